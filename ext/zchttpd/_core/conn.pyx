@@ -1,0 +1,672 @@
+"""The connection: a state machine that turns completions into ops.
+
+READING -> PARKED (the desk judges a new head) -> SENDING -> READING or LINGERING -> CLOSING. A head that is known goes from
+READING to SENDING at once. One send is under way per connection, or a head and its first window linked so that the
+second starts only when the first has gone whole. Whatever happens to the connection, leases end on their own terms.
+"""
+
+from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOBUFS, ENOMEM, EOPNOTSUPP
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+from zchttpd._core.check cimport likely, unlikely, zc_assert
+from zchttpd._core.core cimport (
+    CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_IMAGE_OWN, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
+    CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, WORK_HEAD, WORK_REFUSE,
+    WORK_STALE, Conn, conn_at, core_end_lease, core_notified, core_op, core_send_window, core_settle_plan, core_work)
+from zchttpd._core.deadline cimport wheel_drop, wheel_due, wheel_file
+from zchttpd._core.flow cimport (
+    flow_give_back, flow_next_waiter, flow_open, flow_pump, flow_read, flow_sent, flow_stop)
+from zchttpd._core.inbox cimport (
+    FRAME_BROKEN, FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, Framer, frame, inbox_append, inbox_consume,
+    inbox_free)
+from zchttpd._core.lease cimport Lease, lease_at
+from zchttpd._core.op cimport (
+    OP_CANCEL_ALL, OP_CANCEL_RECV, OP_CLOSE, OP_LINK, OP_MORE, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN, Op)
+from zchttpd._core.plans cimport (
+    NO_ROW, SEGMENT_LITERAL, SEGMENT_MAPPED, Entry, Plan, Row, Segment, entry_at, plan_at, plans_admit, plans_drop_row,
+    plans_find)
+from zchttpd._core.slab cimport slab_give, slab_holds, slab_take
+from zchttpd._core.stamp cimport STAMP_LENGTH
+from zchttpd._core.tally cimport REASON_MEMORY, REASON_UNSUPPORTED
+from zchttpd._core.token cimport (
+    NO_SLOT, TOKEN_CANCEL, TOKEN_CLOSE, TOKEN_POLL, TOKEN_READ, TOKEN_RECV, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_SHUTDOWN,
+    token_generation, token_kind, token_pack, token_slot)
+
+cdef extern from "<errno.h>" nogil:
+    enum:
+        ECANCELED
+
+
+# ---- what the driver calls ----
+
+cdef bint conn_accepted(Core* core, int32_t fd, uint8_t route) noexcept nogil:
+    """A new connection. Above the limit an idle one makes room, or the new one is told 503; False when there is no
+    room even for that, and the socket is still the caller's."""
+    cdef uint32_t slot = NO_SLOT if core.draining else slab_take(&core.conns)
+    cdef Conn* conn
+    if slot == NO_SLOT:
+        return False
+    conn = conn_at(core, slot)
+    conn.fd = fd
+    conn.state = CONN_READING
+    conn.route = route
+    conn.row = NO_ROW
+    conn.plan = NO_SLOT
+    conn.queued_last = -1
+    core.tally.connections_open += 1
+    core.tally.connections_total += 1
+    _set_deadline(core, slot, core.limits.idle_ms_max)
+    if core.conns.live > core.limits.connections_max and not _shed_idle(core, slot):
+        _refuse(core, slot, 503)
+    _want_recv(core, slot)
+    return True
+
+
+cdef void conn_step(Core* core, const Completion* completion) noexcept nogil:
+    """Act on one completion. Stale ones are counted and dropped; leases see theirs in any case."""
+    cdef uint32_t slot = token_slot(completion.token)
+    cdef uint32_t generation = token_generation(completion.token)
+    cdef uint8_t kind = token_kind(completion.token)
+    if kind == TOKEN_SEND_ZC:
+        _on_zerocopy(core, slot, generation, completion)
+    elif not slab_holds(&core.conns, slot, generation):
+        core.tally.stale_completions += 1
+    elif kind == TOKEN_RECV:
+        _on_received(core, slot, completion)
+    else:
+        conn_at(core, slot).ops_open -= 1
+        if kind == TOKEN_SEND:
+            _on_sent(core, slot, completion.res, False)
+        elif kind == TOKEN_READ:
+            _on_read(core, slot, completion.res)
+        elif kind == TOKEN_POLL:
+            _on_writable(core, slot)
+        elif kind == TOKEN_SHUTDOWN or kind == TOKEN_CANCEL or kind == TOKEN_CLOSE:
+            _settle(core, slot)
+        else:
+            zc_assert(False)
+    if core.pool_news:
+        _wake_waiters(core)
+
+
+cdef bint conn_answer(Core* core, uint32_t slot, uint32_t generation, uint32_t plan_slot, bint memo) noexcept nogil:
+    """The desk's answer to a parked head: replay this plan. With `memo` the head will lead to it from now on.
+
+    False when the connection is gone.
+    """
+    cdef Conn* conn
+    cdef uint32_t unrowed
+    if not slab_holds(&core.conns, slot, generation):
+        return False
+    conn = conn_at(core, slot)
+    if conn.state != CONN_PARKED:
+        return False
+    conn.row = NO_ROW
+    if memo and 0 < conn.head_length <= core.limits.memo_size_max:
+        conn.row = plans_admit(&core.table, conn.inbox.bytes + conn.inbox.start, conn.head_length, plan_slot, &unrowed)
+        if conn.row != NO_ROW:
+            conn.row_edition = core.table.rows[conn.row].edition
+        if unrowed != NO_SLOT:
+            core_settle_plan(core, unrowed)
+    inbox_consume(&conn.inbox, conn.head_length)
+    conn.head_length = 0
+    _begin(core, slot, plan_slot)
+    return True
+
+
+cdef void conn_retry(Core* core, uint32_t slot, uint32_t generation) noexcept nogil:
+    """Look the parked head up again: the desk has looked at its entry."""
+    if slab_holds(&core.conns, slot, generation) and conn_at(core, slot).state == CONN_PARKED:
+        conn_at(core, slot).state = CONN_READING
+        conn_at(core, slot).head_length = 0
+        _read_heads(core, slot)
+
+
+cdef void conn_abandon(Core* core, uint32_t slot, uint32_t generation) noexcept nogil:
+    """The desk has no answer, not even an error: drop the connection."""
+    if slab_holds(&core.conns, slot, generation):
+        _abort(core, slot)
+
+
+cdef void conn_expire(Core* core) noexcept nogil:
+    """Act on every deadline that has passed."""
+    cdef uint32_t slot = wheel_due(&core.wheel, core.now_ms)
+    cdef Conn* conn
+    while slot != NO_SLOT:
+        conn = conn_at(core, slot)
+        if conn.deadline_ms > core.now_ms:
+            wheel_file(&core.wheel, slot, conn.deadline_ms)
+        else:
+            _expired(core, slot)
+        slot = wheel_due(&core.wheel, core.now_ms)
+
+
+cdef void conn_queued(Core* core, uint32_t slot, uint32_t generation, int32_t bytes) noexcept nogil:
+    """The answer to OP_QUEUED. A slow reader still shrinks its queue; one that has stopped reading does not."""
+    cdef Conn* conn
+    if not slab_holds(&core.conns, slot, generation):
+        return
+    conn = conn_at(core, slot)
+    if conn.state != CONN_SENDING:
+        return
+    if conn.queued_last >= 0 and bytes >= conn.queued_last and bytes > 0:
+        core.tally.timeouts_stall += 1
+        _abort(core, slot)
+        return
+    conn.queued_last = bytes
+    _set_deadline(core, slot, core.limits.stall_ms_max // 2 + 1)
+
+
+cdef void conn_drain(Core* core) noexcept nogil:
+    """Stop keeping connections alive: the idle ones close now, the others after the response they are at."""
+    cdef uint32_t slot
+    core.draining = 1
+    for slot in range(core.conns.fresh):
+        if _is_idle(core, slot):
+            _close(core, slot)
+
+
+cdef void conn_abort_all(Core* core) noexcept nogil:
+    """The time to drain is over."""
+    cdef uint32_t slot
+    for slot in range(core.conns.fresh):
+        if conn_at(core, slot).state != 0 and conn_at(core, slot).state != CONN_CLOSING:
+            _abort(core, slot)
+
+
+# ---- receiving ----
+
+cdef void _on_received(Core* core, uint32_t slot, const Completion* completion) noexcept nogil:
+    cdef Conn* conn = conn_at(core, slot)
+    cdef int32_t res = completion.res
+    if not completion.more:
+        conn.flags &= ~(CONN_RECV_ARMED | CONN_RECV_ENDING)
+        conn.ops_open -= 1
+    if conn.state == CONN_CLOSING:
+        _settle(core, slot)
+        return
+    if res > 0:
+        if conn.state == CONN_READING and conn.inbox.bytes == NULL:
+            _take(core, slot, completion.bytes, <uint32_t>res)
+        elif conn.state != CONN_LINGERING:
+            _keep(core, slot, completion.bytes, <uint32_t>res)
+            if conn.state == CONN_READING:
+                _read_heads(core, slot)
+    elif res == 0:
+        conn.flags |= CONN_PEER_DONE
+        # A peer that has closed its direction may still be reading: what it asked for is served first.
+        if conn.state == CONN_READING or conn.state == CONN_LINGERING:
+            _close(core, slot)
+    elif res != -ENOBUFS and res != -ECANCELED and res != -EINTR and res != -EAGAIN:
+        _abort(core, slot)
+    _want_recv(core, slot)
+
+
+cdef void _want_recv(Core* core, uint32_t slot) noexcept nogil:
+    """Receive whenever there is room for what may come; stop when a peer sends ahead more than it may."""
+    cdef Conn* conn = conn_at(core, slot)
+    cdef uint32_t room = 2 * core.limits.head_size_max
+    cdef uint32_t waiting = conn.inbox.end - conn.inbox.start
+    cdef uint64_t recv
+    cdef Op* op
+    if conn.state == CONN_CLOSING or conn.state == 0 or conn.flags & CONN_PEER_DONE:
+        return
+    if not conn.flags & CONN_RECV_ARMED:
+        if waiting < room:
+            core_op(core, slot, OP_RECV, TOKEN_RECV)
+            conn.flags |= CONN_RECV_ARMED
+    elif waiting >= room and not conn.flags & CONN_RECV_ENDING:
+        _cancel_recv(core, slot)
+
+
+cdef void _cancel_recv(Core* core, uint32_t slot) noexcept nogil:
+    cdef Conn* conn = conn_at(core, slot)
+    cdef Op* op = core_op(core, slot, OP_CANCEL_RECV, TOKEN_CANCEL)
+    op.offset = token_pack(TOKEN_RECV, slot, core.conns.generations[slot])
+    conn.flags |= CONN_RECV_ENDING
+
+
+cdef void _keep(Core* core, uint32_t slot, const char* bytes, uint32_t length) noexcept nogil:
+    cdef Conn* conn = conn_at(core, slot)
+    if conn.head_began_ms == 0 and conn.state == CONN_READING:
+        conn.head_began_ms = core.now_ms
+        _set_deadline(core, slot, core.limits.head_ms_max)
+    if inbox_append(&conn.inbox, bytes, length) < 0:
+        _abort(core, slot)
+
+
+cdef void _take(Core* core, uint32_t slot, const char* bytes, uint32_t length) noexcept nogil:
+    """Bytes straight from the receive buffer, with nothing waiting before them: serve a known head in place."""
+    cdef Conn* conn = conn_at(core, slot)
+    cdef Row* row
+    cdef uint32_t plan
+    cdef uint32_t used = 0
+    cdef Framer framer
+    cdef uint32_t head_length = 0
+    if conn.row != NO_ROW:
+        row = &core.table.rows[conn.row]
+        # A row's head ends with the empty line and has none before it: equal bytes are a framed head.
+        if (row.edition == conn.row_edition and row.length <= length and row.head != NULL
+                and memcmp(row.head, bytes, row.length) == 0):
+            if _usable(core, slot, conn.row, &plan):
+                row.used = 1
+                used = row.length
+                _begin(core, slot, plan)
+    if used == 0 and conn.state == CONN_READING:
+        memset(&framer, 0, sizeof(framer))
+        if frame(&framer, bytes, length, core.limits.line_size_max, core.limits.head_size_max,
+                 &head_length) == FRAME_HEAD and head_length > 2:
+            if _lookup(core, slot, bytes, head_length, &plan):
+                used = head_length
+                _begin(core, slot, plan)
+    if used < length:
+        _keep(core, slot, bytes + used, length - used)
+        if conn.state == CONN_READING:
+            _read_heads(core, slot)
+
+
+cdef void _read_heads(Core* core, uint32_t slot) noexcept nogil:
+    """Look for a head in what waits: serve it if it is known, park otherwise."""
+    cdef Conn* conn = conn_at(core, slot)
+    cdef uint32_t head_length = 0
+    cdef uint32_t plan
+    cdef int found
+    while conn.state == CONN_READING and conn.inbox.bytes != NULL:
+        found = frame(&conn.framer, conn.inbox.bytes + conn.inbox.start, conn.inbox.end - conn.inbox.start,
+                      core.limits.line_size_max, core.limits.head_size_max, &head_length)
+        if found == FRAME_MORE:
+            if conn.head_began_ms == 0:
+                conn.head_began_ms = core.now_ms
+                _set_deadline(core, slot, core.limits.head_ms_max)
+            return
+        if found == FRAME_HEAD and head_length == 2 and not conn.flags & CONN_CRLF_SKIPPED:
+            conn.flags |= CONN_CRLF_SKIPPED
+            inbox_consume(&conn.inbox, 2)
+        elif found == FRAME_HEAD and head_length > 2:
+            if _lookup(core, slot, conn.inbox.bytes + conn.inbox.start, head_length, &plan):
+                inbox_consume(&conn.inbox, head_length)
+                _begin(core, slot, plan)
+            elif conn.state == CONN_READING:
+                conn.head_length = head_length
+                core.tally.plan_misses += 1
+                _park(core, slot, WORK_HEAD, NO_SLOT)
+        elif found == FRAME_LINE_LONG:
+            _refuse(core, slot, 414)
+        elif found == FRAME_HEAD_LONG:
+            _refuse(core, slot, 431)
+        else:
+            _refuse(core, slot, 400)
+
+
+cdef bint _usable(Core* core, uint32_t slot, uint32_t row_index, uint32_t* plan_slot) noexcept nogil:
+    """Whether the row's plan may be replayed now. A plan of a dead entry loses the row; a stale entry parks the
+    connection until the desk has looked at it."""
+    cdef uint32_t found = core.table.rows[row_index].plan
+    cdef Plan* plan = plan_at(&core.table, found)
+    cdef Entry* entry
+    if unlikely(plan.dead):
+        core_settle_plan(core, plans_drop_row(&core.table, row_index))
+        return False
+    if plan.entry != NO_SLOT:
+        entry = entry_at(&core.table, plan.entry)
+        if unlikely(core.now_ms > entry.check_at_ms):
+            conn_at(core, slot).row = row_index
+            conn_at(core, slot).row_edition = core.table.rows[row_index].edition
+            _park(core, slot, WORK_STALE, plan.entry)
+            return False
+        entry.used_at_ms = core.now_ms
+    core.tally.plan_hits += 1
+    plan_slot[0] = found
+    return True
+
+
+cdef bint _lookup(Core* core, uint32_t slot, const char* head, uint32_t length, uint32_t* plan_slot) noexcept nogil:
+    cdef Conn* conn = conn_at(core, slot)
+    cdef uint32_t row
+    if length > core.limits.memo_size_max:
+        return False
+    row = plans_find(&core.table, head, length)
+    if row == NO_ROW or not _usable(core, slot, row, plan_slot):
+        return False
+    conn.row = row
+    conn.row_edition = core.table.rows[row].edition
+    return True
+
+
+cdef void _park(Core* core, uint32_t slot, uint8_t kind, uint32_t entry) noexcept nogil:
+    cdef Conn* conn = conn_at(core, slot)
+    conn.state = CONN_PARKED
+    _set_deadline(core, slot, core.limits.stall_ms_max)
+    core_work(core, slot, kind, entry)
+
+
+cdef void _refuse(Core* core, uint32_t slot, uint32_t status) noexcept nogil:
+    """Answer with an error that needs no judge, then close."""
+    cdef Conn* conn = conn_at(core, slot)
+    conn.refuse_status = <uint16_t>status
+    # What has arrived is not to be read as a request.
+    inbox_free(&conn.inbox)
+    conn.head_length = 0
+    _park(core, slot, WORK_REFUSE, NO_SLOT)
+
+
+# ---- sending ----
+
+cdef void _begin(Core* core, uint32_t slot, uint32_t plan_slot) noexcept nogil:
+    """Start to replay a plan."""
+    cdef Conn* conn = conn_at(core, slot)
+    cdef Plan* plan = plan_at(&core.table, plan_slot)
+    conn.state = CONN_SENDING
+    conn.plan = plan_slot
+    conn.segment = 0
+    conn.done = 0
+    conn.head_began_ms = 0
+    conn.queued_last = -1
+    conn.flags &= ~CONN_CRLF_SKIPPED
+    plan.active += 1
+    conn.image = plan.image
+    core.tally.requests[plan.status] += 1
+    if plan.date_at >= 0 and plan.image_second != core.stamp.second:
+        if plan.image_held > 0:
+            # A response of an earlier second is still being sent from the image: leave that as it is.
+            conn.image = <char*>malloc(plan.image_length)
+            if conn.image == NULL:
+                conn.image = plan.image
+                plan.image_held += 1
+                _abort(core, slot)
+                return
+            memcpy(conn.image, plan.image, plan.image_length)
+            conn.flags |= CONN_IMAGE_OWN
+        else:
+            plan.image_second = core.stamp.second
+        memcpy(conn.image + plan.date_at, core.stamp.text, STAMP_LENGTH)
+    if not conn.flags & CONN_IMAGE_OWN:
+        plan.image_held += 1
+    _set_deadline(core, slot, core.limits.stall_ms_max)
+    _send(core, slot, COPY_NO)
+
+
+cdef void _send(Core* core, uint32_t slot, uint8_t copy_reason) noexcept nogil:
+    """Send what comes next; nothing of this connection is being sent."""
+    cdef Conn* conn = conn_at(core, slot)
+    cdef Plan* plan = plan_at(&core.table, conn.plan)
+    cdef Segment* segment = &plan.segments[conn.segment]
+    cdef bint last = conn.segment + 1 == plan.segment_count
+    cdef Op* op
+    if segment.kind == SEGMENT_LITERAL:
+        op = core_op(core, slot, OP_SEND, TOKEN_SEND)
+        op.address = conn.image + segment.offset + conn.done
+        op.length = <uint32_t>(segment.length - conn.done)
+        conn.sends += 1
+        if not last:
+            op.flags = OP_MORE
+            if segment[1].kind == SEGMENT_MAPPED:
+                # The window goes out in the same submission, but only if the head has gone whole.
+                op.flags |= OP_LINK
+                core_send_window(core, slot, plan.mapping, segment[1].offset, segment[1].length, copy_reason)
+    elif segment.kind == SEGMENT_MAPPED:
+        core_send_window(core, slot, plan.mapping, segment.offset + conn.done, segment.length - conn.done, copy_reason)
+    else:
+        if conn.flow == NULL and flow_open(core, slot, segment) < 0:
+            _abort(core, slot)
+            return
+        flow_pump(core, slot)
+
+
+cdef void _on_zerocopy(Core* core, uint32_t lease_slot, uint32_t generation, const Completion* completion) noexcept nogil:
+    """A result or a notification of a zero-copy send. The lease outlives the connection if need be."""
+    cdef Lease* lease
+    cdef uint32_t slot
+    cdef uint32_t conn_generation
+    cdef int32_t res = completion.res
+    if not slab_holds(&core.ledger.slab, lease_slot, generation):
+        core.tally.stale_completions += 1
+        return
+    lease = lease_at(&core.ledger, lease_slot)
+    slot = lease.conn
+    conn_generation = lease.conn_generation
+    if completion.notification:
+        core_notified(core, lease_slot, res)
+        # A stream that was held up by its share of the pool may go on.
+        if slab_holds(&core.conns, slot, conn_generation) and conn_at(core, slot).state == CONN_SENDING:
+            if conn_at(core, slot).flow != NULL and conn_at(core, slot).sends == 0:
+                flow_pump(core, slot)
+        return
+    lease.result = res
+    lease.answered = 1
+    if not completion.more:
+        core_end_lease(core, lease_slot)
+    zc_assert(slab_holds(&core.conns, slot, conn_generation))
+    conn_at(core, slot).ops_open -= 1
+    _on_sent(core, slot, res, True)
+
+
+cdef void _on_sent(Core* core, uint32_t slot, int32_t res, bint zerocopy) noexcept nogil:
+    """The result of a send. Bytes leave in order, so what counts is how many."""
+    cdef Conn* conn = conn_at(core, slot)
+    cdef uint8_t copy_reason = COPY_NO
+    conn.sends -= 1
+    if res > 0:
+        if zerocopy:
+            core.tally.sends_zerocopy += 1
+            core.tally.send_bytes_zerocopy += <uint64_t>res
+        else:
+            core.tally.sends_plain += 1
+            core.tally.send_bytes_plain += <uint64_t>res
+    if conn.state == CONN_CLOSING:
+        _settle(core, slot)
+        return
+    if res > 0:
+        _advance(core, slot, <uint32_t>res)
+    elif res == -ECANCELED or res == -EINTR:
+        pass    # a linked window whose head went out short, or a signal: sent again below
+    elif res == -EAGAIN:
+        if conn.flow != NULL and conn.flow.count > 0 and conn.flow.frugal:
+            flow_give_back(core, slot)
+            return
+    elif zerocopy and (res == -EOPNOTSUPP or res == -EINVAL):
+        conn.flags |= CONN_NO_ZEROCOPY
+    elif zerocopy and (res == -ENOMEM or res == -ENOBUFS):
+        copy_reason = REASON_MEMORY
+    else:
+        _abort(core, slot)
+        return
+    if conn.sends > 0:
+        return
+    if conn.segment == plan_at(&core.table, conn.plan).segment_count:
+        _finish(core, slot)
+    else:
+        _send(core, slot, copy_reason)
+
+
+cdef void _advance(Core* core, uint32_t slot, uint32_t length) noexcept nogil:
+    cdef Conn* conn = conn_at(core, slot)
+    cdef Plan* plan = plan_at(&core.table, conn.plan)
+    cdef uint64_t left = length
+    cdef uint64_t step
+    _set_deadline(core, slot, core.limits.stall_ms_max)
+    conn.queued_last = -1
+    while left > 0:
+        zc_assert(conn.segment < plan.segment_count)
+        step = min(left, plan.segments[conn.segment].length - conn.done)
+        if conn.flow != NULL and plan.segments[conn.segment].kind != SEGMENT_LITERAL:
+            flow_sent(core, slot, <uint32_t>step)
+        conn.done += step
+        left -= step
+        if conn.done == plan.segments[conn.segment].length:
+            if conn.flow != NULL and plan.segments[conn.segment].kind != SEGMENT_LITERAL:
+                flow_stop(core, slot)
+            conn.segment += 1
+            conn.done = 0
+
+
+cdef void _finish(Core* core, uint32_t slot) noexcept nogil:
+    """The response has gone: the next head, or the end."""
+    cdef Conn* conn = conn_at(core, slot)
+    cdef Plan* plan = plan_at(&core.table, conn.plan)
+    cdef bint keep = plan.keep_alive and not (core.draining and conn.inbox.bytes == NULL)
+    cdef bint linger = plan.linger or (not keep and conn.inbox.bytes != NULL)
+    _release_plan(core, slot)
+    if keep and not (conn.flags & CONN_PEER_DONE and conn.inbox.bytes == NULL):
+        conn.state = CONN_READING
+        _set_deadline(core, slot, core.limits.idle_ms_max)
+        _read_heads(core, slot)
+        if conn.state == CONN_READING and conn.flags & CONN_PEER_DONE:
+            _close(core, slot)
+        else:
+            _want_recv(core, slot)
+    elif linger and not conn.flags & CONN_PEER_DONE:
+        # Closing with unread bytes in the socket would send RST, which can destroy the response on its way.
+        conn.state = CONN_LINGERING
+        inbox_free(&conn.inbox)
+        core_op(core, slot, OP_SHUTDOWN, TOKEN_SHUTDOWN)
+        _set_deadline(core, slot, core.limits.linger_ms_max)
+        _want_recv(core, slot)
+    else:
+        _close(core, slot)
+
+
+cdef void _release_plan(Core* core, uint32_t slot) noexcept nogil:
+    cdef Conn* conn = conn_at(core, slot)
+    cdef uint32_t plan_slot = conn.plan
+    cdef Plan* plan
+    if plan_slot == NO_SLOT:
+        return
+    plan = plan_at(&core.table, plan_slot)
+    if conn.flags & CONN_IMAGE_OWN:
+        free(conn.image)
+        conn.flags &= ~CONN_IMAGE_OWN
+    else:
+        plan.image_held -= 1
+    conn.image = NULL
+    conn.plan = NO_SLOT
+    plan.active -= 1
+    core_settle_plan(core, plan_slot)
+
+
+cdef void _on_read(Core* core, uint32_t slot, int32_t res) noexcept nogil:
+    cdef Conn* conn = conn_at(core, slot)
+    if conn.state == CONN_CLOSING:
+        if conn.flow != NULL and conn.flow.reading != NO_SLOT:
+            flow_read(core, slot, res)
+        _settle(core, slot)
+    elif flow_read(core, slot, res) < 0:
+        _abort(core, slot)
+
+
+cdef void _on_writable(Core* core, uint32_t slot) noexcept nogil:
+    cdef Conn* conn = conn_at(core, slot)
+    conn.flags &= ~CONN_POLLING
+    if conn.state == CONN_CLOSING:
+        _settle(core, slot)
+    elif conn.flow != NULL:
+        flow_pump(core, slot)
+
+
+cdef void _wake_waiters(Core* core) noexcept nogil:
+    """Windows have come back: let those that wait try, each once."""
+    cdef uint32_t last
+    cdef uint32_t slot
+    core.pool_news = 0
+    last = core.waiter_last
+    while core.waiter_first != NO_SLOT:
+        slot = flow_next_waiter(core)
+        flow_pump(core, slot)
+        if slot == last:
+            break
+
+
+# ---- time ----
+
+cdef void _set_deadline(Core* core, uint32_t slot, uint32_t ms) noexcept nogil:
+    conn_at(core, slot).deadline_ms = core.now_ms + ms
+    wheel_file(&core.wheel, slot, core.now_ms + ms)
+
+
+cdef void _expired(Core* core, uint32_t slot) noexcept nogil:
+    cdef Conn* conn = conn_at(core, slot)
+    cdef Op* op
+    if conn.state == CONN_READING:
+        if conn.head_began_ms != 0:
+            core.tally.timeouts_head += 1
+            _refuse(core, slot, 408)
+        else:
+            core.tally.timeouts_idle += 1
+            _close(core, slot)
+    elif conn.state == CONN_SENDING:
+        op = core_op(core, slot, OP_QUEUED, TOKEN_SEND)
+        # Answered on the spot, not by a completion.
+        conn.ops_open -= 1
+        _set_deadline(core, slot, core.limits.stall_ms_max)
+    elif conn.state == CONN_LINGERING:
+        _close(core, slot)
+    elif conn.state == CONN_PARKED:
+        _set_deadline(core, slot, core.limits.stall_ms_max)
+
+
+# ---- the end ----
+
+cdef bint _is_idle(Core* core, uint32_t slot) noexcept nogil:
+    cdef Conn* conn = conn_at(core, slot)
+    return conn.state == CONN_READING and conn.inbox.bytes == NULL
+
+
+cdef bint _shed_idle(Core* core, uint32_t newcomer) noexcept nogil:
+    """Close an idle connection other than the newcomer; the search goes round so that none is always spared."""
+    cdef uint32_t tried
+    for tried in range(min(core.conns.fresh, <uint32_t>256)):
+        core.shed_at = (core.shed_at + 1) % core.conns.fresh
+        if core.shed_at != newcomer and _is_idle(core, core.shed_at):
+            _close(core, core.shed_at)
+            return True
+    return False
+
+
+cdef void _leave(Core* core, uint32_t slot) noexcept nogil:
+    """Let go of all but the socket."""
+    cdef Conn* conn = conn_at(core, slot)
+    conn.state = CONN_CLOSING
+    conn.row = NO_ROW
+    inbox_free(&conn.inbox)
+    flow_stop(core, slot)
+    wheel_drop(&core.wheel, slot)
+
+
+cdef void _close(Core* core, uint32_t slot) noexcept nogil:
+    """Orderly: what has been sent is still delivered. No send is under way."""
+    cdef Conn* conn = conn_at(core, slot)
+    zc_assert(conn.sends == 0)
+    _leave(core, slot)
+    _release_plan(core, slot)
+    if conn.flags & CONN_RECV_ARMED and not conn.flags & CONN_RECV_ENDING:
+        _cancel_recv(core, slot)
+    core_op(core, slot, OP_CLOSE, TOKEN_CLOSE)
+
+
+cdef void _abort(Core* core, uint32_t slot) noexcept nogil:
+    """With a reset: queued bytes are dropped, so that the kernel lets go of our memory."""
+    cdef Conn* conn = conn_at(core, slot)
+    if conn.state == CONN_CLOSING:
+        return
+    _leave(core, slot)
+    core.tally.aborts += 1
+    core_op(core, slot, OP_RESET, TOKEN_CLOSE)
+    # SO_LINGER is set on the spot, without a completion.
+    conn.ops_open -= 1
+    core_op(core, slot, OP_CANCEL_ALL, TOKEN_CANCEL)
+    core_op(core, slot, OP_CLOSE, TOKEN_CLOSE)
+
+
+cdef void _settle(Core* core, uint32_t slot) noexcept nogil:
+    """A closing connection gives its slot back when the last of its ops has completed."""
+    cdef Conn* conn = conn_at(core, slot)
+    if conn.state != CONN_CLOSING or conn.ops_open > 0:
+        return
+    # Until now a send under way could still read the image.
+    _release_plan(core, slot)
+    flow_stop(core, slot)
+    conn.state = 0
+    core.tally.connections_open -= 1
+    slab_give(&core.conns, slot)

@@ -1,0 +1,164 @@
+# The state that completions act on: connections, mappings, leases, plans, and the ops and desk work of this batch.
+# No ring, no clock, no Python: time is set by whoever drives it.
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from zchttpd._core.deadline cimport Wheel
+from zchttpd._core.inbox cimport Framer, Inbox
+from zchttpd._core.lease cimport Ledger
+from zchttpd._core.mapping cimport Mappings
+from zchttpd._core.op cimport Op
+from zchttpd._core.plans cimport PlanTable, Segment
+from zchttpd._core.slab cimport Slab
+from zchttpd._core.stamp cimport Stamp
+from zchttpd._core.tally cimport Tally
+
+cdef enum SendMode:
+    SEND_PLAIN = 0
+    SEND_ZEROCOPY = 1
+    SEND_AUTO = 2
+
+cdef enum ConnState:
+    CONN_READING = 1    # waits for a head, or for the rest of one
+    CONN_PARKED = 2     # the desk has the head
+    CONN_SENDING = 3    # a response is on its way
+    CONN_LINGERING = 4  # our direction is closed; what still comes is discarded
+    CONN_CLOSING = 5    # waits for the last completions of its ops
+
+cdef enum ConnFlag:
+    CONN_RECV_ARMED = 1
+    CONN_RECV_ENDING = 2    # its receive is being cancelled
+    CONN_PEER_DONE = 4      # the peer has closed its direction
+    CONN_NO_ZEROCOPY = 8    # its socket refuses zero copy
+    CONN_CRLF_SKIPPED = 16  # the one empty line before a request line (RFC 9112 section 2.2) has been used up
+    CONN_IMAGE_OWN = 32     # `image` is a copy of its own
+    CONN_WAITS_WINDOW = 64  # in the queue for a window of the pool
+    CONN_POLLING = 128      # a poll is under way
+
+cdef enum DeskWork:
+    WORK_HEAD = 1       # judge the head
+    WORK_STALE = 2      # look whether `entry` is still what it was
+    WORK_REFUSE = 3     # refuse with `status`
+
+cdef enum:
+    FLOW_WINDOWS = 8
+
+cdef struct Flow:           # a large file on its way through windows
+    uint64_t read_at        # file offset of the next read
+    uint64_t end            # one past the last byte of the segment
+    uint32_t reading        # window being filled, or NO_SLOT
+    uint32_t reading_have   # bytes in it
+    uint32_t reading_want
+    uint8_t first           # index of the oldest window
+    uint8_t count           # filled windows that wait or are being sent
+    uint8_t frugal          # the last window came out of the reserve: copy, and do not wait with it in hand
+    uint32_t[8] windows     # mapping slots
+    uint32_t[8] lengths     # bytes in each
+    uint32_t sent           # bytes of the oldest window that have left
+
+cdef struct Conn:
+    int32_t fd
+    uint8_t state           # ConnState
+    uint8_t flags           # ConnFlag
+    uint8_t route           # Route
+    uint8_t sends           # sends under way
+    uint16_t ops_open       # ops whose last completion has not come
+    uint16_t refuse_status  # for WORK_REFUSE
+    Inbox inbox
+    Framer framer
+    uint32_t head_length    # of the parked head at the start of the inbox
+    uint32_t row            # row of its previous head, or NO_ROW
+    uint32_t row_edition
+    uint32_t plan           # being replayed, or NO_SLOT
+    uint32_t segment        # of the plan
+    uint64_t done           # bytes of the segment that have left
+    char* image             # what literals are sent from
+    Flow* flow              # NULL unless a file streams
+    uint32_t windows_held   # windows that it took from the pool and that have not come back
+    uint32_t leases         # open leases of its sends
+    uint32_t next_waiter    # queue for windows
+    int32_t queued_last     # unacknowledged bytes at the last stall check, -1 before the first
+    int64_t deadline_ms     # monotonic
+    int64_t head_began_ms   # first byte of the head under way, 0 before it
+
+cdef struct Source:         # a file that streams
+    uint64_t size           # bytes
+    int64_t mtime_ns
+    int32_t fd              # owned
+    uint32_t refs           # owner + plans
+
+cdef struct Work:           # for the desk
+    uint32_t conn
+    uint32_t generation
+    uint32_t entry          # WORK_STALE
+    uint8_t kind            # DeskWork
+
+cdef struct Limits:
+    uint32_t head_size_max          # bytes
+    uint32_t line_size_max          # bytes of the request line
+    uint32_t head_ms_max
+    uint32_t idle_ms_max
+    uint32_t stall_ms_max
+    uint32_t linger_ms_max
+    uint32_t zc_size_min            # bytes of a body
+    uint32_t window_size            # bytes
+    uint32_t windows_per_connection
+    uint32_t window_count           # windows in the pool
+    uint32_t connections_max
+    uint32_t leases_per_connection
+    uint32_t memo_size_max          # bytes of a head that may be remembered
+
+cdef struct Core:
+    Limits limits
+    Slab conns              # of Conn
+    Slab sources            # of Source
+    Mappings mappings
+    Ledger ledger
+    PlanTable table
+    Wheel wheel
+    Tally* tally
+    Stamp stamp
+    int64_t now_us          # monotonic, of this batch
+    int64_t now_ms
+    Op* ops                 # of this batch, in order
+    uint32_t op_count
+    uint32_t op_capacity
+    Work* work              # for the desk, after this batch
+    uint32_t work_count
+    uint32_t work_capacity
+    uint32_t pool_free      # list of free windows
+    uint32_t pool_free_count
+    uint32_t pool_made      # windows made so far
+    uint8_t pool_news       # a window has come back
+    uint32_t waiter_first   # connections that wait for a window
+    uint32_t waiter_last
+    uint32_t shed_at        # where the search for an idle connection goes on
+    uint8_t send_mode       # SendMode
+    uint8_t zerocopy_able   # the kernel has SEND_ZC and a buffer table
+    uint8_t reports_usage   # notifications say whether the kernel copied
+    uint8_t draining
+    uint8_t route_news      # bit per Route: a verdict that has not been logged
+    uint32_t[2] route_seen  # notifications of zero-copy sends, by Route
+    uint32_t[2] route_copied
+
+cdef int core_open(Core* core, const Limits* limits, uint32_t plans_max, uint32_t mappings_max, uint64_t key0,
+                   uint64_t key1, Tally* tally, int64_t now_us) noexcept nogil
+cdef void core_close(Core* core) noexcept nogil
+cdef void core_set_time(Core* core, int64_t now_us, int64_t unix_second) noexcept nogil
+cdef Conn* conn_at(Core* core, uint32_t slot) noexcept nogil
+cdef Op* core_op(Core* core, uint32_t slot, uint8_t op_kind, uint8_t token_kind) noexcept nogil
+cdef void core_work(Core* core, uint32_t slot, uint8_t kind, uint32_t entry) noexcept nogil
+cdef void core_let_go_mapping(Core* core, uint32_t slot) noexcept nogil
+cdef void core_let_go_source(Core* core, uint32_t slot) noexcept nogil
+cdef void core_settle_plan(Core* core, uint32_t slot) noexcept nogil
+cdef void core_retire_entry(Core* core, uint32_t slot) noexcept nogil
+cdef void core_send_window(Core* core, uint32_t slot, uint32_t mapping, uint64_t offset, uint64_t length,
+                           uint8_t copy_reason) noexcept nogil
+cdef void core_end_lease(Core* core, uint32_t lease) noexcept nogil
+cdef void core_notified(Core* core, uint32_t lease, int32_t usage) noexcept nogil
+cdef uint32_t core_windows_left(Core* core) noexcept nogil
+cdef uint32_t core_take_window(Core* core, uint32_t conn) noexcept nogil
+
+cdef enum:
+    COPY_BY_MODE = 0xFF     # no reason to count: the mode, or the size, says so
+    COPY_NO = 0xFE          # zero copy, if nothing speaks against it

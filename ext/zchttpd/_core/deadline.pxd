@@ -1,0 +1,23 @@
+# A timing wheel over connection slots. A deadline that moves later costs nothing: the slot is looked at when its old
+# bucket comes round and filed again.
+
+from libc.stdint cimport int64_t, uint32_t
+
+cdef enum:
+    WHEEL_BUCKETS = 512
+    WHEEL_TICK_MS = 100
+
+cdef struct Wheel:
+    uint32_t[512] heads     # first slot of each bucket, or NO_SLOT
+    uint32_t* next          # by slot
+    uint32_t* previous      # by slot; NO_SLOT for the first of a bucket
+    int64_t* ticks          # by slot: the tick it is filed under, 0 when it is not filed
+    uint32_t capacity       # slots
+    uint32_t filed          # slots in the wheel
+    int64_t tick            # last tick looked at
+
+cdef int wheel_open(Wheel* wheel, uint32_t capacity, int64_t now_ms) noexcept nogil
+cdef void wheel_close(Wheel* wheel) noexcept nogil
+cdef void wheel_file(Wheel* wheel, uint32_t slot, int64_t deadline_ms) noexcept nogil
+cdef void wheel_drop(Wheel* wheel, uint32_t slot) noexcept nogil
+cdef uint32_t wheel_due(Wheel* wheel, int64_t now_ms) noexcept nogil

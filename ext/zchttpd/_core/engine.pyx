@@ -1,0 +1,653 @@
+"""The loop: waits once, acts on every completion, hands new heads to the desk once per batch, submits once.
+
+Without the GIL from completion to submission; the GIL is taken only when the desk has work or a signal arrived.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport EINVAL
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME_COARSE, clock_gettime, timespec
+from posix.unistd cimport close
+
+import os
+import select
+
+from zchttpd._core.conn cimport (
+    conn_abandon, conn_abort_all, conn_accepted, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry, conn_step)
+from zchttpd._core.core cimport (
+    CONN_CLOSING, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, WORK_HEAD, WORK_REFUSE, WORK_STALE, Conn, Core, Limits, Source,
+    Work, conn_at, core_close, core_let_go_mapping, core_let_go_source, core_open, core_retire_entry, core_set_time,
+    core_settle_plan)
+from zchttpd._core.mapping cimport (
+    MAPPING_SNAPSHOT, Mapping, mapping_at, mapping_disown, mapping_hold, mapping_make, mapping_registered, mapping_unmap)
+from zchttpd._core.op cimport OP_CLEAR, OP_FILL, OP_QUEUED, OP_REGISTER, OP_RESET, Completion, Op
+from zchttpd._core.plans cimport (
+    SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Entry, Plan, Segment, entry_at, plan_at, plan_make)
+from zchttpd._core.ring cimport (
+    RUNG_MULTISHOT_ACCEPT, RUNG_REPORT_USAGE, RUNG_SEND_ZC, RUNG_SPARSE_BUFFERS, Ring, ring_accept, ring_cancel,
+    ring_clear, ring_close, ring_give_back, ring_open, ring_publish, ring_push, ring_queued, ring_reap, ring_register,
+    ring_reset, ring_route, ring_wait, ring_watch)
+from zchttpd._core.ring import RUNGS
+from zchttpd._core.slab cimport slab_holds, slab_row, slab_take
+from zchttpd._core.tally cimport ROUTE_COUNT, ROUTE_LOOPBACK, ZEROCOPY_GIVEN_UP, ZEROCOPY_ON, Tally
+from zchttpd._core.token cimport (
+    NO_SLOT, TOKEN_ACCEPT, TOKEN_FILL, TOKEN_NOBODY, TOKEN_READ, TOKEN_RECV, TOKEN_TAG, TOKEN_WAKE, token_generation,
+    token_kind, token_pack, token_slot)
+
+cdef extern from "<errno.h>" nogil:
+    enum:
+        ESTALE
+
+cdef extern from "<sys/stat.h>" nogil:
+    cdef struct stat_t "stat":
+        int64_t st_size
+        timespec st_mtim
+    int fstat(int fd, stat_t* status)
+
+cdef enum:
+    BATCH = 256
+    FILLS_MAX = 2               # reads of snapshots under way at a time
+    FILL_SIZE = 512 * 1024      # bytes of one: well under a millisecond of copying
+    MAPPINGS_MAX = 16384        # the kernel's bound on the table
+    TICK_US = 100_000
+    IDLE_US = 10_000_000
+    ACCEPT_PAUSE_MS = 100
+    LEASE_GRACE_MS = 2000       # for notifications, once every connection is closed
+
+SEGMENT_KINDS = {"literal": SEGMENT_LITERAL, "mapped": SEGMENT_MAPPED, "streamed": SEGMENT_STREAMED}
+SEND_MODES = {"plain": SEND_PLAIN, "zerocopy": SEND_ZEROCOPY, "auto": SEND_AUTO}
+NOTHING = -1
+
+
+cdef int64_t _now_us() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec * 1000000 + now.tv_nsec // 1000
+
+
+cdef int64_t _unix_second() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_REALTIME_COARSE, &now)
+    return now.tv_sec
+
+
+cdef bint _is_version(int fd, uint64_t size, int64_t mtime_ns) noexcept nogil:
+    """Whether the open file still has the bytes it had; a chmod or a rename, which change ctime alone, leave them."""
+    cdef stat_t status
+    if fstat(fd, &status) < 0:
+        return False
+    return (<uint64_t>status.st_size == size
+            and status.st_mtim.tv_sec * 1_000_000_000 + status.st_mtim.tv_nsec == mtime_ns)
+
+
+cdef inline object _number(uint32_t slot, uint32_t generation):
+    return (<uint64_t>generation << 24) | slot
+
+
+cdef class Engine:
+    """One worker's loop over one listener.
+
+    `desk` is called with (work, filled, now_ms) whenever there is something that needs judgement: `work` is a list of
+    ("head", ticket, head bytes), ("stale", ticket, entry) and ("refuse", ticket, status); `filled` a list of (mapping, errno or
+    0). It answers through `answer`, `retry` and `abandon`, now or later. Numbers of mappings, sources, entries, plans and
+    tickets are opaque and never reused. Raises OSError when the ring cannot be set up.
+    """
+
+    cdef Core core
+    cdef Ring ring
+    cdef Completion[256] completions
+    cdef int listener
+    cdef int wake
+    cdef object desk
+    cdef object on_route
+    cdef list filled
+    cdef uint32_t fill_first
+    cdef uint32_t fill_last
+    cdef uint32_t fills
+    cdef uint64_t fill_done         # mappings whose fill has ended, as a list through Mapping.next
+    cdef uint32_t done_first
+    cdef uint8_t core_made
+    cdef uint8_t accepting
+    cdef uint8_t woken
+    cdef int64_t accept_at_ms
+    cdef int64_t drain_until_ms
+    cdef int64_t drain_ms_max
+    cdef object _tally
+
+    def __cinit__(self, *, int listener, int wake, desk, on_route, tally, dict limits, str send_mode, int plans_max,
+                  int recv_buffers, int recv_buffer_size, int drain_ms_max, tuple without=()):
+        cdef uint32_t left_out = 0
+        cdef Limits bounds
+        cdef bytes key = os.urandom(16)
+        cdef const char* key_bytes = key
+        cdef unsigned char[:] block = tally
+        cdef uint32_t route
+        cdef int rc
+        if block.shape[0] < <Py_ssize_t>sizeof(Tally):
+            raise ValueError("the tally block is too small")
+        self._tally = tally
+        for name in without:
+            left_out |= RUNGS.get(name, 0)
+        for name in ("head_size_max", "line_size_max", "head_ms_max", "idle_ms_max", "stall_ms_max", "linger_ms_max",
+                     "zc_size_min", "window_size", "windows_per_connection", "window_count", "connections_max",
+                     "leases_per_connection", "memo_size_max"):
+            if limits[name] <= 0:
+                raise ValueError(f"{name} must be positive")
+        bounds.head_size_max = limits["head_size_max"]
+        bounds.line_size_max = limits["line_size_max"]
+        bounds.head_ms_max = limits["head_ms_max"]
+        bounds.idle_ms_max = limits["idle_ms_max"]
+        bounds.stall_ms_max = limits["stall_ms_max"]
+        bounds.linger_ms_max = limits["linger_ms_max"]
+        bounds.zc_size_min = limits["zc_size_min"]
+        bounds.window_size = limits["window_size"]
+        bounds.windows_per_connection = limits["windows_per_connection"]
+        bounds.window_count = limits["window_count"]
+        bounds.connections_max = limits["connections_max"]
+        bounds.leases_per_connection = limits["leases_per_connection"]
+        bounds.memo_size_max = limits["memo_size_max"]
+        self.listener = listener
+        self.wake = wake
+        self.desk = desk
+        self.on_route = on_route
+        self.filled = []
+        self.fill_first = NO_SLOT
+        self.fill_last = NO_SLOT
+        self.done_first = NO_SLOT
+        self.drain_ms_max = drain_ms_max
+        rc = ring_open(&self.ring, left_out, recv_buffers, recv_buffer_size, MAPPINGS_MAX)
+        if rc < 0:
+            raise OSError(-rc, os.strerror(-rc))
+        rc = core_open(&self.core, &bounds, plans_max, MAPPINGS_MAX, (<uint64_t*>key_bytes)[0], (<uint64_t*>key_bytes)[1],
+                       <Tally*>&block[0], _now_us())
+        if rc < 0:
+            ring_close(&self.ring)
+            raise OSError(-rc, os.strerror(-rc))
+        self.core_made = 1
+        core_set_time(&self.core, _now_us(), _unix_second())
+        self.core.send_mode = SEND_MODES[send_mode]
+        self.core.reports_usage = self.ring.rungs & RUNG_REPORT_USAGE != 0
+        self.core.zerocopy_able = (self.ring.rungs & RUNG_SEND_ZC != 0
+                                   and self.ring.rungs & RUNG_SPARSE_BUFFERS != 0)
+        if self.core.send_mode == SEND_ZEROCOPY and self.core.zerocopy_able:
+            for route in range(ROUTE_COUNT):
+                self.core.tally.zerocopy_active[route] = ZEROCOPY_ON
+
+    def __dealloc__(self):
+        ring_close(&self.ring)
+        if self.core_made:
+            core_close(&self.core)
+
+    @property
+    def missing(self) -> list:
+        """Rungs of the ladder that are not there."""
+        return [name for name, bit in RUNGS.items() if not self.ring.rungs & <uint32_t>bit]
+
+    @property
+    def now_ms(self) -> int:
+        """Monotonic time of this batch, in milliseconds."""
+        return self.core.now_ms
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes held by the images of plans."""
+        return self.core.table.image_bytes
+
+    # ---- for the desk ----
+
+    def answer(self, ticket: int, plan: int, memo: bool) -> bool:
+        """Replay `plan` to the connection that waits with `ticket`; remember its head if `memo`. False when it is gone."""
+        return conn_answer(&self.core, ticket & 0xFFFFFF, ticket >> 24, self._plan_slot(plan), memo)
+
+    def retry(self, ticket: int) -> None:
+        """Look the head of `ticket` up again."""
+        conn_retry(&self.core, ticket & 0xFFFFFF, ticket >> 24)
+
+    def abandon(self, ticket: int) -> None:
+        """Drop the connection of `ticket`."""
+        conn_abandon(&self.core, ticket & 0xFFFFFF, ticket >> 24)
+
+    def fill(self, fd: int, size: int, mtime_ns: int) -> int:
+        """Start to read a file of `size` > 0 bytes into a new mapping; takes the fd over, also on failure.
+
+        The desk hears of the end through `filled`: ESTALE if the file is not, or no longer, the version of this mtime.
+        Raises MemoryError when there is no slot or no memory.
+        """
+        cdef uint32_t slot = mapping_make(&self.core.mappings, size, MAPPING_SNAPSHOT)
+        cdef Mapping* mapping
+        if slot == NO_SLOT:
+            os.close(fd)
+            raise MemoryError("no room for another mapping")
+        mapping = mapping_at(&self.core.mappings, slot)
+        mapping.fd = fd
+        mapping.mtime_ns = mtime_ns
+        mapping_hold(&self.core.mappings, slot)
+        if self.fill_first == NO_SLOT:
+            self.fill_first = slot
+        else:
+            mapping_at(&self.core.mappings, self.fill_last).next = slot
+        self.fill_last = slot
+        self._start_fills()
+        return _number(slot, self.core.mappings.slab.generations[slot])
+
+    def keep(self, mapping: int) -> int:
+        """Register a filled mapping. Returns 0, or the errno that says why it stays unregistered."""
+        cdef uint32_t slot = self._mapping_slot(mapping)
+        return self._register(slot)
+
+    def read(self, mapping: int, offset: int, length: int) -> bytes:
+        """A copy of some bytes of a filled mapping."""
+        cdef Mapping* row = mapping_at(&self.core.mappings, self._mapping_slot(mapping))
+        if offset < 0 or length < 0 or offset + length > row.filled:
+            raise ValueError("outside the mapping")
+        return PyBytes_FromStringAndSize(row.base + <size_t>offset, length)
+
+    def drop(self, mapping: int) -> None:
+        """The desk lets go of a mapping; plans and leases may hold it on."""
+        cdef uint32_t slot = self._mapping_slot(mapping)
+        mapping_disown(&self.core.mappings, slot)
+        core_let_go_mapping(&self.core, slot)
+
+    def source(self, fd: int, size: int, mtime_ns: int) -> int:
+        """A file version to stream from; takes the fd over. Raises MemoryError."""
+        cdef uint32_t slot = slab_take(&self.core.sources)
+        cdef Source* source
+        if slot == NO_SLOT:
+            os.close(fd)
+            raise MemoryError("no room for another streamed file")
+        source = <Source*>slab_row(&self.core.sources, slot)
+        source.fd = fd
+        source.size = size
+        source.mtime_ns = mtime_ns
+        source.refs = 1
+        return _number(slot, self.core.sources.generations[slot])
+
+    def drop_source(self, source: int) -> None:
+        """The desk lets go of a source."""
+        core_let_go_source(&self.core, self._source_slot(source))
+
+    def entry(self, check_at_ms: int) -> int:
+        """A unit of freshness for plans. Raises MemoryError."""
+        cdef uint32_t slot = slab_take(&self.core.table.entries)
+        if slot == NO_SLOT:
+            raise MemoryError("no room for another entry")
+        entry_at(&self.core.table, slot).first_plan = NO_SLOT
+        entry_at(&self.core.table, slot).check_at_ms = check_at_ms
+        entry_at(&self.core.table, slot).used_at_ms = self.core.now_ms
+        self.core.tally.entries_open += 1
+        return _number(slot, self.core.table.entries.generations[slot])
+
+    def refresh(self, entry: int, check_at_ms: int) -> None:
+        """The entry has been looked at and is what it was."""
+        entry_at(&self.core.table, self._entry_slot(entry)).check_at_ms = check_at_ms
+
+    def used_at_ms(self, entry: int) -> int:
+        """When a plan of the entry was last replayed."""
+        return entry_at(&self.core.table, self._entry_slot(entry)).used_at_ms
+
+    def retire(self, entry: int) -> None:
+        """The entry is outdated: no new replay of its plans."""
+        core_retire_entry(&self.core, self._entry_slot(entry))
+
+    def plan(self, *, int status, bytes image, int date_at, list segments, bint keep_alive, bint linger, object entry=None,
+             object mapping=None, object source=None) -> int:
+        """Make a plan; the desk keeps its number until `release`, or until the entry is retired.
+
+        `segments` are (kind, offset, length), in the order of sending. Raises MemoryError.
+        """
+        cdef uint32_t count = len(segments)
+        cdef uint32_t entry_slot = NO_SLOT if entry is None else self._entry_slot(entry)
+        cdef uint32_t mapping_slot = NO_SLOT if mapping is None else self._mapping_slot(mapping)
+        cdef uint32_t source_slot = NO_SLOT if source is None else self._source_slot(source)
+        cdef uint32_t slot
+        cdef uint32_t i
+        cdef Plan* plan
+        cdef Segment* rows
+        cdef uint64_t bound
+        if count == 0 or not image:
+            raise ValueError("a plan sends at least a head")
+        if date_at >= 0 and date_at + 29 > len(image):
+            raise ValueError("the Date value lies outside the image")
+        rows = <Segment*>malloc(count * sizeof(Segment))
+        if rows == NULL:
+            raise MemoryError
+        try:
+            for i in range(count):
+                rows[i].kind = SEGMENT_KINDS[segments[i][0]]
+                rows[i].offset = segments[i][1]
+                rows[i].length = segments[i][2]
+                if rows[i].kind == SEGMENT_LITERAL:
+                    bound = len(image)
+                elif rows[i].kind == SEGMENT_MAPPED and mapping_slot != NO_SLOT:
+                    bound = mapping_at(&self.core.mappings, mapping_slot).filled
+                elif rows[i].kind == SEGMENT_STREAMED and source_slot != NO_SLOT:
+                    bound = (<Source*>slab_row(&self.core.sources, source_slot)).size
+                else:
+                    raise ValueError("a segment without its bytes")
+                if rows[i].length == 0 or rows[i].offset > bound or rows[i].length > bound - rows[i].offset:
+                    raise ValueError("a segment lies outside its bytes")
+            slot = plan_make(&self.core.table, entry_slot, image, len(image), date_at, rows, count)
+        finally:
+            free(rows)
+        if slot == NO_SLOT:
+            raise MemoryError("no room for another plan")
+        plan = plan_at(&self.core.table, slot)
+        plan.status = status
+        plan.keep_alive = keep_alive
+        plan.linger = linger
+        if mapping_slot != NO_SLOT:
+            mapping_hold(&self.core.mappings, mapping_slot)
+            plan.mapping = mapping_slot
+        if source_slot != NO_SLOT:
+            (<Source*>slab_row(&self.core.sources, source_slot)).refs += 1
+            plan.source = source_slot
+        return _number(slot, self.core.table.plans.generations[slot])
+
+    def release(self, plan: int) -> None:
+        """The desk will not answer with this plan again."""
+        cdef uint32_t slot = self._plan_slot(plan)
+        plan_at(&self.core.table, slot).kept = 0
+        core_settle_plan(&self.core, slot)
+
+    cdef uint32_t _plan_slot(self, number) except? NO_SLOT:
+        cdef uint32_t slot = number & 0xFFFFFF
+        if not slab_holds(&self.core.table.plans, slot, number >> 24):
+            raise LookupError("no such plan")
+        return slot
+
+    cdef uint32_t _entry_slot(self, number) except? NO_SLOT:
+        cdef uint32_t slot = number & 0xFFFFFF
+        if not slab_holds(&self.core.table.entries, slot, number >> 24):
+            raise LookupError("no such entry")
+        return slot
+
+    cdef uint32_t _mapping_slot(self, number) except? NO_SLOT:
+        cdef uint32_t slot = number & 0xFFFFFF
+        if not slab_holds(&self.core.mappings.slab, slot, number >> 24):
+            raise LookupError("no such mapping")
+        return slot
+
+    cdef uint32_t _source_slot(self, number) except? NO_SLOT:
+        cdef uint32_t slot = number & 0xFFFFFF
+        if not slab_holds(&self.core.sources, slot, number >> 24):
+            raise LookupError("no such source")
+        return slot
+
+    # ---- the loop ----
+
+    def run(self) -> None:
+        """Serve until `drain` has been called and everything under way is done."""
+        cdef bint going = True
+        ring_watch(&self.ring, self.wake, token_pack(TOKEN_WAKE, 0, 1))
+        self._arm_accept()
+        with nogil:
+            while going:
+                self._turn()
+                if self.core.work_count or self.done_first != NO_SLOT or self.woken or self.core.route_news:
+                    with gil:
+                        self._attend()
+                going = self._goes_on()
+
+    def drain(self) -> None:
+        """Accept no more; end when the responses under way are done, or after drain_ms_max."""
+        if self.drain_until_ms:
+            return
+        core_set_time(&self.core, _now_us(), _unix_second())
+        self.drain_until_ms = self.core.now_ms + self.drain_ms_max
+        self.accepting = 0
+        self.accept_at_ms = 0
+        ring_cancel(&self.ring, token_pack(TOKEN_ACCEPT, 0, 1), token_pack(TOKEN_NOBODY, 0, 1))
+        conn_drain(&self.core)
+        self._flush()
+
+    cdef void _turn(self) noexcept nogil:
+        cdef int64_t timeout = IDLE_US
+        cdef uint32_t taken
+        cdef uint32_t i
+        if self.core.conns.live or self.core.ledger.slab.live or self.accept_at_ms or self.drain_until_ms:
+            timeout = TICK_US
+        ring_wait(&self.ring, timeout)
+        self.core.tally.enters += 1
+        core_set_time(&self.core, _now_us(), _unix_second())
+        taken = BATCH
+        while taken == BATCH:
+            taken = ring_reap(&self.ring, self.completions, BATCH)
+            self.core.tally.completions += taken
+            for i in range(taken):
+                self._dispatch(&self.completions[i])
+            # Receive buffers go back only now: what lay in them has been served or copied.
+            for i in range(taken):
+                if self.completions[i].has_buffer:
+                    ring_give_back(&self.ring, self.completions[i].buffer_id)
+            ring_publish(&self.ring)
+            self._flush()
+        conn_expire(&self.core)
+        if self.accept_at_ms and self.core.now_ms >= self.accept_at_ms:
+            self.accept_at_ms = 0
+            self._arm_accept()
+        self._flush()
+
+    cdef void _dispatch(self, Completion* completion) noexcept nogil:
+        cdef uint8_t kind = token_kind(completion.token)
+        if kind == TOKEN_ACCEPT:
+            self._on_accept(completion)
+        elif kind == TOKEN_FILL:
+            self._on_fill(token_slot(completion.token), token_generation(completion.token), completion.res)
+        elif kind == TOKEN_TAG:
+            # The tag outlives nothing: the slot is ours until this moment.
+            mapping_unmap(&self.core.mappings, token_slot(completion.token))
+        elif kind == TOKEN_WAKE:
+            self.woken = 1
+        elif kind != TOKEN_NOBODY:
+            if kind == TOKEN_READ:
+                self._check_version(completion)
+            conn_step(&self.core, completion)
+
+    cdef void _check_version(self, Completion* completion) noexcept nogil:
+        """One response is one version of one file: a window read after the file changed is not sent."""
+        cdef uint32_t slot = token_slot(completion.token)
+        cdef Conn* conn
+        cdef Source* source
+        if completion.res <= 0 or not slab_holds(&self.core.conns, slot, token_generation(completion.token)):
+            return
+        conn = conn_at(&self.core, slot)
+        if conn.state == CONN_CLOSING or conn.plan == NO_SLOT:
+            return
+        source = <Source*>slab_row(&self.core.sources, plan_at(&self.core.table, conn.plan).source)
+        if not _is_version(source.fd, source.size, source.mtime_ns):
+            completion.res = -ESTALE
+
+    cdef void _on_accept(self, Completion* completion) noexcept nogil:
+        cdef uint8_t route = completion.route
+        if completion.res >= 0:
+            if self.core.send_mode != SEND_PLAIN:
+                route = ring_route(completion.res)
+            if not conn_accepted(&self.core, completion.res, route):
+                close(completion.res)
+        elif completion.res == -EINVAL and self.ring.rungs & RUNG_MULTISHOT_ACCEPT:
+            self.ring.rungs &= ~RUNG_MULTISHOT_ACCEPT
+        elif not self.drain_until_ms:
+            self.core.tally.accept_errors += 1
+            # Out of descriptors, or of memory: trying at once would spin.
+            self.accept_at_ms = self.core.now_ms + ACCEPT_PAUSE_MS
+        if not completion.more:
+            self.accepting = 0
+            if not self.accept_at_ms:
+                self._arm_accept()
+
+    cdef void _arm_accept(self) noexcept nogil:
+        if not self.accepting and not self.drain_until_ms:
+            ring_accept(&self.ring, self.listener, token_pack(TOKEN_ACCEPT, 0, 1))
+            self.accepting = 1
+
+    cdef void _flush(self) noexcept nogil:
+        """Hand the ops of this batch to the ring, in order; a few are done on the spot."""
+        cdef uint32_t i = 0
+        cdef Op* op
+        while i < self.core.op_count:
+            op = &self.core.ops[i]
+            i += 1
+            if op.kind == OP_CLEAR:
+                if ring_clear(&self.ring, op.slot) < 0:
+                    # Never seen; the mapping stays, which is safe.
+                    continue
+            elif op.kind == OP_REGISTER:
+                self._register(op.slot)
+            elif op.kind == OP_RESET:
+                ring_reset(op.fd)
+            elif op.kind == OP_QUEUED:
+                # May append ops, and move the list.
+                conn_queued(&self.core, token_slot(op.token), token_generation(op.token), ring_queued(op.fd))
+            else:
+                ring_push(&self.ring, op)
+        self.core.op_count = 0
+
+    cdef int _register(self, uint32_t slot) noexcept nogil:
+        cdef Mapping* mapping = mapping_at(&self.core.mappings, slot)
+        cdef int rc
+        if self.core.send_mode == SEND_PLAIN:
+            return 0
+        rc = ring_register(&self.ring, slot, mapping.base, mapping.capacity,
+                           token_pack(TOKEN_TAG, slot, self.core.mappings.slab.generations[slot]))
+        if rc == 0:
+            mapping_registered(&self.core.mappings, slot)
+        return -rc
+
+    cdef bint _goes_on(self) noexcept nogil:
+        if not self.drain_until_ms:
+            return True
+        if self.core.conns.live == 0:
+            return self.core.ledger.slab.live > 0 and self.core.now_ms < self.drain_until_ms + LEASE_GRACE_MS
+        if self.core.now_ms >= self.drain_until_ms:
+            conn_abort_all(&self.core)
+            self._flush()
+        return self.core.now_ms < self.drain_until_ms + LEASE_GRACE_MS
+
+    # ---- snapshots ----
+
+    cdef void _start_fills(self) noexcept nogil:
+        cdef uint32_t slot
+        while self.fills < FILLS_MAX and self.fill_first != NO_SLOT:
+            slot = self.fill_first
+            self.fill_first = mapping_at(&self.core.mappings, slot).next
+            mapping_at(&self.core.mappings, slot).next = NO_SLOT
+            self.fills += 1
+            self._fill_on(slot)
+
+    cdef void _fill_on(self, uint32_t slot) noexcept nogil:
+        cdef Mapping* mapping = mapping_at(&self.core.mappings, slot)
+        cdef Op op
+        op.kind = OP_FILL
+        op.flags = 0
+        op.fd = mapping.fd
+        op.buffer = -1
+        op.slot = slot
+        op.token = token_pack(TOKEN_FILL, slot, self.core.mappings.slab.generations[slot])
+        op.address = mapping.base + mapping.filled
+        op.offset = mapping.filled
+        op.length = <uint32_t>min(mapping.length - mapping.filled, <size_t>FILL_SIZE)
+        ring_push(&self.ring, &op)
+
+    cdef void _on_fill(self, uint32_t slot, uint32_t generation, int32_t res) noexcept nogil:
+        cdef Mapping* mapping
+        if not slab_holds(&self.core.mappings.slab, slot, generation):
+            self.core.tally.stale_completions += 1
+            return
+        mapping = mapping_at(&self.core.mappings, slot)
+        if res > 0:
+            mapping.filled += <size_t>res
+            if mapping.filled < mapping.length:
+                self._fill_on(slot)
+                return
+            if not _is_version(mapping.fd, mapping.length, mapping.mtime_ns):
+                res = -ESTALE
+        elif res == 0:
+            res = -ESTALE
+        close(mapping.fd)
+        # From here on the field carries how it ended: -1 well, else -errno - 1.
+        mapping.fd = -1 if res > 0 else res - 1
+        mapping.next = self.done_first
+        self.done_first = slot
+        self.fills -= 1
+        self._start_fills()
+
+    # ---- with the GIL ----
+
+    cdef void _attend(self):
+        """Let the desk work off what needs judgement. What it does may park connections again: a few rounds."""
+        cdef int round_number
+        if self.woken:
+            self.woken = 0
+            self._hear_signals()
+        if self.core.route_news:
+            self._tell_routes()
+        for round_number in range(8):
+            if not self.core.work_count and self.done_first == NO_SLOT:
+                break
+            work = self._collect_work()
+            filled = self._collect_filled()
+            try:
+                self.desk(work, filled, self.core.now_ms)
+            except Exception:
+                import logging
+                logging.getLogger("zchttpd").exception("the desk failed")
+                for _kind, ticket, _subject in work:
+                    self.abandon(ticket)
+        self._flush()
+
+    cdef void _hear_signals(self):
+        try:
+            # Empty the wake-up pipe; the handlers run in PyErr_CheckSignals.
+            while select.select([self.wake], [], [], 0)[0]:
+                if not os.read(self.wake, 512):
+                    break
+            PyErr_CheckSignals()
+        finally:
+            ring_watch(&self.ring, self.wake, token_pack(TOKEN_WAKE, 0, 1))
+
+    cdef void _tell_routes(self):
+        cdef uint32_t route
+        for route in range(ROUTE_COUNT):
+            if self.core.route_news & (1 << route):
+                self.on_route(route, self.core.tally.zerocopy_active[route] == ZEROCOPY_ON, self.core.route_seen[route],
+                              self.core.route_copied[route])
+        self.core.route_news = 0
+
+    cdef list _collect_work(self):
+        cdef list work = []
+        cdef uint32_t i
+        cdef Work* item
+        cdef Conn* conn
+        for i in range(self.core.work_count):
+            item = &self.core.work[i]
+            if not slab_holds(&self.core.conns, item.conn, item.generation):
+                continue
+            conn = conn_at(&self.core, item.conn)
+            ticket = _number(item.conn, item.generation)
+            if item.kind == WORK_HEAD:
+                if conn.head_length:
+                    work.append(("head", ticket, PyBytes_FromStringAndSize(conn.inbox.bytes + conn.inbox.start,
+                                                                          conn.head_length)))
+            elif item.kind == WORK_STALE:
+                # The entry may have been retired since: then nothing is left to look at.
+                work.append(("stale", ticket, _number(item.entry, self.core.table.entries.generations[item.entry])))
+            else:
+                work.append(("refuse", ticket, conn.refuse_status))
+        self.core.work_count = 0
+        return work
+
+    cdef list _collect_filled(self):
+        cdef list filled = []
+        cdef uint32_t slot
+        cdef Mapping* mapping
+        while self.done_first != NO_SLOT:
+            slot = self.done_first
+            mapping = mapping_at(&self.core.mappings, slot)
+            self.done_first = mapping.next
+            mapping.next = NO_SLOT
+            filled.append((_number(slot, self.core.mappings.slab.generations[slot]), -(mapping.fd + 1)))
+            mapping.fd = -1
+            core_let_go_mapping(&self.core, slot)
+        return filled

@@ -1,0 +1,27 @@
+# Bytes received and not yet consumed, and the framing of heads.
+
+from libc.stdint cimport uint8_t, uint32_t
+
+cdef enum Frame:
+    FRAME_MORE = 0      # no end of a head in sight yet
+    FRAME_HEAD = 1      # a whole head
+    FRAME_BROKEN = 2    # a line that ends in a bare LF: never a head of ours
+    FRAME_LINE_LONG = 3 # the request line does not end within its bound
+    FRAME_HEAD_LONG = 4 # the head does not end within its bound
+
+cdef struct Framer:
+    uint32_t scanned    # bytes already looked at, from the start of the head
+    uint32_t line       # where the line under way begins
+    uint8_t lines       # 1 once the request line has ended
+
+cdef struct Inbox:
+    char* bytes         # NULL while nothing waits
+    uint32_t start      # first unconsumed byte
+    uint32_t end        # one past the last
+    uint32_t capacity
+
+cdef int frame(Framer* framer, const char* bytes, uint32_t length, uint32_t line_max, uint32_t head_max,
+               uint32_t* head_length) noexcept nogil
+cdef int inbox_append(Inbox* inbox, const char* bytes, uint32_t length) noexcept nogil
+cdef void inbox_consume(Inbox* inbox, uint32_t length) noexcept nogil
+cdef void inbox_free(Inbox* inbox) noexcept nogil

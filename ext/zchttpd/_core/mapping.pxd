@@ -1,0 +1,47 @@
+# Bytes of a file in anonymous mmap'd memory that the kernel may hold as a registered buffer.
+# One mapping = one slot = the same index in the registered-buffer table.
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+
+from zchttpd._core.slab cimport Slab
+from zchttpd._core.tally cimport Tally
+
+cdef enum MappingKind:
+    MAPPING_SNAPSHOT = 1    # a whole file, immutable once filled
+    MAPPING_WINDOW = 2      # a place in the pool through which large files stream
+
+cdef enum MappingRest:      # what the last reference leaves to do
+    REST_NOTHING = 0        # others still hold it, or it has been unmapped
+    REST_CLEAR = 1          # clear its buffer-table slot; unmap when the tag comes back
+    REST_POOL = 2           # back to the pool
+
+cdef struct Mapping:
+    char* base          # first byte; 2 MiB aligned when huge pages were asked for
+    size_t length       # bytes of the file (snapshot) or usable bytes (window)
+    size_t capacity     # bytes mmap'd
+    size_t filled       # bytes read so far
+    int32_t buffer      # index in the registered-buffer table, -1 when not registered
+    int32_t fd          # file that it is being filled from, -1 otherwise
+    int64_t mtime_ns    # of the version that is to fill it
+    uint32_t refs       # owner + plans + leases + flows
+    uint32_t leases     # open leases on it
+    uint32_t next       # pool list, or fill queue
+    uint32_t holder     # window: the connection that took it from the pool
+    uint32_t holder_generation
+    uint8_t kind        # MappingKind
+    uint8_t zombie      # its owner has let go, others have not
+    uint8_t clearing    # its slot is being cleared
+
+cdef struct Mappings:
+    Slab slab           # of Mapping
+    Tally* tally
+
+cdef int mappings_open(Mappings* mappings, uint32_t capacity, Tally* tally) noexcept nogil
+cdef void mappings_close(Mappings* mappings) noexcept nogil
+cdef Mapping* mapping_at(Mappings* mappings, uint32_t slot) noexcept nogil
+cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noexcept nogil
+cdef void mapping_registered(Mappings* mappings, uint32_t slot) noexcept nogil
+cdef void mapping_hold(Mappings* mappings, uint32_t slot) noexcept nogil
+cdef int mapping_let_go(Mappings* mappings, uint32_t slot) noexcept nogil
+cdef void mapping_disown(Mappings* mappings, uint32_t slot) noexcept nogil
+cdef void mapping_unmap(Mappings* mappings, uint32_t slot) noexcept nogil

@@ -1,0 +1,128 @@
+"""Mappings: anonymous memory that holds bytes of a file, counted references, unmapped when nobody reads them.
+
+File-backed memory cannot be registered with io_uring on most file systems (EFAULT, io_uring_register(2)), and a snapshot
+cannot tear; both speak for anonymous memory. Our own code never reads a mapping, it only hands it to the kernel.
+"""
+
+from libc.stdint cimport uint8_t, uint32_t, uintptr_t
+from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, madvise, mmap, munmap
+
+from zchttpd._core.check cimport zc_assert
+from zchttpd._core.slab cimport slab_close, slab_give, slab_open, slab_row, slab_take
+from zchttpd._core.token cimport NO_SLOT
+
+cdef extern from "<sys/mman.h>" nogil:
+    int MADV_HUGEPAGE
+
+cdef enum:
+    PAGE = 4096
+    HUGE_PAGE = 2 * 1024 * 1024
+
+
+cdef int mappings_open(Mappings* mappings, uint32_t capacity, Tally* tally) noexcept nogil:
+    """Room for `capacity` mappings. Returns 0 or -ENOMEM."""
+    mappings.tally = tally
+    return slab_open(&mappings.slab, sizeof(Mapping), capacity)
+
+
+cdef void mappings_close(Mappings* mappings) noexcept nogil:
+    """Unmap whatever is left. Only after the ring is gone and no send can be under way."""
+    cdef uint32_t slot
+    cdef Mapping* mapping
+    for slot in range(mappings.slab.fresh):
+        mapping = mapping_at(mappings, slot)
+        if mapping.base != NULL:
+            munmap(mapping.base, mapping.capacity)
+    slab_close(&mappings.slab)
+
+
+cdef Mapping* mapping_at(Mappings* mappings, uint32_t slot) noexcept nogil:
+    return <Mapping*>slab_row(&mappings.slab, slot)
+
+
+cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noexcept nogil:
+    """Memory for `length` > 0 bytes, with one reference: the owner's. NO_SLOT when there is no slot or no memory."""
+    cdef size_t capacity = (length + PAGE - 1) // PAGE * PAGE
+    cdef size_t slack = HUGE_PAGE if capacity >= HUGE_PAGE else 0
+    cdef char* base
+    cdef char* aligned
+    cdef uint32_t slot = slab_take(&mappings.slab)
+    if slot == NO_SLOT:
+        return NO_SLOT
+    base = <char*>mmap(NULL, capacity + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if base == <char*>MAP_FAILED:
+        slab_give(&mappings.slab, slot)
+        return NO_SLOT
+    if slack:
+        # Give back what lies before and behind the aligned part.
+        aligned = <char*>((<uintptr_t>base + HUGE_PAGE - 1) // HUGE_PAGE * HUGE_PAGE)
+        if aligned > base:
+            munmap(base, aligned - base)
+        if aligned + capacity < base + capacity + slack:
+            munmap(aligned + capacity, base + slack - aligned)
+        base = aligned
+        madvise(base, capacity, MADV_HUGEPAGE)
+    cdef Mapping* mapping = mapping_at(mappings, slot)
+    mapping.base = base
+    mapping.length = length
+    mapping.capacity = capacity
+    mapping.buffer = -1
+    mapping.fd = -1
+    mapping.refs = 1
+    mapping.kind = kind
+    mapping.next = NO_SLOT
+    mappings.tally.mappings_open += 1
+    mappings.tally.mapped_bytes += capacity
+    return slot
+
+
+cdef void mapping_registered(Mappings* mappings, uint32_t slot) noexcept nogil:
+    """The kernel has it in the buffer table now."""
+    cdef Mapping* mapping = mapping_at(mappings, slot)
+    mapping.buffer = <int>slot
+    mappings.tally.registered_bytes += mapping.capacity
+
+
+cdef void mapping_hold(Mappings* mappings, uint32_t slot) noexcept nogil:
+    mapping_at(mappings, slot).refs += 1
+
+
+cdef int mapping_let_go(Mappings* mappings, uint32_t slot) noexcept nogil:
+    """Drop one reference. Returns a MappingRest: what the last one leaves to do."""
+    cdef Mapping* mapping = mapping_at(mappings, slot)
+    zc_assert(mapping.refs > 0)
+    mapping.refs -= 1
+    if mapping.refs > 0:
+        return REST_NOTHING
+    # The promise of this program: no memory goes while the kernel may read it.
+    zc_assert(mapping.leases == 0)
+    if mapping.kind == MAPPING_WINDOW:
+        return REST_POOL
+    if mapping.buffer >= 0:
+        mapping.clearing = 1
+        return REST_CLEAR
+    mapping_unmap(mappings, slot)
+    return REST_NOTHING
+
+
+cdef void mapping_disown(Mappings* mappings, uint32_t slot) noexcept nogil:
+    """Its owner is about to let go: from here on it is a zombie for as long as others hold it."""
+    cdef Mapping* mapping = mapping_at(mappings, slot)
+    if mapping.refs > 1 and not mapping.zombie:
+        mapping.zombie = 1
+        mappings.tally.zombies_open += 1
+
+
+cdef void mapping_unmap(Mappings* mappings, uint32_t slot) noexcept nogil:
+    """The memory goes back to the system. Nobody holds it and the kernel has let go of it."""
+    cdef Mapping* mapping = mapping_at(mappings, slot)
+    zc_assert(mapping.refs == 0 and mapping.leases == 0)
+    munmap(mapping.base, mapping.capacity)
+    if mapping.buffer >= 0:
+        mappings.tally.registered_bytes -= mapping.capacity
+    if mapping.zombie:
+        mappings.tally.zombies_open -= 1
+    mappings.tally.mappings_open -= 1
+    mappings.tally.mapped_bytes -= mapping.capacity
+    mapping.base = NULL
+    slab_give(&mappings.slab, slot)

@@ -1,0 +1,79 @@
+# What is ready to replay: plans, the entries whose freshness they depend on, and the table from head bytes to plan.
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from zchttpd._core.slab cimport Slab
+from zchttpd._core.tally cimport Tally
+
+cdef enum SegmentKind:
+    SEGMENT_LITERAL = 1     # offset in the plan's image
+    SEGMENT_MAPPED = 2      # offset in the plan's mapping
+    SEGMENT_STREAMED = 3    # offset in the plan's source file
+
+cdef struct Segment:
+    uint64_t offset         # bytes
+    uint64_t length         # bytes, > 0
+    uint8_t kind            # SegmentKind
+
+cdef struct Entry:
+    int64_t check_at_ms     # valid until then (monotonic)
+    int64_t used_at_ms      # last replay
+    uint32_t first_plan     # list of its plans
+
+cdef struct Plan:
+    char* image             # literal bytes: the head, and small bodies behind it
+    Segment* segments       # what to send, in order
+    uint32_t segment_count
+    uint32_t image_length   # bytes
+    int32_t date_at         # offset of the Date value in the image, -1 for none
+    int64_t image_second    # Unix time that the image's Date shows
+    uint32_t image_held     # responses under way that send from the image: it must not change under them
+    uint32_t mapping        # slot it holds a reference to, or NO_SLOT
+    uint32_t source         # slot it holds a reference to, or NO_SLOT
+    uint32_t entry          # slot of the entry it depends on, or NO_SLOT
+    uint32_t next_of_entry
+    uint32_t previous_of_entry
+    uint32_t rows           # rows of the table that lead here
+    uint32_t active         # connections that replay it
+    uint16_t status
+    uint8_t kept            # the desk still has its number
+    uint8_t dead            # its entry is gone: no new replay
+    uint8_t keep_alive
+    uint8_t linger          # unread request bytes may follow: read and discard before closing
+
+cdef struct Row:
+    char* head              # bytes of the head, whole; NULL when the row is free
+    uint64_t hash
+    uint32_t length
+    uint32_t plan           # slot
+    uint32_t edition        # changes with the row's contents
+    uint8_t used            # since the clock last came by
+
+cdef struct PlanTable:
+    Slab plans              # of Plan
+    Slab entries            # of Entry
+    Row* rows               # sets of ROW_WAYS
+    uint32_t set_count      # a power of two
+    uint8_t hand            # clock hand within a set
+    uint16_t* doorkeeper    # tags of heads seen once
+    uint64_t[2] key         # of the hash, random per process
+    uint64_t image_bytes    # held by images
+    Tally* tally
+
+cdef enum:
+    ROW_WAYS = 8
+    NO_ROW = 0xFFFFFFFF
+
+cdef int plans_open(PlanTable* table, uint32_t row_count, uint32_t entry_count, uint64_t key0, uint64_t key1,
+                    Tally* tally) noexcept nogil
+cdef void plans_close(PlanTable* table) noexcept nogil
+cdef Plan* plan_at(PlanTable* table, uint32_t slot) noexcept nogil
+cdef Entry* entry_at(PlanTable* table, uint32_t slot) noexcept nogil
+cdef uint64_t head_hash(PlanTable* table, const char* head, uint32_t length) noexcept nogil
+cdef uint32_t plans_find(PlanTable* table, const char* head, uint32_t length) noexcept nogil
+cdef uint32_t plans_admit(PlanTable* table, const char* head, uint32_t length, uint32_t plan, uint32_t* unrowed) noexcept nogil
+cdef uint32_t plans_drop_row(PlanTable* table, uint32_t row) noexcept nogil
+cdef uint32_t plan_make(PlanTable* table, uint32_t entry, const char* image, uint32_t image_length, int32_t date_at,
+                        const Segment* segments, uint32_t segment_count) noexcept nogil
+cdef void plan_unlink(PlanTable* table, uint32_t slot) noexcept nogil
+cdef void plan_free(PlanTable* table, uint32_t slot) noexcept nogil

@@ -1,0 +1,246 @@
+"""Plans and the bounded table from head bytes to plan.
+
+A row is found by a keyed hash and believed only when all bytes of the head are equal. The table is set-associative:
+a collision evicts, it never makes a longer search. A head is admitted when it is seen for the second time, so that
+heads that never come back cannot push out those that do.
+"""
+
+from libc.errno cimport ENOMEM
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+from zchttpd._core.check cimport zc_assert
+from zchttpd._core.slab cimport slab_close, slab_give, slab_open, slab_row, slab_take
+from zchttpd._core.token cimport NO_SLOT
+
+cdef enum:
+    DOORKEEPER_CELLS = 1 << 16
+
+
+cdef int plans_open(PlanTable* table, uint32_t row_count, uint32_t entry_count, uint64_t key0, uint64_t key1,
+                    Tally* tally) noexcept nogil:
+    """Room for about `row_count` heads and `entry_count` entries. Returns 0 or -ENOMEM, then nothing is held."""
+    memset(table, 0, sizeof(PlanTable))
+    table.set_count = 1
+    while table.set_count * ROW_WAYS < row_count:
+        table.set_count *= 2
+    table.key[0] = key0
+    table.key[1] = key1
+    table.tally = tally
+    table.rows = <Row*>calloc(<size_t>table.set_count * ROW_WAYS, sizeof(Row))
+    table.doorkeeper = <uint16_t*>calloc(DOORKEEPER_CELLS, sizeof(uint16_t))
+    # A plan may live outside the table: answers that are not remembered, one per connection at most.
+    if (table.rows == NULL or table.doorkeeper == NULL
+            or slab_open(&table.entries, sizeof(Entry), entry_count) < 0
+            or slab_open(&table.plans, sizeof(Plan), table.set_count * ROW_WAYS + entry_count + 65536) < 0):
+        plans_close(table)
+        return -ENOMEM
+    return 0
+
+
+cdef void plans_close(PlanTable* table) noexcept nogil:
+    cdef uint32_t i
+    if table.rows != NULL:
+        for i in range(table.set_count * ROW_WAYS):
+            free(table.rows[i].head)
+    if table.plans.rows != NULL:
+        for i in range(table.plans.fresh):
+            free(plan_at(table, i).image)
+            free(plan_at(table, i).segments)
+    free(table.rows)
+    free(table.doorkeeper)
+    slab_close(&table.entries)
+    slab_close(&table.plans)
+    memset(table, 0, sizeof(PlanTable))
+
+
+cdef Plan* plan_at(PlanTable* table, uint32_t slot) noexcept nogil:
+    return <Plan*>slab_row(&table.plans, slot)
+
+
+cdef Entry* entry_at(PlanTable* table, uint32_t slot) noexcept nogil:
+    return <Entry*>slab_row(&table.entries, slot)
+
+
+cdef inline uint64_t _turn(uint64_t word, int bits) noexcept nogil:
+    return (word << bits) | (word >> (64 - bits))
+
+
+cdef uint64_t head_hash(PlanTable* table, const char* head, uint32_t length) noexcept nogil:
+    """SipHash-1-3 of the head under the table's key: nobody who lacks the key can aim at a set."""
+    cdef uint64_t v0 = table.key[0] ^ <uint64_t>0x736f6d6570736575
+    cdef uint64_t v1 = table.key[1] ^ <uint64_t>0x646f72616e646f6d
+    cdef uint64_t v2 = table.key[0] ^ <uint64_t>0x6c7967656e657261
+    cdef uint64_t v3 = table.key[1] ^ <uint64_t>0x7465646279746573
+    cdef uint64_t word
+    cdef uint32_t words = length // 8
+    cdef uint32_t i
+    cdef uint32_t rounds = words + 4
+    for i in range(rounds):
+        word = 0
+        if i < words:
+            memcpy(&word, head + 8 * i, 8)
+        elif i == words:
+            memcpy(&word, head + 8 * words, length - 8 * words)
+            word |= <uint64_t>length << 56
+        elif i == words + 1:
+            v2 ^= 0xff
+        v3 ^= word
+        v0 += v1
+        v1 = _turn(v1, 13) ^ v0
+        v0 = _turn(v0, 32)
+        v2 += v3
+        v3 = _turn(v3, 16) ^ v2
+        v0 += v3
+        v3 = _turn(v3, 21) ^ v0
+        v2 += v1
+        v1 = _turn(v1, 17) ^ v2
+        v2 = _turn(v2, 32)
+        v0 ^= word
+    return v0 ^ v1 ^ v2 ^ v3
+
+
+cdef uint32_t plans_find(PlanTable* table, const char* head, uint32_t length) noexcept nogil:
+    """The row that holds exactly these bytes, or NO_ROW."""
+    cdef uint64_t hash = head_hash(table, head, length)
+    cdef uint32_t first = (<uint32_t>hash & (table.set_count - 1)) * ROW_WAYS
+    cdef uint32_t i
+    cdef Row* row
+    for i in range(first, first + ROW_WAYS):
+        row = &table.rows[i]
+        if (row.head != NULL and row.hash == hash and row.length == length
+                and memcmp(row.head, head, length) == 0):
+            row.used = 1
+            return i
+    return NO_ROW
+
+
+cdef uint32_t plans_admit(PlanTable* table, const char* head, uint32_t length, uint32_t plan,
+                          uint32_t* unrowed) noexcept nogil:
+    """Remember that this head leads to `plan`, if it has been seen before.
+
+    Returns its row, or NO_ROW when it is not admitted. `unrowed` becomes the slot of the plan that lost a row to it, or
+    NO_SLOT; the caller settles that plan.
+    """
+    cdef uint64_t hash = head_hash(table, head, length)
+    cdef uint16_t tag = <uint16_t>(hash >> 48) | 1
+    cdef uint16_t* cell = &table.doorkeeper[(hash >> 32) & (DOORKEEPER_CELLS - 1)]
+    unrowed[0] = NO_SLOT
+    if cell[0] != tag:
+        cell[0] = tag
+        return NO_ROW
+    cdef uint32_t first = (<uint32_t>hash & (table.set_count - 1)) * ROW_WAYS
+    cdef uint32_t chosen = NO_ROW
+    cdef uint32_t i
+    cdef Row* row
+    for i in range(first, first + ROW_WAYS):
+        row = &table.rows[i]
+        if row.head == NULL:
+            if chosen == NO_ROW:
+                chosen = i
+        elif row.hash == hash and row.length == length and memcmp(row.head, head, length) == 0:
+            chosen = i
+            break
+    while chosen == NO_ROW:
+        table.hand = (table.hand + 1) % ROW_WAYS
+        if table.rows[first + table.hand].used:
+            table.rows[first + table.hand].used = 0
+        else:
+            chosen = first + table.hand
+    cdef char* copy = <char*>malloc(length)
+    if copy == NULL:
+        return NO_ROW
+    memcpy(copy, head, length)
+    if table.rows[chosen].head != NULL:
+        unrowed[0] = plans_drop_row(table, chosen)
+    row = &table.rows[chosen]
+    row.head = copy
+    row.hash = hash
+    row.length = length
+    row.plan = plan
+    row.used = 1
+    row.edition += 1
+    plan_at(table, plan).rows += 1
+    return chosen
+
+
+cdef uint32_t plans_drop_row(PlanTable* table, uint32_t row_index) noexcept nogil:
+    """Forget a row. Returns the slot of the plan that it led to, for the caller to settle."""
+    cdef Row* row = &table.rows[row_index]
+    zc_assert(row.head != NULL)
+    free(row.head)
+    row.head = NULL
+    row.length = 0
+    row.used = 0
+    row.edition += 1
+    plan_at(table, row.plan).rows -= 1
+    return row.plan
+
+
+cdef uint32_t plan_make(PlanTable* table, uint32_t entry, const char* image, uint32_t image_length, int32_t date_at,
+                        const Segment* segments, uint32_t segment_count) noexcept nogil:
+    """A plan with copies of image and segments, kept by the desk. NO_SLOT when there is no room."""
+    cdef uint32_t slot = slab_take(&table.plans)
+    if slot == NO_SLOT:
+        return NO_SLOT
+    cdef Plan* plan = plan_at(table, slot)
+    plan.image = <char*>malloc(image_length)
+    plan.segments = <Segment*>malloc(segment_count * sizeof(Segment))
+    if plan.image == NULL or plan.segments == NULL:
+        free(plan.image)
+        free(plan.segments)
+        plan.image = NULL
+        plan.segments = NULL
+        slab_give(&table.plans, slot)
+        return NO_SLOT
+    memcpy(plan.image, image, image_length)
+    memcpy(plan.segments, segments, segment_count * sizeof(Segment))
+    plan.image_length = image_length
+    plan.segment_count = segment_count
+    plan.date_at = date_at
+    plan.mapping = NO_SLOT
+    plan.source = NO_SLOT
+    plan.entry = entry
+    plan.next_of_entry = NO_SLOT
+    plan.previous_of_entry = NO_SLOT
+    plan.kept = 1
+    cdef Entry* owner
+    if entry != NO_SLOT:
+        owner = entry_at(table, entry)
+        plan.next_of_entry = owner.first_plan
+        if owner.first_plan != NO_SLOT:
+            plan_at(table, owner.first_plan).previous_of_entry = slot
+        owner.first_plan = slot
+    table.image_bytes += image_length
+    table.tally.plans_open += 1
+    return slot
+
+
+cdef void plan_unlink(PlanTable* table, uint32_t slot) noexcept nogil:
+    """Take the plan out of its entry's list."""
+    cdef Plan* plan = plan_at(table, slot)
+    if plan.entry == NO_SLOT:
+        return
+    if plan.previous_of_entry != NO_SLOT:
+        plan_at(table, plan.previous_of_entry).next_of_entry = plan.next_of_entry
+    else:
+        entry_at(table, plan.entry).first_plan = plan.next_of_entry
+    if plan.next_of_entry != NO_SLOT:
+        plan_at(table, plan.next_of_entry).previous_of_entry = plan.previous_of_entry
+    plan.entry = NO_SLOT
+
+
+cdef void plan_free(PlanTable* table, uint32_t slot) noexcept nogil:
+    """The plan's memory and slot go back. Nothing leads to it, nobody replays it, its references are returned."""
+    cdef Plan* plan = plan_at(table, slot)
+    zc_assert(plan.rows == 0 and plan.active == 0 and plan.image_held == 0)
+    zc_assert(plan.mapping == NO_SLOT and plan.source == NO_SLOT)
+    plan_unlink(table, slot)
+    table.image_bytes -= plan.image_length
+    free(plan.image)
+    free(plan.segments)
+    plan.image = NULL
+    plan.segments = NULL
+    table.tally.plans_open -= 1
+    slab_give(&table.plans, slot)

@@ -1,0 +1,44 @@
+# The only module that touches liburing: ops become sqes, cqes become completions.
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from zchttpd._core.core cimport Core
+from zchttpd._core.op cimport Completion, Op
+from zchttpd._core cimport uring as lib
+
+cdef enum Rung:             # the ladder: what may be missing, each with its fallback
+    RUNG_DEFER_TASKRUN = 1          # else COOP_TASKRUN, else neither
+    RUNG_MULTISHOT_ACCEPT = 2       # else one accept at a time
+    RUNG_MULTISHOT_RECV = 4         # else one receive at a time
+    RUNG_SEND_ZC = 8                # else copying sends
+    RUNG_REPORT_USAGE = 16          # else nobody knows whether the kernel copied
+    RUNG_SPARSE_BUFFERS = 32        # else no registered buffers, so copying sends
+    RUNG_REGISTERED_RING_FD = 64    # else the plain descriptor
+    RUNG_SINGLE_ISSUER = 128        # else the kernel locks the ring, and DEFER_TASKRUN cannot be had
+
+cdef struct Ring:
+    lib.io_uring uring
+    lib.io_uring_buf_ring* buffer_ring
+    char* buffers           # buffer_count * buffer_size bytes
+    uint32_t buffer_count
+    uint32_t buffer_size    # bytes
+    uint32_t returned       # buffers given back and not yet published
+    uint32_t rungs          # Rung bits that are there
+    uint8_t opened          # the ring exists
+
+cdef int ring_open(Ring* ring, uint32_t without, uint32_t buffer_count, uint32_t buffer_size,
+                   uint32_t table_size) noexcept nogil
+cdef void ring_close(Ring* ring) noexcept nogil
+cdef void ring_accept(Ring* ring, int listener, uint64_t token) noexcept nogil
+cdef void ring_watch(Ring* ring, int fd, uint64_t token) noexcept nogil
+cdef void ring_cancel(Ring* ring, uint64_t target, uint64_t token) noexcept nogil
+cdef void ring_push(Ring* ring, const Op* op) noexcept nogil
+cdef int ring_wait(Ring* ring, int64_t timeout_us) noexcept nogil
+cdef uint32_t ring_reap(Ring* ring, Completion* completions, uint32_t count) noexcept nogil
+cdef void ring_give_back(Ring* ring, uint16_t buffer_id) noexcept nogil
+cdef void ring_publish(Ring* ring) noexcept nogil
+cdef int ring_register(Ring* ring, uint32_t index, void* base, size_t length, uint64_t tag) noexcept nogil
+cdef int ring_clear(Ring* ring, uint32_t index) noexcept nogil
+cdef int ring_queued(int fd) noexcept nogil
+cdef void ring_reset(int fd) noexcept nogil
+cdef uint8_t ring_route(int fd) noexcept nogil

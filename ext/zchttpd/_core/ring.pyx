@@ -1,0 +1,442 @@
+"""The ring: probed once, then ops in and completions out (io_uring_setup(2), io_uring_enter(2))."""
+
+from libc.errno cimport EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, ETIME, errno
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
+from posix.unistd cimport close, write
+
+from zchttpd._core.check cimport zc_assert
+from zchttpd._core.op cimport (
+    OP_CANCEL_ALL, OP_CANCEL_RECV, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_NOWAIT, OP_POLL, OP_READ, OP_RECV, OP_SEND,
+    OP_SEND_ZC, OP_SHUTDOWN)
+from zchttpd._core.tally cimport ROUTE_LOOPBACK, ROUTE_NETWORK
+
+import errno as errno_names
+
+cdef extern from "<sys/socket.h>" nogil:
+    enum:
+        AF_UNIX
+        AF_INET
+        AF_INET6
+        SOCK_STREAM
+        SOCK_CLOEXEC
+        MSG_MORE
+        MSG_NOSIGNAL
+        MSG_DONTWAIT
+        MSG_WAITALL
+        SHUT_WR
+        SOL_SOCKET
+        SO_LINGER
+    cdef struct sockaddr:
+        unsigned short sa_family
+    cdef struct sockaddr_storage:
+        pass
+    cdef struct linger_t "linger":
+        int l_onoff
+        int l_linger
+    ctypedef uint32_t socklen_t
+    int socketpair(int domain, int type, int protocol, int* fds)
+    int getsockname(int fd, sockaddr* address, socklen_t* length)
+    int setsockopt(int fd, int level, int name, const void* value, socklen_t length)
+
+cdef extern from "<netinet/in.h>" nogil:
+    cdef struct in_addr:
+        uint32_t s_addr
+    cdef struct sockaddr_in:
+        in_addr sin_addr
+    cdef struct in6_addr:
+        uint8_t[16] s6_addr
+    cdef struct sockaddr_in6:
+        in6_addr sin6_addr
+    uint32_t ntohl(uint32_t number)
+
+cdef extern from "<sys/ioctl.h>" nogil:
+    int ioctl(int fd, unsigned long request, int* value)
+
+cdef extern from "<linux/sockios.h>" nogil:
+    enum:
+        SIOCOUTQ
+
+cdef extern from "<poll.h>" nogil:
+    enum:
+        POLLIN
+        POLLOUT
+
+cdef enum:
+    SQ_ENTRIES = 2048
+    CQ_ENTRIES = 32768
+    BUFFER_GROUP = 0
+    PEEK = 256
+
+RUNGS = {
+    "defer_taskrun": RUNG_DEFER_TASKRUN,
+    "multishot_accept": RUNG_MULTISHOT_ACCEPT,
+    "multishot_recv": RUNG_MULTISHOT_RECV,
+    "send_zc": RUNG_SEND_ZC,
+    "report_usage": RUNG_REPORT_USAGE,
+    "sparse_buffers": RUNG_SPARSE_BUFFERS,
+    "registered_ring_fd": RUNG_REGISTERED_RING_FD,
+    "single_issuer": RUNG_SINGLE_ISSUER,
+}
+
+
+cdef int _set_up(Ring* ring, uint32_t flags) noexcept nogil:
+    cdef lib.io_uring_params params
+    memset(&params, 0, sizeof(params))
+    params.flags = flags | lib.IORING_SETUP_CQSIZE | lib.IORING_SETUP_CLAMP
+    params.cq_entries = CQ_ENTRIES
+    cdef int rc = lib.io_uring_queue_init_params(SQ_ENTRIES, &ring.uring, &params)
+    if rc < 0:
+        return rc
+    # Waiting with a timeout, and no lost completion when the queue is full: kernels that have buffer rings have both.
+    if not params.features & lib.IORING_FEAT_EXT_ARG or not params.features & lib.IORING_FEAT_NODROP:
+        lib.io_uring_queue_exit(&ring.uring)
+        return -ENOSYS
+    return 0
+
+
+cdef int ring_open(Ring* ring, uint32_t without, uint32_t buffer_count, uint32_t buffer_size,
+                   uint32_t table_size) noexcept nogil:
+    """Set the ring up as well as this kernel allows, less the rungs in `without`.
+
+    `buffer_count` (a power of two) receive buffers of `buffer_size` bytes, and a table for `table_size` registered
+    buffers. Returns 0 or -errno, then nothing is held: -EPERM and -ENOSYS mean that io_uring is refused, -EINVAL
+    that the kernel is older than buffer rings (5.19).
+    """
+    cdef uint32_t cooperative = lib.IORING_SETUP_COOP_TASKRUN | lib.IORING_SETUP_SUBMIT_ALL
+    cdef uint32_t deferred = (lib.IORING_SETUP_SINGLE_ISSUER | lib.IORING_SETUP_DEFER_TASKRUN
+                              | lib.IORING_SETUP_SUBMIT_ALL)
+    cdef int rc = -EINVAL
+    memset(ring, 0, sizeof(Ring))
+    if not without & (RUNG_DEFER_TASKRUN | RUNG_SINGLE_ISSUER):
+        rc = _set_up(ring, deferred)
+        if rc == 0:
+            ring.rungs |= RUNG_DEFER_TASKRUN | RUNG_SINGLE_ISSUER
+    if rc == -EINVAL and not without & RUNG_SINGLE_ISSUER:
+        rc = _set_up(ring, cooperative | lib.IORING_SETUP_SINGLE_ISSUER)
+        if rc == 0:
+            ring.rungs |= RUNG_SINGLE_ISSUER
+    if rc == -EINVAL:
+        rc = _set_up(ring, cooperative)
+    if rc == -EINVAL:
+        rc = _set_up(ring, 0)
+    if rc < 0:
+        return rc
+    ring.opened = 1
+    rc = _open_buffers(ring, buffer_count, buffer_size)
+    if rc < 0:
+        ring_close(ring)
+        return rc
+    if not without & RUNG_REGISTERED_RING_FD and lib.io_uring_register_ring_fd(&ring.uring) == 1:
+        ring.rungs |= RUNG_REGISTERED_RING_FD
+    if not without & RUNG_SPARSE_BUFFERS and lib.io_uring_register_buffers_sparse(&ring.uring, table_size) == 0:
+        ring.rungs |= RUNG_SPARSE_BUFFERS
+    # Nothing but a connection tells whether accept can be multishot: taken for granted until one says -EINVAL.
+    if not without & RUNG_MULTISHOT_ACCEPT:
+        ring.rungs |= RUNG_MULTISHOT_ACCEPT
+    _probe_sockets(ring, without)
+    return 0
+
+
+cdef int _open_buffers(Ring* ring, uint32_t buffer_count, uint32_t buffer_size) noexcept nogil:
+    cdef lib.io_uring_buf_reg reg
+    cdef size_t ring_bytes = buffer_count * sizeof(lib.io_uring_buf)
+    cdef uint32_t i
+    cdef void* place = mmap(NULL, ring_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if place == MAP_FAILED:
+        return -ENOMEM
+    ring.buffer_ring = <lib.io_uring_buf_ring*>place
+    ring.buffer_count = buffer_count
+    ring.buffer_size = buffer_size
+    memset(&reg, 0, sizeof(reg))
+    reg.ring_addr = <uint64_t><size_t>place
+    reg.ring_entries = buffer_count
+    reg.bgid = BUFFER_GROUP
+    cdef int rc = lib.io_uring_register_buf_ring(&ring.uring, &reg, 0)
+    if rc < 0:
+        return rc
+    ring.buffers = <char*>malloc(<size_t>buffer_count * buffer_size)
+    if ring.buffers == NULL:
+        return -ENOMEM
+    lib.io_uring_buf_ring_init(ring.buffer_ring)
+    for i in range(buffer_count):
+        ring_give_back(ring, <uint16_t>i)
+    ring_publish(ring)
+    return 0
+
+
+cdef int _answer(Ring* ring, uint32_t* flags) noexcept nogil:
+    """Submit what was prepared and take its first completion. Returns its result."""
+    cdef lib.io_uring_cqe* cqe = NULL
+    cdef int rc = lib.io_uring_submit(&ring.uring)
+    if rc < 0:
+        return rc
+    rc = lib.io_uring_wait_cqe(&ring.uring, &cqe)
+    if rc < 0:
+        return rc
+    rc = cqe.res
+    flags[0] = cqe.flags
+    if cqe.flags & lib.IORING_CQE_F_BUFFER:
+        ring_give_back(ring, <uint16_t>(cqe.flags >> lib.IORING_CQE_BUFFER_SHIFT))
+        ring_publish(ring)
+    lib.io_uring_cq_advance(&ring.uring, 1)
+    return rc
+
+
+cdef void _probe_sockets(Ring* ring, uint32_t without) noexcept nogil:
+    """Ask for features by using them on a socket pair: the kernel checks flags before it looks at the socket, so a
+    socket that cannot zero-copy answers -EOPNOTSUPP where an unknown flag answers -EINVAL."""
+    cdef int[2] pair
+    cdef uint32_t flags = 0
+    cdef lib.io_uring_sqe* sqe
+    cdef lib.io_uring_probe* probe
+    cdef bint has_send_zc
+    cdef int res
+    if socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0:
+        return
+    if not without & RUNG_MULTISHOT_RECV and write(pair[1], b"?", 1) == 1:
+        sqe = lib.io_uring_get_sqe(&ring.uring)
+        lib.io_uring_prep_recv_multishot(sqe, pair[0], NULL, 0, 0)
+        sqe.flags |= lib.IOSQE_BUFFER_SELECT
+        sqe.buf_group = BUFFER_GROUP
+        res = _answer(ring, &flags)
+        if res == 1:
+            ring.rungs |= RUNG_MULTISHOT_RECV
+        if flags & lib.IORING_CQE_F_MORE:
+            sqe = lib.io_uring_get_sqe(&ring.uring)
+            lib.io_uring_prep_shutdown(sqe, pair[0], 2)
+            _answer(ring, &flags)
+            _answer(ring, &flags)
+    probe = lib.io_uring_get_probe_ring(&ring.uring)
+    has_send_zc = probe != NULL and lib.io_uring_opcode_supported(probe, lib.IORING_OP_SEND_ZC)
+    if probe != NULL:
+        lib.io_uring_free_probe(probe)
+    if has_send_zc and not without & RUNG_SEND_ZC:
+        ring.rungs |= RUNG_SEND_ZC
+        if not without & RUNG_REPORT_USAGE:
+            sqe = lib.io_uring_get_sqe(&ring.uring)
+            lib.io_uring_prep_send_zc(sqe, pair[1], b"?", 1, MSG_NOSIGNAL, lib.IORING_SEND_ZC_REPORT_USAGE)
+            res = _answer(ring, &flags)
+            if flags & lib.IORING_CQE_F_MORE:
+                _answer(ring, &flags)
+            if res != -EINVAL:
+                ring.rungs |= RUNG_REPORT_USAGE
+    close(pair[0])
+    close(pair[1])
+
+
+cdef void ring_close(Ring* ring) noexcept nogil:
+    if ring.opened:
+        lib.io_uring_queue_exit(&ring.uring)
+    if ring.buffer_ring != NULL:
+        munmap(ring.buffer_ring, ring.buffer_count * sizeof(lib.io_uring_buf))
+    free(ring.buffers)
+    memset(ring, 0, sizeof(Ring))
+
+
+cdef lib.io_uring_sqe* _sqe(Ring* ring) noexcept nogil:
+    cdef lib.io_uring_sqe* sqe = lib.io_uring_get_sqe(&ring.uring)
+    while sqe == NULL:
+        # The queue is full: hand over what is there. With nodrop completions this cannot lose any.
+        lib.io_uring_submit(&ring.uring)
+        sqe = lib.io_uring_get_sqe(&ring.uring)
+    return sqe
+
+
+cdef void ring_accept(Ring* ring, int listener, uint64_t token) noexcept nogil:
+    """Accept, until further notice where the kernel can."""
+    cdef lib.io_uring_sqe* sqe = _sqe(ring)
+    if ring.rungs & RUNG_MULTISHOT_ACCEPT:
+        lib.io_uring_prep_multishot_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC)
+    else:
+        lib.io_uring_prep_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC)
+    lib.io_uring_sqe_set_data64(sqe, token)
+
+
+cdef void ring_watch(Ring* ring, int fd, uint64_t token) noexcept nogil:
+    """One completion when `fd` becomes readable."""
+    cdef lib.io_uring_sqe* sqe = _sqe(ring)
+    lib.io_uring_prep_poll_add(sqe, fd, POLLIN)
+    lib.io_uring_sqe_set_data64(sqe, token)
+
+
+cdef void ring_cancel(Ring* ring, uint64_t target, uint64_t token) noexcept nogil:
+    cdef lib.io_uring_sqe* sqe = _sqe(ring)
+    lib.io_uring_prep_cancel64(sqe, target, 0)
+    lib.io_uring_sqe_set_data64(sqe, token)
+
+
+cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
+    """Prepare the sqe of an op. Submitted with the next wait, or when the queue is full."""
+    cdef lib.io_uring_sqe* sqe
+    cdef int flags = MSG_NOSIGNAL
+    cdef unsigned zc_flags = 0
+    # A chain must not be split between two submissions.
+    if op.flags & OP_LINK and lib.io_uring_sq_space_left(&ring.uring) < 2:
+        lib.io_uring_submit(&ring.uring)
+    sqe = _sqe(ring)
+    if op.kind == OP_RECV:
+        if ring.rungs & RUNG_MULTISHOT_RECV:
+            lib.io_uring_prep_recv_multishot(sqe, op.fd, NULL, 0, 0)
+        else:
+            lib.io_uring_prep_recv(sqe, op.fd, NULL, 0, 0)
+        sqe.flags |= lib.IOSQE_BUFFER_SELECT
+        sqe.buf_group = BUFFER_GROUP
+    elif op.kind == OP_SEND or op.kind == OP_SEND_ZC:
+        if op.flags & OP_MORE:
+            flags |= MSG_MORE
+        if op.flags & OP_NOWAIT:
+            flags |= MSG_DONTWAIT
+        if op.flags & OP_LINK:
+            # Only a whole head may start the window behind it.
+            flags |= MSG_WAITALL
+        if op.kind == OP_SEND:
+            lib.io_uring_prep_send(sqe, op.fd, op.address, op.length, flags)
+        else:
+            if ring.rungs & RUNG_REPORT_USAGE:
+                zc_flags = lib.IORING_SEND_ZC_REPORT_USAGE
+            lib.io_uring_prep_send_zc_fixed(sqe, op.fd, op.address, op.length, flags, zc_flags, <unsigned>op.buffer)
+        if op.flags & OP_LINK:
+            sqe.flags |= lib.IOSQE_IO_LINK
+    elif op.kind == OP_READ or op.kind == OP_FILL:
+        lib.io_uring_prep_read(sqe, op.fd, op.address, op.length, op.offset)
+    elif op.kind == OP_POLL:
+        lib.io_uring_prep_poll_add(sqe, op.fd, POLLOUT)
+    elif op.kind == OP_SHUTDOWN:
+        lib.io_uring_prep_shutdown(sqe, op.fd, SHUT_WR)
+    elif op.kind == OP_CANCEL_RECV:
+        lib.io_uring_prep_cancel64(sqe, op.offset, 0)
+    elif op.kind == OP_CANCEL_ALL:
+        lib.io_uring_prep_cancel_fd(sqe, op.fd, lib.IORING_ASYNC_CANCEL_ALL)
+    elif op.kind == OP_CLOSE:
+        lib.io_uring_prep_close(sqe, op.fd)
+    else:
+        zc_assert(False)
+    lib.io_uring_sqe_set_data64(sqe, op.token)
+
+
+cdef int ring_wait(Ring* ring, int64_t timeout_us) noexcept nogil:
+    """Submit, and wait until a completion is there or `timeout_us` has passed. Returns 0 or -errno."""
+    cdef lib.__kernel_timespec timeout
+    cdef lib.io_uring_cqe* cqe = NULL
+    timeout.tv_sec = timeout_us // 1000000
+    timeout.tv_nsec = timeout_us % 1000000 * 1000
+    cdef int rc = lib.io_uring_submit_and_wait_timeout(&ring.uring, &cqe, 1, &timeout, NULL)
+    return rc if rc < 0 and rc != -ETIME else 0
+
+
+cdef uint32_t ring_reap(Ring* ring, Completion* completions, uint32_t count) noexcept nogil:
+    """Copy up to `count` completions out, so that acting on them cannot disturb the queue. Returns how many."""
+    cdef lib.io_uring_cqe* cqes[256]
+    cdef uint32_t taken = lib.io_uring_peek_batch_cqe(&ring.uring, cqes, min(count, <uint32_t>PEEK))
+    cdef uint32_t i
+    cdef lib.io_uring_cqe* cqe
+    cdef Completion* completion
+    for i in range(taken):
+        cqe = cqes[i]
+        completion = &completions[i]
+        completion.token = cqe.user_data
+        completion.res = cqe.res
+        completion.more = cqe.flags & lib.IORING_CQE_F_MORE != 0
+        completion.notification = cqe.flags & lib.IORING_CQE_F_NOTIF != 0
+        completion.has_buffer = cqe.flags & lib.IORING_CQE_F_BUFFER != 0
+        completion.buffer_id = <uint16_t>(cqe.flags >> lib.IORING_CQE_BUFFER_SHIFT)
+        completion.bytes = ring.buffers + <size_t>completion.buffer_id * ring.buffer_size
+        completion.route = ROUTE_NETWORK
+    lib.io_uring_cq_advance(&ring.uring, taken)
+    return taken
+
+
+cdef void ring_give_back(Ring* ring, uint16_t buffer_id) noexcept nogil:
+    """The receive buffer may be filled again, once published."""
+    lib.io_uring_buf_ring_add(ring.buffer_ring, ring.buffers + <size_t>buffer_id * ring.buffer_size, ring.buffer_size,
+                              buffer_id, lib.io_uring_buf_ring_mask(ring.buffer_count), <int>ring.returned)
+    ring.returned += 1
+
+
+cdef void ring_publish(Ring* ring) noexcept nogil:
+    if ring.returned:
+        lib.io_uring_buf_ring_advance(ring.buffer_ring, <int>ring.returned)
+        ring.returned = 0
+
+
+cdef int ring_register(Ring* ring, uint32_t index, void* base, size_t length, uint64_t tag) noexcept nogil:
+    """Put memory into the table of registered buffers; `tag` comes back as a completion when the kernel has let go of
+    it. Returns 0 or -errno: -ENOMEM when RLIMIT_MEMLOCK is used up."""
+    cdef lib.iovec vector
+    cdef lib.u64 word = tag
+    vector.iov_base = base
+    vector.iov_len = length
+    if not ring.rungs & RUNG_SPARSE_BUFFERS:
+        return -EOPNOTSUPP
+    cdef int rc = lib.io_uring_register_buffers_update_tag(&ring.uring, index, &vector, &word, 1)
+    return 0 if rc == 1 else (rc if rc < 0 else -EINVAL)
+
+
+cdef int ring_clear(Ring* ring, uint32_t index) noexcept nogil:
+    """Clear a slot of the table. Sends under way keep reading; the tag comes when the last of them is done."""
+    cdef lib.iovec vector
+    cdef lib.u64 word = 0
+    vector.iov_base = NULL
+    vector.iov_len = 0
+    cdef int rc = lib.io_uring_register_buffers_update_tag(&ring.uring, index, &vector, &word, 1)
+    return 0 if rc == 1 else (rc if rc < 0 else -EINVAL)
+
+
+cdef int ring_queued(int fd) noexcept nogil:
+    """Bytes sent and not acknowledged (SIOCOUTQ, tcp(7)); 0 when nobody can tell."""
+    cdef int queued = 0
+    if ioctl(fd, SIOCOUTQ, &queued) < 0:
+        return 0
+    return queued
+
+
+cdef void ring_reset(int fd) noexcept nogil:
+    """Make the close that follows send RST and drop what is queued (SO_LINGER, socket(7))."""
+    cdef linger_t option
+    option.l_onoff = 1
+    option.l_linger = 0
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &option, sizeof(option))
+
+
+cdef uint8_t ring_route(int fd) noexcept nogil:
+    """Whether the connection stays on this machine, where the kernel always copies."""
+    cdef sockaddr_storage address
+    cdef socklen_t length = sizeof(address)
+    cdef uint8_t* bytes
+    cdef int i
+    if getsockname(fd, <sockaddr*>&address, &length) < 0:
+        return ROUTE_NETWORK
+    if (<sockaddr*>&address).sa_family == AF_INET:
+        return ROUTE_LOOPBACK if ntohl((<sockaddr_in*>&address).sin_addr.s_addr) >> 24 == 127 else ROUTE_NETWORK
+    if (<sockaddr*>&address).sa_family != AF_INET6:
+        return ROUTE_NETWORK
+    bytes = (<sockaddr_in6*>&address).sin6_addr.s6_addr
+    for i in range(10):
+        if bytes[i]:
+            return ROUTE_NETWORK
+    # ::1, or ::ffff:127.x.y.z
+    if bytes[10] == 0xFF and bytes[11] == 0xFF:
+        return ROUTE_LOOPBACK if bytes[12] == 127 else ROUTE_NETWORK
+    for i in range(10, 15):
+        if bytes[i]:
+            return ROUTE_NETWORK
+    return ROUTE_LOOPBACK if bytes[15] == 1 else ROUTE_NETWORK
+
+
+def probe(tuple without=()) -> dict:
+    """What this kernel lets this user have: {"error": errno name or "", rung: bool, ...}. Opens a ring and closes it."""
+    cdef Ring ring
+    cdef uint32_t left_out = 0
+    for name in without:
+        left_out |= RUNGS[name]
+    cdef int rc = ring_open(&ring, left_out, 8, 256, 8)
+    found = {"error": "" if rc == 0 else errno_names.errorcode.get(-rc, str(-rc))}
+    for name, bit in RUNGS.items():
+        found[name] = rc == 0 and bool(ring.rungs & <uint32_t>bit)
+    found["buffer_ring"] = rc == 0
+    if rc == 0:
+        ring_close(&ring)
+    return found

@@ -1,0 +1,63 @@
+# Counters of one worker: a fixed block of 64-bit cells in shared memory, written by that worker alone.
+
+from libc.stdint cimport int64_t, uint64_t
+
+cdef enum Reason:   # why a body that asked for zero copy was copied
+    REASON_COPIED = 0       # auto: the kernel kept copying on this route
+    REASON_MEMLOCK = 1      # the mapping could not be registered
+    REASON_WINDOWS = 2      # the pool of registered windows is nearly empty
+    REASON_UNSUPPORTED = 3  # the kernel or the socket refuses zero copy
+    REASON_MEMORY = 4       # the kernel had no memory for it
+    REASON_LEASES = 5       # the ledger or this connection's share of it is full
+    REASON_COUNT = 8
+
+cdef enum Route:
+    ROUTE_LOOPBACK = 0
+    ROUTE_NETWORK = 1
+    ROUTE_COUNT = 2
+
+cdef enum Verdict:  # zerocopy_active
+    ZEROCOPY_UNDECIDED = 0
+    ZEROCOPY_ON = 1
+    ZEROCOPY_GIVEN_UP = 2
+
+cdef enum:
+    LEASE_BUCKETS = 24
+
+cdef struct Tally:
+    uint64_t requests[600]          # by status
+    uint64_t sends_zerocopy
+    uint64_t sends_plain
+    uint64_t sends_sendfile
+    uint64_t send_bytes_zerocopy
+    uint64_t send_bytes_plain
+    uint64_t send_bytes_sendfile
+    uint64_t notifications_zero_copied
+    uint64_t notifications_copied
+    uint64_t notifications_unknown    # the kernel does not report usage
+    uint64_t fallbacks[8]           # by Reason
+    uint64_t leases_open
+    uint64_t lease_buckets[25]      # not cumulative; the last is above every bound
+    uint64_t lease_us_sum
+    uint64_t mappings_open
+    uint64_t mapped_bytes
+    uint64_t registered_bytes
+    uint64_t zombies_open           # mappings whose entry is gone and which a send or a plan still reads
+    uint64_t windows_open           # windows of the pool in use
+    uint64_t connections_open
+    uint64_t connections_total
+    uint64_t plan_hits
+    uint64_t plan_misses
+    uint64_t plans_open
+    uint64_t stale_completions
+    uint64_t enters
+    uint64_t completions
+    uint64_t timeouts_head
+    uint64_t timeouts_idle
+    uint64_t timeouts_stall
+    uint64_t aborts
+    uint64_t accept_errors
+    uint64_t zerocopy_active[2]     # by Route, a Verdict
+    uint64_t entries_open
+
+cdef void tally_lease(Tally* tally, int64_t held_us) noexcept nogil

@@ -1,0 +1,70 @@
+"""Counters of one worker. The layout is the struct in tally.pxd; Python reads it through CELLS."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+# Upper bounds of the lease histogram, in microseconds: 1, 2.5, 5 steps from 10 us to 100 s, then minutes.
+cdef int64_t[24] BOUNDS
+BOUNDS[:] = [
+    10, 25, 50, 100, 250, 500,
+    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000, 10_000_000, 25_000_000, 50_000_000, 100_000_000,
+    300_000_000, 1_000_000_000,
+]
+
+LEASE_BOUNDS_US = tuple(BOUNDS[i] for i in range(LEASE_BUCKETS))
+FALLBACK_REASONS = ("copied", "memlock", "windows", "unsupported", "memory", "leases")
+ROUTES = ("loopback", "network")
+TALLY_BYTES = (sizeof(Tally) + 4095) // 4096 * 4096
+
+cdef Tally _shape
+
+
+cdef tuple _cell(void* first, size_t size):
+    return (<char*>first - <char*>&_shape) // sizeof(uint64_t), size // sizeof(uint64_t)
+
+
+CELLS = {
+    "requests": _cell(&_shape.requests, sizeof(_shape.requests)),
+    "sends_zerocopy": _cell(&_shape.sends_zerocopy, 8),
+    "sends_plain": _cell(&_shape.sends_plain, 8),
+    "sends_sendfile": _cell(&_shape.sends_sendfile, 8),
+    "send_bytes_zerocopy": _cell(&_shape.send_bytes_zerocopy, 8),
+    "send_bytes_plain": _cell(&_shape.send_bytes_plain, 8),
+    "send_bytes_sendfile": _cell(&_shape.send_bytes_sendfile, 8),
+    "notifications_zero_copied": _cell(&_shape.notifications_zero_copied, 8),
+    "notifications_copied": _cell(&_shape.notifications_copied, 8),
+    "notifications_unknown": _cell(&_shape.notifications_unknown, 8),
+    "fallbacks": _cell(&_shape.fallbacks, sizeof(_shape.fallbacks)),
+    "leases_open": _cell(&_shape.leases_open, 8),
+    "lease_buckets": _cell(&_shape.lease_buckets, sizeof(_shape.lease_buckets)),
+    "lease_us_sum": _cell(&_shape.lease_us_sum, 8),
+    "mappings_open": _cell(&_shape.mappings_open, 8),
+    "mapped_bytes": _cell(&_shape.mapped_bytes, 8),
+    "registered_bytes": _cell(&_shape.registered_bytes, 8),
+    "zombies_open": _cell(&_shape.zombies_open, 8),
+    "windows_open": _cell(&_shape.windows_open, 8),
+    "connections_open": _cell(&_shape.connections_open, 8),
+    "connections_total": _cell(&_shape.connections_total, 8),
+    "plan_hits": _cell(&_shape.plan_hits, 8),
+    "plan_misses": _cell(&_shape.plan_misses, 8),
+    "plans_open": _cell(&_shape.plans_open, 8),
+    "stale_completions": _cell(&_shape.stale_completions, 8),
+    "enters": _cell(&_shape.enters, 8),
+    "completions": _cell(&_shape.completions, 8),
+    "timeouts_head": _cell(&_shape.timeouts_head, 8),
+    "timeouts_idle": _cell(&_shape.timeouts_idle, 8),
+    "timeouts_stall": _cell(&_shape.timeouts_stall, 8),
+    "aborts": _cell(&_shape.aborts, 8),
+    "accept_errors": _cell(&_shape.accept_errors, 8),
+    "zerocopy_active": _cell(&_shape.zerocopy_active, sizeof(_shape.zerocopy_active)),
+    "entries_open": _cell(&_shape.entries_open, 8),
+}
+
+
+cdef void tally_lease(Tally* tally, int64_t held_us) noexcept nogil:
+    """Count one ended lease into the histogram."""
+    cdef int bucket = 0
+    while bucket < LEASE_BUCKETS and held_us > BOUNDS[bucket]:
+        bucket += 1
+    tally.lease_buckets[bucket] += 1
+    tally.lease_us_sum += <uint64_t>held_us

@@ -1,0 +1,1 @@
+"""The compiled core. Each module is one layer; see docs/architecture.md."""
