@@ -1,0 +1,427 @@
+"""The io_uring engine's desk: turns the answers of `desk.Desk` into entries, mappings and plans that the loop replays."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from zchttpd import doctor
+from zchttpd._core.engine import Engine
+from zchttpd._core.tally import ROUTES
+from zchttpd.engines.desk import Desk
+from zchttpd.files.cache import Cache
+from zchttpd.files.root import Root
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zchttpd.engines.desk import Answer
+    from zchttpd.files.entry import Entry, Representation
+    from zchttpd.settings import Settings
+
+LOGGER = logging.getLogger("zchttpd")
+
+# A file that would take more of the cache than this part of it streams through the windows instead.
+CACHED_PART = 4
+# A file may change faster than it can be read: after so many attempts the request is told 503.
+ATTEMPTS_MAX = 3
+# Plans of one entry that the desk finds again by their head; ranges and the like are not among them.
+PLANS_PER_ENTRY = 64
+MAPPINGS_MAX = 12_000
+LINGER_MS_MAX = 5_000
+LEASES_PER_CONNECTION = 256
+LINE_SIZE_MAX = 8192
+MEMO_SIZE_MAX = 2048
+REUSED = frozenset((200, 301, 304, 403, 404))
+
+
+class State(Enum):
+    """Where the bytes of a representation are."""
+
+    FILLING = "filling"
+    INLINE = "inline"
+    MAPPED = "mapped"
+    STREAMED = "streamed"
+
+
+@dataclass(slots=True, eq=False)
+class Body:
+    """The bytes of one representation: a few of them here, more in a mapping, or too many and so streamed.
+
+    `number` is the engine's mapping or source; `waiting` are requests that came while it was being filled.
+    """
+
+    representation: Representation
+    state: State
+    small: bytes = b""
+    number: int = -1
+    owners: int = 0
+    waiting: list[tuple[int, bytes, int]] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Holding:
+    """An entry of the cache as the engine knows it."""
+
+    entry: Entry
+    number: int
+    bodies: set[Body] = field(default_factory=set)
+    plans: dict[tuple[bytes, tuple[object, ...]], int] = field(default_factory=dict)
+
+
+class UringDesk:
+    """Called by the engine with heads to judge, entries to look at and mappings that have been filled."""
+
+    def __init__(self, settings: Settings, desk: Desk, cache: Cache) -> None:
+        self._settings = settings
+        self._desk = desk
+        self._cache = cache
+        self._holdings: dict[tuple[tuple[bytes, ...], bool], Holding] = {}
+        self._by_number: dict[int, Holding] = {}
+        self._bodies: dict[Representation, Body] = {}
+        self._filling: dict[int, Body] = {}
+        self._refusals: dict[int, int] = {}
+        self._mapped_bytes = 0
+        self._mapped = 0
+        self._memlock_told = False
+        self.engine: Engine
+
+    def __call__(
+        self, work: list[tuple[str, int, bytes | int]], filled: list[tuple[int, int]], now_ms: int
+    ) -> None:
+        """Answer `work`: ("head", ticket, bytes), ("stale", ticket, entry), ("refuse", ticket, status); `filled`:
+        (mapping, errno or 0)."""
+        for mapping, error in filled:
+            self._on_filled(mapping, error, now_ms)
+        for kind, ticket, subject in work:
+            if kind == "head":
+                assert isinstance(subject, bytes)
+                self._on_head(ticket, subject, 1, now_ms)
+            elif kind == "stale":
+                assert isinstance(subject, int)
+                self._on_stale(ticket, subject, now_ms)
+            else:
+                assert isinstance(subject, int)
+                self._refuse(ticket, subject)
+        self._shrink()
+
+    # ---- requests ----
+
+    def _on_head(self, ticket: int, head: bytes, attempt: int, now_ms: int) -> None:
+        answer = self._desk.answer(head, now_ms)
+        holding = self._hold(answer.entry) if answer.entry is not None else None
+        if answer.representation is None or not answer.parts:
+            self._reply(ticket, answer, holding, None)
+            return
+        try:
+            body = self._body(answer.representation, holding)
+        except OSError as error:
+            self._fail(ticket, head, attempt, error, holding, now_ms)
+            return
+        if body.state is State.FILLING:
+            body.waiting.append((ticket, head, attempt))
+        else:
+            self._reply(ticket, answer, holding, body)
+
+    def _on_stale(self, ticket: int, number: int, now_ms: int) -> None:
+        # Several requests may have found the same entry stale: the first to come here has looked.
+        holding = self._by_number.get(number)
+        if holding is not None and now_ms >= holding.entry.check_at_ms:
+            if self._cache.revalidate(holding.entry, now_ms):
+                self.engine.refresh(number, holding.entry.check_at_ms)
+            else:
+                self._retire(holding)
+        elif holding is not None:
+            self.engine.refresh(number, holding.entry.check_at_ms)
+        self.engine.retry(ticket)
+
+    def _fail(
+        self, ticket: int, head: bytes, attempt: int, error: OSError, holding: Holding | None, now_ms: int
+    ) -> None:
+        """The bytes could not be had. A file that was replaced meanwhile is looked up anew."""
+        if attempt >= ATTEMPTS_MAX:
+            LOGGER.warning("a file could not be read: %s", error)
+            self._refuse(ticket, 503)
+            return
+        if holding is not None:
+            self._retire(holding)
+            # What the cache believed of it is outdated too.
+            holding.entry.check_at_ms = now_ms
+        self._on_head(ticket, head, attempt + 1, now_ms)
+
+    def _refuse(self, ticket: int, status: int) -> None:
+        plan = self._refusals.get(status)
+        if plan is None:
+            answer = self._desk.refuse(status, "")
+            plan = self._refusals[status] = self._plan(answer, None, None)
+        self.engine.answer(ticket, plan, False)
+
+    def _reply(self, ticket: int, answer: Answer, holding: Holding | None, body: Body | None) -> None:
+        reused = answer.memo and holding is not None and answer.status in REUSED
+        key = (answer.head, answer.parts)
+        plan = holding.plans.get(key) if reused and holding is not None else None
+        if plan is not None:
+            self.engine.answer(ticket, plan, True)
+            return
+        plan = self._plan(answer, holding, body)
+        self.engine.answer(ticket, plan, answer.memo)
+        if reused and holding is not None and len(holding.plans) < PLANS_PER_ENTRY:
+            holding.plans[key] = plan
+        else:
+            self.engine.release(plan)
+
+    def _plan(self, answer: Answer, holding: Holding | None, body: Body | None) -> int:
+        """Literal bytes are joined into one image, small windows among them; the others are sent from where they are."""
+        image = bytearray(answer.head)
+        segments: list[tuple[str, int, int]] = []
+        literal_from = 0
+        for part in answer.parts:
+            if isinstance(part, bytes):
+                image += part
+                continue
+            assert body is not None
+            literal = self._literal(body, part.offset, part.length)
+            if literal is not None:
+                image += literal
+                continue
+            if len(image) > literal_from:
+                segments.append(("literal", literal_from, len(image) - literal_from))
+                literal_from = len(image)
+            segments.append(("mapped" if body.state is State.MAPPED else "streamed", part.offset, part.length))
+        if len(image) > literal_from:
+            segments.append(("literal", literal_from, len(image) - literal_from))
+        kinds = {segment[0] for segment in segments}
+        return self.engine.plan(
+            status=answer.status,
+            image=bytes(image),
+            date_at=answer.date_at,
+            segments=segments,
+            keep_alive=answer.keep_alive,
+            linger=not answer.keep_alive,
+            entry=None if holding is None else holding.number,
+            mapping=body.number if body is not None and "mapped" in kinds else None,
+            source=body.number if body is not None and "streamed" in kinds else None,
+        )
+
+    def _literal(self, body: Body, offset: int, length: int) -> bytes | None:
+        """The bytes of a window if it is cheaper to join them to the head than to send them on their own."""
+        if body.state is State.INLINE:
+            return body.small[offset : offset + length]
+        if body.state is State.MAPPED and length < self._settings.zc_size_min:
+            return self.engine.read(body.number, offset, length)
+        return None
+
+    # ---- entries and bodies ----
+
+    def _hold(self, entry: Entry) -> Holding:
+        key = (entry.segments, entry.directory)
+        holding = self._holdings.get(key)
+        if holding is not None:
+            if holding.entry is entry:
+                self.engine.refresh(holding.number, entry.check_at_ms)
+                return holding
+            self._retire(holding)
+        holding = Holding(entry, self.engine.entry(entry.check_at_ms))
+        self._holdings[key] = holding
+        self._by_number[holding.number] = holding
+        return holding
+
+    def _retire(self, holding: Holding) -> None:
+        """Outdated or evicted: responses under way finish, no new one begins."""
+        key = (holding.entry.segments, holding.entry.directory)
+        if self._holdings.get(key) is not holding:
+            return
+        del self._holdings[key], self._by_number[holding.number]
+        self.engine.retire(holding.number)
+        for body in holding.bodies:
+            body.owners -= 1
+            if body.owners == 0 and body.state is not State.FILLING:
+                self._drop(body)
+        holding.bodies.clear()
+
+    def _drop(self, body: Body) -> None:
+        del self._bodies[body.representation]
+        if body.state is State.MAPPED:
+            self._mapped_bytes -= body.representation.size
+            self._mapped -= 1
+            self.engine.drop(body.number)
+        elif body.state is State.STREAMED:
+            self.engine.drop_source(body.number)
+
+    def _body(self, representation: Representation, holding: Holding | None) -> Body:
+        """The bytes of a representation, begun to be read if they are new. Raises OSError."""
+        body = self._bodies.get(representation)
+        if body is None:
+            body = self._open(representation)
+            self._bodies[representation] = body
+        if holding is not None and body not in holding.bodies:
+            holding.bodies.add(body)
+            body.owners += 1
+        return body
+
+    def _open(self, representation: Representation) -> Body:
+        fd = representation.open()
+        size = representation.size
+        if size < self._settings.zc_size_min:
+            small = _read_at_once(fd, representation)
+            if small is not None:
+                os.close(fd)
+                return Body(representation, State.INLINE, small)
+        if size <= self._settings.memory // CACHED_PART:
+            try:
+                number = self.engine.fill(fd, size, representation.mtime_ns)
+            except MemoryError as error:
+                raise OSError(f"no memory to read {size} bytes") from error
+            body = Body(representation, State.FILLING, number=number)
+            self._filling[number] = body
+            self._mapped_bytes += size
+            self._mapped += 1
+            return body
+        number = self.engine.source(fd, size, representation.mtime_ns)
+        return Body(representation, State.STREAMED, number=number)
+
+    def _on_filled(self, number: int, error: int, now_ms: int) -> None:
+        body = self._filling.pop(number)
+        waiting, body.waiting = body.waiting, []
+        size = body.representation.size
+        if error or size < self._settings.zc_size_min:
+            self._mapped_bytes -= size
+            self._mapped -= 1
+            if not error:
+                body.small = self.engine.read(number, 0, size)
+                body.state = State.INLINE
+            self.engine.drop(number)
+        else:
+            body.state = State.MAPPED
+            self._register(number)
+        if error:
+            del self._bodies[body.representation]
+            for holding in [each for each in self._holdings.values() if body in each.bodies]:
+                holding.bodies.discard(body)
+                self._retire(holding)
+                holding.entry.check_at_ms = now_ms
+            failure = OSError(error, os.strerror(error))
+            for ticket, head, attempt in waiting:
+                self._fail(ticket, head, attempt, failure, None, now_ms)
+            return
+        for ticket, head, attempt in waiting:
+            self._on_head(ticket, head, attempt, now_ms)
+        if body.owners == 0 and self._bodies.get(body.representation) is body:
+            self._drop(body)
+
+    def _register(self, number: int) -> None:
+        error = self.engine.keep(number)
+        if error and not self._memlock_told:
+            self._memlock_told = True
+            LOGGER.info(
+                "memory cannot be registered (%s), so these files are sent by copying. Type: ulimit -l unlimited",
+                os.strerror(error),
+            )
+
+    def _shrink(self) -> None:
+        """Evict what has not been used for longest until the budgets hold."""
+        settings = self._settings
+        over = self._mapped_bytes + self.engine.image_bytes > settings.memory or self._mapped > MAPPINGS_MAX
+        if not over and len(self._holdings) <= settings.plans_max:
+            return
+        oldest = sorted(self._holdings.values(), key=lambda holding: self.engine.used_at_ms(holding.number))
+        for holding in oldest:
+            if (
+                self._mapped_bytes + self.engine.image_bytes <= settings.memory
+                and self._mapped <= MAPPINGS_MAX
+                and len(self._holdings) <= settings.plans_max
+            ):
+                break
+            if not any(body.state is State.FILLING for body in holding.bodies):
+                self._retire(holding)
+
+
+def _read_at_once(fd: int, representation: Representation) -> bytes | None:
+    """All bytes of a small file if the page cache has them; None if reading would wait. Closes fd when it raises."""
+    size = representation.size
+    buffer = bytearray(size)
+    try:
+        if size and os.preadv(fd, [buffer], 0, os.RWF_NOWAIT) != size:
+            return None
+    except OSError:
+        # EAGAIN: not in the page cache; EOPNOTSUPP: this file system cannot tell. The ring reads it.
+        return None
+    return bytes(buffer) if representation.same_as(os.fstat(fd)) else None
+
+
+def serve(
+    settings: Settings,
+    listener: socket.socket,
+    tally: memoryview,
+    worker: int,
+    *,
+    ready: Callable[[dict[str, object]], None],
+) -> None:
+    """Serve on `listener` until SIGTERM or SIGINT, drain, return. Raises OSError when io_uring is refused."""
+    cache = Cache(Root(settings.root), settings)
+    desk = UringDesk(settings, Desk(settings, cache), cache)
+    wake, waker = os.pipe()
+    os.set_blocking(waker, False)
+    engine = Engine(
+        listener=listener.fileno(),
+        wake=wake,
+        desk=desk,
+        on_route=_log_route,
+        tally=tally,
+        limits={
+            "head_size_max": settings.head_size_max,
+            "line_size_max": min(LINE_SIZE_MAX, settings.head_size_max),
+            "head_ms_max": settings.head_ms_max,
+            "idle_ms_max": settings.idle_ms_max,
+            "stall_ms_max": settings.stall_ms_max,
+            "linger_ms_max": LINGER_MS_MAX,
+            "zc_size_min": max(1, settings.zc_size_min),
+            "window_size": settings.window_size,
+            "windows_per_connection": settings.windows_per_connection,
+            "window_count": settings.stream_memory // settings.window_size,
+            "connections_max": settings.connections_max,
+            "leases_per_connection": LEASES_PER_CONNECTION,
+            "memo_size_max": MEMO_SIZE_MAX,
+        },
+        send_mode=settings.send_mode,
+        plans_max=settings.plans_max,
+        recv_buffers=settings.recv_buffers,
+        recv_buffer_size=settings.recv_buffer_size,
+        drain_ms_max=settings.drain_ms_max,
+        without=settings.without,
+    )
+    desk.engine = engine
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: engine.drain())
+    ready({
+        "engine": "io_uring",
+        "send_mode": settings.send_mode,
+        "missing": engine.missing,
+        "notes": _notes(settings),
+    })
+    engine.run()
+    signal.set_wakeup_fd(-1)
+
+
+def _notes(settings: Settings) -> list[str]:
+    if settings.send_mode == "plain":
+        return []
+    finding = doctor.locked_memory(settings.memory + settings.stream_memory)
+    return [f"{finding.subject}: {finding.text}. Cure: {finding.cure}"] if finding.cure else []
+
+
+def _log_route(route: int, zerocopy: bool, seen: int, copied: int) -> None:
+    """One line on what `auto` decided about a route, and why."""
+    if zerocopy:
+        LOGGER.info("zero copy stays on for the %s route: the kernel copied %d of %d sends", ROUTES[route], copied, seen)
+    else:
+        LOGGER.info(
+            "zero copy given up for the %s route: the kernel copied %d of %d sends all the same",
+            ROUTES[route], copied, seen,
+        )

@@ -1,0 +1,241 @@
+"""What is known of each path: bounded, looked at again when it is due."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import stat
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from zchttpd.files.entry import (
+    IDENTITY,
+    Entry,
+    Kind,
+    Representation,
+    Sighting,
+    Version,
+    make_etag,
+    make_last_modified,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zchttpd.files.root import Root
+    from zchttpd.settings import Settings
+
+INDEX = b"index.html"
+
+# Precompressed siblings. The order does not prefer: negotiation does.
+SIBLINGS = (("br", b".br"), ("zstd", b".zst"), ("gzip", b".gz"))
+_SIBLING_SUFFIXES = tuple(suffix for _, suffix in SIBLINGS)
+
+# A sibling that is older than its base was made from an earlier edition of it, and serving it would hide the
+# new one (nginx does serve it). Up to this much older is taken as the same deployment: unpacking writes names
+# in any order, and archives round times to as much as two seconds.
+SIBLING_LAG_NS = 2_000_000_000
+
+# Paths without a file are kept apart, so that a flood of invented names cannot push out files.
+ABSENT_MAX = 1024
+
+_ATTEMPTS = 3
+
+# What the path or its symlinks make impossible; the client learns no more than that there is nothing.
+_NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EXDEV})
+_REFUSED = frozenset({errno.EACCES, errno.EPERM})
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+_Key = tuple[tuple[bytes, ...], bool]
+
+
+def exhausted(error: OSError) -> bool:
+    """Whether it was this machine that ran out of descriptors or memory, whatever the path."""
+    return error.errno in _EXHAUSTED
+
+
+class _Table:
+    """Entries by path, at most `size_max`; the one unused for longest goes first."""
+
+    def __init__(self, size_max: int) -> None:
+        self._size_max = size_max
+        self._entries: OrderedDict[_Key, Entry] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: _Key) -> Entry | None:
+        """The entry, which thereby counts as used now."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._entries.move_to_end(key)
+        return entry
+
+    def put(self, key: _Key, entry: Entry) -> None:
+        self._entries[key] = entry
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._size_max:
+            self._entries.popitem(last=False)
+
+    def drop(self, key: _Key, entry: Entry) -> None:
+        # Its place may have been taken by a later edition.
+        if self._entries.get(key) is entry:
+            del self._entries[key]
+
+
+class Cache:
+    """Entries of the paths beneath `root`. Holds no descriptor. Times in milliseconds of the caller's clock.
+
+    `wall` gives Unix seconds; it bounds Last-Modified.
+    """
+
+    def __init__(self, root: Root, settings: Settings, *, wall: Callable[[], float] = time.time) -> None:
+        self._root = root
+        self._revalidate_ms = settings.revalidate_ms
+        self._wall = wall
+        self._generations = itertools.count(1)
+        # An entry without a plan saves little, and the other way round.
+        self._present = _Table(settings.plans_max)
+        self._absent = _Table(min(ABSENT_MAX, settings.plans_max))
+
+    def __len__(self) -> int:
+        return len(self._present) + len(self._absent)
+
+    def lookup(self, segments: tuple[bytes, ...], directory: bool, now_ms: int) -> Entry:
+        """The entry of a normalised path, valid at `now_ms`; `directory`: the path ended with a slash.
+
+        Raises OSError only for what is not the path's fault: EMFILE and the like (see `exhausted`), ESTALE
+        for a file that changes faster than it can be looked at, EIO.
+        """
+        key = (segments, directory)
+        entry = self._present.get(key) or self._absent.get(key)
+        if entry is not None and (now_ms < entry.check_at_ms or self.revalidate(entry, now_ms)):
+            return entry
+        self._root.refresh()
+        entry = self._make(segments, directory, now_ms)
+        self._table_of(entry).put(key, entry)
+        return entry
+
+    def revalidate(self, entry: Entry, now_ms: int) -> bool:
+        """Look again. True: nothing changed, `check_at_ms` moved on. False: the path must be looked up anew.
+
+        Raises nothing. When descriptors run out the entry is trusted for another period: better the file of a
+        second ago than none.
+        """
+        self._root.refresh()
+        try:
+            same = self._sight(entry.segments, entry.directory) == entry.sighting
+        except OSError as error:
+            same = exhausted(error)
+        key = (entry.segments, entry.directory)
+        table = self._table_of(entry)
+        if same:
+            entry.check_at_ms = now_ms + self._revalidate_ms
+            # An engine that replays answers asks for nothing but this: it counts as use.
+            table.get(key)
+        else:
+            table.drop(key, entry)
+        return same
+
+    def _table_of(self, entry: Entry) -> _Table:
+        return self._present if entry.kind is Kind.FILE else self._absent
+
+    def _make(self, segments: tuple[bytes, ...], directory: bool, now_ms: int) -> Entry:
+        for _ in range(_ATTEMPTS):
+            sighting = self._sight(segments, directory)
+            try:
+                kind, representations = self._represent(sighting)
+            except OSError as error:
+                # It went or changed between the two opens: look again.
+                if error.errno == errno.ESTALE or error.errno in _NOTHING:
+                    continue
+                raise
+            generation, check_at_ms = next(self._generations), now_ms + self._revalidate_ms
+            return Entry(segments, directory, sighting, kind, generation, check_at_ms, representations)
+        name = os.fsdecode(b"/".join(segments))
+        raise OSError(errno.ESTALE, "the file changes faster than it can be looked at", name)
+
+    def _sight(self, segments: tuple[bytes, ...], directory: bool) -> Sighting:
+        if directory:
+            return self._sight_directory(segments)
+        facts = self._stat(segments)
+        if isinstance(facts, Kind):
+            return Sighting(facts)
+        if stat.S_ISDIR(facts.st_mode):
+            return Sighting(Kind.REDIRECT)
+        return self._sight_file(segments, facts)
+
+    def _sight_directory(self, segments: tuple[bytes, ...]) -> Sighting:
+        index = (*segments, INDEX)
+        facts = self._stat(index)
+        if isinstance(facts, os.stat_result) and stat.S_ISREG(facts.st_mode):
+            return self._sight_file(index, facts)
+        if facts is Kind.FORBIDDEN:
+            return Sighting(facts)
+        facts = self._stat(segments)
+        if isinstance(facts, Kind):
+            return Sighting(facts)
+        if not stat.S_ISDIR(facts.st_mode):
+            return Sighting(Kind.MISSING)
+        return Sighting(Kind.DIRECTORY, versions=((IDENTITY, Version.of(facts)),))
+
+    def _sight_file(self, segments: tuple[bytes, ...], facts: os.stat_result) -> Sighting:
+        # S_ISREG of what was really opened: a FIFO, a socket or a device has nothing to serve.
+        if not stat.S_ISREG(facts.st_mode):
+            return Sighting(Kind.MISSING)
+        versions = [(IDENTITY, Version.of(facts))]
+        name = segments[-1]
+        if not name.endswith(_SIBLING_SUFFIXES):
+            for encoding, suffix in SIBLINGS:
+                beside = self._stat((*segments[:-1], name + suffix))
+                if isinstance(beside, os.stat_result) and stat.S_ISREG(beside.st_mode):
+                    versions.append((encoding, Version.of(beside)))
+        return Sighting(Kind.FILE, segments, tuple(versions))
+
+    def _stat(self, segments: tuple[bytes, ...]) -> os.stat_result | Kind:
+        # O_PATH: nothing is woken up, rewound or waited for.
+        try:
+            fd = self._root.open(segments, os.O_PATH)
+        except OSError as error:
+            if error.errno in _NOTHING:
+                return Kind.MISSING
+            if error.errno in _REFUSED:
+                return Kind.FORBIDDEN
+            raise
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+
+    def _represent(self, sighting: Sighting) -> tuple[Kind, dict[str, Representation]]:
+        representations: dict[str, Representation] = {}
+        if sighting.kind is not Kind.FILE:
+            return sighting.kind, representations
+        base = sighting.versions[0][1]
+        for encoding, version in sighting.versions:
+            if encoding != IDENTITY and version.mtime_ns < base.mtime_ns - SIBLING_LAG_NS:
+                continue
+            try:
+                representations[encoding] = self._open_once(sighting.segments, encoding, version)
+            except PermissionError:
+                # A sibling that may not be read is as none.
+                if encoding == IDENTITY:
+                    return Kind.FORBIDDEN, {}
+        return Kind.FILE, representations
+
+    def _open_once(self, segments: tuple[bytes, ...], encoding: str, version: Version) -> Representation:
+        if encoding != IDENTITY:
+            segments = (*segments[:-1], segments[-1] + dict(SIBLINGS)[encoding])
+        last_modified_s = make_last_modified(version, int(self._wall()))
+        unsigned = Representation(version, encoding, "", last_modified_s, segments, self._root)
+        fd = unsigned.open()
+        try:
+            etag = make_etag(version, encoding, fd)
+            # A digest must be of this version and not of half of the next.
+            if not version.same_as(os.fstat(fd)):
+                raise OSError(errno.ESTALE, "the file was replaced", os.fsdecode(segments[-1]))
+        finally:
+            os.close(fd)
+        return Representation(version, encoding, etag, last_modified_s, segments, self._root)

@@ -1,0 +1,195 @@
+"""What a path resolved to, and the frozen facts of each file version behind it."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zchttpd.files.root import Root
+
+IDENTITY = "identity"
+
+# A mtime of 0 or 1 s is what reproducible builds and container layers write: it says nothing about the
+# content.
+MEANINGLESS_MTIME_S = 1
+# Reading and hashing this much takes less than a millisecond.
+CONTENT_TAG_SIZE_MAX = 1 << 20
+
+
+class Kind(Enum):
+    """What there is at a path."""
+
+    FILE = "file"
+    REDIRECT = "redirect"  # a directory, asked for without its slash
+    DIRECTORY = "directory"  # a directory, asked for with its slash, that has no index
+    FORBIDDEN = "forbidden"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Which file, and which state of it: a write, a rename over it or a chmod makes another. Times in ns."""
+
+    dev: int
+    ino: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, facts: os.stat_result) -> Version:
+        """The version that a stat(2) result describes."""
+        return cls(facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+    def same_as(self, facts: os.stat_result) -> bool:
+        """Whether a stat(2) result describes this very version."""
+        return (
+            self.size == facts.st_size
+            and self.mtime_ns == facts.st_mtime_ns
+            and self.ctime_ns == facts.st_ctime_ns
+            and self.ino == facts.st_ino
+            and self.dev == facts.st_dev
+        )
+
+    @property
+    def dated(self) -> bool:
+        """Whether the modification time means something."""
+        return self.mtime_ns // 1_000_000_000 > MEANINGLESS_MTIME_S
+
+
+@dataclass(frozen=True, slots=True)
+class Representation:
+    """One encoding of one version of a regular file. Equal, and hashed, by these two alone.
+
+    `etag` has its quotes and differs between encodings (RFC 9110 section 8.8.3.3); `last_modified_s` is in
+    Unix seconds, or None where the file system knows no meaningful time; sizes in bytes, times in ns.
+    """
+
+    version: Version
+    encoding: str
+    etag: str = field(compare=False)
+    last_modified_s: int | None = field(compare=False)
+    segments: tuple[bytes, ...] = field(compare=False)
+    root: Root = field(compare=False, repr=False)
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return self.version.size
+
+    @property
+    def mtime_ns(self) -> int:
+        """Modification time."""
+        return self.version.mtime_ns
+
+    @property
+    def ctime_ns(self) -> int:
+        """Time of the last change to content or attributes."""
+        return self.version.ctime_ns
+
+    @property
+    def dev(self) -> int:
+        """Device of the file."""
+        return self.version.dev
+
+    @property
+    def ino(self) -> int:
+        """Inode of the file; never leaves the server."""
+        return self.version.ino
+
+    def same_as(self, facts: os.stat_result) -> bool:
+        """Whether a stat(2) result describes this very file version."""
+        return self.version.same_as(facts)
+
+    def open(self) -> int:
+        """A new descriptor for reading this version, for the caller to close.
+
+        Raises OSError: ESTALE when the path now leads to another version, so that the entry must be
+        revalidated; FileNotFoundError, PermissionError, EMFILE and the like as open(2) has them.
+        """
+        fd = self.root.open(self.segments, os.O_RDONLY)
+        if not self.version.same_as(os.fstat(fd)):
+            os.close(fd)
+            raise OSError(errno.ESTALE, "the file was replaced", os.fsdecode(b"/".join(self.segments)))
+        return fd
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What was seen at a path, without opening it for reading: two equal sightings mean that nothing changed.
+
+    `segments` lead to the file (with the name of the index); `versions` has (encoding, version) of it and of
+    its siblings.
+    """
+
+    kind: Kind
+    segments: tuple[bytes, ...] = ()
+    versions: tuple[tuple[str, Version], ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """What a path resolved to: the unit of revalidation. Everything but `check_at_ms` stays as it was made.
+
+    `generation` is never used twice; `representations` is by encoding and empty unless `kind` is FILE; `name`
+    is the file's own name (`index.html` for a directory), for its media type. Until `check_at_ms` it may be
+    used without looking at the file system.
+    """
+
+    segments: tuple[bytes, ...]
+    directory: bool
+    sighting: Sighting
+    kind: Kind
+    generation: int
+    check_at_ms: int
+    representations: dict[str, Representation]
+
+    @property
+    def name(self) -> bytes:
+        """The last component of the file's path; empty when there is no file."""
+        return self.sighting.segments[-1] if self.sighting.segments else b""
+
+    @property
+    def varies(self) -> bool:
+        """Whether the representation is chosen by Accept-Encoding, so that every answer must say so."""
+        return len(self.representations) > 1
+
+
+def make_etag(version: Version, encoding: str, fd: int) -> str:
+    """A strong entity tag, with its quotes (RFC 9110 section 8.8.3), of the file version open as `fd`.
+
+    Nanoseconds of modification time and size, with a separator, never the inode. Where the time means
+    nothing: a digest of the content, which survives a rebuild of the same content. A file too large to digest
+    at once gets the time of its last status change instead, which cannot be set by hand: never wrong, though
+    another machine will not agree on it.
+    """
+    if version.dated:
+        state = f"{version.mtime_ns:x}"
+    elif version.size <= CONTENT_TAG_SIZE_MAX:
+        state = "h" + _digest(fd, version.size)
+    else:
+        state = f"c{version.ctime_ns:x}"
+    suffix = "" if encoding == IDENTITY else f"-{encoding}"
+    return f'"{state}-{version.size:x}{suffix}"'
+
+
+def make_last_modified(version: Version, now_s: int) -> int | None:
+    """Unix seconds, or None where it means nothing; never later than `now_s` (RFC 9110 section 8.8.2.1)."""
+    return min(version.mtime_ns // 1_000_000_000, now_s) if version.dated else None
+
+
+def _digest(fd: int, size: int) -> str:
+    digest = hashlib.sha256()
+    at = 0
+    while at < size:
+        piece = os.pread(fd, size - at, at)
+        if not piece:
+            break
+        digest.update(piece)
+        at += len(piece)
+    return digest.hexdigest()[:32]

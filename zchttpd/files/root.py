@@ -1,0 +1,235 @@
+"""The only module that turns a path into a file descriptor.
+
+Containment is the kernel's work (openat2(2), RESOLVE_BENEATH); the policy on dotfiles is applied again to
+what a symlink led to, because `x` -> `.env` is as good as `.env`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+# From linux/openat2.h and asm-generic/unistd.h; the number is the same on every architecture but alpha.
+_SYS_OPENAT2 = 437
+_RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_NO_SYMLINKS = 0x04
+_RESOLVE_BENEATH = 0x08
+_INSIDE = _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS
+
+_LINKS_MAX = 40  # as the kernel's MAXSYMLINKS, path_resolution(7)
+_RACES_MAX = 16
+
+_PROC_FDS = b"/proc/self/fd"
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.restype = ctypes.c_long
+_syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_OpenHow), ctypes.c_size_t)
+
+
+@functools.cache
+def _how(flags: int, resolve: int) -> _OpenHow:
+    return _OpenHow(flags, 0, resolve)
+
+
+def _error(number: int, path: bytes) -> OSError:
+    # OSError picks the subclass: ENOENT makes a FileNotFoundError.
+    return OSError(number, os.strerror(number), os.fsdecode(path))
+
+
+def _openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
+    how = _how(flags, resolve)
+    for _ in range(_RACES_MAX):
+        fd: int = _syscall(_SYS_OPENAT2, directory, path, how, ctypes.sizeof(how))
+        if fd >= 0:
+            return fd
+        number = ctypes.get_errno()
+        # EAGAIN: a rename happened under a `..` of a symlink, openat2(2). ctypes does not retry EINTR as
+        # os.open does.
+        if number not in (errno.EAGAIN, errno.EINTR):
+            raise _error(number, path)
+    raise _error(errno.EAGAIN, path)
+
+
+def _whole_flags(flags: int) -> int:
+    # O_NONBLOCK: a FIFO must not stop the worker. openat2 refuses flags that O_PATH would ignore.
+    if flags & os.O_PATH:
+        return flags | os.O_CLOEXEC
+    return flags | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+
+def concealed(names: Sequence[bytes]) -> bool:
+    """Whether a resolved path, as components beneath the root, is one that the dotfile policy keeps back.
+
+    As for a requested path, except that names such as `..data` are let through: Kubernetes mounts a ConfigMap
+    as symlinks into them, and a URL cannot ask for them. A first component `.well-known` is public (RFC
+    8615).
+    """
+    for at, name in enumerate(names):
+        if not name.startswith(b".") or (at == 0 and name == b".well-known"):
+            continue
+        if not (name.startswith(b"..") and len(name) > 2):
+            return True
+    return False
+
+
+class Root:
+    """The directory that is served. `path` may be a symlink: `refresh` follows it when it is swapped.
+
+    Raises OSError (FileNotFoundError, NotADirectoryError, PermissionError) when `path` cannot be opened.
+    `walk` makes it resolve paths component by component instead of by openat2; by default that happens only
+    where the kernel has no openat2 (before 5.6, or a sandbox that refuses it) or there is no /proc to ask
+    what a symlink led to.
+    """
+
+    def __init__(self, path: Path, *, walk: bool | None = None) -> None:
+        self._path = os.fsencode(path.absolute())
+        self._fd = self._open_root()
+        self._version = _identity(os.fstat(self._fd))
+        self._walks = not _openat2_works(self._fd) if walk is None else walk
+
+    def _open_root(self) -> int:
+        return os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    @property
+    def walks(self) -> bool:
+        """True when paths are resolved component by component, without openat2."""
+        return self._walks
+
+    def close(self) -> None:
+        """Give the descriptor back; nothing can be opened any more."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def refresh(self) -> None:
+        """See whether the path now leads to another directory (a swapped symlink), and turn to that one.
+
+        While the path leads nowhere, the directory known before stays the root. Raises nothing.
+        """
+        try:
+            if _identity(os.stat(self._path)) == self._version:
+                return
+            fd = self._open_root()
+        except OSError:
+            return
+        os.close(self._fd)
+        self._fd = fd
+        self._version = _identity(os.fstat(fd))
+
+    def open(self, segments: tuple[bytes, ...], flags: int) -> int:
+        """A new descriptor of `segments` beneath the root, close-on-exec, never blocking; () is the root.
+
+        Raises OSError: FileNotFoundError also for a path that a symlink leads to a dotfile; EXDEV for one
+        that leaves the root; PermissionError, NotADirectoryError, ENAMETOOLONG, ELOOP, EMFILE, ENFILE as
+        open(2) has them.
+        """
+        path = b"/".join(segments) or b"."
+        # A separator inside a segment would step round the policy that judged the segments one by one.
+        if b"\0" in path or path.count(b"/") > max(0, len(segments) - 1):
+            raise _error(errno.ENOENT, path)
+        if self._walks:
+            return _walk(self._fd, segments, _whole_flags(flags), path)
+        return self._open_beneath(path, _whole_flags(flags))
+
+    def _open_beneath(self, path: bytes, flags: int) -> int:
+        try:
+            return _openat2(self._fd, path, flags, _INSIDE | _RESOLVE_NO_SYMLINKS)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+        # There are symlinks on the way: follow them, then judge where they led.
+        fd = _openat2(self._fd, path, flags, _INSIDE)
+        try:
+            if self._leads_to_concealed(fd):
+                raise _error(errno.ENOENT, path)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def _leads_to_concealed(self, fd: int) -> bool:
+        # Both names are asked for now: a renamed root renames what is beneath it.
+        root = os.readlink(b"%s/%d" % (_PROC_FDS, self._fd)).rstrip(b"/") + b"/"
+        name = os.readlink(b"%s/%d" % (_PROC_FDS, fd))
+        if name + b"/" == root:
+            return False
+        return not name.startswith(root) or concealed(name[len(root) :].split(b"/"))
+
+
+def _identity(facts: os.stat_result) -> tuple[int, int]:
+    return facts.st_dev, facts.st_ino
+
+
+def _openat2_works(root: int) -> bool:
+    """Asked once, of the root itself: no later error of one path may turn containment by the kernel off."""
+    if not os.path.isdir(_PROC_FDS):
+        return False
+    try:
+        os.close(_openat2(root, b".", os.O_PATH | os.O_CLOEXEC, _INSIDE))
+    except OSError as error:
+        # Old container runtimes answer EPERM to a call they do not know.
+        if error.errno in (errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG):
+            return False
+        raise
+    return True
+
+
+def _walk(root: int, segments: tuple[bytes, ...], flags: int, path: bytes) -> int:
+    """`Root.open` without openat2: each component is opened without following, symlinks are followed here."""
+    ahead = list(reversed(segments))
+    passed: list[tuple[bytes, int]] = []
+    links = 0
+    last = b"."
+    try:
+        while ahead:
+            name = ahead.pop()
+            here = passed[-1][1] if passed else root
+            if name in (b"", b"."):
+                continue
+            if name == b"..":
+                if not passed:
+                    raise _error(errno.EXDEV, path)
+                os.close(passed.pop()[1])
+                continue
+            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+            passed.append((name, fd))
+            mode = os.fstat(fd).st_mode
+            if stat.S_ISLNK(mode):
+                links += 1
+                ahead.extend(reversed(_link_names(fd, links, path)))
+                os.close(passed.pop()[1])
+            elif not stat.S_ISDIR(mode):
+                if ahead:
+                    raise _error(errno.ENOTDIR, path)
+                os.close(passed.pop()[1])
+                last = name
+        names = [name for name, _ in passed]
+        if concealed([*names, last] if last != b"." else names):
+            raise _error(errno.ENOENT, path)
+        return os.open(last, flags | os.O_NOFOLLOW, dir_fd=passed[-1][1] if passed else root)
+    finally:
+        for _, fd in passed:
+            os.close(fd)
+
+
+def _link_names(fd: int, links: int, path: bytes) -> list[bytes]:
+    if links > _LINKS_MAX:
+        raise _error(errno.ELOOP, path)
+    to = os.readlink(b"", dir_fd=fd)
+    if to.startswith(b"/"):
+        # As RESOLVE_BENEATH: an absolute symlink leaves, wherever it leads.
+        raise _error(errno.EXDEV, path)
+    return to.split(b"/")

@@ -1,0 +1,73 @@
+"""The response head, signed by h11: the object that parsed the request checks and writes the answer to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import h11
+
+from zchttpd.http.dates import format_date
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zchttpd.http.judge import Verdict
+
+# RFC 9110 section 15 and RFC 6585 section 5: every status that this server gives.
+PHRASES = {
+    200: "OK",
+    204: "No Content",
+    206: "Partial Content",
+    301: "Moved Permanently",
+    302: "Found",
+    304: "Not Modified",
+    307: "Temporary Redirect",
+    308: "Permanent Redirect",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    412: "Precondition Failed",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    417: "Expectation Failed",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    505: "HTTP Version Not Supported",
+}
+_PLACE_OF_DATE = format_date(0)
+_DATE_FIELD = b"\r\nDate: "
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedHead:
+    """`head` ends with an empty line; the 29 bytes of its Date begin at `date_at`, to be overwritten."""
+
+    head: bytes
+    date_at: int
+
+
+def encode_head(
+    verdict: Verdict | None, status: int, headers: Sequence[tuple[bytes, bytes]], *, keep_alive: bool
+) -> EncodedHead:
+    """Write a response head (RFC 9112 sections 4 and 5), Date first.
+
+    `verdict` is None for an answer to a head that was refused. A verdict signs one response; a second
+    one, such as a 500 after a failure, is written as to an unknown request. Connection is sent only to
+    say close, as HTTP/1.1 keeps alive by default. Raises ValueError when `keep_alive` promises what the
+    request does not allow, KeyError for a status that is not in PHRASES, and h11.LocalProtocolError for a
+    field that HTTP does not allow.
+    """
+    if keep_alive and (verdict is None or not verdict.keep_alive):
+        raise ValueError("keep_alive: this request ends its connection")
+    fields = [(b"Date", _PLACE_OF_DATE), *headers]
+    if not keep_alive:
+        fields.append((b"Connection", b"close"))
+    response = h11.Response(status_code=status, headers=fields, reason=PHRASES[status].encode("ascii"))
+    signer = verdict.connection if verdict and verdict.connection.our_state is h11.SEND_RESPONSE else None
+    head = (signer or h11.Connection(h11.SERVER)).send(response)
+    return EncodedHead(head, head.index(_DATE_FIELD) + len(_DATE_FIELD))

@@ -1,0 +1,205 @@
+"""A request head becomes a verdict, or is refused: h11 parses it, then come the rules that h11 leaves to
+its user.
+
+What h11 0.16 lets through and this module refuses: a bare LF as line end, obs-fold, control characters in
+field values, any major version, a target that is neither a path nor a URI, any text as Host, no Host in
+HTTP/1.2 and above, Content-Length together with Transfer-Encoding, Transfer-Encoding in HTTP/1.0.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import h11
+
+TARGET_SIZE_MAX = 8192
+FIELDS_MAX = 100
+MEMO_SIZE_MAX = 2048
+BODY_SIZE_MAX = 2**63 - 1
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n")
+# RFC 3986 section 3.2.2, without the comma of sub-delims: two hosts in one field are an attack, not a name.
+_HOST = re.compile(
+    rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\]|\[[vV][0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+;=:]+\])"
+    rb"(?::[0-9]{0,5})?"
+)
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE)
+_CONTROLS = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in b"\t\r\n")
+
+# The methods that may be answered with success: content that was not parsed must never be.
+_SUCCEEDING = ("GET", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The request gets `status` and a small body, and the connection closes: its framing is no longer
+    trusted.
+
+    `reason` is a sentence of ours, never bytes of the client. `bodiless`: the client asked by HEAD.
+    """
+
+    status: int
+    reason: str
+    bodiless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a valid request head asks for.
+
+    `method` is any token, `target` is origin-form as sent (scheme and authority of an absolute-form are
+    stripped) or b"*" with OPTIONS; field names are lower-case. `keep_alive`: HTTP and the client allow
+    another request after this one. `has_body`: content follows, which nobody reads, so the connection
+    closes after the answer. `expect`: the client waits for 100 (Continue); the final status comes at once
+    (RFC 9110 section 10.1.1). `memo`: the verdict may be remembered for these bytes. `connection` is the
+    h11 object that parsed, to sign one response.
+    """
+
+    method: str
+    target: bytes
+    headers: tuple[tuple[bytes, bytes], ...]
+    version: bytes
+    keep_alive: bool
+    has_body: bool
+    expect: bool
+    memo: bool
+    connection: h11.Connection = field(compare=False, repr=False)
+
+    def field(self, name: bytes) -> bytes | None:
+        """The value of the field `name` (lower-case); repeated ones joined by ", " (RFC 9110 section 5.3)."""
+        values = [value for key, value in self.headers if key == name]
+        return b", ".join(values) if values else None
+
+    def fields(self, name: bytes) -> list[bytes]:
+        """Each value of the field `name` (lower-case), in order."""
+        return [value for key, value in self.headers if key == name]
+
+
+def judge(head: bytes, *, target_size_max: int = TARGET_SIZE_MAX) -> Verdict | Refusal:
+    """Judge one request head: the bytes up to and including its empty line (RFC 9112 sections 2 to 6).
+
+    Whatever the bytes, the result is a verdict or a refusal; nothing is raised. It depends on the
+    arguments alone.
+    """
+    refusal = _refuse_bytes(head, target_size_max)
+    if refusal is not None:
+        return _without_body(refusal, head)
+    connection = h11.Connection(h11.SERVER)
+    try:
+        connection.receive_data(head)
+        request = connection.next_event()
+        end = connection.next_event() if type(request) is h11.Request else None
+    except h11.RemoteProtocolError as error:
+        return _without_body(Refusal(error.error_status_hint, "The head is not valid HTTP/1.1."), head)
+    # The framer and h11 must agree on where the head ends, or one of them is being fooled.
+    if type(request) is not h11.Request or connection.trailing_data != (b"", False):
+        return _without_body(Refusal(400, "The head does not end where its empty line is."), head)
+    verdict = _weigh(request, connection, has_body=type(end) is not h11.EndOfMessage, size=len(head))
+    return _without_body(verdict, head) if type(verdict) is Refusal else verdict
+
+
+def _without_body(refusal: Refusal, head: bytes) -> Refusal:
+    # RFC 9110 section 9.3.2: no content in answer to HEAD, not even when the rest of the request is bad.
+    return Refusal(refusal.status, refusal.reason, bodiless=True) if head.startswith(b"HEAD ") else refusal
+
+
+def _refuse_bytes(head: bytes, target_size_max: int) -> Refusal | None:
+    lines = head.count(b"\r\n")
+    if head.count(b"\n") != lines or head.count(b"\r") != lines:
+        return Refusal(400, "A line does not end with CR LF.")
+    match = _REQUEST_LINE.match(head)
+    if match is None:
+        return Refusal(400, "The request line is not valid HTTP/1.1.")
+    if match[3] != b"1":
+        return Refusal(505, "This server speaks HTTP/1.1 and HTTP/1.0.")
+    if len(match[2]) > target_size_max:
+        return Refusal(414, "The request target is too long.")
+    if b"\r\n " in head or b"\r\n\t" in head:
+        return Refusal(400, "A field line begins with whitespace.")
+    if len(head.translate(None, _CONTROLS)) != len(head):
+        return Refusal(400, "The request head has a control character.")
+    return None
+
+
+def _weigh(
+    request: h11.Request, connection: h11.Connection, *, has_body: bool, size: int
+) -> Verdict | Refusal:
+    headers = tuple(request.headers)
+    if len(headers) > FIELDS_MAX:
+        return Refusal(431, "There are too many fields.")
+    method = request.method.decode("ascii")
+    version = b"1.0" if request.http_version == b"1.0" else b"1.1"
+    present = dict(headers)
+    target = _origin_form(request.target, method)
+    refusal = (
+        (target if isinstance(target, Refusal) else None)
+        or _refuse_host(present.get(b"host"), version)
+        or _refuse_framing(present, method, version)
+    )
+    if refusal is not None:
+        return refusal
+    assert isinstance(target, bytes)
+    expect = version == b"1.1" and b"expect" in present
+    if expect and any(member not in (b"100-continue", b"") for member in _members(headers, b"expect")):
+        return Refusal(417, "The expectation is not known.")
+    return Verdict(
+        method=method,
+        target=target,
+        headers=headers,
+        version=version,
+        keep_alive=not has_body and connection.their_state is not h11.MUST_CLOSE,
+        has_body=has_body,
+        expect=expect,
+        memo=not has_body and not expect and b"upgrade" not in present and size <= MEMO_SIZE_MAX,
+        connection=connection,
+    )
+
+
+def _members(headers: tuple[tuple[bytes, bytes], ...], name: bytes) -> list[bytes]:
+    return [
+        member.strip().lower() for key, value in headers if key == name for member in value.split(b",")
+    ]
+
+
+def _origin_form(target: bytes, method: str) -> bytes | Refusal:
+    """RFC 9112 section 3.2: the path and query of the target, or b"*"."""
+    if method == "CONNECT":
+        return Refusal(501, "This server is no tunnel.")
+    if b"#" in target:
+        return Refusal(400, "The request target has a fragment.")
+    if target.startswith(b"/"):
+        return target
+    if target == b"*":
+        return target if method == "OPTIONS" else Refusal(400, "Only OPTIONS may ask for *.")
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None or not _HOST.fullmatch(absolute[1]):
+        return Refusal(400, "The request target is neither a path nor an http URI.")
+    path: bytes = absolute[2]
+    if path.startswith(b"/"):
+        return path
+    # RFC 9112 section 3.2.4: OPTIONS of a URI without path and query means the server as a whole.
+    return b"*" if method == "OPTIONS" and not path else b"/" + path
+
+
+def _refuse_host(host: bytes | None, version: bytes) -> Refusal | None:
+    """RFC 9112 section 3.2. An absolute-form target wins over Host, but does not excuse a bad one."""
+    if host is None:
+        return None if version == b"1.0" else Refusal(400, "The Host field is missing.")
+    return None if _HOST.fullmatch(host) else Refusal(400, "The Host field is not a host and port.")
+
+
+def _refuse_framing(present: dict[bytes, bytes], method: str, version: bytes) -> Refusal | None:
+    """RFC 9112 sections 6.1 and 6.3, beyond what h11 refuses."""
+    length = present.get(b"content-length")
+    if b"transfer-encoding" in present:
+        if length is not None:
+            return Refusal(400, "Content-Length and Transfer-Encoding exclude each other.")
+        if version == b"1.0":
+            return Refusal(400, "HTTP/1.0 has no Transfer-Encoding.")
+        if method in _SUCCEEDING:
+            return Refusal(400, "This method takes no content in chunks.")
+    elif length is not None and int(length) > BODY_SIZE_MAX:
+        return Refusal(400, "Content-Length is too large.")
+    return None

@@ -1,0 +1,81 @@
+"""A request target becomes path segments: decoded once, normalised, never above the root (RFC 3986)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from zchttpd.http.judge import Refusal
+
+_BAD_TRIPLET = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_SLASH = re.compile(rb"%2[fF]")
+_UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
+_PCHAR = _UNRESERVED + b"!$&'()*+,;=:@"
+_QUERY_CHAR = _PCHAR + b"/?%"
+WELL_KNOWN = b".well-known"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`segments`: file names below the root, without empty, `.` and `..`; `directory`: the path ended
+    with a slash.
+
+    `query` is as sent, without its question mark; None when there was none. `raw_path` is the normalised
+    path, encoded again: it begins with exactly one slash and is safe in Location.
+    """
+
+    segments: tuple[bytes, ...]
+    directory: bool
+    query: bytes | None
+    raw_path: bytes
+
+
+def parse_target(target: bytes) -> Target | Refusal:
+    """Parse an origin-form target (RFC 3986 sections 3.3, 5.2.4 and 6.2.2).
+
+    Refusals: 400 for a bad percent triplet, a NUL, or a path above the root; 404 for an encoded slash,
+    which is no separator here and which no file name can have.
+    """
+    if not target.startswith(b"/"):
+        return Refusal(400, "The request target is not a path.")
+    path, mark, query = target.partition(b"?")
+    if _BAD_TRIPLET.search(path):
+        return Refusal(400, "The path has a bad percent encoding.")
+    if _SLASH.search(path):
+        return Refusal(404, "No file name has a slash.")
+    decoded = unquote_to_bytes(path) if b"%" in path else path
+    if b"\0" in decoded:
+        return Refusal(400, "The path has a NUL.")
+    # An encoded slash is out, so splitting after decoding gives the same segments as before it.
+    names = decoded.split(b"/")
+    segments: list[bytes] = []
+    for name in names:
+        if name == b"..":
+            if not segments:
+                return Refusal(400, "The path leads above the root.")
+            segments.pop()
+        elif name not in (b"", b"."):
+            segments.append(name)
+    directory = names[-1] in (b"", b".", b"..")
+    raw_path = b"/" + b"/".join(_quote(name, _PCHAR) for name in segments)
+    if directory and segments:
+        raw_path += b"/"
+    return Target(tuple(segments), directory, query if mark else None, raw_path)
+
+
+def hidden(segments: tuple[bytes, ...]) -> bool:
+    """Whether a path has a dotfile, other than the first segment `.well-known` (RFC 8615)."""
+    checked = segments[1:] if segments[:1] == (WELL_KNOWN,) else segments
+    return any(name.startswith(b".") for name in checked)
+
+
+def quote_query(query: bytes) -> bytes:
+    """A query fit for Location (RFC 3986 section 3.4): what a URI may not have is encoded; encodings stay."""
+    return _quote(query, _QUERY_CHAR)
+
+
+def _quote(name: bytes, allowed: bytes) -> bytes:
+    if not name.translate(None, allowed):
+        return name
+    return b"".join(b"%c" % byte if byte in allowed else b"%%%02X" % byte for byte in name)
