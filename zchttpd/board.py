@@ -1,0 +1,90 @@
+"""The shared counters: one anonymous mapping with a block of 64-bit cells for each worker (`_core.tally`)."""
+
+from __future__ import annotations
+
+import importlib
+import mmap
+from dataclasses import dataclass
+
+CELL_SIZE = 8
+
+# What is open in a worker is gone when the worker is; what it counted is not.
+GAUGES = (
+    "leases_open",
+    "mappings_open",
+    "mapped_bytes",
+    "registered_bytes",
+    "zombies_open",
+    "windows_open",
+    "connections_open",
+    "plans_open",
+    "entries_open",
+    "zerocopy_active",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the cells of one block are. `cells`: name -> (first cell, how many). `block_size`: bytes."""
+
+    block_size: int
+    cells: dict[str, tuple[int, int]]
+    lease_bounds_us: tuple[int, ...]
+    reasons: tuple[str, ...]
+    routes: tuple[str, ...]
+
+
+def tally_layout() -> Layout:
+    """The layout of the compiled tally. ImportError where zchttpd was not built."""
+    tally = importlib.import_module("zchttpd._core.tally")
+    return Layout(
+        tally.TALLY_BYTES,
+        tally.CELLS,
+        tuple(tally.LEASE_BOUNDS_US),
+        tuple(tally.FALLBACK_REASONS),
+        tuple(tally.ROUTES),
+    )
+
+
+class Board:
+    """The blocks of `workers` workers in memory that survives fork(2) shared."""
+
+    def __init__(self, workers: int) -> None:
+        self._layout = tally_layout()
+        self._workers = workers
+        self._memory = memoryview(mmap.mmap(-1, workers * self._layout.block_size))
+        self._cells = self._memory.cast("Q")
+
+    def block(self, worker: int) -> memoryview:
+        """The block of one worker, as writable bytes."""
+        size = self._layout.block_size
+        return self._memory[worker * size : (worker + 1) * size]
+
+    def cells(self, worker: int, name: str) -> memoryview:
+        """The 64-bit cells `name` of one worker."""
+        first, count = self._layout.cells[name]
+        first += worker * self._layout.block_size // CELL_SIZE
+        return self._cells[first : first + count]
+
+    def totals(self) -> dict[str, list[int]]:
+        """All cells by name, added over the workers."""
+        return {
+            name: [
+                sum(column)
+                for column in zip(*(self.cells(i, name) for i in range(self._workers)), strict=True)
+            ]
+            for name in self._layout.cells
+        }
+
+    def highest(self, name: str) -> list[int]:
+        """The cells `name`, each the highest of any worker."""
+        return [
+            max(column) for column in zip(*(self.cells(i, name) for i in range(self._workers)), strict=True)
+        ]
+
+    def clear_gauges(self, worker: int) -> None:
+        """Forget what was open in a worker that died. Its counts stay: its successor goes on."""
+        for name in GAUGES:
+            cells = self.cells(worker, name)
+            for index in range(len(cells)):
+                cells[index] = 0

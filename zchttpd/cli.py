@@ -1,0 +1,104 @@
+"""The command `zchttpd`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from zchttpd import __version__, doctor, log
+from zchttpd.options import Group
+from zchttpd.settings import OPTIONS, SettingsError, check_root, default_text, flag_of, load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zchttpd.options import Option
+
+EXIT_USAGE = 2
+
+_DESCRIPTION = """\
+Serve the files of a directory over HTTP/1.1, without copying their bytes where the kernel can.
+
+  zchttpd --root www/                            serve www/ at http://127.0.0.1:8080
+  zchttpd --root www/ --admin 127.0.0.1:9100     and metrics at http://127.0.0.1:9100/metrics
+  zchttpd --root www/ --host 0.0.0.0 --workers auto
+  zchttpd doctor                                 what this machine allows, and what to do about the rest
+"""
+
+_EPILOG = """\
+Sizes take K, M or G. Every option is also an environment variable (--send-mode: ZCHTTPD_SEND_MODE); the
+command line wins.
+SIGTERM and Ctrl-C finish the open responses and exit with 0; a second Ctrl-C stops at once.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        hint = "" if ". " in message else ". Type zchttpd --help for the options"
+        log.complain(message + hint)
+        sys.exit(EXIT_USAGE)
+
+
+def _help_of(name: str, option: Option) -> str:
+    default = default_text(name)
+    return f"{option.help} (default {default})" if default else option.help
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """A parser that only collects texts, one for each option typed; `settings.load` gives them meaning."""
+    parser = _Parser(
+        prog="zchttpd",
+        usage="zchttpd [doctor] --root DIR [options]",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+            prog, max_help_position=32, width=110
+        ),
+        allow_abbrev=False,
+        add_help=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument("command", nargs="?", default="", help=argparse.SUPPRESS)
+    for group in Group:
+        section = parser.add_argument_group(group.value)
+        for name, option in OPTIONS.items():
+            if option.group is group:
+                metavar = "|".join(option.choices) or option.metavar
+                action = "append" if option.many else "store"
+                text = _help_of(name, option).replace("%", "%%")
+                section.add_argument(flag_of(name), dest=name, metavar=metavar, action=action, help=text)
+        if group is Group.DIAGNOSIS:
+            section.add_argument(
+                "--version", action="version", version=f"zchttpd {__version__}", help="print the version"
+            )
+            section.add_argument("-h", "--help", action="help", help="print this help")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0 stopped as asked, 1 could not start, 2 wrong usage."""
+    parser = build_parser()
+    typed = vars(parser.parse_args(arguments))
+    command = typed.pop("command")
+    if command not in ("", "doctor"):
+        parser.error(
+            f"{command!r} is not a command. To serve a directory, type zchttpd --root {shlex.quote(command)}"
+        )
+    texts = {name: ",".join(text) if OPTIONS[name].many else text for name, text in typed.items()}
+    try:
+        if command == "doctor":
+            findings = doctor.examine(load({"root": ".", **texts}, os.environ))
+            print(doctor.report(findings))
+            return 0 if all(finding.state is doctor.State.OK for finding in findings) else 1
+        settings = load(texts, os.environ)
+        check_root(settings.root)
+    except SettingsError as error:
+        log.complain(error.problem)
+        return EXIT_USAGE
+    # Only now: what it imports is of no use to --help, --version and doctor.
+    from zchttpd.supervisor import run
+
+    return run(settings)

@@ -1,0 +1,102 @@
+"""What an option is: its place in the help, how its text is read, and its bounds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+AUTO = "auto"
+
+
+class Group(Enum):
+    """Headings of the help text and of the documentation, in their order."""
+
+    SERVE = "What to serve"
+    WHERE = "Where"
+    SENDS = "How it sends"
+    MEMORY = "Memory"
+    LIMITS = "Limits"
+    OBSERVABILITY = "Observability"
+    DIAGNOSIS = "Diagnosis"
+
+
+def parse_size(text: str) -> int:
+    """Bytes from `4096`, `64K`, `16M` or `1G` (powers of 1024; `KiB`, `kb` and the like are understood).
+
+    Raises ValueError with a one-line text.
+    """
+    match = re.fullmatch(r"([0-9]+)\s*(?:([kmg])(?:i?b)?|b)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"{text!r} is not a size. Type bytes, or a number with K, M or G, such as 64K")
+    scale = {"": 1, "k": KIB, "m": MIB, "g": GIB}[(match[2] or "").lower()]
+    return int(match[1]) * scale
+
+
+def format_size(size: int) -> str:
+    """The shortest text that `parse_size` reads back as `size`."""
+    for letter, scale in (("G", GIB), ("M", MIB), ("K", KIB)):
+        if size and size % scale == 0:
+            return f"{size // scale}{letter}"
+    return str(size)
+
+
+def parse_count(text: str) -> int:
+    """A whole number, 0 or more. Raises ValueError with a one-line text."""
+    if not re.fullmatch(r"[0-9]{1,18}", text.strip()):
+        raise ValueError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def parse_workers(text: str) -> int:
+    """A number of workers; `auto` is 0, which stands for one on each usable CPU."""
+    return 0 if text.strip().lower() == AUTO else parse_count(text)
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """Names with commas between them; none of them twice."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def parse_root(text: str) -> Path:
+    """The directory; an empty text is refused, because it would mean the current directory."""
+    if not text:
+        raise ValueError("is empty. Type the directory to serve, such as --root www/")
+    return Path(text)
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """(host, port) of `127.0.0.1:9100`, `[::1]:9100` or `:9100`, which is on this machine only.
+
+    Raises ValueError with a one-line text.
+    """
+    host, colon, port = text.strip().rpartition(":")
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        raise ValueError(f"{text!r} is not an address. Type HOST:PORT, such as 127.0.0.1:9100 or [::1]:9100")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError(f"{text!r} is ambiguous. Type brackets around an IPv6 address, such as [::1]:9100")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How one field of `Settings` is explained, read and checked. `low` and `high` are inclusive."""
+
+    group: Group
+    help: str
+    parse: Callable[[str], Any] = str.strip
+    metavar: str = ""
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    low: int = 0
+    high: int = 2**62
+    many: bool = False

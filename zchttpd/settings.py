@@ -1,0 +1,337 @@
+"""Every option of the server, once: command line, environment and documentation are made from this table."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zchttpd.doctor import LADDER
+from zchttpd.options import (
+    AUTO,
+    GIB,
+    KIB,
+    MIB,
+    Group,
+    Option,
+    format_size,
+    parse_count,
+    parse_names,
+    parse_root,
+    parse_size,
+    parse_workers,
+    split_address,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENVIRONMENT_PREFIX = "ZCHTTPD_"
+PAGE_SIZE = 4096
+LEVELS = ("debug", "info", "warning", "error")
+
+
+class SettingsError(ValueError):
+    """An option has a value that cannot be used. `name`: its field; `problem`: one line, cause, then cure."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.name = name
+        self.problem = problem
+
+
+def _option(default: Any, group: Group, text: str, **more: Any) -> Any:
+    return field(default=default, metadata={"option": Option(group, text, **more)})
+
+
+def _size(default: int, group: Group, text: str, **more: Any) -> Any:
+    return _option(default, group, text, parse=parse_size, metavar="SIZE", unit="bytes", **more)
+
+
+def _ms(default: int, group: Group, text: str, **more: Any) -> Any:
+    return _option(default, group, text, parse=parse_count, metavar="MS", unit="milliseconds", **more)
+
+
+def _count(default: int, group: Group, text: str, **more: Any) -> Any:
+    return _option(default, group, text, **{"parse": parse_count, "metavar": "N", **more})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the server was asked to do; checked when made. Sizes in bytes, times in milliseconds.
+
+    Raises SettingsError for a value that is out of its bounds or contradicts another one.
+    """
+
+    root: Path = field(
+        metadata={
+            "option": Option(
+                Group.SERVE,
+                "the directory whose files are served (required)",
+                parse=parse_root,
+                metavar="DIR",
+            )
+        }
+    )
+    revalidate_ms: int = _ms(
+        1000,
+        Group.SERVE,
+        "how long a cached file may be served before it is checked for changes",
+        high=3_600_000,
+    )
+
+    host: str = _option(
+        "127.0.0.1", Group.WHERE, "address or name to listen on; 0.0.0.0 or :: for all", metavar="H"
+    )
+    port: int = _count(8080, Group.WHERE, "TCP port to listen on; 0 takes a free one", high=65535)
+    workers: int = _count(
+        1,
+        Group.WHERE,
+        "worker processes, one ring each; auto is one on each usable CPU",
+        parse=parse_workers,
+        metavar="N|auto",
+        high=1024,
+    )
+
+    send_mode: str = _option(
+        AUTO,
+        Group.SENDS,
+        "zerocopy: send from registered memory; plain: copy on send; auto: zerocopy unless the kernel copies",
+        choices=(AUTO, "zerocopy", "plain"),
+    )
+    engine: str = _option(
+        AUTO,
+        Group.SENDS,
+        "uring: io_uring; portable: uvloop; auto: uring, or portable where io_uring is refused",
+        choices=(AUTO, "uring", "portable"),
+    )
+    zc_size_min: int = _size(
+        16 * KIB, Group.SENDS, "smaller bodies are copied, which is cheaper than a notification"
+    )
+
+    memory: int = _size(256 * MIB, Group.MEMORY, "file bytes cached by each worker", low=64 * KIB)
+    stream_memory: int = _size(
+        64 * MIB, Group.MEMORY, "windows of each worker for files too large to cache", low=64 * KIB
+    )
+    window_size: int = _size(
+        512 * KIB, Group.MEMORY, "bytes of one window; a multiple of 4K", low=4 * KIB, high=GIB
+    )
+    windows_per_connection: int = _count(
+        4, Group.MEMORY, "windows that one connection may hold at a time", low=1, high=1024
+    )
+    plans_max: int = _count(
+        16384, Group.MEMORY, "request heads that each worker remembers", low=16, high=2**24
+    )
+    recv_buffers: int = _count(
+        512, Group.MEMORY, "receive buffers of each worker; a power of two", low=8, high=32768
+    )
+    recv_buffer_size: int = _size(2 * KIB, Group.MEMORY, "bytes of one receive buffer", low=256, high=MIB)
+
+    head_size_max: int = _size(
+        16 * KIB, Group.LIMITS, "longest request head; beyond it 431", low=1024, high=MIB
+    )
+    head_ms_max: int = _ms(10_000, Group.LIMITS, "time for a whole request head; beyond it 408", low=1)
+    idle_ms_max: int = _ms(65_000, Group.LIMITS, "time that a connection may wait between requests", low=1)
+    stall_ms_max: int = _ms(
+        60_000,
+        Group.LIMITS,
+        "time without progress while sending; beyond it the connection is reset",
+        low=1,
+        high=2**31 - 1,
+    )
+    drain_ms_max: int = _ms(10_000, Group.LIMITS, "time to finish open responses after SIGTERM or Ctrl-C")
+    connections_max: int = _count(
+        10_000, Group.LIMITS, "connections open at a time in each worker", low=1, high=2**20
+    )
+
+    admin: str = _option(
+        "",
+        Group.OBSERVABILITY,
+        "listen here for /metrics, /metrics.json and /healthz; off when empty",
+        metavar="H:P",
+    )
+    log_level: str = _option(
+        "info",
+        Group.OBSERVABILITY,
+        "least level that is logged (warnings and errors go to stderr)",
+        choices=LEVELS,
+    )
+
+    without: tuple[str, ...] = _option(
+        (),
+        Group.DIAGNOSIS,
+        f"do without these rungs of the feature ladder, to measure or to test: {', '.join(LADDER)}",
+        parse=parse_names,
+        metavar="RUNG,...",
+        many=True,
+    )
+
+    def __post_init__(self) -> None:
+        for name, option in OPTIONS.items():
+            _check(name, option, getattr(self, name))
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if not self.host.strip():
+            raise SettingsError(
+                "host", "is empty. Type 127.0.0.1 for this machine only or 0.0.0.0 for all addresses"
+            )
+        if self.window_size % PAGE_SIZE:
+            raise SettingsError(
+                "window_size", f"{self.window_size} is not a multiple of 4K. Type such as 512K"
+            )
+        if self.recv_buffers & (self.recv_buffers - 1):
+            raise SettingsError(
+                "recv_buffers", f"{self.recv_buffers} is not a power of two. Type such as 512"
+            )
+        if self.stream_memory < self.window_size * self.windows_per_connection:
+            least = format_size(self.window_size * self.windows_per_connection)
+            raise SettingsError(
+                "stream_memory",
+                f"{format_size(self.stream_memory)} is less than the {self.windows_per_connection} windows of"
+                f" {format_size(self.window_size)} that one connection may hold. Type at least {least}",
+            )
+        for rung in self.without:
+            if rung not in LADDER:
+                raise SettingsError(
+                    "without", f"{rung!r} is not a rung of the ladder.{_did_you_mean(rung, LADDER)}"
+                )
+        if self.admin:
+            try:
+                host, port = split_address(self.admin)
+            except ValueError as error:
+                raise SettingsError("admin", str(error)) from None
+            if port and (host, port) == (self.host, self.port):
+                raise SettingsError("admin", f"{self.admin} is where files are served. Type another port")
+
+    @property
+    def worker_count(self) -> int:
+        """Workers to start: `workers`, or one on each usable CPU when that is 0."""
+        return self.workers or usable_cpus()
+
+
+OPTIONS: dict[str, Option] = {each.name: each.metadata["option"] for each in dataclasses.fields(Settings)}
+
+
+def _did_you_mean(word: str, words: Mapping[str, object] | tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(word, list(words), n=1)
+    return f" Did you mean {close[0]}?" if close else f" Type one of: {', '.join(words)}"
+
+
+def _check(name: str, option: Option, value: object) -> None:
+    if option.choices and value not in option.choices:
+        raise SettingsError(name, f"{value!r} is not a choice.{_did_you_mean(str(value), option.choices)}")
+    if isinstance(value, int) and not option.low <= value <= option.high:
+        shown = format_size if option.unit == "bytes" else str
+        if value < option.low:
+            raise SettingsError(name, f"{shown(value)} is too small. Type {shown(option.low)} or more")
+        raise SettingsError(name, f"{shown(value)} is too large. Type {shown(option.high)} or less")
+
+
+def flag_of(name: str) -> str:
+    """`send_mode` -> `--send-mode`."""
+    return "--" + name.replace("_", "-")
+
+
+def variable_of(name: str) -> str:
+    """`send_mode` -> `ZCHTTPD_SEND_MODE`."""
+    return ENVIRONMENT_PREFIX + name.upper()
+
+
+def default_text(name: str) -> str:
+    """The default of an option as one would type it; empty when there is none."""
+    default = next(each.default for each in dataclasses.fields(Settings) if each.name == name)
+    if default is dataclasses.MISSING or default in ("", ()):
+        return ""
+    if OPTIONS[name].unit == "bytes":
+        return format_size(default)
+    return str(default)
+
+
+def load(command_line: Mapping[str, str], environment: Mapping[str, str]) -> Settings:
+    """Settings from texts: `command_line` (field name -> text) before ZCHTTPD_* in `environment`.
+
+    Raises SettingsError whose `problem` names the flag or the variable that was used.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for name, option in OPTIONS.items():
+        sources[name] = flag_of(name)
+        text = command_line.get(name)
+        if text is None:
+            text = environment.get(variable_of(name))
+            if text is None:
+                continue
+            sources[name] = variable_of(name)
+        try:
+            values[name] = option.parse(text)
+        except ValueError as error:
+            raise SettingsError(name, f"{sources[name]}: {error}{_kubernetes_hint(name, text)}") from None
+    if "root" not in values:
+        raise SettingsError("root", "no directory to serve was named. Type: zchttpd --root DIR")
+    try:
+        return Settings(**values)
+    except SettingsError as error:
+        raise SettingsError(error.name, f"{sources[error.name]}: {error.problem}") from None
+
+
+def _kubernetes_hint(name: str, text: str) -> str:
+    # Kubernetes sets ZCHTTPD_PORT=tcp://... in every pod beside a Service named zchttpd.
+    if name == "port" and text.startswith("tcp://"):
+        return (
+            ": Kubernetes sets it for a Service of that name. Type --port N or set enableServiceLinks: false"
+        )
+    return ""
+
+
+def check_root(root: Path) -> None:
+    """Raises SettingsError unless `root` is a directory that can be searched."""
+    try:
+        if not root.is_dir():
+            what = "is not a directory" if root.exists() else "does not exist"
+            raise SettingsError("root", f"{str(root)!r} {what}. Type --root and a directory that exists")
+        usable = os.access(root, os.X_OK)
+    except PermissionError:
+        usable = False
+    if not usable:
+        raise SettingsError(
+            "root", f"{str(root)!r} may not be entered by this user. Type: chmod o+x on it and its parents"
+        )
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use: its affinity, bounded by the quota of its control group (cpu.max)."""
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return cpus
+
+
+def docs_table() -> str:
+    """All options as Markdown tables, one for each group."""
+    lines: list[str] = []
+    for group in Group:
+        lines += [
+            f"### {group.value}",
+            "",
+            "| Option | Environment | Default | What it does |",
+            "|---|---|---|---|",
+        ]
+        for name, option in OPTIONS.items():
+            if option.group is group:
+                value = "\\|".join(option.choices) if option.choices else option.metavar.replace("|", "\\|")
+                unit = f" ({option.unit})" if option.unit else ""
+                cells = (
+                    f"`{flag_of(name)} {value}`",
+                    f"`{variable_of(name)}`",
+                    default_text(name),
+                    option.help + unit,
+                )
+                lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
