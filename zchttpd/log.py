@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import re
 import sys
 import time
@@ -50,11 +50,9 @@ def setup(level: str, source: str) -> None:
 
 def say(text: str) -> None:
     """One line of the start report, on stdout, at once."""
-    try:
+    # Whoever read the start report may have gone; the server stays.
+    with contextlib.suppress(BrokenPipeError):
         print(printable(text), flush=True)
-    except BrokenPipeError:
-        # Whoever read the start report has gone; the server has not, and Python would complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(text: str) -> None:

@@ -19,7 +19,7 @@ from zchttpd import __version__, doctor, log
 from zchttpd.board import Board
 from zchttpd.options import split_address
 from zchttpd.sockets import ListenError, open_listeners, url_of
-from zchttpd.worker import EXIT_CONFIGURATION, EXIT_CRASHED, URING, Worker
+from zchttpd.worker import EXIT_CONFIGURATION, EXIT_CRASHED, Worker
 
 if TYPE_CHECKING:
     from zchttpd.admin import Admin
@@ -301,23 +301,21 @@ class Supervisor:
         gc.freeze()
 
     def _start_lines(self) -> list[str]:
-        engine = "io_uring" if self._report.engine == URING else self._report.engine
         count = len(self._children)
         workers = "1 worker" if count == 1 else f"{count} workers"
         root = str(self._settings.root).rstrip("/") + "/"
         lines = [
             f"zchttpd {__version__} serving {root} at {self._url}"
-            f" ({engine}, send mode {self._report.send_mode}, {workers})"
+            f" ({self._report.engine}, send mode {self._report.send_mode}, {workers})"
         ]
         if self._admin_listener is not None:
             lines.append(f"metrics at {url_of(self._admin_listener)}/metrics")
         for name in self._report.missing:
             lines.append(doctor.missing_rung(name, asked=name in self._settings.without))
         lines += self._report.notes
-        findings = [doctor.open_files(doctor.files_needed(self._settings))]
-        if self._report.engine == URING and self._report.send_mode != "plain":
-            findings.append(doctor.locked_memory(doctor.memory_needed(self._settings)))
-        lines += [f"{each.subject}: {each.text}. Cure: {each.cure}" for each in findings if each.cure]
+        files = doctor.open_files(doctor.files_needed(self._settings))
+        if files.cure:
+            lines.append(f"{files.subject}: {files.text}. Cure: {files.cure}")
         return lines
 
     def _open_admin(self, listener: socket.socket) -> None:

@@ -31,8 +31,8 @@ class Serve(Protocol):
     """What an engine is: serve until SIGTERM or SIGINT, drain, return. It calls `ready` when it can accept.
 
     `listener`: this worker's own listening socket. `tally`: this worker's block of shared counters, whose
-    values it goes on from. `ready` takes a report: `engine` and `send_mode` (str), `missing` (names of rungs)
-    and `notes` (lines of text).
+    values it goes on from. `ready` takes a report: `engine` and `send_mode` (str, for the start line),
+    `missing` (names of rungs) and `notes` (lines of text).
     """
 
     def __call__(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from zchttpd.files.cache import exhausted
 from zchttpd.files.entry import Entry, Kind, Representation
 from zchttpd.http.encoding import negotiate
-from zchttpd.http.head import encode_head
+from zchttpd.http.head import EncodedHead, encode_head
 from zchttpd.http.judge import Refusal, Verdict, judge
 from zchttpd.http.media import media_type
 from zchttpd.http.plan import (
@@ -35,12 +35,18 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("zchttpd")
 
+# Encoded heads that are remembered: about 2 KiB each.
+HEADS_MAX = 1024
+# Everything that decides one: status, fields, keep-alive; method and version of the request.
+_HeadKey = tuple[int, tuple[tuple[bytes, bytes], ...], bool, str, bytes]
+
 _COMPLAINT_MS_MIN = 1000
 _FAILURE = "Something went wrong here."
 _CURES = {
     errno.EMFILE: "Raise the limit of this process before it starts: ulimit -n 65536",
     errno.ENFILE: "Raise the limit of this machine: sysctl -w fs.file-max=1000000",
     errno.ENOMEM: "Give the server more memory, or start it with a smaller --memory",
+    errno.EAGAIN: "See who holds a lease on it: cat /proc/locks",
     errno.ESTALE: "Write the file elsewhere, then rename it to its place",
 }
 
@@ -73,9 +79,10 @@ class Desk:
         # One of the two ways to fill a head, the target or the fields, may take half of it.
         self._target_size_max = settings.head_size_max // 2
         self._silent_until_ms = 0
+        self._heads: dict[_HeadKey, EncodedHead] = {}
         # Made now: what failed once might fail again while it is told.
-        self._failure = _refused(Refusal(500, _FAILURE))
-        self._failure_of_head = _refused(Refusal(500, _FAILURE, bodiless=True))
+        self._failure = self._refused(Refusal(500, _FAILURE))
+        self._failure_of_head = self._refused(Refusal(500, _FAILURE, bodiless=True))
 
     def answer(self, head: bytes, now_ms: int) -> Answer:
         """Answer one request head: the bytes up to and including its empty line.
@@ -85,9 +92,9 @@ class Desk:
         try:
             verdict = judge(head, target_size_max=self._target_size_max)
             if isinstance(verdict, Refusal):
-                return _refused(verdict)
+                return self._refused(verdict)
             early = early_response(verdict)
-            return self._find(verdict, now_ms) if early is None else _without_entry(verdict, early)
+            return self._find(verdict, now_ms) if early is None else self._without_entry(verdict, early)
         except Exception:
             LOGGER.exception("a request could not be answered, and got 500")
             return self._failure_of_head if head.startswith(b"HEAD ") else self._failure
@@ -97,16 +104,16 @@ class Desk:
 
         `reason` is a sentence of ours. Raises KeyError for a status that this server does not give.
         """
-        return _refused(Refusal(status, reason))
+        return self._refused(Refusal(status, reason))
 
     def _find(self, verdict: Verdict, now_ms: int) -> Answer:
         target = parse_target(verdict.target)
         if isinstance(target, Refusal):
             if target.status == 404:
-                return _without_entry(verdict, error_response(404, verdict))
-            return _refused(dataclasses.replace(target, bodiless=verdict.method == "HEAD"))
+                return self._without_entry(verdict, error_response(404, verdict))
+            return self._refused(dataclasses.replace(target, bodiless=verdict.method == "HEAD"))
         if hidden(target.segments):
-            return _without_entry(verdict, error_response(404, verdict))
+            return self._without_entry(verdict, error_response(404, verdict))
         try:
             entry = self._cache.lookup(target.segments, target.directory, now_ms)
         except OSError as error:
@@ -114,8 +121,8 @@ class Desk:
                 return self._unavailable(verdict, error, now_ms)
             raise
         if entry.kind is Kind.FILE:
-            return _file(verdict, entry)
-        return _signed(verdict, _absent(verdict, target, entry.kind), entry=entry)
+            return self._file(verdict, entry)
+        return self._signed(verdict, _absent(verdict, target, entry.kind), entry=entry)
 
     def _unavailable(self, verdict: Verdict, error: OSError, now_ms: int) -> Answer:
         if now_ms >= self._silent_until_ms:
@@ -123,53 +130,63 @@ class Desk:
             LOGGER.warning("answering 503: %s. %s", error.strerror, _CURES.get(error.errno or 0, ""))
         response = error_response(503, verdict, ((b"Retry-After", b"1"),))
         # Each connection that closes gives a descriptor back.
-        return _without_entry(verdict, dataclasses.replace(response, keep_alive=False))
+        return self._without_entry(verdict, dataclasses.replace(response, keep_alive=False))
 
+    def _file(self, verdict: Verdict, entry: Entry) -> Answer:
+        choice = entry.representations
+        encoding = negotiate(verdict.field(b"accept-encoding"), tuple(choice))
+        found = choice[encoding]
+        facts = Facts(
+            size=found.size,
+            etag=found.etag,
+            last_modified_s=found.last_modified_s,
+            media_type=media_type(entry.name),
+            encoding=encoding,
+            vary=entry.varies,
+        )
+        return self._signed(verdict, compile_response(verdict, facts), entry=entry, found=found)
 
-def _file(verdict: Verdict, entry: Entry) -> Answer:
-    choice = entry.representations
-    encoding = negotiate(verdict.field(b"accept-encoding"), tuple(choice))
-    found = choice[encoding]
-    facts = Facts(
-        size=found.size,
-        etag=found.etag,
-        last_modified_s=found.last_modified_s,
-        media_type=media_type(entry.name),
-        encoding=encoding,
-        vary=entry.varies,
-    )
-    return _signed(verdict, compile_response(verdict, facts), entry=entry, found=found)
+    def _refused(self, refusal: Refusal) -> Answer:
+        return self._signed(None, refusal_response(refusal))
+
+    def _without_entry(self, verdict: Verdict, response: Response) -> Answer:
+        return self._signed(verdict, dataclasses.replace(response, memo=False))
+
+    def _signed(
+        self,
+        verdict: Verdict | None,
+        response: Response,
+        *,
+        entry: Entry | None = None,
+        found: Representation | None = None,
+    ) -> Answer:
+        encoded = self._encode(verdict, response)
+        return Answer(
+            status=response.status,
+            head=encoded.head,
+            date_at=encoded.date_at,
+            parts=response.parts,
+            representation=found if any(isinstance(part, Window) for part in response.parts) else None,
+            entry=entry,
+            keep_alive=response.keep_alive,
+            memo=response.memo,
+        )
+
+    def _encode(self, verdict: Verdict | None, response: Response) -> EncodedHead:
+        # Signing costs as much as judging, and requests that differ in a cookie get the same head.
+        if verdict is None:
+            return encode_head(None, response.status, response.headers, keep_alive=False)
+        key = (response.status, response.headers, response.keep_alive, verdict.method, verdict.version)
+        encoded = self._heads.get(key)
+        if encoded is None:
+            encoded = encode_head(verdict, response.status, response.headers, keep_alive=response.keep_alive)
+            if len(self._heads) >= HEADS_MAX:
+                del self._heads[next(iter(self._heads))]
+            self._heads[key] = encoded
+        return encoded
 
 
 def _absent(verdict: Verdict, target: Target, kind: Kind) -> Response:
     if kind is Kind.REDIRECT:
         return redirect_response(verdict, target.raw_path + b"/", target.query)
     return error_response(403 if kind is Kind.FORBIDDEN else 404, verdict)
-
-
-def _refused(refusal: Refusal) -> Answer:
-    return _signed(None, refusal_response(refusal))
-
-
-def _without_entry(verdict: Verdict, response: Response) -> Answer:
-    return _signed(verdict, dataclasses.replace(response, memo=False))
-
-
-def _signed(
-    verdict: Verdict | None,
-    response: Response,
-    *,
-    entry: Entry | None = None,
-    found: Representation | None = None,
-) -> Answer:
-    encoded = encode_head(verdict, response.status, response.headers, keep_alive=response.keep_alive)
-    return Answer(
-        status=response.status,
-        head=encoded.head,
-        date_at=encoded.date_at,
-        parts=response.parts,
-        representation=found if any(isinstance(part, Window) for part in response.parts) else None,
-        entry=entry,
-        keep_alive=response.keep_alive,
-        memo=response.memo,
-    )

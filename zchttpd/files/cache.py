@@ -46,13 +46,14 @@ _ATTEMPTS = 3
 # What the path or its symlinks make impossible; the client learns no more than that there is nothing.
 _NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EXDEV})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM})
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+# EAGAIN: somebody holds a lease on the file (fcntl(2), F_SETLEASE), or renames without end.
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 _Key = tuple[tuple[bytes, ...], bool]
 
 
 def exhausted(error: OSError) -> bool:
-    """Whether it was this machine that ran out of descriptors or memory, whatever the path."""
+    """Whether this machine ran out of descriptors or memory or is too busy: later the path may be opened."""
     return error.errno in _EXHAUSTED
 
 
@@ -144,8 +145,8 @@ class Cache:
 
     def _make(self, segments: tuple[bytes, ...], directory: bool, now_ms: int) -> Entry:
         for _ in range(_ATTEMPTS):
-            sighting = self._sight(segments, directory)
             try:
+                sighting = self._sight(segments, directory)
                 kind, representations = self._represent(sighting)
             except OSError as error:
                 # It went or changed between the two opens: look again.

@@ -22,8 +22,11 @@ _TIME = rb"(?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9]):(?P<second>[0-5][0-
 _FORMATS = (
     re.compile(_DAY + rb", (?P<day>[0-9]{2}) " + _MONTH + rb" (?P<year>[0-9]{4}) " + _TIME + rb" GMT"),
     re.compile(
-        rb"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, (?P<day>[0-9]{2})-" + _MONTH + rb"-(?P<year>[0-9]{2}) "
-        + _TIME + rb" GMT"
+        rb"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, (?P<day>[0-9]{2})-"
+        + _MONTH
+        + rb"-(?P<year>[0-9]{2}) "
+        + _TIME
+        + rb" GMT"
     ),
     re.compile(_DAY + rb" " + _MONTH + rb" (?P<day>[0-9]{2}| [0-9]) " + _TIME + rb" (?P<year>[0-9]{4})"),
 )

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 IDENTITY = "identity"
 # On equal wishes the smallest is sent: what brotli makes ahead of time is seldom larger than the others.
 PREFERENCE = ("br", "zstd", "gzip", IDENTITY)
+# No client knows more codings; what is listed behind them counts as one member that is not valid.
+MEMBERS_MAX = 100
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _MEMBER = re.compile(rb"(" + _TOKEN + rb")(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?")
@@ -39,7 +41,7 @@ def negotiate(accept_encoding: bytes | None, available: Sequence[str]) -> str:
 def _parse(value: bytes) -> dict[str, int]:
     """Wishes in thousandths."""
     wishes: dict[str, int] = {}
-    for member in value.split(b","):
+    for member in value.split(b",", MEMBERS_MAX):
         match = _MEMBER.fullmatch(member.strip(b" \t"))
         if match is None:
             continue

@@ -116,6 +116,9 @@ def _refuse_bytes(head: bytes, target_size_max: int) -> Refusal | None:
         return Refusal(505, "This server speaks HTTP/1.1 and HTTP/1.0.")
     if len(match[2]) > target_size_max:
         return Refusal(414, "The request target is too long.")
+    # The request line and the empty line are no fields.
+    if lines - 2 > FIELDS_MAX:
+        return Refusal(431, "There are too many fields.")
     if b"\r\n " in head or b"\r\n\t" in head:
         return Refusal(400, "A field line begins with whitespace.")
     if len(head.translate(None, _CONTROLS)) != len(head):
@@ -127,8 +130,6 @@ def _weigh(
     request: h11.Request, connection: h11.Connection, *, has_body: bool, size: int
 ) -> Verdict | Refusal:
     headers = tuple(request.headers)
-    if len(headers) > FIELDS_MAX:
-        return Refusal(431, "There are too many fields.")
     method = request.method.decode("ascii")
     version = b"1.0" if request.http_version == b"1.0" else b"1.1"
     present = dict(headers)
@@ -158,9 +159,7 @@ def _weigh(
 
 
 def _members(headers: tuple[tuple[bytes, bytes], ...], name: bytes) -> list[bytes]:
-    return [
-        member.strip().lower() for key, value in headers if key == name for member in value.split(b",")
-    ]
+    return [member.strip().lower() for key, value in headers if key == name for member in value.split(b",")]
 
 
 def _origin_form(target: bytes, method: str) -> bytes | Refusal:

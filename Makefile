@@ -1,0 +1,80 @@
+# make serve   install what is missing, build, serve www/ at http://127.0.0.1:8080
+# make test    the same, then the tests
+# make help    the other targets
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8080
+ADMIN ?= 127.0.0.1:9090
+SOURCES := $(shell find ext zchttpd -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.build') \
+    pyproject.toml meson.build meson.options
+BUILD_TOOLS := 'meson-python>=0.17' 'meson>=1.3' ninja 'cython>=3.1'
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation
+OPEN_FILES := $(shell ulimit -Hn)
+
+.PHONY: help setup serve test check lint asan debug bench memory sweep loadtest clean
+
+help:
+	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
+
+$(BIN)/python:
+	tools/need build
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(BUILD_TOOLS)
+
+# The doors are how the tests reach the nogil layers; a plain `pip install .` has none.
+$(VENV)/installed: $(BIN)/python $(SOURCES)
+	tools/need build
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(INSTALL) -Cbuild-dir=build/main -Csetup-args=-Ddoors=true '.[test]'
+	@touch $@
+
+setup: $(VENV)/installed ## everything that serve and test need
+
+serve: setup ## serve www/ and its counters
+	$(BIN)/python www/make_assets.py
+	$(BIN)/zchttpd --root www/ --port $(PORT) --admin $(ADMIN)
+
+test: setup check ## the tests
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+check: setup ## who may import whom
+	@$(BIN)/lint-imports --config pyproject.toml --no-cache >build/imports.log 2>&1 || { cat build/imports.log; exit 1; }
+
+lint: setup ## style and types
+	$(BIN)/pip install --quiet --disable-pip-version-check 'cython-lint>=0.16' 'mypy>=1.13' 'ruff>=0.9'
+	$(BIN)/ruff check .
+	$(BIN)/cython-lint ext
+	$(BIN)/mypy
+
+# One suite, two more builds: sanitizers, and bounds checks with costly invariants.
+$(VENV)-asan/installed $(VENV)-debug/installed: $(SOURCES)
+	tools/need build
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check $(BUILD_TOOLS)
+	PATH="$(CURDIR)/$(@D)/bin:$$PATH" $(@D)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation \
+	    -Cbuild-dir=build/$(patsubst $(VENV)-%,%,$(@D)) -Csetup-args=-Ddoors=true $(SETUP_$(patsubst $(VENV)-%,%,$(@D))) '.[test]'
+	@touch $@
+
+SETUP_asan := -Csetup-args=-Db_sanitize=address,undefined -Csetup-args=-Db_lundef=false
+SETUP_debug := -Csetup-args=-Ddebug_checks=true -Csetup-args=-Dbuildtype=debug
+
+# Python itself never frees some of what it allocates, so leaks are the business of the leak tests.
+asan: $(VENV)-asan/installed ## the suite under ASan and UBSan
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
+	    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    $(VENV)-asan/bin/pytest $(PYTEST_ARGS)
+
+debug: $(VENV)-debug/installed ## the suite with bounds checks
+	$(VENV)-debug/bin/pytest $(PYTEST_ARGS)
+
+bench: setup ## requests, CPU per request and latency beside nginx
+	tools/need bench
+	$(BIN)/python loadtest/bench.py --json results/bench.json --markdown results/bench.md $(BENCH_ARGS)
+
+memory: setup ## memory per connection of clients that do not read, beside nginx
+	tools/need bench
+	$(BIN)/python loadtest/memory.py $(BENCH_ARGS)
+
+clean: ## remove what make made
+	rm -rf build $(VENV) $(VENV)-asan $(VENV)-debug results

@@ -1,0 +1,79 @@
+"""Command-line pieces that the three programs share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from measure.kinds import KINDS
+from measure.payload import parse_size
+from measure.servers import find_program
+
+PROGRAMS = tuple(dict.fromkeys(kind.program for kind in KINDS.values()))
+
+
+def say(text: str) -> None:
+    """Progress and errors go to stderr, results to stdout."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def size(text: str) -> int:
+    """argparse type for "10K"."""
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """argparse type for "1K,10K"; a size named twice counts once."""
+    return tuple(dict.fromkeys(size(item) for item in text.split(",")))
+
+
+def server_names(text: str) -> tuple[str, ...]:
+    """argparse type for "zerocopy,nginx"; a server named twice counts once."""
+    names = tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in KINDS:
+            raise argparse.ArgumentTypeError(f"no server {name!r}; choose from {', '.join(KINDS)}")
+    return names
+
+
+def at_least_one(text: str) -> int:
+    """argparse type for counts."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def add_programs(parser: argparse.ArgumentParser) -> None:
+    """Add an option with the path of each program."""
+    for program in PROGRAMS:
+        where = "beside this Python, then on PATH" if program == "zchttpd" else "on PATH"
+        parser.add_argument(
+            f"--{program}", metavar="PATH", help=f"the {program} to measure (default: {where})"
+        )
+
+
+def chosen_programs(names: tuple[str, ...], chosen: argparse.Namespace) -> dict[str, str]:
+    """Return the program of each server of `names`. Raises CannotMeasure saying what to install."""
+    beside = Path(sys.executable).with_name("zchttpd")
+    programs = {}
+    for name in names:
+        override = getattr(chosen, KINDS[name].program)
+        if override is None and KINDS[name].ours and beside.exists():
+            override = str(beside)
+        programs[name] = find_program(KINDS[name], override)
+    return programs
+
+
+def prepare_outputs(*paths: Path | None) -> None:
+    """Make the folders of the files to write and try to open them, before minutes of measuring, not after.
+
+    Raises OSError.
+    """
+    for path in paths:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.open("a").close()

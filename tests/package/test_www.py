@@ -1,0 +1,327 @@
+"""The demo site: what is kept beside its sources matches them; its pages hold together without a network."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.util
+import itertools
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import brotli
+import pytest
+import zstandard
+
+from zchttpd import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+WWW = Path(__file__).resolve().parents[2] / "www"
+PAGES = sorted(WWW.glob("*.html"))
+SCRIPTS = sorted(WWW.glob("js/*.js"))
+SOURCES = sorted(path for path in WWW.rglob("*") if path.suffix in {".css", ".html", ".js", ".svg"})
+KIB = 1024
+DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    ".br": brotli.decompress,
+    ".gz": gzip.decompress,
+    ".zst": zstandard.ZstdDecompressor().decompress,
+}
+VOID = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(WWW))
+
+
+@pytest.fixture(scope="module")
+def maker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_assets", WWW / "make_assets.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Page(HTMLParser):
+    """Every element of a page with its attributes; complains about tags that do not close in order."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text_of_setting: dict[str, str] = {}
+        self.code: list[str] = []
+        self._open: list[tuple[str, dict[str, str]]] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert not self._open, f"{path.name}: not closed: {self._open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = {key: value or "" for key, value in attrs}
+        self.elements.append((tag, attributes))
+        if tag not in VOID:
+            self._open.append((tag, attributes))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {key: value or "" for key, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open, f"</{tag}> closes nothing"
+        assert self._open.pop()[0] == tag, f"</{tag}> at {self.getpos()} does not close the innermost element"
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            tag, attributes = self._open[-1]
+            if "data-setting" in attributes:
+                self.text_of_setting[attributes["data-setting"]] = data.strip()
+            if tag == "code":
+                self.code.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def values(self, attribute: str) -> Iterator[str]:
+        return (attributes[attribute] for _, attributes in self.elements if attribute in attributes)
+
+
+@pytest.fixture(params=PAGES, ids=lambda path: path.name)
+def page_path(request: pytest.FixtureRequest) -> Path:
+    path = request.param
+    assert isinstance(path, Path)
+    return path
+
+
+@pytest.fixture
+def page(page_path: Path) -> Page:
+    return Page(page_path)
+
+
+# What is made from the sources
+
+
+@pytest.mark.parametrize("suffix", DECOMPRESS)
+@pytest.mark.parametrize("source", SOURCES, ids=name_of)
+def test_sibling_decompresses_to_its_source(source: Path, suffix: str) -> None:
+    sibling = source.with_name(source.name + suffix)
+    assert sibling.is_file(), f"{name_of(sibling)} is missing. Type: python3 www/make_assets.py"
+    assert DECOMPRESS[suffix](sibling.read_bytes()) == source.read_bytes(), (
+        f"{name_of(sibling)} is out of date. Type: python3 www/make_assets.py"
+    )
+
+
+def test_no_sibling_without_a_source() -> None:
+    siblings = {path for path in WWW.rglob("*") if path.suffix in DECOMPRESS}
+    assert siblings == {source.with_name(source.name + suffix) for source in SOURCES for suffix in DECOMPRESS}
+
+
+def test_what_is_kept_is_small() -> None:
+    paths = [path for path in WWW.rglob("*") if path.is_file() and path.suffix not in {".bin", ".pyc"}]
+    kept = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(WWW).parts)]
+    assert len(kept) > len(SOURCES)
+    assert sum(path.stat().st_size for path in kept) < 300 * KIB
+
+
+def test_assets_are_the_same_everywhere(maker: ModuleType, tmp_path: Path) -> None:
+    written = maker.make_assets(tmp_path)
+    assert sorted(written) == sorted([*maker.ASSETS, "manifest.json"])
+    manifest = (tmp_path / "manifest.json").read_bytes()
+    assert manifest == (WWW / "assets" / "manifest.json").read_bytes(), "Type: python3 www/make_assets.py"
+    for each in json.loads(manifest)["files"]:
+        content = (tmp_path / each["name"]).read_bytes()
+        assert len(content) == each["size"]
+        assert hashlib.sha256(content).hexdigest() == each["sha256"]
+
+
+def test_making_assets_again_writes_only_what_is_wrong(
+    maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maker, "ASSETS", {"one.bin": maker.MIB, "two.bin": 2 * maker.MIB})
+    maker.make_assets(tmp_path)
+    right = (tmp_path / "two.bin").read_bytes()
+    assert maker.make_assets(tmp_path) == []
+    (tmp_path / "two.bin").write_bytes(b"\0" * len(right))
+    assert maker.make_assets(tmp_path) == ["two.bin"]
+    assert (tmp_path / "two.bin").read_bytes() == right
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "one.bin", "two.bin"]
+
+
+def test_siblings_follow_their_source(maker: ModuleType, tmp_path: Path) -> None:
+    source = tmp_path / "page.html"
+    source.write_text("first " * 100, encoding="ascii")
+    names = sorted(f"page.html{suffix}" for suffix in DECOMPRESS)
+    assert maker.make_siblings(tmp_path) == (names, [])
+    assert maker.make_siblings(tmp_path) == ([], [])
+    source.write_text("second " * 100, encoding="ascii")
+    (tmp_path / "page.html.br").write_bytes(b"not brotli")
+    assert maker.make_siblings(tmp_path) == (names, [])
+    for suffix, decompress in DECOMPRESS.items():
+        assert decompress((tmp_path / f"page.html{suffix}").read_bytes()) == source.read_bytes()
+    source.unlink()
+    assert maker.make_siblings(tmp_path) == ([], names)
+
+
+def test_siblings_that_cannot_be_made_are_removed_only_when_stale(
+    maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "page.html"
+    source.write_text("first " * 100, encoding="ascii")
+    maker.make_siblings(tmp_path)
+    only_gzip = {".gz": maker.codecs()[".gz"]}
+    monkeypatch.setattr(maker, "codecs", lambda: only_gzip)
+    assert maker.make_siblings(tmp_path) == ([], [])
+    source.write_text("second " * 100, encoding="ascii")
+    assert maker.make_siblings(tmp_path) == (["page.html.gz"], ["page.html.br", "page.html.zst"])
+
+
+def test_without_room_it_says_what_is_wrong(
+    maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(WWW / "make_assets.py", tmp_path)
+    (tmp_path / "assets").write_text("a file where the folder belongs", encoding="ascii")
+    monkeypatch.setattr(maker, "__file__", str(tmp_path / "make_assets.py"))
+    assert maker.main() == 1
+    complaint = capsys.readouterr().err
+    assert str(tmp_path / "assets") in complaint
+    assert complaint.count("\n") == 1
+
+
+# The pages
+
+
+def test_page_can_be_found_by_anyone(page: Page) -> None:
+    assert page.all("html") == [{"lang": "en"}]
+    assert len(page.all("main")) == 1
+    assert len(page.all("h1")) == 1
+    assert len(page.all("title")) >= 1
+    assert any(meta.get("name") == "viewport" for meta in page.all("meta"))
+    assert any(meta.get("name") == "description" for meta in page.all("meta"))
+    assert all("alt" in image for image in page.all("img"))
+
+
+def test_headings_skip_no_level(page: Page) -> None:
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(later <= earlier + 1 for earlier, later in itertools.pairwise(levels)), levels
+
+
+def test_references_within_the_page_resolve(page: Page) -> None:
+    ids = list(page.values("id"))
+    assert len(ids) == len(set(ids))
+    named = [*page.values("for"), *" ".join(page.values("aria-labelledby")).split()]
+    named += [href[1:] for href in page.values("href") if href.startswith("#")]
+    assert set(named) <= set(ids)
+
+
+def test_every_field_has_a_label(page: Page) -> None:
+    fields = {attributes["id"] for tag in ("input", "select", "textarea") for attributes in page.all(tag)}
+    assert fields <= {label["for"] for label in page.all("label")}
+
+
+def test_links_lead_to_files_of_the_site(page: Page) -> None:
+    manifest = json.loads((WWW / "assets" / "manifest.json").read_bytes())
+    made = {WWW / "assets" / each["name"] for each in manifest["files"]}
+    for attribute in ("href", "src", "poster", "srcset"):
+        for value in page.values(attribute):
+            if value.startswith("#"):
+                continue
+            assert re.match(r"[a-z]+:|/", value) is None, f"{value}: not a relative address"
+            target = (WWW / value).resolve()
+            assert target == WWW or target.is_file() or target in made, f"{value}: no such file"
+
+
+def test_policy_forbids_what_is_not_ours(page: Page) -> None:
+    metas = [meta for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    policies = [meta["content"] for meta in metas]
+    assert len(policies) == 1
+    directives = dict(each.strip().split(" ", 1) for each in policies[0].split(";"))
+    assert directives["default-src"] == "'none'"
+    assert directives["script-src"] == directives["style-src"] == directives["img-src"] == "'self'"
+    # That policy blocks these, so they would silently do nothing.
+    assert not page.all("style")
+    assert all("src" in script for script in page.all("script"))
+    keys = {key for _, attributes in page.elements for key in attributes}
+    assert not [key for key in keys if key == "style" or key.startswith("on")]
+
+
+def test_options_on_the_page_exist(page: Page) -> None:
+    flags = {settings.flag_of(name) for name in settings.OPTIONS} | {"--limit-rate"}
+    assert set(re.findall(r"--[a-z][a-z-]+", " ".join(page.code))) <= flags
+
+
+def test_default_ratings_are_the_defaults() -> None:
+    shown = Page(WWW / "index.html").text_of_setting
+    assert shown
+    assert shown == {name: settings.default_text(name) for name in shown}
+
+
+# Scripts and style
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name_of)
+def test_imports_resolve_to_exports(script: Path) -> None:
+    for names, target in re.findall(r'import \{([^}]+)\} from "([^"]+)"', script.read_text(encoding="utf-8")):
+        assert target.startswith("./")
+        other = (script.parent / target).read_text(encoding="utf-8")
+        exported = set(re.findall(r"export (?:async )?(?:function|const|class) (\w+)", other))
+        assert {name.strip() for name in names.split(",")} <= exported
+
+
+@pytest.mark.parametrize("page_name", ["index", "live", "compare", "downloads"])
+def test_scripts_find_the_elements_they_name(page_name: str) -> None:
+    page = Page(WWW / f"{page_name}.html")
+    (source,) = [script["src"] for script in page.all("script")]
+    text = (WWW / source).read_text(encoding="utf-8")
+    wanted = set(re.findall(r'(?:\b(?:at|put)|getElementById)\("([\w-]+)"', text))
+    assert wanted
+    known = set(page.values("id")) | set(page.values("data-part"))
+    assert wanted <= known
+
+
+def test_nothing_comes_from_elsewhere() -> None:
+    for path in [*SCRIPTS, *WWW.glob("*.css"), *WWW.glob("*.svg")]:
+        text = path.read_text(encoding="utf-8")
+        addresses = set(re.findall(r"https?://[\w.:$\[\]-]+", text))
+        ours = {each for each in addresses if each.startswith(("http://127.0.0.1:", "http://$"))}
+        assert addresses - ours <= {"http://www.w3.org"}, f"{path.name}: {addresses}"
+        assert not re.search(r"@import|@font-face|url\((?!#)", text), path.name
+
+
+def test_metrics_that_the_page_reads_are_served() -> None:
+    read = re.findall(r'"(zchttpd_\w+)"', (WWW / "js" / "reading.js").read_text(encoding="utf-8"))
+    source = (WWW.parent / "zchttpd" / "metrics.py").read_text(encoding="utf-8")
+    served = set(re.findall(r'"(zchttpd_\w+)"', source))
+    assert len(read) > 10
+    assert {name.removesuffix("_total") for name in read} <= served
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb (WCAG 2.2)."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours, 1 to 21 (WCAG 2.2)."""
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_contrast_is_enough(scheme: int) -> None:
+    blocks = re.findall(r":root \{([^}]*)\}", (WWW / "sheet.css").read_text(encoding="utf-8"))
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", blocks[scheme]))
+    texts = [(name, paper) for name in ("ink", "quiet", "link") for paper in ("paper", "raised")]
+    texts += [(name, "paper") for name in ("held", "zero", "copied", "plain")]
+    texts += [("on-ink", name) for name in ("ink", "link", "held", "zero", "copied", "plain")]
+    too_low = [(a, b) for a, b in texts if contrast(colours[a], colours[b]) < 4.5]
+    assert not too_low
+    # Neighbours in the bar differ in lightness too, for those who do not tell red from green.
+    assert contrast(colours["zero-fill"], colours["copied-fill"]) > 1.2

@@ -1,0 +1,121 @@
+"""Answers without a file: methods, errors, refusals, redirects (RFC 9110 sections 9, 10.2, 15)."""
+
+from __future__ import annotations
+
+import pytest
+
+from zchttpd.http.head import PHRASES
+from zchttpd.http.judge import Refusal
+from zchttpd.http.plan import (
+    early_response,
+    error_response,
+    options_response,
+    redirect_response,
+    refusal_response,
+)
+
+from .oracle import ask, fields_of, received
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "allow"),
+    [
+        (b"GET", None, None),
+        (b"HEAD", None, None),
+        (b"OPTIONS", 204, b"GET, HEAD, OPTIONS"),
+        *(
+            (method, 405, b"GET, HEAD, OPTIONS")
+            for method in (b"POST", b"PUT", b"DELETE", b"PATCH", b"TRACE")
+        ),
+        *((method, 501, None) for method in (b"get", b"Get", b"GETT", b"PROPFIND", b"BREW", b"X" * 40)),
+    ],
+)
+def test_methods(method: bytes, status: int | None, allow: bytes | None) -> None:
+    """RFC 9110 sections 9.1, 15.5.6, 15.6.2."""
+    verdict = ask(b"X: ECHO", method=method, target=b"/ECHO")
+    response = early_response(verdict)
+    if response is None:
+        assert status is None
+        return
+    assert response.status == status
+    assert fields_of(response).get(b"allow") == allow
+    assert response.keep_alive
+    body = received(verdict, response)
+    assert b"ECHO" not in body
+    assert method not in body
+
+
+def test_options_of_the_server() -> None:
+    verdict = ask(method=b"OPTIONS", target=b"*")
+    response = options_response(verdict, ((b"Access-Control-Allow-Origin", b"*"),))
+    assert fields_of(response) == {b"allow": b"GET, HEAD, OPTIONS", b"access-control-allow-origin": b"*"}
+    assert received(verdict, response) == b""
+
+
+@pytest.mark.parametrize("lines", [(b"Content-Length: 5",), (b"Transfer-Encoding: chunked",)])
+def test_unread_content_ends_the_connection(lines: tuple[bytes, ...]) -> None:
+    """RFC 9112 section 9.3."""
+    response = early_response(ask(*lines, method=b"POST"))
+    assert response is not None
+    assert (response.status, response.keep_alive, response.memo) == (405, False, False)
+
+
+@pytest.mark.parametrize("status", sorted(status for status in PHRASES if status >= 400))
+def test_error_pages(status: int) -> None:
+    for method in (b"GET", b"HEAD"):
+        verdict = ask(method=method, target=b"/ECHO")
+        response = error_response(status, verdict, ((b"A", b"b"),))
+        fields = fields_of(response)
+        page = received(verdict, response, method)
+        assert fields[b"a"] == b"b"
+        assert fields[b"content-type"] == b"text/html; charset=utf-8"
+        assert 0 < int(fields[b"content-length"]) < 500
+        assert response.keep_alive
+        if method == b"GET":
+            assert page.startswith(b"<!DOCTYPE html>")
+            assert f"{status} {PHRASES[status]}".encode() in page
+            assert b"ECHO" not in page
+        else:
+            assert page == b""
+
+
+def test_an_unknown_request_is_answered_and_closed() -> None:
+    response = error_response(408, None)
+    assert (response.keep_alive, response.memo) == (False, False)
+    assert received(None, response).startswith(b"<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize("bodiless", [False, True])
+def test_refusal(bodiless: bool) -> None:
+    refusal = Refusal(400, "The Host field is missing.", bodiless=bodiless)
+    response = refusal_response(refusal)
+    assert (response.status, response.keep_alive, response.memo) == (400, False, False)
+    body = received(None, response, b"HEAD" if bodiless else b"GET")
+    assert (b"<p>The Host field is missing.</p>" in body) is not bodiless
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "location"),
+    [
+        (b"/a/", None, b"/a/"),
+        (b"/a/", b"", b"/a/?"),
+        (b"/a/", b"b=c&next=//evil.test/", b"/a/?b=c&next=//evil.test/"),
+        (b"/a/", b"%0d%0aB:%20c", b"/a/?%0d%0aB:%20c"),
+        (b"/a/", b'"<b>\\', b"/a/?%22%3Cb%3E%5C"),
+        (b"/", None, b"/"),
+    ],
+)
+def test_redirect(path: bytes, query: bytes | None, location: bytes) -> None:
+    """RFC 9110 section 10.2.2."""
+    verdict = ask(target=b"http://evil.test/a")
+    response = redirect_response(verdict, path, query)
+    assert (response.status, fields_of(response)[b"location"]) == (301, location)
+    assert response.keep_alive
+    assert b"evil" not in received(verdict, response)
+    assert redirect_response(ask(), path, query, status=308).status == 308
+
+
+@pytest.mark.parametrize("path", [b"", b"a", b"//evil.test", b"/\\evil.test", b"http://evil.test/"])
+def test_redirect_to_another_host(path: bytes) -> None:
+    with pytest.raises(ValueError, match="another host"):
+        redirect_response(ask(), path, None)

@@ -1,0 +1,120 @@
+"""Response heads, signed by h11: RFC 9112 sections 4 and 5."""
+
+from __future__ import annotations
+
+import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zchttpd.http.dates import DATE_SIZE, format_date, parse_date
+from zchttpd.http.head import PHRASES, EncodedHead, encode_head
+from zchttpd.http.judge import Verdict, judge
+
+LENGTH = (b"Content-Length", b"5")
+
+
+def verdict_of(head: bytes = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n") -> Verdict:
+    verdict = judge(head)
+    assert isinstance(verdict, Verdict)
+    return verdict
+
+
+def test_the_bytes() -> None:
+    encoded = encode_head(verdict_of(), 200, (LENGTH, (b"ETag", b'"1-2"')), keep_alive=True)
+    assert encoded.head == (
+        b'HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 5\r\nETag: "1-2"\r\n\r\n'
+    )
+
+
+@pytest.mark.parametrize("status", PHRASES)
+def test_the_date_can_be_overwritten(status: int) -> None:
+    headers = () if status in (204, 304) else (LENGTH, (b"Last-Modified", b"Fri, 31 Dec 9999 23:59:59 GMT"))
+    encoded = encode_head(verdict_of(), status, headers, keep_alive=True)
+    date = slice(encoded.date_at, encoded.date_at + DATE_SIZE)
+    assert parse_date(encoded.head[date]) == 0
+    patched = bytearray(encoded.head)
+    patched[date] = format_date(1_700_000_000)
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="GET", target="/", headers=[("Host", "h")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(bytes(patched))
+    response = client.next_event()
+    assert isinstance(response, h11.Response)
+    assert (response.status_code, response.reason) == (status, PHRASES[status].encode())
+    assert dict(response.headers)[b"date"] == b"Tue, 14 Nov 2023 22:13:20 GMT"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n",
+    ],
+)
+def test_the_last_response_says_so(head: bytes) -> None:
+    """RFC 9112 section 9.6."""
+    verdict = verdict_of(head)
+    encoded = encode_head(verdict, 200, (LENGTH,), keep_alive=verdict.keep_alive)
+    assert encoded.head.lower().count(b"\r\nconnection: close\r\n") == 1
+
+
+def test_closing_by_choice() -> None:
+    assert b"\r\nConnection: close\r\n" in encode_head(verdict_of(), 503, (LENGTH,), keep_alive=False).head
+
+
+def test_an_unknown_request() -> None:
+    encoded = encode_head(None, 400, (LENGTH,), keep_alive=False)
+    assert encoded.head.startswith(b"HTTP/1.1 400 Bad Request\r\nDate: ")
+    assert encoded.head.endswith(b"\r\nConnection: close\r\n\r\n")
+
+
+@pytest.mark.parametrize("verdict", [None, verdict_of(b"GET / HTTP/1.0\r\n\r\n")])
+def test_a_promise_that_cannot_be_kept(verdict: Verdict | None) -> None:
+    with pytest.raises(ValueError, match="keep_alive"):
+        encode_head(verdict, 200, (LENGTH,), keep_alive=True)
+
+
+def test_a_second_response_to_one_verdict() -> None:
+    """The first may have been thrown away because something failed after it was signed."""
+    verdict = verdict_of()
+    first = encode_head(verdict, 200, (LENGTH,), keep_alive=True)
+    assert encode_head(verdict, 200, (LENGTH,), keep_alive=True) == first
+
+
+@pytest.mark.parametrize("value", [b"a\r\nB: c", b"a\nb", b"a\0b", b" a", b"a "])
+def test_h11_refuses_to_split_a_response(value: bytes) -> None:
+    with pytest.raises(h11.LocalProtocolError):
+        encode_head(verdict_of(), 301, (LENGTH, (b"Location", value)), keep_alive=True)
+
+
+def test_an_unknown_status() -> None:
+    with pytest.raises(KeyError):
+        encode_head(verdict_of(), 299, (LENGTH,), keep_alive=True)
+
+
+FIELDS = st.lists(
+    st.tuples(
+        st.sampled_from([b"ETag", b"Vary", b"X-Date", b"Location", b"Cache-Control"]),
+        st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=20).map(str.encode),
+    ),
+    max_size=6,
+)
+
+
+@given(FIELDS, st.booleans())
+def test_any_fields(fields: list[tuple[bytes, bytes]], keep_alive: bool) -> None:
+    """Whatever they are, they come out in their order, and Date is where it is said to be."""
+    encoded = encode_head(verdict_of(), 404, (LENGTH, *fields), keep_alive=keep_alive)
+    assert isinstance(encoded, EncodedHead)
+    lines = encoded.head.split(b"\r\n")
+    close = [] if keep_alive else [b"Connection: close"]
+    assert lines[2:] == [
+        b"Content-Length: 5",
+        *(name + b": " + value for name, value in fields),
+        *close,
+        b"",
+        b"",
+    ]
+    assert encoded.head[encoded.date_at :].startswith(format_date(0) + b"\r\n")

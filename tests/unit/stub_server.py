@@ -1,0 +1,154 @@
+"""The command `zchttpd` with stubs for what is compiled: a script for test_supervisor.
+
+STUB in the environment is a JSON object: `error` (what the ring's probe says), `missing` and `notes` (what
+the engine reports), `unbuilt` (modules that cannot be imported), `start` (how the engine starts: "well",
+"oserror:NAME", "raise", "killed"), `deaf` (ignores SIGTERM).
+Requests, one for each connection: /pid, /fds, /hold (answered when told to stop), /fail, /burn, /frozen, any.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import os
+import select
+import signal
+import sys
+import time
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+BURN_S = 0.3  # of CPU time, after /burn
+
+CELL_COUNTS = {
+    "requests": 600,
+    "fallbacks": 8,
+    "lease_buckets": 4,
+    "zerocopy_active": 2,
+    **dict.fromkeys(
+        (
+            *("sends_zerocopy", "sends_plain", "sends_sendfile"),
+            *("send_bytes_zerocopy", "send_bytes_plain", "send_bytes_sendfile"),
+            *("notifications_zero_copied", "notifications_copied", "notifications_unknown"),
+            *("leases_open", "lease_us_sum", "mappings_open", "mapped_bytes", "registered_bytes"),
+            *("zombies_open", "windows_open", "entries_open", "connections_open", "connections_total"),
+            *("plan_hits", "plan_misses", "plans_open", "stale_completions", "enters", "completions"),
+            *("timeouts_head", "timeouts_idle", "timeouts_stall", "aborts", "accept_errors"),
+        ),
+        1,
+    ),
+}
+
+
+def stub_tally() -> Any:
+    """A stand-in for zchttpd._core.tally."""
+    module: Any = ModuleType("zchttpd._core.tally")
+    module.CELLS = {}
+    first = 0
+    for name, count in CELL_COUNTS.items():
+        module.CELLS[name] = (first, count)
+        first += count
+    module.TALLY_BYTES = (first * 8 + 4095) // 4096 * 4096
+    module.LEASE_BOUNDS_US = (10, 1000, 2_500_000)
+    module.FALLBACK_REASONS = ("copied", "memlock", "windows")
+    module.ROUTES = ("loopback", "network")
+    return module
+
+
+class _StubEngine:
+    def __init__(self, name: str, plan: dict[str, Any]) -> None:
+        self.name = name
+        self.plan = plan
+
+    def serve(
+        self,
+        settings: Any,
+        listener: socket.socket,
+        tally: memoryview,
+        worker: int,
+        *,
+        ready: Callable[[dict[str, object]], None],
+    ) -> None:
+        start = self.plan.get("start", "well")
+        if start == "raise":
+            raise RuntimeError("no such luck")
+        if start == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if start.startswith("oserror:") and self.name == "uring":
+            number = getattr(errno, start.partition(":")[2])
+            raise OSError(number, os.strerror(number))
+        stop_read, stop_write = os.pipe()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(
+                number, lambda *_: None if self.plan.get("deaf") else os.write(stop_write, b"x") and None
+            )
+        cells = tally.cast("Q")
+        counts = {name: first for name, (first, _) in sys.modules["zchttpd._core.tally"].CELLS.items()}
+        ready(
+            {
+                "engine": "io_uring" if self.name == "uring" else self.name,
+                "send_mode": settings.send_mode,
+                "missing": self.plan.get("missing", []),
+                "notes": self.plan.get("notes", []),
+            }
+        )
+        while stop_read not in select.select([listener.fileno(), stop_read], [], [])[0]:
+            connection, _ = listener.accept()
+            cells[counts["connections_open"]] += 1
+            with connection:
+                target = connection.recv(65536).split()[1]
+                if target == b"/hold":
+                    connection.send(b"holding\n")
+                    select.select([stop_read], [], [])
+                    listener.close()
+                    connection.send(b"done\n")
+                    return
+                elif target == b"/fail":
+                    raise RuntimeError("a fault of the engine")
+                else:
+                    cells[counts["requests"] + 200] += 1
+                    connection.send(self.answer(target))
+                cells[counts["connections_open"]] -= 1
+
+    def answer(self, target: bytes) -> bytes:
+        if target == b"/pid":
+            return b"%d" % os.getpid()
+        if target == b"/frozen":
+            return b"%d" % gc.get_freeze_count()
+        if target == b"/burn":
+            while time.process_time() < BURN_S:
+                pass
+        if target == b"/fds":
+            kinds = []
+            for name in os.listdir("/proc/self/fd"):
+                try:
+                    kinds.append(os.readlink(f"/proc/self/fd/{name}").partition(":")[0])
+                except FileNotFoundError:  # the descriptor of the listing itself
+                    continue
+            return json.dumps(kinds).encode()
+        return b"ok"
+
+
+def main() -> int:
+    plan = json.loads(os.environ.get("STUB", "{}"))
+    ring: Any = ModuleType("zchttpd._core.ring")
+    ring.probe = lambda: {"error": plan.get("error", "")}
+    sys.modules["zchttpd._core.tally"] = stub_tally()
+    sys.modules["zchttpd._core.ring"] = ring
+    for name in ("uring", "portable"):
+        sys.modules[f"zchttpd.engines.{name}"] = _StubEngine(name, plan)  # type: ignore[assignment]
+    for name in plan.get("unbuilt", []):
+        sys.modules[name] = None  # type: ignore[assignment]
+
+    from zchttpd.cli import main as zchttpd
+
+    return zchttpd(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,223 @@
+"""The command as it is typed: help, errors, doctor."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import zchttpd
+from zchttpd import cli, doctor, log, supervisor
+from zchttpd.doctor import LADDER, Finding, State
+from zchttpd.options import Group
+from zchttpd.settings import OPTIONS, Settings, flag_of
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    try:
+        code = cli.main(list(arguments))
+    except SystemExit as left:
+        code = int(left.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_help_names_every_option_and_group(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "--help")
+    assert (code, err) == (0, "")
+    for name in OPTIONS:
+        assert f"  {flag_of(name)} " in out
+    positions = [out.index(f"\n{group.value}:\n") for group in Group]
+    assert positions == sorted(positions)
+    assert max(map(len, out.splitlines())) <= 110
+
+
+def test_version_is_the_packaged_one(capsys: pytest.CaptureFixture[str]) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert run(capsys, "--version") == (0, f"zchttpd {project['project']['version']}\n", "")
+    assert zchttpd.__version__ == project["project"]["version"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ([], ["no directory to serve", "--root DIR"]),
+        (["--root", "/nonexistent"], ["'/nonexistent' does not exist"]),
+        (["--root", ".", "--port", "x"], ["--port", "'x'"]),
+        (["--rot", "."], ["--rot", "--help"]),
+        (["--root"], ["--root", "--help"]),
+        (["www dir"], ["'www dir' is not a command", "zchttpd --root 'www dir'"]),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], parts: list[str]
+) -> None:
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("zchttpd: ")
+    assert err.count("\n") == 1
+    for part in parts:
+        assert part in err
+
+
+def test_abbreviated_options_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    # An option added later must not change the meaning of a script.
+    code, _, err = run(capsys, "--root", ".", "--send", "plain")
+    assert code == 2
+    assert "--send" in err
+
+
+def test_what_was_typed_reaches_the_supervisor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[Settings] = []
+
+    def run_instead(settings: Settings) -> int:
+        seen.append(settings)
+        return 17
+
+    monkeypatch.setattr(supervisor, "run", run_instead)
+    monkeypatch.setenv("ZCHTTPD_PORT", "0")
+    without = ["--without", "send_zc", "--without", "buffer_ring"]
+    assert cli.main(["--root", str(tmp_path), "--window-size", "64K", *without]) == 17
+    assert seen == [Settings(root=tmp_path, port=0, window_size=65536, without=("send_zc", "buffer_ring"))]
+
+
+def ring(monkeypatch: pytest.MonkeyPatch, **found: object) -> None:
+    stub = ModuleType("zchttpd._core.ring")
+    stub.probe = lambda: found  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "zchttpd._core.ring", stub)
+
+
+def findings() -> dict[str, Finding]:
+    return {finding.subject: finding for finding in doctor.examine(Settings(root=Path()))}
+
+
+def test_doctor_finds_every_rung_present(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring(monkeypatch, error="", **dict.fromkeys(LADDER, True))
+    found = findings()
+    assert found["io_uring"].state is State.OK
+    assert all(found[name].state is State.OK for name in LADDER)
+
+
+@pytest.mark.parametrize("name", LADDER)
+def test_doctor_names_a_missing_rung_its_cost_and_its_cure(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    ring(monkeypatch, error="", **{**dict.fromkeys(LADDER, True), name: False})
+    found = findings()
+    assert found[name] == Finding(
+        name, State.MISSING, LADDER[name].lost, f"Linux {LADDER[name].since} or later"
+    )
+    assert [each for each in LADDER if found[each].state is not State.OK] == [name]
+
+
+@pytest.mark.parametrize(
+    ("error", "disabled", "user", "cause", "cure"),
+    [
+        ("ENOSYS", "", 0, "has no io_uring", "Linux 6.0"),
+        ("EPERM", "2", 0, "kernel.io_uring_disabled is 2", "sysctl -w kernel.io_uring_disabled=0"),
+        ("EPERM", "1", 1000, "kernel.io_uring_disabled is 1", "io_uring_group"),
+        ("EPERM", "1", 0, "a sandbox refuses io_uring", "seccomp"),
+        ("EPERM", "0", 1000, "a sandbox refuses io_uring", "seccomp"),
+        ("ENOMEM", "0", 1000, "no memory left to lock", "ulimit -l"),
+        ("EINVAL", "0", 0, "failed with EINVAL", "zchttpd doctor"),
+    ],
+)
+def test_a_refused_ring_is_explained(
+    monkeypatch: pytest.MonkeyPatch, error: str, disabled: str, user: int, cause: str, cure: str
+) -> None:
+    monkeypatch.setattr(doctor, "_read", lambda path: disabled)
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    assert cause in doctor.refusal(error)[0]
+    assert cure in doctor.refusal(error)[1]
+    ring(monkeypatch, error=error)
+    assert findings()["io_uring"].state is State.MISSING
+    assert not set(LADDER) & set(findings())
+
+
+def test_doctor_works_where_the_ring_was_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zchttpd._core.ring", None)
+    assert findings()["io_uring"].state is State.MISSING
+    assert findings()["io_uring"].cure
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_doctor_prints_and_its_exit_code_tells(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], short: bool
+) -> None:
+    told = [
+        Finding("kernel", State.OK, "Linux"),
+        Finding("uvloop", State.MISSING, "slow", "pip install uvloop"),
+    ]
+    monkeypatch.setattr(doctor, "examine", lambda settings: told if short else told[:1])
+    code, out, err = run(capsys, "doctor")
+    assert (code, err) == (int(short), "")
+    assert ("cure: pip install uvloop" in out) == short
+    assert ("All is well." in out) != short
+
+
+def test_low_locked_memory_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_may_lock_anything", lambda: False)
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (8 * doctor.MIB, 8 * doctor.MIB))
+    low = doctor.locked_memory(320 * doctor.MIB)
+    assert (low.state, low.cure[:20]) == (State.LOW, "ulimit -l unlimited ")
+    assert "8 MiB" in low.text
+    assert "320 MiB" in low.text
+    assert doctor.locked_memory(8 * doctor.MIB).state is State.OK
+    monkeypatch.setattr(doctor, "_may_lock_anything", lambda: True)
+    assert doctor.locked_memory(320 * doctor.MIB).state is State.OK
+
+
+@pytest.mark.parametrize(
+    ("uid_map", "cap_eff", "may"),
+    [
+        ("         0          0 4294967295", "000001ffffffffff", True),
+        ("         0          0 4294967295", "0000000000004000", True),
+        ("         0          0 4294967295", "0000000000000000", False),
+        ("         0     100000      65536", "000001ffffffffff", False),
+    ],
+)
+def test_the_capability_counts_only_in_the_first_user_namespace(
+    monkeypatch: pytest.MonkeyPatch, uid_map: str, cap_eff: str, may: bool
+) -> None:
+    pages = {"/proc/self/uid_map": uid_map, "/proc/self/status": f"Name:\tx\nCapEff:\t{cap_eff}\nSeccomp:\t0"}
+    monkeypatch.setattr(doctor, "_read", pages.__getitem__)
+    assert doctor._may_lock_anything() is may
+
+
+@pytest.mark.parametrize(
+    ("before", "files", "after"),
+    [
+        ((10, 100), 50, (50, 100)),
+        ((10, 100), 500, (100, 100)),
+        ((80, 100), 50, (80, 100)),
+        ((10, -1), 500, (500, -1)),
+    ],
+)
+def test_soft_limits_are_raised_as_far_as_needed(
+    monkeypatch: pytest.MonkeyPatch, before: tuple[int, int], files: int, after: tuple[int, int]
+) -> None:
+    limits = {resource.RLIMIT_NOFILE: before, resource.RLIMIT_MEMLOCK: (1, 2)}
+    monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
+    monkeypatch.setattr(resource, "setrlimit", limits.__setitem__)
+    doctor.raise_limits(files)
+    assert limits == {resource.RLIMIT_NOFILE: after, resource.RLIMIT_MEMLOCK: (2, 2)}
+
+
+def test_a_log_line_is_one_line_of_harmless_text(capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup("info", "worker 7")
+    try:
+        log.LOGGER.warning("head %s", "a\r\nb\x1b[2J\u2028\x9b\ud800 \u00e9")
+        log.LOGGER.info("a notice")
+        log.LOGGER.debug("nothing")
+    finally:
+        log.LOGGER.handlers.clear()
+        log.LOGGER.setLevel(logging.NOTSET)
+    out, err = capsys.readouterr()
+    assert err.endswith("Z WARNING worker 7: head a\\r\\nb\\x1b[2J\\u2028\\x9b\\ud800 \u00e9\n")
+    assert out.endswith("Z INFO worker 7: a notice\n")
+    assert (out + err).count("\n") == 2
