@@ -16,6 +16,7 @@ GAUGES = (
     "registered_bytes",
     "zombies_open",
     "windows_open",
+    "pool_bytes",
     "connections_open",
     "plans_open",
     "entries_open",

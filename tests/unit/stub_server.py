@@ -36,7 +36,7 @@ CELL_COUNTS = {
             *("send_bytes_zerocopy", "send_bytes_plain", "send_bytes_sendfile"),
             *("notifications_zero_copied", "notifications_copied", "notifications_unknown"),
             *("leases_open", "lease_us_sum", "mappings_open", "mapped_bytes", "registered_bytes"),
-            *("zombies_open", "windows_open", "entries_open", "connections_open", "connections_total"),
+            *("zombies_open", "windows_open", "pool_bytes", "entries_open", "connections_open", "connections_total"),
             *("plan_hits", "plan_misses", "plans_open", "stale_completions", "enters", "completions"),
             *("timeouts_head", "timeouts_idle", "timeouts_stall", "aborts", "accept_errors"),
         ),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -18,7 +17,9 @@ from zchttpd.files.cache import Cache
 from zchttpd.files.root import Root
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
+    from types import FrameType
 
     from zchttpd.engines.desk import Answer
     from zchttpd.files.entry import Entry, Representation
@@ -397,8 +398,14 @@ def serve(
     )
     desk.engine = engine
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        engine.drain()
+        # From here on nobody gets through; what is under way keeps its own sockets.
+        listener.close()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: engine.drain())
+        signal.signal(number, stop)
     ready({
         "engine": "io_uring",
         "send_mode": settings.send_mode,
@@ -412,7 +419,7 @@ def serve(
 def _notes(settings: Settings) -> list[str]:
     if settings.send_mode == "plain":
         return []
-    finding = doctor.locked_memory(settings.memory + settings.stream_memory)
+    finding = doctor.locked_memory(doctor.memory_needed(settings))
     return [f"{finding.subject}: {finding.text}. Cure: {finding.cure}"] if finding.cure else []
 
 

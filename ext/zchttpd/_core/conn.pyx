@@ -412,7 +412,7 @@ cdef void _send(Core* core, uint32_t slot, uint8_t copy_reason) noexcept nogil:
         if conn.flow == NULL and flow_open(core, slot, segment) < 0:
             _abort(core, slot)
             return
-        flow_pump(core, slot)
+        flow_pump(core, slot, copy_reason)
 
 
 cdef void _on_zerocopy(Core* core, uint32_t lease_slot, uint32_t generation, const Completion* completion) noexcept nogil:
@@ -432,7 +432,7 @@ cdef void _on_zerocopy(Core* core, uint32_t lease_slot, uint32_t generation, con
         # A stream that was held up by its share of the pool may go on.
         if slab_holds(&core.conns, slot, conn_generation) and conn_at(core, slot).state == CONN_SENDING:
             if conn_at(core, slot).flow != NULL and conn_at(core, slot).sends == 0:
-                flow_pump(core, slot)
+                flow_pump(core, slot, COPY_NO)
         return
     lease.result = res
     lease.answered = 1
@@ -562,7 +562,7 @@ cdef void _on_writable(Core* core, uint32_t slot) noexcept nogil:
     if conn.state == CONN_CLOSING:
         _settle(core, slot)
     elif conn.flow != NULL:
-        flow_pump(core, slot)
+        flow_pump(core, slot, COPY_NO)
 
 
 cdef void _wake_waiters(Core* core) noexcept nogil:
@@ -573,7 +573,7 @@ cdef void _wake_waiters(Core* core) noexcept nogil:
     last = core.waiter_last
     while core.waiter_first != NO_SLOT:
         slot = flow_next_waiter(core)
-        flow_pump(core, slot)
+        flow_pump(core, slot, COPY_NO)
         if slot == last:
             break
 
@@ -629,6 +629,8 @@ cdef void _leave(Core* core, uint32_t slot) noexcept nogil:
     cdef Conn* conn = conn_at(core, slot)
     conn.state = CONN_CLOSING
     conn.row = NO_ROW
+    # A parked head goes with the inbox: the desk may not have seen it yet.
+    conn.head_length = 0
     inbox_free(&conn.inbox)
     flow_stop(core, slot)
     wheel_drop(&core.wheel, slot)

@@ -130,6 +130,7 @@ cdef struct Core:
     uint32_t pool_free_count
     uint32_t pool_made      # windows made so far
     uint8_t pool_news       # a window has come back
+    int64_t pool_used_at_ms # a window was last taken
     uint32_t waiter_first   # connections that wait for a window
     uint32_t waiter_last
     uint32_t shed_at        # where the search for an idle connection goes on
@@ -157,6 +158,7 @@ cdef void core_send_window(Core* core, uint32_t slot, uint32_t mapping, uint64_t
 cdef void core_end_lease(Core* core, uint32_t lease) noexcept nogil
 cdef void core_notified(Core* core, uint32_t lease, int32_t usage) noexcept nogil
 cdef uint32_t core_windows_left(Core* core) noexcept nogil
+cdef void core_trim_pool(Core* core) noexcept nogil
 cdef uint32_t core_take_window(Core* core, uint32_t conn) noexcept nogil
 
 cdef enum:

@@ -11,8 +11,8 @@ from zchttpd._core.deadline cimport wheel_close, wheel_open
 from zchttpd._core.inbox cimport inbox_free
 from zchttpd._core.lease cimport Lease, lease_at, lease_end, lease_open, ledger_close, ledger_open
 from zchttpd._core.mapping cimport (
-    MAPPING_WINDOW, REST_CLEAR, REST_POOL, Mapping, mapping_at, mapping_let_go, mapping_make, mappings_close,
-    mappings_open)
+    MAPPING_WINDOW, REST_CLEAR, REST_POOL, Mapping, mapping_at, mapping_let_go, mapping_make, mapping_unmap,
+    mappings_close, mappings_open)
 from zchttpd._core.op cimport OP_CLEAR, OP_REGISTER, OP_SEND, OP_SEND_ZC
 from zchttpd._core.plans cimport (
     Entry, Plan, entry_at, plan_at, plan_free, plan_unlink, plans_close, plans_open)
@@ -27,6 +27,7 @@ cdef enum:
     SPARE_CONNS = 256           # connections above the limit that are told 503
     ROUTE_TRIAL = 32            # notifications before `auto` decides about a route
     ROUTE_REVIEW = 4096         # and after which it looks again
+    POOL_IDLE_MS = 10_000       # windows that nobody has taken for so long are given back
 
 
 cdef int core_open(Core* core, const Limits* limits, uint32_t plans_max, uint32_t mappings_max, uint64_t key0,
@@ -135,14 +136,17 @@ cdef void core_let_go_mapping(Core* core, uint32_t slot) noexcept nogil:
     _rest(core, slot, mapping_let_go(&core.mappings, slot))
 
 
+cdef void _clear(Core* core, uint32_t slot) noexcept nogil:
+    cdef Op* op = _blank_op(core)
+    op.kind = OP_CLEAR
+    op.slot = slot
+    op.token = token_pack(TOKEN_TAG, slot, core.mappings.slab.generations[slot])
+
+
 cdef void _rest(Core* core, uint32_t slot, int rest) noexcept nogil:
-    cdef Op* op
     cdef Mapping* mapping
     if rest == REST_CLEAR:
-        op = _blank_op(core)
-        op.kind = OP_CLEAR
-        op.slot = slot
-        op.token = token_pack(TOKEN_TAG, slot, core.mappings.slab.generations[slot])
+        _clear(core, slot)
     elif rest == REST_POOL:
         mapping = mapping_at(&core.mappings, slot)
         mapping.refs = 1
@@ -151,6 +155,8 @@ cdef void _rest(Core* core, uint32_t slot, int rest) noexcept nogil:
         core.pool_free_count += 1
         core.pool_news = 1
         core.tally.windows_open -= 1
+        core.tally.mappings_open -= 1
+        core.tally.mapped_bytes -= mapping.capacity
         if slab_holds(&core.conns, mapping.holder, mapping.holder_generation):
             conn_at(core, mapping.holder).windows_held -= 1
 
@@ -319,5 +325,25 @@ cdef uint32_t core_take_window(Core* core, uint32_t conn_slot) noexcept nogil:
     mapping.holder = conn_slot
     mapping.holder_generation = core.conns.generations[conn_slot]
     conn_at(core, conn_slot).windows_held += 1
+    core.pool_used_at_ms = core.now_ms
     core.tally.windows_open += 1
+    core.tally.mappings_open += 1
+    core.tally.mapped_bytes += mapping.capacity
     return slot
+
+
+cdef void core_trim_pool(Core* core) noexcept nogil:
+    """Give the memory of windows back that nobody has wanted for a while."""
+    cdef uint32_t slot
+    if core.pool_free == NO_SLOT or core.now_ms - core.pool_used_at_ms < POOL_IDLE_MS:
+        return
+    while core.pool_free != NO_SLOT:
+        slot = core.pool_free
+        core.pool_free = mapping_at(&core.mappings, slot).next
+        core.pool_free_count -= 1
+        core.pool_made -= 1
+        mapping_at(&core.mappings, slot).refs = 0
+        if mapping_at(&core.mappings, slot).buffer >= 0:
+            _clear(core, slot)
+        else:
+            mapping_unmap(&core.mappings, slot)

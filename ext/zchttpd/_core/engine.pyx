@@ -19,7 +19,7 @@ from zchttpd._core.conn cimport (
 from zchttpd._core.core cimport (
     CONN_CLOSING, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, WORK_HEAD, WORK_REFUSE, WORK_STALE, Conn, Core, Limits, Source,
     Work, conn_at, core_close, core_let_go_mapping, core_let_go_source, core_open, core_retire_entry, core_set_time,
-    core_settle_plan)
+    core_settle_plan, core_trim_pool)
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, Mapping, mapping_at, mapping_disown, mapping_hold, mapping_make, mapping_registered, mapping_unmap)
 from zchttpd._core.op cimport OP_CLEAR, OP_FILL, OP_QUEUED, OP_REGISTER, OP_RESET, Completion, Op
@@ -52,7 +52,8 @@ cdef enum:
     FILL_SIZE = 512 * 1024      # bytes of one: well under a millisecond of copying
     MAPPINGS_MAX = 16384        # the kernel's bound on the table
     TICK_US = 100_000
-    IDLE_US = 10_000_000
+    IDLE_US = 60_000_000
+    TRIM_US = 1_000_000
     ACCEPT_PAUSE_MS = 100
     LEASE_GRACE_MS = 2000       # for notifications, once every connection is closed
 
@@ -391,12 +392,12 @@ cdef class Engine:
                 going = self._goes_on()
 
     def drain(self) -> None:
-        """Accept no more; end when the responses under way are done, or after drain_ms_max."""
+        """Accept no more; end when the responses under way are done, or after drain_ms_max. The caller closes the
+        listener."""
         if self.drain_until_ms:
             return
         core_set_time(&self.core, _now_us(), _unix_second())
         self.drain_until_ms = self.core.now_ms + self.drain_ms_max
-        self.accepting = 0
         self.accept_at_ms = 0
         ring_cancel(&self.ring, token_pack(TOKEN_ACCEPT, 0, 1), token_pack(TOKEN_NOBODY, 0, 1))
         conn_drain(&self.core)
@@ -408,6 +409,8 @@ cdef class Engine:
         cdef uint32_t i
         if self.core.conns.live or self.core.ledger.slab.live or self.accept_at_ms or self.drain_until_ms:
             timeout = TICK_US
+        elif self.core.pool_free_count:
+            timeout = TRIM_US
         ring_wait(&self.ring, timeout)
         self.core.tally.enters += 1
         core_set_time(&self.core, _now_us(), _unix_second())
@@ -424,6 +427,7 @@ cdef class Engine:
             ring_publish(&self.ring)
             self._flush()
         conn_expire(&self.core)
+        core_trim_pool(&self.core)
         if self.accept_at_ms and self.core.now_ms >= self.accept_at_ms:
             self.accept_at_ms = 0
             self._arm_accept()
@@ -519,7 +523,8 @@ cdef class Engine:
         if not self.drain_until_ms:
             return True
         if self.core.conns.live == 0:
-            return self.core.ledger.slab.live > 0 and self.core.now_ms < self.drain_until_ms + LEASE_GRACE_MS
+            return ((self.accepting or self.core.ledger.slab.live > 0)
+                    and self.core.now_ms < self.drain_until_ms + LEASE_GRACE_MS)
         if self.core.now_ms >= self.drain_until_ms:
             conn_abort_all(&self.core)
             self._flush()

@@ -6,7 +6,7 @@ waiting with the window in hand, so that clients that do not read cannot keep th
 """
 
 from libc.errno cimport ENOMEM
-from libc.stdint cimport int32_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 
 from zchttpd._core.check cimport zc_assert
@@ -100,8 +100,11 @@ cdef void _leave_queue(Core* core, uint32_t slot) noexcept nogil:
     conn.flags &= ~CONN_WAITS_WINDOW
 
 
-cdef void flow_pump(Core* core, uint32_t slot) noexcept nogil:
-    """Keep the stream going: read the next window if one may be had, send the oldest if none is being sent."""
+cdef void flow_pump(Core* core, uint32_t slot, uint8_t copy_reason) noexcept nogil:
+    """Keep the stream going: read the next window if one may be had, send the oldest if none is being sent.
+
+    `copy_reason` is COPY_NO, or why this send is to be copied.
+    """
     cdef Conn* conn = conn_at(core, slot)
     cdef Flow* flow = conn.flow
     cdef uint32_t filled = flow.count
@@ -119,15 +122,14 @@ cdef void flow_pump(Core* core, uint32_t slot) noexcept nogil:
         elif filled == 0 and conn.sends == 0:
             _wait(core, slot)
     if conn.sends == 0 and filled > 0:
-        _send(core, slot)
+        _send(core, slot, REASON_WINDOWS if flow.frugal else copy_reason)
 
 
-cdef void _send(Core* core, uint32_t slot) noexcept nogil:
+cdef void _send(Core* core, uint32_t slot, uint8_t copy_reason) noexcept nogil:
     cdef Conn* conn = conn_at(core, slot)
     cdef Flow* flow = conn.flow
     cdef uint32_t window = flow.windows[flow.first]
-    core_send_window(core, slot, window, flow.sent, flow.lengths[flow.first] - flow.sent,
-                     REASON_WINDOWS if flow.frugal else COPY_NO)
+    core_send_window(core, slot, window, flow.sent, flow.lengths[flow.first] - flow.sent, copy_reason)
     if flow.frugal:
         core.ops[core.op_count - 1].flags |= OP_NOWAIT
 
@@ -152,7 +154,7 @@ cdef int flow_read(Core* core, uint32_t slot, int32_t res) noexcept nogil:
     flow.count += 1
     flow.read_at += flow.reading_want
     flow.reading = NO_SLOT
-    flow_pump(core, slot)
+    flow_pump(core, slot, COPY_NO)
     return 0
 
 

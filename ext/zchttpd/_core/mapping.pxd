@@ -30,7 +30,6 @@ cdef struct Mapping:
     uint32_t holder_generation
     uint8_t kind        # MappingKind
     uint8_t zombie      # its owner has let go, others have not
-    uint8_t clearing    # its slot is being cleared
 
 cdef struct Mappings:
     Slab slab           # of Mapping

@@ -71,8 +71,12 @@ cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noex
     mapping.refs = 1
     mapping.kind = kind
     mapping.next = NO_SLOT
-    mappings.tally.mappings_open += 1
-    mappings.tally.mapped_bytes += capacity
+    # Windows count while they are out of the pool.
+    if kind == MAPPING_WINDOW:
+        mappings.tally.pool_bytes += capacity
+    else:
+        mappings.tally.mappings_open += 1
+        mappings.tally.mapped_bytes += capacity
     return slot
 
 
@@ -99,7 +103,6 @@ cdef int mapping_let_go(Mappings* mappings, uint32_t slot) noexcept nogil:
     if mapping.kind == MAPPING_WINDOW:
         return REST_POOL
     if mapping.buffer >= 0:
-        mapping.clearing = 1
         return REST_CLEAR
     mapping_unmap(mappings, slot)
     return REST_NOTHING
@@ -122,7 +125,10 @@ cdef void mapping_unmap(Mappings* mappings, uint32_t slot) noexcept nogil:
         mappings.tally.registered_bytes -= mapping.capacity
     if mapping.zombie:
         mappings.tally.zombies_open -= 1
-    mappings.tally.mappings_open -= 1
-    mappings.tally.mapped_bytes -= mapping.capacity
+    if mapping.kind == MAPPING_WINDOW:
+        mappings.tally.pool_bytes -= mapping.capacity
+    else:
+        mappings.tally.mappings_open -= 1
+        mappings.tally.mapped_bytes -= mapping.capacity
     mapping.base = NULL
     slab_give(&mappings.slab, slot)

@@ -14,6 +14,7 @@ cdef enum Rung:             # the ladder: what may be missing, each with its fal
     RUNG_REPORT_USAGE = 16          # else nobody knows whether the kernel copied
     RUNG_SPARSE_BUFFERS = 32        # else no registered buffers, so copying sends
     RUNG_REGISTERED_RING_FD = 64    # else the plain descriptor
+    RUNG_BUFFER_RING = 256          # else receive buffers are given back one op at a time
     RUNG_SINGLE_ISSUER = 128        # else the kernel locks the ring, and DEFER_TASKRUN cannot be had
 
 cdef struct Ring:
@@ -22,7 +23,8 @@ cdef struct Ring:
     char* buffers           # buffer_count * buffer_size bytes
     uint32_t buffer_count
     uint32_t buffer_size    # bytes
-    uint32_t returned       # buffers given back and not yet published
+    uint16_t* given         # buffers given back and not yet published
+    uint32_t given_count
     uint32_t rungs          # Rung bits that are there
     uint8_t opened          # the ring exists
 

@@ -27,6 +27,7 @@ cdef extern from "<sys/socket.h>" nogil:
         MSG_DONTWAIT
         MSG_WAITALL
         SHUT_WR
+        SHUT_RDWR
         SOL_SOCKET
         SO_LINGER
     cdef struct sockaddr:
@@ -65,9 +66,8 @@ cdef extern from "<poll.h>" nogil:
         POLLOUT
 
 cdef enum:
-    SQ_ENTRIES = 2048
-    CQ_ENTRIES = 32768
     BUFFER_GROUP = 0
+    QUESTION = 1        # token of what the probe asks
     PEEK = 256
 
 RUNGS = {
@@ -79,15 +79,28 @@ RUNGS = {
     "sparse_buffers": RUNG_SPARSE_BUFFERS,
     "registered_ring_fd": RUNG_REGISTERED_RING_FD,
     "single_issuer": RUNG_SINGLE_ISSUER,
+    "buffer_ring": RUNG_BUFFER_RING,
 }
+
+
+# Submission and completion queue: the ring's own memory counts against RLIMIT_MEMLOCK on some kernels, so it shrinks
+# before it fails.
+cdef uint32_t[3] SQ_SIZES
+SQ_SIZES[:] = [2048, 256, 64]
+cdef uint32_t[3] CQ_SIZES
+CQ_SIZES[:] = [32768, 4096, 512]
 
 
 cdef int _set_up(Ring* ring, uint32_t flags) noexcept nogil:
     cdef lib.io_uring_params params
-    memset(&params, 0, sizeof(params))
-    params.flags = flags | lib.IORING_SETUP_CQSIZE | lib.IORING_SETUP_CLAMP
-    params.cq_entries = CQ_ENTRIES
-    cdef int rc = lib.io_uring_queue_init_params(SQ_ENTRIES, &ring.uring, &params)
+    cdef int rc = -ENOMEM
+    cdef int size = 0
+    while rc == -ENOMEM and size < 3:
+        memset(&params, 0, sizeof(params))
+        params.flags = flags | lib.IORING_SETUP_CQSIZE | lib.IORING_SETUP_CLAMP
+        params.cq_entries = CQ_SIZES[size]
+        rc = lib.io_uring_queue_init_params(SQ_SIZES[size], &ring.uring, &params)
+        size += 1
     if rc < 0:
         return rc
     # Waiting with a timeout, and no lost completion when the queue is full: kernels that have buffer rings have both.
@@ -102,8 +115,7 @@ cdef int ring_open(Ring* ring, uint32_t without, uint32_t buffer_count, uint32_t
     """Set the ring up as well as this kernel allows, less the rungs in `without`.
 
     `buffer_count` (a power of two) receive buffers of `buffer_size` bytes, and a table for `table_size` registered
-    buffers. Returns 0 or -errno, then nothing is held: -EPERM and -ENOSYS mean that io_uring is refused, -EINVAL
-    that the kernel is older than buffer rings (5.19).
+    buffers. Returns 0 or -errno, then nothing is held: -EPERM and -ENOSYS mean that io_uring is refused.
     """
     cdef uint32_t cooperative = lib.IORING_SETUP_COOP_TASKRUN | lib.IORING_SETUP_SUBMIT_ALL
     cdef uint32_t deferred = (lib.IORING_SETUP_SINGLE_ISSUER | lib.IORING_SETUP_DEFER_TASKRUN
@@ -125,7 +137,7 @@ cdef int ring_open(Ring* ring, uint32_t without, uint32_t buffer_count, uint32_t
     if rc < 0:
         return rc
     ring.opened = 1
-    rc = _open_buffers(ring, buffer_count, buffer_size)
+    rc = _open_buffers(ring, without, buffer_count, buffer_size)
     if rc < 0:
         ring_close(ring)
         return rc
@@ -140,7 +152,7 @@ cdef int ring_open(Ring* ring, uint32_t without, uint32_t buffer_count, uint32_t
     return 0
 
 
-cdef int _open_buffers(Ring* ring, uint32_t buffer_count, uint32_t buffer_size) noexcept nogil:
+cdef int _open_buffers(Ring* ring, uint32_t without, uint32_t buffer_count, uint32_t buffer_size) noexcept nogil:
     cdef lib.io_uring_buf_reg reg
     cdef size_t ring_bytes = buffer_count * sizeof(lib.io_uring_buf)
     cdef uint32_t i
@@ -154,13 +166,13 @@ cdef int _open_buffers(Ring* ring, uint32_t buffer_count, uint32_t buffer_size) 
     reg.ring_addr = <uint64_t><size_t>place
     reg.ring_entries = buffer_count
     reg.bgid = BUFFER_GROUP
-    cdef int rc = lib.io_uring_register_buf_ring(&ring.uring, &reg, 0)
-    if rc < 0:
-        return rc
+    if not without & RUNG_BUFFER_RING and lib.io_uring_register_buf_ring(&ring.uring, &reg, 0) == 0:
+        ring.rungs |= RUNG_BUFFER_RING
+        lib.io_uring_buf_ring_init(ring.buffer_ring)
     ring.buffers = <char*>malloc(<size_t>buffer_count * buffer_size)
-    if ring.buffers == NULL:
+    ring.given = <uint16_t*>malloc(buffer_count * sizeof(uint16_t))
+    if ring.buffers == NULL or ring.given == NULL:
         return -ENOMEM
-    lib.io_uring_buf_ring_init(ring.buffer_ring)
     for i in range(buffer_count):
         ring_give_back(ring, <uint16_t>i)
     ring_publish(ring)
@@ -168,20 +180,21 @@ cdef int _open_buffers(Ring* ring, uint32_t buffer_count, uint32_t buffer_size) 
 
 
 cdef int _answer(Ring* ring, uint32_t* flags) noexcept nogil:
-    """Submit what was prepared and take its first completion. Returns its result."""
+    """Submit what was prepared and take the next completion of a question. Returns its result."""
     cdef lib.io_uring_cqe* cqe = NULL
+    cdef uint64_t token = 0
     cdef int rc = lib.io_uring_submit(&ring.uring)
-    if rc < 0:
-        return rc
-    rc = lib.io_uring_wait_cqe(&ring.uring, &cqe)
-    if rc < 0:
-        return rc
-    rc = cqe.res
-    flags[0] = cqe.flags
-    if cqe.flags & lib.IORING_CQE_F_BUFFER:
-        ring_give_back(ring, <uint16_t>(cqe.flags >> lib.IORING_CQE_BUFFER_SHIFT))
+    while rc >= 0 and token == 0:
+        rc = lib.io_uring_wait_cqe(&ring.uring, &cqe)
+        if rc < 0:
+            break
+        token = cqe.user_data
+        rc = cqe.res if token else 0
+        flags[0] = cqe.flags
+        lib.io_uring_cq_advance(&ring.uring, 1)
+    if rc >= 0 and flags[0] & lib.IORING_CQE_F_BUFFER:
+        ring_give_back(ring, <uint16_t>(flags[0] >> lib.IORING_CQE_BUFFER_SHIFT))
         ring_publish(ring)
-    lib.io_uring_cq_advance(&ring.uring, 1)
     return rc
 
 
@@ -201,12 +214,14 @@ cdef void _probe_sockets(Ring* ring, uint32_t without) noexcept nogil:
         lib.io_uring_prep_recv_multishot(sqe, pair[0], NULL, 0, 0)
         sqe.flags |= lib.IOSQE_BUFFER_SELECT
         sqe.buf_group = BUFFER_GROUP
+        lib.io_uring_sqe_set_data64(sqe, QUESTION)
         res = _answer(ring, &flags)
         if res == 1:
             ring.rungs |= RUNG_MULTISHOT_RECV
         if flags & lib.IORING_CQE_F_MORE:
             sqe = lib.io_uring_get_sqe(&ring.uring)
-            lib.io_uring_prep_shutdown(sqe, pair[0], 2)
+            lib.io_uring_prep_shutdown(sqe, pair[0], SHUT_RDWR)
+            lib.io_uring_sqe_set_data64(sqe, QUESTION)
             _answer(ring, &flags)
             _answer(ring, &flags)
     probe = lib.io_uring_get_probe_ring(&ring.uring)
@@ -218,6 +233,7 @@ cdef void _probe_sockets(Ring* ring, uint32_t without) noexcept nogil:
         if not without & RUNG_REPORT_USAGE:
             sqe = lib.io_uring_get_sqe(&ring.uring)
             lib.io_uring_prep_send_zc(sqe, pair[1], b"?", 1, MSG_NOSIGNAL, lib.IORING_SEND_ZC_REPORT_USAGE)
+            lib.io_uring_sqe_set_data64(sqe, QUESTION)
             res = _answer(ring, &flags)
             if flags & lib.IORING_CQE_F_MORE:
                 _answer(ring, &flags)
@@ -233,6 +249,7 @@ cdef void ring_close(Ring* ring) noexcept nogil:
     if ring.buffer_ring != NULL:
         munmap(ring.buffer_ring, ring.buffer_count * sizeof(lib.io_uring_buf))
     free(ring.buffers)
+    free(ring.given)
     memset(ring, 0, sizeof(Ring))
 
 
@@ -351,15 +368,31 @@ cdef uint32_t ring_reap(Ring* ring, Completion* completions, uint32_t count) noe
 
 cdef void ring_give_back(Ring* ring, uint16_t buffer_id) noexcept nogil:
     """The receive buffer may be filled again, once published."""
-    lib.io_uring_buf_ring_add(ring.buffer_ring, ring.buffers + <size_t>buffer_id * ring.buffer_size, ring.buffer_size,
-                              buffer_id, lib.io_uring_buf_ring_mask(ring.buffer_count), <int>ring.returned)
-    ring.returned += 1
+    zc_assert(ring.given_count < ring.buffer_count)
+    ring.given[ring.given_count] = buffer_id
+    ring.given_count += 1
 
 
 cdef void ring_publish(Ring* ring) noexcept nogil:
-    if ring.returned:
-        lib.io_uring_buf_ring_advance(ring.buffer_ring, <int>ring.returned)
-        ring.returned = 0
+    """Let the kernel have the buffers that were given back."""
+    cdef uint32_t i
+    cdef uint16_t buffer_id
+    cdef char* buffer
+    cdef lib.io_uring_sqe* sqe
+    for i in range(ring.given_count):
+        buffer_id = ring.given[i]
+        buffer = ring.buffers + <size_t>buffer_id * ring.buffer_size
+        if ring.rungs & RUNG_BUFFER_RING:
+            lib.io_uring_buf_ring_add(ring.buffer_ring, buffer, ring.buffer_size, buffer_id,
+                                      lib.io_uring_buf_ring_mask(ring.buffer_count), <int>i)
+        else:
+            sqe = _sqe(ring)
+            lib.io_uring_prep_provide_buffers(sqe, buffer, <int>ring.buffer_size, 1, BUFFER_GROUP, buffer_id)
+            # Nobody waits for it.
+            lib.io_uring_sqe_set_data64(sqe, 0)
+    if ring.rungs & RUNG_BUFFER_RING:
+        lib.io_uring_buf_ring_advance(ring.buffer_ring, <int>ring.given_count)
+    ring.given_count = 0
 
 
 cdef int ring_register(Ring* ring, uint32_t index, void* base, size_t length, uint64_t tag) noexcept nogil:
@@ -436,7 +469,6 @@ def probe(tuple without=()) -> dict:
     found = {"error": "" if rc == 0 else errno_names.errorcode.get(-rc, str(-rc))}
     for name, bit in RUNGS.items():
         found[name] = rc == 0 and bool(ring.rungs & <uint32_t>bit)
-    found["buffer_ring"] = rc == 0
     if rc == 0:
         ring_close(&ring)
     return found

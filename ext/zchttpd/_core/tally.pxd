@@ -44,6 +44,7 @@ cdef struct Tally:
     uint64_t registered_bytes
     uint64_t zombies_open           # mappings whose entry is gone and which a send or a plan still reads
     uint64_t windows_open           # windows of the pool in use
+    uint64_t pool_bytes             # of all windows, in use or not
     uint64_t connections_open
     uint64_t connections_total
     uint64_t plan_hits

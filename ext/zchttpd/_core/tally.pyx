@@ -43,6 +43,7 @@ CELLS = {
     "registered_bytes": _cell(&_shape.registered_bytes, 8),
     "zombies_open": _cell(&_shape.zombies_open, 8),
     "windows_open": _cell(&_shape.windows_open, 8),
+    "pool_bytes": _cell(&_shape.pool_bytes, 8),
     "connections_open": _cell(&_shape.connections_open, 8),
     "connections_total": _cell(&_shape.connections_total, 8),
     "plan_hits": _cell(&_shape.plan_hits, 8),

@@ -82,7 +82,7 @@ cdef extern from "zc_uring.h" nogil:
     void io_uring_prep_close(io_uring_sqe* sqe, int fd)
     void io_uring_prep_cancel64(io_uring_sqe* sqe, uint64_t user_data, int flags)
     void io_uring_prep_cancel_fd(io_uring_sqe* sqe, int fd, unsigned flags)
-    void io_uring_prep_nop(io_uring_sqe* sqe)
+    void io_uring_prep_provide_buffers(io_uring_sqe* sqe, void* address, int length, int count, int group, int bid)
     void io_uring_sqe_set_data64(io_uring_sqe* sqe, uint64_t user_data)
 
     enum:

@@ -1,0 +1,618 @@
+"""Doors through which the tests reach the layers that Python cannot call. Built with -Ddoors=true, never installed otherwise.
+
+Thin: every method is one call of the layer behind it, with slots and tokens as plain numbers. `Machine` is the whole
+core without a ring: whoever drives it plays the kernel.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+from posix.unistd cimport close, pwrite
+
+import os
+from collections import namedtuple
+
+from zchttpd._core.conn cimport (
+    conn_abandon, conn_abort_all, conn_accepted, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry, conn_step)
+from zchttpd._core.core cimport (
+    SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, WORK_HEAD, WORK_STALE, Conn, Core, Limits, Source, Work, conn_at, core_close,
+    core_let_go_mapping, core_let_go_source, core_open, core_retire_entry, core_set_time, core_settle_plan,
+    core_trim_pool, core_windows_left)
+from zchttpd._core.deadline cimport Wheel, wheel_close, wheel_drop, wheel_due, wheel_file, wheel_open
+from zchttpd._core.inbox cimport (
+    FRAME_BROKEN, FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, Framer, Inbox, frame, inbox_append,
+    inbox_consume, inbox_free)
+from zchttpd._core.lease cimport Ledger, ledger_close, ledger_open, lease_end, lease_open
+from zchttpd._core.mapping cimport (
+    MAPPING_SNAPSHOT, MAPPING_WINDOW, REST_CLEAR, REST_NOTHING, REST_POOL, Mapping, Mappings, mapping_at, mapping_disown,
+    mapping_hold, mapping_let_go, mapping_make, mapping_registered, mapping_unmap, mappings_close, mappings_open)
+from zchttpd._core.op cimport (
+    OP_CANCEL_ALL, OP_CANCEL_RECV, OP_CLEAR, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_NOWAIT, OP_POLL, OP_QUEUED, OP_READ,
+    OP_RECV, OP_REGISTER, OP_RESET, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN, Completion)
+from zchttpd._core.plans cimport (
+    NO_ROW, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Plan, PlanTable, Segment, entry_at, head_hash, plan_at,
+    plan_free, plan_make, plan_unlink, plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
+from zchttpd._core.slab cimport Slab, slab_close, slab_give, slab_holds, slab_open, slab_row, slab_take
+from zchttpd._core.stamp cimport STAMP_LENGTH, Stamp, stamp_set
+from zchttpd._core.tally cimport ROUTE_COUNT, ZEROCOPY_ON, Tally
+from zchttpd._core.tally import CELLS
+from zchttpd._core.token cimport NO_SLOT, token_generation, token_kind, token_pack, token_slot
+
+cdef extern from "<malloc.h>" nogil:
+    enum:
+        M_PERTURB
+        M_MMAP_THRESHOLD
+    int mallopt(int parameter, int value)
+
+OPS = {
+    OP_RECV: "recv", OP_SEND: "send", OP_SEND_ZC: "send_zc", OP_READ: "read", OP_FILL: "fill", OP_POLL: "poll",
+    OP_SHUTDOWN: "shutdown", OP_CANCEL_RECV: "cancel_recv", OP_CANCEL_ALL: "cancel_all", OP_RESET: "reset",
+    OP_CLOSE: "close", OP_CLEAR: "clear", OP_QUEUED: "queued", OP_REGISTER: "register",
+}
+MORE = OP_MORE
+LINK = OP_LINK
+NOWAIT = OP_NOWAIT
+FRAMES = {
+    FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_LINE_LONG: "line_long",
+    FRAME_HEAD_LONG: "head_long",
+}
+RESTS = {REST_NOTHING: "nothing", REST_CLEAR: "clear", REST_POOL: "pool"}
+SEGMENT_KINDS = {"literal": SEGMENT_LITERAL, "mapped": SEGMENT_MAPPED, "streamed": SEGMENT_STREAMED}
+SEND_MODES = {"plain": SEND_PLAIN, "zerocopy": SEND_ZEROCOPY, "auto": SEND_AUTO}
+POISON = 0xDB
+
+# `token` comes back in the completion; `slot` is that of the mapping or source; `offset` that of a read, or the token
+# to cancel.
+Op = namedtuple("Op", "kind flags fd buffer slot token address offset length")
+
+
+def unpack(token: int) -> tuple[int, int, int]:
+    """(kind, slot, generation) of a token."""
+    return token_kind(token), token_slot(token), token_generation(token)
+
+
+def pack(kind: int, slot: int, generation: int) -> int:
+    """The token of (kind, slot, generation)."""
+    return token_pack(kind, slot, generation)
+
+
+def stamp(second: int) -> bytes:
+    """The Date value of a Unix time."""
+    cdef Stamp made
+    memset(&made, 0, sizeof(made))
+    stamp_set(&made, second)
+    return PyBytes_FromStringAndSize(made.text, STAMP_LENGTH)
+
+
+cdef class Slots:
+    """A slab of rows of `row_size` bytes."""
+
+    cdef Slab slab
+
+    def __cinit__(self, row_size: int, capacity: int):
+        if slab_open(&self.slab, row_size, capacity) < 0:
+            raise MemoryError
+
+    def __dealloc__(self):
+        slab_close(&self.slab)
+
+    @property
+    def live(self) -> int:
+        return self.slab.live
+
+    def take(self) -> tuple[int, int] | None:
+        """(slot, generation), or None when all are taken."""
+        cdef uint32_t slot = slab_take(&self.slab)
+        return None if slot == NO_SLOT else (slot, self.slab.generations[slot])
+
+    def give(self, slot: int) -> None:
+        slab_give(&self.slab, slot)
+
+    def holds(self, slot: int, generation: int) -> bool:
+        return slab_holds(&self.slab, slot, generation)
+
+    def row(self, slot: int) -> bytes:
+        return PyBytes_FromStringAndSize(<char*>slab_row(&self.slab, slot), self.slab.row_size)
+
+    def scribble(self, slot: int) -> None:
+        """Fill the row, as its owner may."""
+        memset(slab_row(&self.slab, slot), 0xEE, self.slab.row_size)
+
+
+cdef class TimingWheel:
+    """Deadlines by slot."""
+
+    cdef Wheel wheel
+
+    def __cinit__(self, capacity: int, now_ms: int):
+        if wheel_open(&self.wheel, capacity, now_ms) < 0:
+            raise MemoryError
+
+    def __dealloc__(self):
+        wheel_close(&self.wheel)
+
+    @property
+    def filed(self) -> int:
+        return self.wheel.filed
+
+    def file(self, slot: int, deadline_ms: int) -> None:
+        wheel_file(&self.wheel, slot, deadline_ms)
+
+    def drop(self, slot: int) -> None:
+        wheel_drop(&self.wheel, slot)
+
+    def due(self, now_ms: int) -> int | None:
+        cdef uint32_t slot = wheel_due(&self.wheel, now_ms)
+        return None if slot == NO_SLOT else slot
+
+
+cdef class Heads:
+    """An inbox with its framer: received bytes in, heads out."""
+
+    cdef Inbox inbox
+    cdef Framer framer
+    cdef readonly uint32_t line_max
+    cdef readonly uint32_t head_max
+
+    def __cinit__(self, line_max: int, head_max: int):
+        self.line_max = line_max
+        self.head_max = head_max
+
+    def __dealloc__(self):
+        inbox_free(&self.inbox)
+
+    @property
+    def waiting(self) -> bytes:
+        return PyBytes_FromStringAndSize(self.inbox.bytes + self.inbox.start, self.inbox.end - self.inbox.start)
+
+    @property
+    def holds_memory(self) -> bool:
+        return self.inbox.bytes != NULL
+
+    def append(self, received: bytes) -> None:
+        if inbox_append(&self.inbox, received, len(received)) < 0:
+            raise MemoryError
+
+    def look(self) -> tuple[str, int | None]:
+        """What the framer says of the bytes that wait, and with "head" how long it is."""
+        cdef uint32_t length = 0
+        cdef int found = FRAME_MORE
+        if self.inbox.bytes != NULL:
+            found = frame(&self.framer, self.inbox.bytes + self.inbox.start, self.inbox.end - self.inbox.start, self.line_max,
+                          self.head_max, &length)
+        return FRAMES[found], length if found == FRAME_HEAD else None
+
+    def consume(self, length: int) -> None:
+        inbox_consume(&self.inbox, length)
+
+
+cdef class Plans:
+    """The table from head bytes to plans, with plans that have one literal segment."""
+
+    cdef PlanTable table
+    cdef Tally tally
+
+    def __cinit__(self, row_count: int, entry_count: int, key0: int = 0, key1: int = 0):
+        memset(&self.tally, 0, sizeof(Tally))
+        if plans_open(&self.table, row_count, entry_count, key0, key1, &self.tally) < 0:
+            raise MemoryError
+
+    def __dealloc__(self):
+        plans_close(&self.table)
+
+    @property
+    def set_count(self) -> int:
+        return self.table.set_count
+
+    @property
+    def live(self) -> tuple[int, int, int]:
+        """(plans, entries, bytes of images)."""
+        return self.table.plans.live, self.table.entries.live, self.table.image_bytes
+
+    def hash(self, head: bytes) -> int:
+        return head_hash(&self.table, head, len(head))
+
+    def entry(self) -> int:
+        cdef uint32_t slot = slab_take(&self.table.entries)
+        entry_at(&self.table, slot).first_plan = NO_SLOT
+        return slot
+
+    def entry_plans(self, entry: int) -> list[int]:
+        """The plans of an entry, newest first."""
+        cdef list found = []
+        cdef uint32_t slot = entry_at(&self.table, entry).first_plan
+        while slot != NO_SLOT:
+            found.append(slot)
+            slot = plan_at(&self.table, slot).next_of_entry
+        return found
+
+    def make(self, image: bytes, entry: int | None = None) -> int:
+        cdef Segment segment
+        segment.kind = SEGMENT_LITERAL
+        segment.offset = 0
+        segment.length = len(image)
+        cdef uint32_t slot = plan_make(&self.table, NO_SLOT if entry is None else entry, image, len(image), -1, &segment, 1)
+        if slot == NO_SLOT:
+            raise MemoryError
+        return slot
+
+    def unlink(self, plan: int) -> None:
+        plan_unlink(&self.table, plan)
+
+    def free(self, plan: int) -> None:
+        plan_free(&self.table, plan)
+
+    def rows(self, plan: int) -> int:
+        """How many heads lead to it."""
+        return plan_at(&self.table, plan).rows
+
+    def find(self, head: bytes) -> tuple[int, int] | None:
+        """(row, plan) of exactly this head, or None."""
+        cdef uint32_t row = plans_find(&self.table, head, len(head))
+        return None if row == NO_ROW else (row, self.table.rows[row].plan)
+
+    def admit(self, head: bytes, plan: int) -> tuple[int | None, int | None]:
+        """(row or None, the plan that lost a row or None)."""
+        cdef uint32_t unrowed = NO_SLOT
+        cdef uint32_t row = plans_admit(&self.table, head, len(head), plan, &unrowed)
+        return None if row == NO_ROW else row, None if unrowed == NO_SLOT else unrowed
+
+    def drop_row(self, row: int) -> int:
+        return plans_drop_row(&self.table, row)
+
+    def edition(self, row: int) -> int:
+        return self.table.rows[row].edition
+
+    def forge(self, row: int, hash: int) -> None:
+        """Make a row claim another hash, as a collision would."""
+        self.table.rows[row].hash = hash
+
+
+cdef class Leases:
+    """Mappings and the ledger of leases on them."""
+
+    cdef Mappings mappings
+    cdef Ledger ledger
+    cdef Tally tally
+
+    def __cinit__(self, mappings_max: int, leases_max: int):
+        memset(&self.tally, 0, sizeof(Tally))
+        if (mappings_open(&self.mappings, mappings_max, &self.tally) < 0
+                or ledger_open(&self.ledger, leases_max, &self.mappings, &self.tally) < 0):
+            raise MemoryError
+
+    def __dealloc__(self):
+        ledger_close(&self.ledger)
+        mappings_close(&self.mappings)
+
+    def gauge(self, name: str) -> int:
+        return (<uint64_t*>&self.tally)[<int>CELLS[name][0]]
+
+    def lease_counts(self) -> list[int]:
+        """The histogram of how long leases were held."""
+        return [self.tally.lease_buckets[i] for i in range(CELLS["lease_buckets"][1])]
+
+    def make(self, length: int, window: bool = False) -> int | None:
+        cdef uint32_t slot = mapping_make(&self.mappings, length, MAPPING_WINDOW if window else MAPPING_SNAPSHOT)
+        return None if slot == NO_SLOT else slot
+
+    def row(self, slot: int) -> dict:
+        cdef Mapping* mapping = mapping_at(&self.mappings, slot)
+        return {
+            "address": <uintptr_t>mapping.base, "length": mapping.length, "capacity": mapping.capacity,
+            "buffer": mapping.buffer, "refs": mapping.refs, "leases": mapping.leases, "zombie": bool(mapping.zombie),
+        }
+
+    def registered(self, slot: int) -> None:
+        mapping_registered(&self.mappings, slot)
+
+    def hold(self, slot: int) -> None:
+        mapping_hold(&self.mappings, slot)
+
+    def let_go(self, slot: int) -> str:
+        return RESTS[mapping_let_go(&self.mappings, slot)]
+
+    def disown(self, slot: int) -> None:
+        mapping_disown(&self.mappings, slot)
+
+    def unmap(self, slot: int) -> None:
+        mapping_unmap(&self.mappings, slot)
+
+    def open(self, mapping: int, length: int, now_us: int) -> tuple[int, int] | None:
+        """(slot, generation) of a new lease, or None when the ledger is full."""
+        cdef uint32_t slot = lease_open(&self.ledger, mapping, 0, 0, length, 0, now_us)
+        return None if slot == NO_SLOT else (slot, self.ledger.slab.generations[slot])
+
+    def holds(self, lease: int, generation: int) -> bool:
+        return slab_holds(&self.ledger.slab, lease, generation)
+
+    def end(self, lease: int, now_us: int) -> str:
+        return RESTS[lease_end(&self.ledger, lease, now_us)]
+
+
+cdef class Machine:
+    """The core as the engine has it, without a ring and a clock.
+
+    Numbers of tickets, plans, entries, mappings and sources are (generation << 24 | slot), as the engine gives them out.
+    While a machine lives, freed memory is scribbled over, so that an op that still points to it shows.
+    """
+
+    cdef Core core
+    cdef Tally* tally
+    cdef int scratch
+    cdef uint8_t opened
+
+    def __cinit__(self, *, dict limits, int plans_max=64, int mappings_max=256, str send_mode="zerocopy",
+                  bint zerocopy_able=True, bint reports_usage=True, now_us=1_000_000, unix_second=1):
+        cdef Limits bounds
+        cdef uint32_t route
+        self.scratch = -1
+        for name in ("head_size_max", "line_size_max", "head_ms_max", "idle_ms_max", "stall_ms_max", "linger_ms_max",
+                     "zc_size_min", "window_size", "windows_per_connection", "window_count", "connections_max",
+                     "leases_per_connection", "memo_size_max"):
+            if limits[name] <= 0:
+                raise ValueError(f"{name} must be positive")
+        bounds = limits
+        self.scratch = os.memfd_create("doors")
+        self.tally = <Tally*>calloc(1, sizeof(Tally))
+        # The slabs are large and mostly never touched: have them as zeroed pages of the system, without poison.
+        mallopt(M_MMAP_THRESHOLD, 128 * 1024)
+        mallopt(M_PERTURB, 0)
+        if (self.tally == NULL
+                or core_open(&self.core, &bounds, plans_max, mappings_max, 1, 2, self.tally, now_us) < 0):
+            raise MemoryError
+        mallopt(M_PERTURB, POISON)
+        self.opened = 1
+        self.core.send_mode = SEND_MODES[send_mode]
+        self.core.zerocopy_able = zerocopy_able
+        self.core.reports_usage = reports_usage
+        if self.core.send_mode == SEND_ZEROCOPY and zerocopy_able:
+            for route in range(ROUTE_COUNT):
+                self.tally.zerocopy_active[route] = ZEROCOPY_ON
+        core_set_time(&self.core, now_us, unix_second)
+
+    def __dealloc__(self):
+        if self.opened:
+            core_close(&self.core)
+            mallopt(M_PERTURB, 0)
+        if self.scratch >= 0:
+            close(self.scratch)
+        free(self.tally)
+
+    # ---- what the loop calls ----
+
+    def set_time(self, now_us: int, unix_second: int) -> None:
+        core_set_time(&self.core, now_us, unix_second)
+
+    def accept(self, fd: int, route: int) -> bool:
+        return conn_accepted(&self.core, fd, route)
+
+    def step(self, token: int, res: int, more: bool = False, notification: bool = False, received: bytes = b"") -> None:
+        """One completion; `received` is what lies in the receive buffer, gone afterwards."""
+        cdef Completion completion
+        cdef bytes copy
+        memset(&completion, 0, sizeof(completion))
+        completion.token = token
+        completion.res = res
+        completion.more = more
+        completion.notification = notification
+        if received:
+            copy = received
+            completion.bytes = <char*>malloc(len(copy))
+            memcpy(completion.bytes, <char*>copy, len(copy))
+        conn_step(&self.core, &completion)
+        free(completion.bytes)
+
+    def expire(self) -> None:
+        conn_expire(&self.core)
+
+    def trim_pool(self) -> None:
+        core_trim_pool(&self.core)
+
+    def drain(self) -> None:
+        conn_drain(&self.core)
+
+    def abort_all(self) -> None:
+        conn_abort_all(&self.core)
+
+    def queued(self, token: int, queued: int) -> None:
+        """The answer to a "queued" op: bytes sent and not acknowledged."""
+        conn_queued(&self.core, token_slot(token), token_generation(token), queued)
+
+    def register(self, slot: int) -> None:
+        """The mapping of a "register" op is in the buffer table."""
+        mapping_registered(&self.core.mappings, slot)
+
+    def tag(self, slot: int) -> None:
+        """The tag of a "clear" op has come back."""
+        mapping_unmap(&self.core.mappings, slot)
+
+    def take_ops(self) -> list[Op]:
+        cdef list ops = []
+        cdef uint32_t i
+        for i in range(self.core.op_count):
+            op = &self.core.ops[i]
+            ops.append(Op(OPS[op.kind], op.flags, op.fd, op.buffer, op.slot, op.token, <uintptr_t>op.address, op.offset,
+                          op.length))
+        self.core.op_count = 0
+        return ops
+
+    def take_work(self) -> list[tuple[str, int, object]]:
+        """("head", ticket, bytes), ("stale", ticket, entry) and ("refuse", ticket, status), as the desk gets them."""
+        cdef list work = []
+        cdef uint32_t i
+        cdef Work* item
+        cdef Conn* conn
+        for i in range(self.core.work_count):
+            item = &self.core.work[i]
+            if not slab_holds(&self.core.conns, item.conn, item.generation):
+                continue
+            conn = conn_at(&self.core, item.conn)
+            ticket = <uint64_t>item.generation << 24 | item.conn
+            if item.kind == WORK_HEAD:
+                if conn.head_length:
+                    if conn.inbox.bytes == NULL:
+                        raise AssertionError("a head for the desk whose bytes are gone")
+                    head = PyBytes_FromStringAndSize(conn.inbox.bytes + conn.inbox.start, conn.head_length)
+                    work.append(("head", ticket, head))
+            elif item.kind == WORK_STALE:
+                entry = <uint64_t>self.core.table.entries.generations[item.entry] << 24 | item.entry
+                work.append(("stale", ticket, entry))
+            else:
+                work.append(("refuse", ticket, conn.refuse_status))
+        self.core.work_count = 0
+        return work
+
+    # ---- what the desk calls ----
+
+    def answer(self, ticket: int, plan: int, memo: bool) -> bool:
+        return conn_answer(&self.core, ticket & 0xFFFFFF, ticket >> 24, self._slot(&self.core.table.plans, plan), memo)
+
+    def retry(self, ticket: int) -> None:
+        conn_retry(&self.core, ticket & 0xFFFFFF, ticket >> 24)
+
+    def abandon(self, ticket: int) -> None:
+        conn_abandon(&self.core, ticket & 0xFFFFFF, ticket >> 24)
+
+    def mapping(self, content: bytes, registered: bool) -> int:
+        """A filled snapshot with one reference, the desk's."""
+        cdef uint32_t slot = mapping_make(&self.core.mappings, len(content), MAPPING_SNAPSHOT)
+        cdef Mapping* mapping
+        if slot == NO_SLOT:
+            raise MemoryError
+        mapping = mapping_at(&self.core.mappings, slot)
+        memcpy(mapping.base, <char*>content, len(content))
+        mapping.filled = len(content)
+        if registered:
+            mapping_registered(&self.core.mappings, slot)
+        return <uint64_t>self.core.mappings.slab.generations[slot] << 24 | slot
+
+    def drop(self, mapping: int) -> None:
+        cdef uint32_t slot = self._slot(&self.core.mappings.slab, mapping)
+        mapping_disown(&self.core.mappings, slot)
+        core_let_go_mapping(&self.core, slot)
+
+    def source(self, fd: int, size: int) -> int:
+        """A file to stream from. `fd` is a name; when the last reference goes it is closed as a descriptor."""
+        cdef uint32_t slot = slab_take(&self.core.sources)
+        cdef Source* source = <Source*>slab_row(&self.core.sources, slot)
+        source.fd = fd
+        source.size = size
+        source.refs = 1
+        return <uint64_t>self.core.sources.generations[slot] << 24 | slot
+
+    def drop_source(self, source: int) -> None:
+        core_let_go_source(&self.core, self._slot(&self.core.sources, source))
+
+    def entry(self, check_at_ms: int) -> int:
+        cdef uint32_t slot = slab_take(&self.core.table.entries)
+        entry_at(&self.core.table, slot).first_plan = NO_SLOT
+        entry_at(&self.core.table, slot).check_at_ms = check_at_ms
+        self.core.tally.entries_open += 1
+        return <uint64_t>self.core.table.entries.generations[slot] << 24 | slot
+
+    def refresh(self, entry: int, check_at_ms: int) -> None:
+        entry_at(&self.core.table, self._slot(&self.core.table.entries, entry)).check_at_ms = check_at_ms
+
+    def retire(self, entry: int) -> None:
+        core_retire_entry(&self.core, self._slot(&self.core.table.entries, entry))
+
+    def plan(self, *, int status, bytes image, int date_at, list segments, bint keep_alive, bint linger, object entry=None,
+             object mapping=None, object source=None) -> int:
+        cdef uint32_t count = len(segments)
+        cdef Segment* rows = <Segment*>calloc(count, sizeof(Segment))
+        cdef uint32_t i
+        cdef uint32_t slot
+        cdef Plan* plan
+        for i in range(count):
+            rows[i].kind = SEGMENT_KINDS[segments[i][0]]
+            rows[i].offset = segments[i][1]
+            rows[i].length = segments[i][2]
+        slot = plan_make(&self.core.table, NO_SLOT if entry is None else self._slot(&self.core.table.entries, entry), image,
+                         len(image), date_at, rows, count)
+        free(rows)
+        if slot == NO_SLOT:
+            raise MemoryError
+        plan = plan_at(&self.core.table, slot)
+        plan.status = <uint16_t>status
+        plan.keep_alive = keep_alive
+        plan.linger = linger
+        if mapping is not None:
+            plan.mapping = self._slot(&self.core.mappings.slab, mapping)
+            mapping_hold(&self.core.mappings, plan.mapping)
+        if source is not None:
+            plan.source = self._slot(&self.core.sources, source)
+            (<Source*>slab_row(&self.core.sources, plan.source)).refs += 1
+        return <uint64_t>self.core.table.plans.generations[slot] << 24 | slot
+
+    def release(self, plan: int) -> None:
+        cdef uint32_t slot = self._slot(&self.core.table.plans, plan)
+        plan_at(&self.core.table, slot).kept = 0
+        core_settle_plan(&self.core, slot)
+
+    cdef uint32_t _slot(self, Slab* slab, number) except? NO_SLOT:
+        cdef uint32_t slot = number & 0xFFFFFF
+        if not slab_holds(slab, slot, number >> 24):
+            raise LookupError("no such number")
+        return slot
+
+    # ---- what the tests look at ----
+
+    def gauge(self, name: str, place: int = 0) -> int:
+        """One cell of the tally."""
+        return (<uint64_t*>self.tally)[<int>(CELLS[name][0] + place)]
+
+    def live(self) -> dict[str, int]:
+        """How many of each there are. Windows are mappings too, those without a user among them."""
+        return {
+            "conns": self.core.conns.live, "sources": self.core.sources.live, "mappings": self.core.mappings.slab.live,
+            "windows": self.core.pool_made, "windows_left": core_windows_left(&self.core),
+            "leases": self.core.ledger.slab.live, "plans": self.core.table.plans.live,
+            "entries": self.core.table.entries.live, "image_bytes": self.core.table.image_bytes,
+            "filed": self.core.wheel.filed,
+        }
+
+    def husks(self) -> int:
+        """Dead plans that have nothing any more but heads that still lead to them."""
+        cdef uint32_t slot
+        cdef uint32_t found = 0
+        cdef Plan* plan
+        for slot in range(self.core.table.plans.fresh):
+            plan = plan_at(&self.core.table, slot)
+            if (plan.segments != NULL and plan.dead and plan.rows > 0 and not plan.active and not plan.kept
+                    and plan.image == NULL and plan.mapping == NO_SLOT and plan.source == NO_SLOT):
+                found += 1
+        return found
+
+    def conn(self, slot: int) -> dict[str, int]:
+        cdef Conn* conn = conn_at(&self.core, slot)
+        return {
+            "fd": conn.fd, "state": conn.state, "flags": conn.flags, "sends": conn.sends, "ops_open": conn.ops_open,
+            "waiting": conn.inbox.end - conn.inbox.start, "leases": conn.leases, "windows_held": conn.windows_held,
+            "segment": conn.segment, "done": conn.done, "streams": conn.flow != NULL,
+        }
+
+    def memory(self, slot: int) -> tuple[int, int]:
+        """(address, bytes) of a mapping."""
+        cdef Mapping* mapping = mapping_at(&self.core.mappings, slot)
+        return <uintptr_t>mapping.base, mapping.capacity
+
+    def peek(self, address: int, length: int) -> bytes | None:
+        """The bytes there, or None when that is not memory of ours."""
+        cdef char* at = <char*><uintptr_t>address
+        # The system looks first: what is unmapped is an error to it, and would be the end of us.
+        if pwrite(self.scratch, at, length, 0) != length:
+            return None
+        return PyBytes_FromStringAndSize(at, length)
+
+    def poke(self, address: int, content: bytes) -> None:
+        """What a read into memory does."""
+        memcpy(<void*><uintptr_t>address, <char*>content, len(content))
+
+    def poison_pool(self) -> None:
+        """Scribble over the windows that nobody has."""
+        cdef uint32_t slot = self.core.pool_free
+        while slot != NO_SLOT:
+            memset(mapping_at(&self.core.mappings, slot).base, POISON, self.core.limits.window_size)
+            slot = mapping_at(&self.core.mappings, slot).next

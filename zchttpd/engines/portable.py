@@ -1,0 +1,257 @@
+"""The portable engine: the answers of the io_uring engine, on uvloop, or on asyncio where uvloop is missing.
+
+Sockets are watched with the loop's add_reader and add_writer instead of transports: a response leaves in the
+callback that read its request, and every partial send is seen, which the stall clock needs. It also is faster,
+measured, on asyncio by half.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import resource
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from zchttpd import doctor
+from zchttpd.board import tally_layout
+from zchttpd.engines.desk import Desk
+from zchttpd.engines.portable_conn import Connection
+from zchttpd.engines.portable_store import Store
+from zchttpd.engines.portable_tally import Tally
+from zchttpd.files.cache import Cache
+from zchttpd.files.root import Root
+from zchttpd.http.dates import format_date
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from zchttpd.settings import Settings
+
+LOGGER = logging.getLogger("zchttpd")
+
+TICK_MS = 100
+ACCEPT_PAUSE_S = 0.1
+ACCEPTS_PER_TURN = 64
+# Connections above the limit that are told 503; beyond these the socket is just closed.
+SPARE_CONNECTIONS = 256
+SHED_TRIES = 256
+READERS = 4
+# Files that are kept open, snapshots or not, where the limits allow.
+FILES_MAX = 8192
+FILES_MIN = 16
+_GONE_BEFORE_ACCEPT = (errno.ECONNABORTED, errno.EPROTO)
+
+
+class Portable:
+    """One worker's loop: accepts, keeps time, drains. Connections call what has no underscore."""
+
+    def __init__(
+        self, settings: Settings, listener: socket.socket, tally: Tally, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.settings = settings
+        self.tally = tally
+        self.loop = loop
+        self.executor = ThreadPoolExecutor(READERS, thread_name_prefix="read")
+        cache = Cache(Root(settings.root), settings)
+        self.store = Store(
+            settings,
+            Desk(settings, cache),
+            cache,
+            tally,
+            loop,
+            self.executor,
+            files_max=_files_max(settings),
+            clock=self.now_ms,
+        )
+        self.draining = False
+        self.date = b""
+        self._second = -1
+        self._second_until_ms = 0
+        self._listener = listener
+        self._connections: dict[Connection, None] = {}
+        self._ticks: dict[int, set[Connection]] = {}
+        self._tick = 0
+        self._ticking = False
+
+    def run(self) -> None:
+        """Serve until `drain` has been called and everything under way is done."""
+        self._listener.setblocking(False)
+        self._accept_again()
+        self.loop.run_forever()
+        self.executor.shutdown(wait=False, cancel_futures=True)
+        self.store.close()
+
+    def drain(self) -> None:
+        """Accept no more; end when the responses under way are done, or after drain_ms_max."""
+        if self.draining:
+            return
+        self.draining = True
+        self.loop.remove_reader(self._listener.fileno())
+        self._listener.close()
+        for connection in [each for each in self._connections if each.idle]:
+            connection.close()
+        if self._connections:
+            self.loop.call_later(self.settings.drain_ms_max / 1000, self._abort_all)
+        else:
+            self.loop.stop()
+
+    def _abort_all(self) -> None:
+        for connection in list(self._connections):
+            connection.abort()
+        self.loop.stop()
+
+    # ---- time ----
+
+    def now_ms(self) -> int:
+        """Milliseconds of a monotonic clock."""
+        return int(time.monotonic() * 1000)
+
+    def second(self, now_ms: int) -> int:
+        """The Unix second, which `date` shows."""
+        if now_ms >= self._second_until_ms:
+            now = time.time()
+            self._second = int(now)
+            self._second_until_ms = now_ms + max(1, int((self._second + 1 - now) * 1000))
+            self.date = format_date(self._second)
+        return self._second
+
+    def file(self, connection: Connection, deadline_ms: int) -> None:
+        """Have the connection looked at when its deadline has passed; moving it back needs no filing."""
+        tick = deadline_ms // TICK_MS + 1
+        if 0 <= connection.tick <= tick:
+            return
+        self._unfile(connection)
+        connection.tick = tick
+        self._ticks.setdefault(tick, set()).add(connection)
+        if not self._ticking:
+            self._ticking = True
+            self._tick = self.now_ms() // TICK_MS
+            self.loop.call_later(TICK_MS / 1000, self._on_tick)
+
+    def _unfile(self, connection: Connection) -> None:
+        filed = self._ticks.get(connection.tick)
+        if filed is not None:
+            filed.discard(connection)
+            if not filed:
+                del self._ticks[connection.tick]
+
+    def _on_tick(self) -> None:
+        now_ms = self.now_ms()
+        while self._tick < now_ms // TICK_MS:
+            self._tick += 1
+            for connection in self._ticks.pop(self._tick, ()):
+                connection.tick = -1
+                try:
+                    deadline_ms = connection.expire(now_ms)
+                except Exception:
+                    LOGGER.exception("a connection failed")
+                    connection.abort()
+                    continue
+                if connection in self._connections:
+                    self.file(connection, deadline_ms)
+        self._ticking = bool(self._ticks)
+        if self._ticking:
+            self.loop.call_later(TICK_MS / 1000, self._on_tick)
+
+    # ---- connections ----
+
+    def closed(self, connection: Connection) -> None:
+        """A connection has closed its socket."""
+        self._unfile(connection)
+        del self._connections[connection]
+        self.tally.add(self.tally.connections_open, -1)
+        if self.draining and not self._connections:
+            self.loop.stop()
+
+    def _accept_again(self) -> None:
+        if not self.draining:
+            self.loop.add_reader(self._listener.fileno(), self._on_acceptable)
+
+    def _on_acceptable(self) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                accepted, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _GONE_BEFORE_ACCEPT:
+                    continue
+                self.tally.add(self.tally.accept_errors)
+                # Out of descriptors, or of memory: trying at once would spin.
+                self.loop.remove_reader(self._listener.fileno())
+                self.loop.call_later(ACCEPT_PAUSE_S, self._accept_again)
+                return
+            self._welcome(accepted)
+
+    def _welcome(self, accepted: socket.socket) -> None:
+        """Above the limit an idle connection makes room, or the new one is told 503."""
+        limit = self.settings.connections_max
+        if len(self._connections) >= limit + SPARE_CONNECTIONS:
+            accepted.close()
+            return
+        accepted.setblocking(False)
+        connection = Connection(self, accepted)
+        self._connections[connection] = None
+        self.tally.add(self.tally.connections_open)
+        self.tally.add(self.tally.connections_total)
+        try:
+            connection.start()
+            if len(self._connections) > limit and not self._shed_idle(connection):
+                connection.refuse(503)
+        except Exception:
+            LOGGER.exception("a connection failed")
+            connection.abort()
+
+    def _shed_idle(self, newcomer: Connection) -> bool:
+        """Close an idle connection other than the newcomer; the search goes round so that none is spared."""
+        for _ in range(min(SHED_TRIES, len(self._connections))):
+            candidate = next(iter(self._connections))
+            del self._connections[candidate]
+            self._connections[candidate] = None
+            if candidate is not newcomer and candidate.quiet:
+                candidate.close()
+                return True
+        return False
+
+
+def _files_max(settings: Settings) -> int:
+    """Descriptors for files: what the limit leaves beside connections."""
+    needed = doctor.files_needed(settings) + SPARE_CONNECTIONS
+    doctor.raise_limits(needed + FILES_MAX)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return FILES_MAX if soft == resource.RLIM_INFINITY else max(FILES_MIN, min(FILES_MAX, soft - needed))
+
+
+def _new_loop() -> tuple[asyncio.AbstractEventLoop, str, list[str]]:
+    """The loop, its name, and what the start report is to say of it."""
+    try:
+        import uvloop
+    except ImportError:
+        note = "uvloop is not installed; asyncio serves instead, with less speed. Cure: pip install uvloop"
+        return asyncio.new_event_loop(), "asyncio", [note]
+    return uvloop.new_event_loop(), "uvloop", []
+
+
+def serve(
+    settings: Settings,
+    listener: socket.socket,
+    tally: memoryview,
+    worker: int,
+    *,
+    ready: Callable[[dict[str, object]], None],
+) -> None:
+    """Serve on `listener` until SIGTERM or SIGINT, drain, return. Raises OSError when it cannot start."""
+    loop, name, notes = _new_loop()
+    engine = Portable(settings, listener, Tally(tally, tally_layout().cells), loop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, engine.drain)
+    ready({"engine": f"portable ({name})", "send_mode": "sendfile", "missing": [], "notes": notes})
+    try:
+        engine.run()
+    finally:
+        loop.close()

@@ -1,0 +1,42 @@
+"""The counters of one worker, as the portable engine writes them: cells of the shared `_core.tally` block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Tally:
+    """Where each counter is in `block`; `places` is `_core.tally.CELLS`: name -> (first cell, how many)."""
+
+    def __init__(self, block: memoryview, places: Mapping[str, tuple[int, int]]) -> None:
+        self._cells = block.cast("Q")
+        self.requests = places["requests"][0]
+        self.sends_plain = places["sends_plain"][0]
+        self.sends_sendfile = places["sends_sendfile"][0]
+        self.send_bytes_plain = places["send_bytes_plain"][0]
+        self.send_bytes_sendfile = places["send_bytes_sendfile"][0]
+        self.mappings_open = places["mappings_open"][0]
+        self.mapped_bytes = places["mapped_bytes"][0]
+        self.zombies_open = places["zombies_open"][0]
+        self.connections_open = places["connections_open"][0]
+        self.connections_total = places["connections_total"][0]
+        self.plan_hits = places["plan_hits"][0]
+        self.plan_misses = places["plan_misses"][0]
+        self.plans_open = places["plans_open"][0]
+        self.timeouts_head = places["timeouts_head"][0]
+        self.timeouts_idle = places["timeouts_idle"][0]
+        self.timeouts_stall = places["timeouts_stall"][0]
+        self.aborts = places["aborts"][0]
+        self.accept_errors = places["accept_errors"][0]
+        self.entries_open = places["entries_open"][0]
+
+    def add(self, cell: int, count: int = 1) -> None:
+        """Count; a gauge may be counted down."""
+        self._cells[cell] += count
+
+    def set(self, cell: int, value: int) -> None:
+        """Say what a gauge is now."""
+        self._cells[cell] = value
