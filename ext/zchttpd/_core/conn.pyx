@@ -31,12 +31,13 @@ from zchttpd._core.slab cimport slab_give, slab_holds, slab_take
 from zchttpd._core.stamp cimport STAMP_LENGTH
 from zchttpd._core.tally cimport REASON_MEMORY, REASON_UNSUPPORTED
 from zchttpd._core.token cimport (
-    NO_SLOT, TOKEN_CANCEL, TOKEN_CLOSE, TOKEN_POLL, TOKEN_READ, TOKEN_RECV, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_SHUTDOWN,
+    NO_SLOT, TOKEN_CANCEL, TOKEN_CLOSE, TOKEN_POLL, TOKEN_READ, TOKEN_RECV, TOKEN_SEND, TOKEN_SEND_ZC,
     token_generation, token_kind, token_pack, token_slot)
 
 cdef extern from "<errno.h>" nogil:
     enum:
         ECANCELED
+        ETIMEDOUT
 
 
 # ---- what the driver calls ----
@@ -83,7 +84,7 @@ cdef void conn_step(Core* core, const Completion* completion) noexcept nogil:
             _on_read(core, slot, completion.res)
         elif kind == TOKEN_POLL:
             _on_writable(core, slot)
-        elif kind == TOKEN_SHUTDOWN or kind == TOKEN_CANCEL or kind == TOKEN_CLOSE:
+        elif kind == TOKEN_CANCEL or kind == TOKEN_CLOSE:
             _settle(core, slot)
         else:
             zc_assert(False)
@@ -200,7 +201,7 @@ cdef void _on_received(Core* core, uint32_t slot, const Completion* completion) 
         if conn.state == CONN_READING or conn.state == CONN_LINGERING:
             _close(core, slot)
     elif res != -ENOBUFS and res != -ECANCELED and res != -EINTR and res != -EAGAIN:
-        _abort(core, slot)
+        _fail(core, slot, res)
     _want_recv(core, slot)
 
 
@@ -471,7 +472,7 @@ cdef void _on_sent(Core* core, uint32_t slot, int32_t res, bint zerocopy) noexce
     elif zerocopy and (res == -ENOMEM or res == -ENOBUFS):
         copy_reason = REASON_MEMORY
     else:
-        _abort(core, slot)
+        _fail(core, slot, res)
         return
     if conn.sends > 0:
         return
@@ -521,7 +522,9 @@ cdef void _finish(Core* core, uint32_t slot) noexcept nogil:
         # Closing with unread bytes in the socket would send RST, which can destroy the response on its way.
         conn.state = CONN_LINGERING
         inbox_free(&conn.inbox)
-        core_op(core, slot, OP_SHUTDOWN, TOKEN_SHUTDOWN)
+        core_op(core, slot, OP_SHUTDOWN, TOKEN_CLOSE)
+        # Done on the spot, like the reset.
+        conn.ops_open -= 1
         _set_deadline(core, slot, core.limits.linger_ms_max)
         _want_recv(core, slot)
     else:
@@ -659,6 +662,13 @@ cdef void _abort(Core* core, uint32_t slot) noexcept nogil:
     conn.ops_open -= 1
     core_op(core, slot, OP_CANCEL_ALL, TOKEN_CANCEL)
     core_op(core, slot, OP_CLOSE, TOKEN_CLOSE)
+
+
+cdef void _fail(Core* core, uint32_t slot, int32_t res) noexcept nogil:
+    """The socket is broken. TCP_USER_TIMEOUT may find a stalled peer before our own deadline does."""
+    if res == -ETIMEDOUT:
+        core.tally.timeouts_stall += 1
+    _abort(core, slot)
 
 
 cdef void _settle(Core* core, uint32_t slot) noexcept nogil:

@@ -22,12 +22,12 @@ from zchttpd._core.core cimport (
     core_settle_plan, core_trim_pool)
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, Mapping, mapping_at, mapping_disown, mapping_hold, mapping_make, mapping_registered, mapping_unmap)
-from zchttpd._core.op cimport OP_CLEAR, OP_FILL, OP_QUEUED, OP_REGISTER, OP_RESET, Completion, Op
+from zchttpd._core.op cimport OP_CLEAR, OP_FILL, OP_QUEUED, OP_REGISTER, OP_RESET, OP_SHUTDOWN, Completion, Op
 from zchttpd._core.plans cimport (
     SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Entry, Plan, Segment, entry_at, plan_at, plan_make)
 from zchttpd._core.ring cimport (
     RUNG_MULTISHOT_ACCEPT, RUNG_REPORT_USAGE, RUNG_SEND_ZC, RUNG_SPARSE_BUFFERS, Ring, ring_accept, ring_cancel,
-    ring_clear, ring_close, ring_give_back, ring_open, ring_publish, ring_push, ring_queued, ring_reap, ring_register,
+    ring_clear, ring_close, ring_finish, ring_give_back, ring_open, ring_publish, ring_push, ring_queued, ring_reap, ring_register,
     ring_reset, ring_route, ring_wait, ring_watch)
 from zchttpd._core.ring import RUNGS
 from zchttpd._core.slab cimport slab_holds, slab_row, slab_take
@@ -499,6 +499,8 @@ cdef class Engine:
                     continue
             elif op.kind == OP_REGISTER:
                 self._register(op.slot)
+            elif op.kind == OP_SHUTDOWN:
+                ring_finish(op.fd)
             elif op.kind == OP_RESET:
                 ring_reset(op.fd)
             elif op.kind == OP_QUEUED:

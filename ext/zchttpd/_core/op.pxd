@@ -10,7 +10,7 @@ cdef enum OpKind:
     OP_READ = 4         # read a window of a streamed file; the file must still be the version `source`
     OP_FILL = 5         # read the next piece of a snapshot into its mapping
     OP_POLL = 6         # wait until the socket takes bytes
-    OP_SHUTDOWN = 7     # end our direction, keep reading
+    OP_SHUTDOWN = 7     # end our direction, keep reading. No completion
     OP_CANCEL_RECV = 8  # end the multishot receive `token`
     OP_CANCEL_ALL = 9   # cancel whatever is under way on the socket
     OP_RESET = 10       # SO_LINGER 0: the close that follows sends RST. No completion

@@ -42,5 +42,6 @@ cdef void ring_publish(Ring* ring) noexcept nogil
 cdef int ring_register(Ring* ring, uint32_t index, void* base, size_t length, uint64_t tag) noexcept nogil
 cdef int ring_clear(Ring* ring, uint32_t index) noexcept nogil
 cdef int ring_queued(int fd) noexcept nogil
+cdef void ring_finish(int fd) noexcept nogil
 cdef void ring_reset(int fd) noexcept nogil
 cdef uint8_t ring_route(int fd) noexcept nogil

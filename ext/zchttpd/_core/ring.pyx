@@ -10,7 +10,7 @@ from posix.unistd cimport close, write
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.op cimport (
     OP_CANCEL_ALL, OP_CANCEL_RECV, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_NOWAIT, OP_POLL, OP_READ, OP_RECV, OP_SEND,
-    OP_SEND_ZC, OP_SHUTDOWN)
+    OP_SEND_ZC)
 from zchttpd._core.tally cimport ROUTE_LOOPBACK, ROUTE_NETWORK
 
 import errno as errno_names
@@ -40,6 +40,7 @@ cdef extern from "<sys/socket.h>" nogil:
     ctypedef uint32_t socklen_t
     int socketpair(int domain, int type, int protocol, int* fds)
     int getsockname(int fd, sockaddr* address, socklen_t* length)
+    int shutdown(int fd, int how)
     int setsockopt(int fd, int level, int name, const void* value, socklen_t length)
 
 cdef extern from "<netinet/in.h>" nogil:
@@ -321,8 +322,6 @@ cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
         lib.io_uring_prep_read(sqe, op.fd, op.address, op.length, op.offset)
     elif op.kind == OP_POLL:
         lib.io_uring_prep_poll_add(sqe, op.fd, POLLOUT)
-    elif op.kind == OP_SHUTDOWN:
-        lib.io_uring_prep_shutdown(sqe, op.fd, SHUT_WR)
     elif op.kind == OP_CANCEL_RECV:
         lib.io_uring_prep_cancel64(sqe, op.offset, 0)
     elif op.kind == OP_CANCEL_ALL:
@@ -424,6 +423,12 @@ cdef int ring_queued(int fd) noexcept nogil:
     if ioctl(fd, SIOCOUTQ, &queued) < 0:
         return 0
     return queued
+
+
+cdef void ring_finish(int fd) noexcept nogil:
+    """Close our direction (shutdown(2)). Never through the ring: that always goes to a worker thread, which looks the
+    descriptor up when it gets there, and by then it can be another connection's."""
+    shutdown(fd, SHUT_WR)
 
 
 cdef void ring_reset(int fd) noexcept nogil:

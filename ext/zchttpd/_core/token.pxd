@@ -12,11 +12,10 @@ cdef enum TokenKind:
     TOKEN_READ = 5      # slot: connection; a window of a streamed file
     TOKEN_FILL = 6      # slot: mapping; the next piece of a snapshot
     TOKEN_POLL = 7      # slot: connection; the socket takes bytes again
-    TOKEN_SHUTDOWN = 8  # slot: connection
-    TOKEN_CANCEL = 9    # slot: connection
-    TOKEN_CLOSE = 10    # slot: connection
-    TOKEN_TAG = 11      # slot: mapping; the kernel has let go of a registered buffer
-    TOKEN_WAKE = 12     # slot: 0; a signal arrived
+    TOKEN_CANCEL = 8    # slot: connection
+    TOKEN_CLOSE = 9     # slot: connection
+    TOKEN_TAG = 10      # slot: mapping; the kernel has let go of a registered buffer
+    TOKEN_WAKE = 11     # slot: 0; a signal arrived
 
 cdef enum:
     SLOT_BITS = 24

@@ -1,0 +1,99 @@
+"""One server for each engine and send mode, for the whole session; each must be at rest and leave clean in
+the end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .client import request
+from .servers import ENGINES, Server, name_of
+from .tree import build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from .case import Case
+
+
+def engine_param(engine: str, send_mode: str) -> object:
+    """A pytest parameter that carries the marker its engine needs."""
+    marks = [pytest.mark.uring] if engine == "uring" else []
+    return pytest.param((engine, send_mode), id=name_of(engine, send_mode), marks=marks)
+
+
+class Fleet:
+    """Servers of the session, started when first asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._running: dict[tuple[str, str], Server] = {}
+        self._failed: dict[tuple[str, str], BaseException] = {}
+        self._etags: dict[tuple[str, bytes, bytes], bytes] = {}
+
+    def server(self, engine: str, send_mode: str) -> Server:
+        """The server of that engine and send mode."""
+        key = (engine, send_mode)
+        if key in self._failed:
+            # One failed start is news; waiting for it again in each of a thousand cases is not.
+            raise self._failed[key]
+        if key not in self._running:
+            try:
+                self._running[key] = Server(self._root, engine=engine, send_mode=send_mode)
+            except AssertionError as error:
+                self._failed[key] = error
+                raise
+        return self._running[key]
+
+    def etags(self, server: Server, case: Case) -> Mapping[tuple[bytes, bytes], bytes]:
+        """The entity tags that a case mentions, as this server gives them."""
+        return {(path, encoding): self._etag(server, path, encoding) for path, encoding in case.needs_etags}
+
+    def _etag(self, server: Server, path: bytes, encoding: bytes) -> bytes:
+        key = (server.name, path, encoding)
+        if key not in self._etags:
+            lines = [b"Accept-Encoding: " + encoding] if encoding else []
+            tag = server.ask(request(path, *lines, method="HEAD")).field(b"etag")
+            assert tag, f"{path!r} has no ETag"
+            self._etags[key] = tag
+        return self._etags[key]
+
+    def leave(self) -> None:
+        """Stop all of them; raises one error with everything that was wrong."""
+        wrong: list[str] = []
+        for server in self._running.values():
+            try:
+                server.leave_clean()
+            except Exception as error:
+                wrong.append(str(error))
+        assert not wrong, "\n".join(wrong)
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory that is served."""
+    return build(tmp_path_factory.mktemp("tree"))
+
+
+@pytest.fixture(scope="session")
+def fleet(root: Path) -> Iterator[Fleet]:
+    """All servers of the session."""
+    fleet = Fleet(root)
+    yield fleet
+    fleet.leave()
+
+
+@pytest.fixture(params=[engine_param(*each) for each in ENGINES])
+def kind(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """(engine, send mode), each in turn."""
+    chosen: tuple[str, str] = request.param
+    return chosen
+
+
+@pytest.fixture
+def server(fleet: Fleet, kind: tuple[str, str]) -> Server:
+    """The session's server of each engine and send mode in turn."""
+    return fleet.server(*kind)

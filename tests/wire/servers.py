@@ -1,0 +1,239 @@
+"""Servers under test: real subprocesses on ports of their own, and what can be read of them from outside."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from .client import Peer, Reply, eventually, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# (engine, send mode); every case runs on each of them.
+ENGINES: tuple[tuple[str, str], ...] = (("uring", "zerocopy"), ("uring", "plain"), ("uring", "auto"))
+
+CONFINED = Path(__file__).with_name("confined.py")
+START_S = 20.0
+_LOOPBACK = r"http://127\.0\.0\.1:(\d+)"
+SENDS_ZEROCOPY = 'sends_total{mode="zerocopy"}'
+
+
+def command() -> str:
+    """The `zchttpd` to test: ZCHTTPD in the environment, else the one installed beside this interpreter."""
+    named = os.environ.get("ZCHTTPD")
+    found = named or shutil.which("zchttpd", path=str(Path(sys.executable).parent))
+    assert found, "no zchttpd beside this interpreter. Type: make dev (or set ZCHTTPD to the command to test)"
+    return found
+
+
+def name_of(engine: str, send_mode: str) -> str:
+    """How a server is called in test ids."""
+    return f"{engine}-{send_mode}"
+
+
+class Server:
+    """One running `zchttpd`. Options are fields of Settings: `revalidate_ms=50` is `--revalidate-ms 50`."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        engine: str = "uring",
+        send_mode: str = "auto",
+        memlock: int | None = None,
+        **options: object,
+    ) -> None:
+        chosen = {
+            "root": root,
+            "port": 0,
+            "admin": "127.0.0.1:0",
+            "engine": engine,
+            "send_mode": send_mode,
+            **options,
+        }
+        flags = [
+            text for name, value in chosen.items() for text in ("--" + name.replace("_", "-"), str(value))
+        ]
+        confinement = [] if memlock is None else ["--memlock", str(memlock)]
+        self.name = name_of(engine, send_mode)
+        self.send_mode = send_mode
+        self._stderr = os.memfd_create("stderr")
+        self._stdout = os.memfd_create("stdout")
+        self._process = subprocess.Popen(
+            [sys.executable, str(CONFINED), *confinement, command(), *flags],
+            stdin=subprocess.DEVNULL,
+            stdout=self._stdout,
+            stderr=self._stderr,
+            env=environment(),
+        )
+        self.pid = self._process.pid
+        try:
+            self.address = self._announced(rf"^(?!.*\b(?:admin|metrics) at).* at {_LOOPBACK}")
+            self.admin = self._announced(rf"\b(?:admin|metrics) at {_LOOPBACK}")
+        except BaseException:
+            self.kill()
+            raise
+
+    def _announced(self, pattern: str) -> tuple[str, int]:
+        """The address that a start line tells."""
+
+        def settled() -> bool:
+            return bool(re.search(pattern, self.stdout(), re.MULTILINE)) or self._process.poll() is not None
+
+        eventually("the server says its address", settled, START_S)
+        match = re.search(pattern, self.stdout(), re.MULTILINE)
+        assert match, f"the server did not start: exit {self._process.poll()}\n{self.stdout()}{self.stderr()}"
+        return ("127.0.0.1", int(match[1]))
+
+    def stdout(self) -> str:
+        """What it has printed so far."""
+        return os.pread(self._stdout, 1 << 20, 0).decode()
+
+    def stderr(self) -> str:
+        """What it has complained about so far."""
+        return os.pread(self._stderr, 1 << 20, 0).decode()
+
+    def peer(self, *, receive_buffer: int | None = None) -> Peer:
+        """A new connection to it."""
+        return Peer(self.address, receive_buffer=receive_buffer)
+
+    def ask(self, request: bytes) -> Reply:
+        """One request on a connection of its own."""
+        with self.peer() as peer:
+            return peer.ask(request)
+
+    def metrics(self) -> dict[str, float]:
+        """Samples of /metrics by `name` or `name{label="value"}`, without the prefix `zchttpd_`."""
+        url = f"http://127.0.0.1:{self.admin[1]}/metrics"
+        with urllib.request.urlopen(url, timeout=START_S) as answer:
+            text = answer.read().decode()
+        samples: dict[str, float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = ",".join(f'{key}="{value}"' for key, value in sorted(sample.labels.items()))
+                samples[sample.name.removeprefix("zchttpd_") + (f"{{{labels}}}" if labels else "")] = (
+                    sample.value
+                )
+        return samples
+
+    def metric(self, name: str) -> float:
+        """One sample; a name that does not exist is an error, not a zero."""
+        samples = self.metrics()
+        assert name in samples, f"no metric {name}; there are {sorted(samples)}"
+        return samples[name]
+
+    def at_rest(self) -> bool:
+        """Whether nothing is open and every zero-copy send has had its notification."""
+        now = self.metrics()
+        notifications = sum(
+            value for name, value in now.items() if name.startswith("zerocopy_notifications_total")
+        )
+        return (
+            now["leases_open"] == 0 and now["connections_open"] == 0 and notifications == now[SENDS_ZEROCOPY]
+        )
+
+    def wait_for_rest(self) -> None:
+        """Until `at_rest`; fails with the numbers that stand out."""
+        try:
+            eventually("at rest", self.at_rest)
+        except AssertionError as error:
+            odd = {
+                name: value for name, value in self.metrics().items() if re.search("open|sends|notif", name)
+            }
+            raise AssertionError(f"{self.name} does not come to rest: {odd}") from error
+
+    def pids(self) -> list[int]:
+        """The supervisor and its workers."""
+        family, queue = [], [self.pid]
+        while queue:
+            pid = queue.pop()
+            family.append(pid)
+            queue += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return sorted(family)
+
+    def fds(self) -> int:
+        """Open file descriptors of the workers; the supervisor's come and go with each look at the metrics."""
+        workers = [pid for pid in self.pids() if pid != self.pid] or [self.pid]
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in workers)
+
+    def resident(self, field: str = "VmRSS") -> int:
+        """Bytes resident now (or, with VmHWM, at most so far) in the largest process of the family."""
+
+        def of(pid: int) -> int:
+            match = re.search(rf"^{field}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+            assert match, f"no {field} of {pid}"
+            return int(match[1]) * 1024
+
+        return max(of(pid) for pid in self.pids())
+
+    def terminate(self) -> None:
+        """Ask it to drain and leave; `wait` tells how that went."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Its exit code."""
+        return self._process.wait(timeout=START_S)
+
+    def kill(self) -> None:
+        """Without asking; for a server that a failed test leaves behind."""
+        if self._process.poll() is None:
+            orphans = [pid for pid in self.pids() if pid != self.pid]
+            self._process.kill()
+            self._process.wait(timeout=START_S)
+            for pid in orphans:
+                if Path(f"/proc/{pid}").exists():
+                    os.kill(pid, signal.SIGKILL)
+        os.close(self._stdout)
+        os.close(self._stderr)
+
+    def leave_clean(self, complaint: str = "") -> None:
+        """At rest, then SIGTERM, exit 0, nobody left behind, and on stderr nothing but lines that match
+        `complaint`.
+        """
+        try:
+            self.wait_for_rest()
+            workers = self.pids()
+            self.terminate()
+            code = self.wait()
+            errors = [
+                line for line in self.stderr().splitlines() if not (complaint and re.search(complaint, line))
+            ]
+            assert (code, errors) == (0, []), f"{self.name}: exit {code}, stderr: {errors}"
+            left = [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+            assert not left, f"{self.name} left processes behind: {left}"
+            assert refused(self.address), f"{self.name} is gone, but its port still answers"
+        finally:
+            self.kill()
+
+
+@contextmanager
+def serving(root: Path, *, complaint: str = "", **options: Any) -> Iterator[Server]:
+    """A server of one test, which must leave clean."""
+    server = Server(root, **options)
+    try:
+        yield server
+    except BaseException:
+        print(f"{server.name} said: {server.stdout()}{server.stderr()}")
+        server.kill()
+        raise
+    server.leave_clean(complaint)
+
+
+def environment() -> dict[str, str]:
+    """This environment without options of the server, and without PYTHONPATH: what is installed is tested."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("ZCHTTPD_") and name != "PYTHONPATH"
+    }

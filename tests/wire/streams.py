@@ -1,0 +1,78 @@
+"""Large files for the wire suite, and clients that read them slowly, badly or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .client import request
+from .tree import MIB, noise
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .client import Peer, Reply
+    from .servers import Server
+
+# Bounds what the kernel takes for a reader that does not read, so that the server really has to wait for it.
+# Several of loopback's 64 KiB segments must fit, or TCP itself creeps from one window probe to the next.
+SLOW_BUFFER = 256 * 1024
+
+
+@dataclass(slots=True)
+class Digest:
+    """A sink for `Peer.reply`: SHA-256 and length of what came."""
+
+    hash: hashlib._Hash = field(default_factory=hashlib.sha256)
+    length: int = 0
+
+    def __call__(self, piece: bytes) -> None:
+        self.hash.update(piece)
+        self.length += len(piece)
+
+    @property
+    def result(self) -> tuple[int, str]:
+        """(length, SHA-256)"""
+        return self.length, self.hash.hexdigest()
+
+
+def pattern(size: int, seed: int = 0) -> bytes:
+    """`size` bytes in which no two windows are equal: noise, with the MiB it is in written into each MiB."""
+    block = noise(MIB + seed)[:MIB]
+    pieces = [b"%08d" % number + block[8:] for number in range(-(-size // MIB))]
+    return b"".join(pieces)[:size]
+
+
+def publish(path: Path, content: bytes) -> None:
+    """Put a file in place by rename, as a deployment should."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_bytes(content)
+    os.replace(fresh, path)
+
+
+def digest_of(content: bytes) -> tuple[int, str]:
+    """What `Digest.result` must be for this content."""
+    return len(content), hashlib.sha256(content).hexdigest()
+
+
+def download(server: Server, path: str, *lines: str) -> tuple[Reply, tuple[int, str]]:
+    """GET a path at full speed on a connection of its own."""
+    digest = Digest()
+    with server.peer() as peer:
+        reply = peer.ask(request(path, *lines), digest)
+    return reply, digest.result
+
+
+def begin(server: Server, path: str, head_start: int = 1) -> Peer:
+    """A slow reader that has asked, has seen the response begin, and has left the rest where it is."""
+    peer = server.peer(receive_buffer=SLOW_BUFFER)
+    peer.send(request(path))
+    seen = b""
+    while b"\r\n\r\n" not in seen or len(seen.partition(b"\r\n\r\n")[2]) < head_start:
+        piece = peer.receive()
+        assert piece, f"the server ended after {len(seen)} bytes"
+        seen += piece
+    peer.rest = seen
+    return peer

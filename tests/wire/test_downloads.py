@@ -1,0 +1,238 @@
+"""Whole files of every size class in every mode: right bytes, bounded memory, honest counters."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .client import Peer, request
+from .servers import SENDS_ZEROCOPY, Server, serving
+from .streams import begin, digest_of, download, pattern
+from .tree import KIB, MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SIZES = {"64k": 64 * KIB, "1m": MIB, "5m": 5 * MIB + 4321, "16m": 16 * MIB, "64m": 64 * MIB}
+MEMORY = 8 * MIB
+STREAM_MEMORY = 4 * MIB
+GIB = 1024 * MIB
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with one file of each size."""
+    root = tmp_path_factory.mktemp("downloads")
+    for name, size in SIZES.items():
+        (root / name).write_bytes(pattern(size))
+    return root
+
+
+@pytest.fixture
+def small(files: Path, kind: tuple[str, str]) -> Iterator[Server]:
+    """A server whose cache is smaller than the larger files."""
+    engine, send_mode = kind
+    with serving(
+        files, engine=engine, send_mode=send_mode, memory=MEMORY, stream_memory=STREAM_MEMORY
+    ) as server:
+        yield server
+
+
+def test_every_size_arrives_whole_in_bounded_memory(small: Server) -> None:
+    download(small, "/64k")
+    before = small.resident()
+    for _ in range(2):
+        for name, size in SIZES.items():
+            reply, got = download(small, f"/{name}")
+            assert (reply.status, got) == (200, digest_of(pattern(size))), name
+    # Twice the budget leaves room for the allocator and for the socket buffers' bookkeeping, not for the 64
+    # MiB file.
+    grown = small.resident("VmHWM") - before
+    assert grown <= 2 * (MEMORY + STREAM_MEMORY), (
+        f"grew by {grown} bytes on a budget of {MEMORY + STREAM_MEMORY}"
+    )
+
+
+def test_ranges_of_a_streamed_file(small: Server) -> None:
+    content = pattern(SIZES["64m"])
+    for first, last in (
+        (0, 0),
+        (1, 4 * MIB),
+        (33 * MIB - 1, 41 * MIB + 1),
+        (len(content) - 3, len(content) - 1),
+    ):
+        reply, got = download(small, "/64m", f"Range: bytes={first}-{last}")
+        assert (reply.status, got) == (206, digest_of(content[first : last + 1])), (first, last)
+
+
+def test_several_downloads_on_one_connection(small: Server) -> None:
+    asked = ["5m", "64k", "16m", "1m", "16m", "64k"]
+    with small.peer() as peer:
+        peer.send(b"".join(request(f"/{name}") for name in asked))
+        for name in asked:
+            assert peer.reply().body == pattern(SIZES[name]), name
+
+
+def test_sixteen_slow_readers_do_not_block_a_fast_one(small: Server) -> None:
+    """More slow readers than the pool has windows: they wait for each other at most, never for the reader
+    that reads.
+    """
+    slow = [begin(small, "/64m") for _ in range(16)]
+    for name in ("64m", "16m", "64k"):
+        assert download(small, f"/{name}")[1] == digest_of(pattern(SIZES[name])), name
+    for peer in slow:
+        peer.abort()
+
+
+def test_slow_readers_get_all_their_bytes_too(small: Server) -> None:
+    slow = [begin(small, "/16m") for _ in range(6)]
+    got: list[bytes | None] = [None] * len(slow)
+
+    def finish(at: int) -> None:
+        got[at] = slow[at].reply().body
+
+    readers = [threading.Thread(target=finish, args=(at,)) for at in range(len(slow))]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    for peer, body in zip(slow, got, strict=True):
+        assert body == pattern(SIZES["16m"])
+        peer.socket.close()
+
+
+def test_a_burst_of_downloads_at_once(small: Server) -> None:
+    wanted = digest_of(pattern(SIZES["5m"]))
+    results: list[tuple[int, str]] = []
+    readers = [threading.Thread(target=lambda: results.append(download(small, "/5m")[1])) for _ in range(12)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert results == [wanted] * 12
+
+
+@pytest.mark.uring
+def test_zerocopy_sends_without_copying_and_tells_what_the_kernel_did(files: Path) -> None:
+    with serving(files, send_mode="zerocopy") as server:
+        before = server.metrics()
+        for name, size in SIZES.items():
+            assert download(server, f"/{name}")[1] == digest_of(pattern(size))
+        server.wait_for_rest()
+        now = server.metrics()
+        sends = now[SENDS_ZEROCOPY] - before[SENDS_ZEROCOPY]
+        usage = {
+            name: value for name, value in now.items() if name.startswith("zerocopy_notifications_total")
+        }
+        assert sends > 0
+        assert sum(usage.values()) == sends
+        # Loopback copies every zero-copy send; where the kernel can tell, the server must say so.
+        assert usage['zerocopy_notifications_total{usage="zero_copied"}'] == 0
+        assert now['send_bytes_total{mode="zerocopy"}'] >= sum(SIZES.values())
+        assert now["lease_seconds_count"] == sends
+
+
+@pytest.mark.uring
+def test_plain_never_sends_zerocopy(files: Path) -> None:
+    with serving(files, send_mode="plain") as server:
+        for name in SIZES:
+            download(server, f"/{name}")
+        now = server.metrics()
+        assert now[SENDS_ZEROCOPY] == 0
+        assert (
+            sum(value for name, value in now.items() if name.startswith("zerocopy_notifications_total")) == 0
+        )
+        assert now['send_bytes_total{mode="plain"}'] >= sum(SIZES.values())
+
+
+@pytest.mark.uring
+def test_auto_gives_zerocopy_up_where_the_kernel_copies(files: Path) -> None:
+    """On loopback every notification says COPIED: `auto` must notice, say so, and go on by copying itself."""
+    given_up = 2
+    with serving(files, send_mode="auto") as server:
+        for _ in range(400):
+            assert download(server, "/1m")[1] == digest_of(pattern(MIB))
+            if server.metric('zerocopy_active{route="loopback"}') == given_up:
+                break
+        server.wait_for_rest()
+        before = server.metrics()
+        assert before['zerocopy_active{route="loopback"}'] == given_up
+        assert before[SENDS_ZEROCOPY] > 0, "it gave up without having tried"
+        assert download(server, "/5m")[1] == digest_of(pattern(SIZES["5m"]))
+        after = server.metrics()
+        assert after[SENDS_ZEROCOPY] == before[SENDS_ZEROCOPY]
+        assert after['sends_total{mode="plain"}'] > before['sends_total{mode="plain"}']
+        assert (
+            after['zerocopy_fallbacks_total{reason="copied"}']
+            > before['zerocopy_fallbacks_total{reason="copied"}']
+        )
+
+
+@pytest.mark.slow
+def test_four_gibibytes(tmp_path: Path, kind: tuple[str, str]) -> None:
+    """A file beyond 32 bits: all zeros but for a mark in each 512 MiB and at both sides of 2 and 4 GiB."""
+    engine, send_mode = kind
+    size = 4 * GIB + 4097
+    marks = sorted({*range(0, size, GIB // 2), 2 * GIB - 1, 2 * GIB, 4 * GIB - 1, 4 * GIB, size - 1})
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(size)
+        for number, at in enumerate(marks):
+            os.pwrite(file.fileno(), bytes([number + 1]), at)
+    with serving(
+        tmp_path, engine=engine, send_mode=send_mode, memory=MEMORY, stream_memory=STREAM_MEMORY
+    ) as server:
+        with server.peer() as peer:
+            head = begin_raw(peer, "/large")
+            assert f"Content-Length: {size}".encode().lower() in head.lower()
+            assert hash_of_stream(peer, size) == hash_of_marks(size, marks)
+        reply = server.ask(request("/large", f"Range: bytes={4 * GIB - 2}-{4 * GIB + 1}"))
+        assert (reply.status, reply.body) == (
+            206,
+            bytes([0, marks.index(4 * GIB - 1) + 1, marks.index(4 * GIB) + 1, 0]),
+        )
+        grown = server.resident("VmHWM")
+        assert grown <= 4 * (MEMORY + STREAM_MEMORY) + 64 * MIB, f"{grown} bytes resident"
+
+
+def begin_raw(peer: Peer, path: str) -> bytes:
+    """Ask, and take the head alone off the socket: h11 would cost more than the server."""
+    peer.send(request(path))
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += peer.socket.recv(1)
+    return head
+
+
+def hash_of_stream(peer: Peer, size: int) -> str:
+    """SHA-256 of the next `size` bytes, and nothing behind them."""
+    digest, left = hashlib.sha256(), size
+    buffer = bytearray(MIB)
+    view = memoryview(buffer)
+    while left:
+        count = peer.socket.recv_into(view, min(left, len(buffer)))
+        assert count, f"{left} bytes short"
+        digest.update(view[:count])
+        left -= count
+    peer.socket.shutdown(socket.SHUT_WR)
+    assert peer.leftover() == b""
+    return digest.hexdigest()
+
+
+def hash_of_marks(size: int, marks: list[int]) -> str:
+    """SHA-256 of zeros with `number + 1` at each mark."""
+    digest, zeros, at = hashlib.sha256(), bytes(16 * MIB), 0
+    for number, mark in enumerate(marks):
+        while at < mark:
+            step = min(mark - at, len(zeros))
+            digest.update(memoryview(zeros)[:step])
+            at += step
+        digest.update(bytes([number + 1]))
+        at += 1
+    assert at == size
+    return digest.hexdigest()

@@ -1,0 +1,189 @@
+"""Files that change while they are served: one response is one version of one file, whatever happens to the
+file.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .client import ProtocolError, eventually, request
+from .servers import Server, serving
+from .streams import begin, pattern, publish
+from .tree import KIB, MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+CACHED = MIB
+STREAMED = 24 * MIB
+REVALIDATE_MS = 50
+
+
+@pytest.fixture
+def changing(tmp_path: Path, kind: tuple[str, str]) -> Iterator[Server]:
+    """A server that looks for changes often, and streams what is above 8 MiB."""
+    engine, send_mode = kind
+    with serving(
+        tmp_path,
+        engine=engine,
+        send_mode=send_mode,
+        memory=8 * MIB,
+        stream_memory=4 * MIB,
+        revalidate_ms=REVALIDATE_MS,
+    ) as server:
+        yield server
+
+
+def until_new(server: Server, path: str, old: bytes, new: bytes) -> None:
+    """Ask until the new version comes; every answer on the way is one version, whole."""
+
+    def is_new() -> bool:
+        body = server.ask(request(path)).body
+        assert body in (old, new), "neither the old version nor the new one"
+        return body == new
+
+    eventually("the new version is served", is_new)
+
+
+@pytest.mark.parametrize("size", [CACHED, STREAMED], ids=["cached", "streamed"])
+def test_replaced_by_rename_during_a_slow_download(changing: Server, tmp_path: Path, size: int) -> None:
+    old, new = pattern(size, 1), pattern(size + 1, 2)
+    publish(tmp_path / "file", old)
+    with begin(changing, "/file") as peer:
+        publish(tmp_path / "file", new)
+        until_new(changing, "/file", old, new)
+        assert peer.reply().body == old
+        # The same connection too gets the new version next.
+        assert peer.ask(request("/file")).body == new
+
+
+def test_replaced_by_one_of_the_same_size_and_second(changing: Server, tmp_path: Path) -> None:
+    old, new = pattern(CACHED, 1), pattern(CACHED, 2)
+    publish(tmp_path / "file", old)
+    assert changing.ask(request("/file")).body == old
+    publish(tmp_path / "file", new)
+    until_new(changing, "/file", old, new)
+
+
+def test_old_tag_no_longer_matches(changing: Server, tmp_path: Path) -> None:
+    publish(tmp_path / "file", b"old")
+    tag = changing.ask(request("/file")).field(b"etag")
+    assert tag is not None
+    asked = request("/file", b"If-None-Match: " + tag)
+    assert changing.ask(asked).status == 304
+    publish(tmp_path / "file", b"new")
+    eventually("the tag is outdated", lambda: changing.ask(asked).status == 200)
+    assert changing.ask(request("/file", b"If-Range: " + tag, "Range: bytes=0-0")).status == 200
+
+
+def test_appears_and_disappears(changing: Server, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    assert changing.ask(request("/file")).status == 404
+    publish(path, b"here")
+    eventually("the file is found", lambda: changing.ask(request("/file")).status == 200)
+    path.unlink()
+    eventually("the file is missed", lambda: changing.ask(request("/file")).status == 404)
+    path.mkdir()
+    eventually("the directory is seen", lambda: changing.ask(request("/file")).status in (301, 308, 403))
+
+
+def test_deleted_during_a_slow_download(changing: Server, tmp_path: Path) -> None:
+    content = pattern(STREAMED)
+    publish(tmp_path / "file", content)
+    with begin(changing, "/file") as peer:
+        (tmp_path / "file").unlink()
+        assert peer.reply().body == content
+
+
+def test_a_sidecar_appears(changing: Server, tmp_path: Path) -> None:
+    asked = request("/app.js", "Accept-Encoding: br")
+    publish(tmp_path / "app.js", b"plain" * 100)
+    assert changing.ask(asked).field(b"content-encoding") is None
+    publish(tmp_path / "app.js.br", b"pretend")
+    eventually("the sidecar is used", lambda: changing.ask(asked).body == b"pretend")
+
+
+def test_the_root_is_swapped_by_a_link(tmp_path: Path, kind: tuple[str, str]) -> None:
+    engine, send_mode = kind
+    for release in ("one", "two"):
+        (tmp_path / release).mkdir()
+        (tmp_path / release / "file").write_bytes(release.encode())
+    link = tmp_path / "current"
+    link.symlink_to("one")
+    with serving(link, engine=engine, send_mode=send_mode, revalidate_ms=REVALIDATE_MS) as server:
+        assert server.ask(request("/file")).body == b"one"
+        (tmp_path / "fresh").symlink_to("two")
+        os.replace(tmp_path / "fresh", link)
+        until_new(server, "/file", b"one", b"two")
+
+
+def overwrite(path: Path) -> None:
+    """Write other bytes over the second half, in place."""
+    with open(path, "r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(pattern(path.stat().st_size // 2, 7))
+
+
+def cut_to_nothing(path: Path) -> None:
+    """Truncate to nothing."""
+    os.truncate(path, 0)
+
+
+def cut_in_half(path: Path) -> None:
+    """Truncate in the middle."""
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def grow(path: Path) -> None:
+    """Append."""
+    with open(path, "ab") as file:
+        file.write(b"more" * 64 * KIB)
+
+
+def rewrite(path: Path) -> None:
+    """Empty the file and write a new version of the same size, as many editors and `cp` do."""
+    size = path.stat().st_size
+    path.write_bytes(pattern(size, 9))
+
+
+@pytest.mark.parametrize("change", [overwrite, cut_to_nothing, cut_in_half, grow, rewrite])
+@pytest.mark.parametrize("size", [CACHED, STREAMED], ids=["cached", "streamed"])
+def test_changed_in_place_during_a_slow_download(
+    changing: Server, tmp_path: Path, size: int, change: Callable[[Path], None]
+) -> None:
+    """Either the old version arrives whole, or the connection ends short: never other bytes under the old
+    length and tag.
+    """
+    old = pattern(size)
+    publish(tmp_path / "file", old)
+    with begin(changing, "/file") as peer:
+        change(tmp_path / "file")
+        got = bytearray()
+        try:
+            reply = peer.reply(sink=got.extend)
+        except ProtocolError:
+            assert peer.ended
+            assert len(got) < size
+            # What did arrive is of the old version: a client may resume from it with If-Range.
+            assert bytes(got) == old[: len(got)]
+        else:
+            assert reply.status == 200
+            assert bytes(got) == old
+    now = (tmp_path / "file").read_bytes()
+    eventually("the version of now is served", lambda: _body(changing) == now)
+
+
+def _body(server: Server) -> bytes | None:
+    """What a new request gets; None when it met the entry before its revalidation and was cut off."""
+    body = bytearray()
+    with server.peer() as peer:
+        try:
+            peer.ask(request("/file"), body.extend)
+        except ProtocolError:
+            assert peer.reset, "cut off, but in a way that looks complete"
+            return None
+    return bytes(body)

@@ -1,0 +1,198 @@
+"""Starting, draining and refusing to start; fewer features and less memory than the server would like."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from zchttpd.doctor import LADDER
+
+from . import play
+from .client import ProtocolError, eventually, refused, request
+from .servers import SENDS_ZEROCOPY, Server, command, environment, serving
+from .streams import begin, digest_of, download, pattern
+from .test_cases import TABLES
+from .tree import FILES, MIB
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Fleet
+
+LARGE = 24 * MIB
+# One in so many of each table: a sample that touches every kind of answer.
+CORE_EVERY = 12
+
+
+def refuse(*arguments: str) -> tuple[int, list[str], str]:
+    """Run a command line that must not start: (exit code, lines on stderr, stdout)."""
+    done = subprocess.run(
+        [command(), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        env=environment(),
+        check=False,
+    )
+    return done.returncode, done.stderr.splitlines(), done.stdout
+
+
+def assert_one_line(result: tuple[int, list[str], str], *words: str) -> None:
+    """A failure that a person can act upon: one line, a code that is not zero, and no traceback."""
+    code, lines, stdout = result
+    assert code != 0
+    assert len(lines) == 1, lines
+    for word in words:
+        assert word in lines[0], lines[0]
+    assert " at http://" not in stdout
+
+
+def test_port_in_use(root: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert_one_line(refuse("--root", str(root), "--port", port), port, "in use")
+
+
+def test_port_of_another_server_in_use(root: Path, fleet: Fleet, kind: tuple[str, str]) -> None:
+    """SO_REUSEPORT joins the workers of one server, never two servers."""
+    port = str(fleet.server(*kind).address[1])
+    assert_one_line(refuse("--root", str(root), "--port", port), port, "in use")
+
+
+def test_admin_port_in_use(root: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert_one_line(
+            refuse("--root", str(root), "--port", "0", "--admin", f"127.0.0.1:{port}"), str(port), "in use"
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--root", "/nowhere/at/all"], ["/nowhere/at/all", "exist"]),
+        (["--root", __file__], ["not a directory"]),
+        ([], ["--root"]),
+        (["--root", "/", "--port", "many"], ["--port"]),
+        (["--root", "/", "--send-mode", "quick"], ["--send-mode"]),
+        (["--root", "/", "--memory", "lots"], ["--memory"]),
+        (["--root", "/", "--without", "gravity"], ["--without"]),
+        (["--root", "/", "--no-such-option"], ["--no-such-option"]),
+        (["--root", "/", "--host", "192.0.2.1", "--port", "0"], ["192.0.2.1"]),
+    ],
+)
+def test_refuses_to_start(arguments: list[str], words: list[str]) -> None:
+    assert_one_line(refuse(*arguments), *words)
+
+
+def test_start_line_and_health(server: Server) -> None:
+    first = server.stdout().splitlines()[0]
+    assert f"http://127.0.0.1:{server.address[1]}" in first
+    assert server.send_mode in first
+    with socket.create_connection(server.admin) as admin:
+        admin.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert admin.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with a file that takes a slow reader a while."""
+    root = tmp_path_factory.mktemp("life")
+    (root / "large").write_bytes(pattern(LARGE))
+    (root / "small").write_bytes(b"small\n")
+    return root
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+def test_drain_completes_what_was_begun(large: Path, kind: tuple[str, str], number: signal.Signals) -> None:
+    engine, send_mode = kind
+    server = Server(large, engine=engine, send_mode=send_mode, memory=8 * MIB, stream_memory=4 * MIB)
+    try:
+        with begin(server, "/large") as peer, server.peer() as idle:
+            assert idle.ask(request("/small")).status == 200
+            os.kill(server.pid, number)
+            eventually("nobody listens", lambda: refused(server.address))
+            assert idle.leftover() == b"", "an idle connection ends at once"
+            assert peer.reply().body == pattern(LARGE)
+            assert peer.leftover() == b""
+        assert (server.wait(), server.stderr()) == (0, "")
+    finally:
+        server.kill()
+
+
+def test_drain_has_an_end(large: Path, kind: tuple[str, str]) -> None:
+    engine, send_mode = kind
+    server = Server(large, engine=engine, send_mode=send_mode, drain_ms_max=500)
+    try:
+        with begin(server, "/large") as peer:
+            server.terminate()
+            assert server.wait() == 0, server.stderr()
+            with pytest.raises(ProtocolError):
+                peer.reply()
+    finally:
+        server.kill()
+
+
+def test_drain_answers_a_pipeline_that_was_received(large: Path, kind: tuple[str, str]) -> None:
+    engine, send_mode = kind
+    server = Server(large, engine=engine, send_mode=send_mode)
+    try:
+        with begin(server, "/large") as peer:
+            server.terminate()
+            eventually("nobody listens", lambda: refused(server.address))
+            assert peer.reply().body == pattern(LARGE)
+            assert peer.leftover() == b""
+        assert server.wait() == 0
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_several_workers(root: Path, kind: tuple[str, str], workers: int) -> None:
+    engine, send_mode = kind
+    with serving(root, engine=engine, send_mode=send_mode, workers=workers) as server:
+        assert len(server.pids()) == workers + 1
+        before = server.metric("connections_total")
+        for _ in range(40):
+            assert server.ask(request("/64k.bin")).body == FILES[b"64k.bin"]
+        assert server.metric("connections_total") == before + 40
+
+
+@pytest.mark.uring
+def test_low_memlock_copies_and_counts(large: Path) -> None:
+    """Registered memory is bounded by RLIMIT_MEMLOCK for whoever lacks CAP_IPC_LOCK: less speed, never an
+    error or a wrong byte.
+    """
+    with serving(large, send_mode="zerocopy", memlock=MIB) as server:
+        for path, content in (("/large", pattern(LARGE)), ("/small", b"small\n"), ("/large", pattern(LARGE))):
+            assert download(server, path)[1] == digest_of(content)
+        now = server.metrics()
+        assert now['zerocopy_fallbacks_total{reason="memlock"}'] > 0
+        assert now['send_bytes_total{mode="plain"}'] >= LARGE
+        assert "ulimit -l" in server.stdout()
+
+
+@pytest.mark.uring
+@pytest.mark.parametrize("without", [*LADDER, ",".join(LADDER)], ids=[*LADDER, "all"])
+def test_without_a_rung_of_the_ladder(root: Path, fleet: Fleet, without: str) -> None:
+    with serving(root, send_mode="zerocopy", without=without) as server:
+        for table, cases in TABLES.items():
+            for case in cases[::CORE_EVERY]:
+                try:
+                    play.whole(server, case, fleet.etags(server, case))
+                except AssertionError as error:
+                    raise AssertionError(f"{table}-{case.name}: {error}") from error
+        assert server.ask(request("/3m17.bin")).body == FILES[b"3m17.bin"]
+        for name in without.split(","):
+            assert f"without {name}" in server.stdout()
+        if "send_zc" in without:
+            assert server.metric(SENDS_ZEROCOPY) == 0
