@@ -14,7 +14,8 @@ from zchttpd._core.check cimport likely, unlikely, zc_assert
 from zchttpd._core.core cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_IMAGE_OWN, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
     CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, WORK_HEAD, WORK_REFUSE,
-    WORK_STALE, Conn, conn_at, core_end_lease, core_notified, core_op, core_send_window, core_settle_plan, core_work)
+    WORK_STALE, Conn, conn_at, core_end_lease, core_notified, core_op, core_send_window, core_settle_plan,
+    core_windows_left, core_work)
 from zchttpd._core.deadline cimport wheel_drop, wheel_due, wheel_file
 from zchttpd._core.flow cimport (
     flow_give_back, flow_next_waiter, flow_open, flow_pump, flow_read, flow_sent, flow_stop)
@@ -231,6 +232,8 @@ cdef void _cancel_recv(Core* core, uint32_t slot) noexcept nogil:
 
 cdef void _keep(Core* core, uint32_t slot, const char* bytes, uint32_t length) noexcept nogil:
     cdef Conn* conn = conn_at(core, slot)
+    if conn.state == CONN_CLOSING:
+        return
     if conn.head_began_ms == 0 and conn.state == CONN_READING:
         conn.head_began_ms = core.now_ms
         _set_deadline(core, slot, core.limits.head_ms_max)
@@ -285,6 +288,10 @@ cdef void _read_heads(Core* core, uint32_t slot) noexcept nogil:
         if found == FRAME_HEAD and head_length == 2 and not conn.flags & CONN_CRLF_SKIPPED:
             conn.flags |= CONN_CRLF_SKIPPED
             inbox_consume(&conn.inbox, 2)
+            if conn.inbox.bytes == NULL:
+                # Behind a request rather than before one: the connection is as idle as it was.
+                conn.head_began_ms = 0
+                _set_deadline(core, slot, core.limits.idle_ms_max)
         elif found == FRAME_HEAD and head_length > 2:
             if _lookup(core, slot, conn.inbox.bytes + conn.inbox.start, head_length, &plan):
                 inbox_consume(&conn.inbox, head_length)
@@ -574,7 +581,7 @@ cdef void _wake_waiters(Core* core) noexcept nogil:
     cdef uint32_t slot
     core.pool_news = 0
     last = core.waiter_last
-    while core.waiter_first != NO_SLOT:
+    while core.waiter_first != NO_SLOT and core_windows_left(core) > 0:
         slot = flow_next_waiter(core)
         flow_pump(core, slot, COPY_NO)
         if slot == last:

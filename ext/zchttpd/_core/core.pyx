@@ -62,6 +62,8 @@ cdef void core_close(Core* core) noexcept nogil:
         inbox_free(&conn.inbox)
         free(conn.flow)
         conn.flow = NULL
+        if conn.flags & CONN_IMAGE_OWN:
+            free(conn.image)
     for slot in range(core.sources.fresh):
         if (<Source*>slab_row(&core.sources, slot)).refs > 0:
             close((<Source*>slab_row(&core.sources, slot)).fd)

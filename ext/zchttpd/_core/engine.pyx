@@ -49,7 +49,7 @@ cdef extern from "<sys/stat.h>" nogil:
 cdef enum:
     BATCH = 256
     FILLS_MAX = 2               # reads of snapshots under way at a time
-    FILL_SIZE = 512 * 1024      # bytes of one: well under a millisecond of copying
+    FILL_SIZE = 256 * 1024      # bytes of one: well under a millisecond of copying
     MAPPINGS_MAX = 16384        # the kernel's bound on the table
     TICK_US = 100_000
     IDLE_US = 60_000_000

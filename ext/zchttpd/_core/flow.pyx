@@ -36,7 +36,8 @@ cdef int flow_open(Core* core, uint32_t slot, const Segment* segment) noexcept n
 
 cdef inline bint _may_take(Core* core, Conn* conn) noexcept nogil:
     cdef uint32_t left = core_windows_left(core)
-    if left == 0:
+    # A window that has just come back is for those that wait, not for whoever gave it.
+    if left == 0 or (core.pool_news and core.waiter_first != NO_SLOT):
         return False
     if conn.windows_held == 0:
         return True

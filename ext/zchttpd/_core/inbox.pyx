@@ -26,16 +26,17 @@ cdef int frame(Framer* framer, const char* bytes, uint32_t length, uint32_t line
             break
         at = <uint32_t>(found - bytes)
         framer.scanned = at + 1
-        if at == framer.line or bytes[at - 1] != b'\r':
-            head_length[0] = at + 1
-            memset(framer, 0, sizeof(Framer))
-            return FRAME_BROKEN
+        # The bounds come first: chopped input exceeds them before its LF is there.
         if framer.lines == 0 and at + 1 > line_max:
             memset(framer, 0, sizeof(Framer))
             return FRAME_LINE_LONG
         if at + 1 > head_max:
             memset(framer, 0, sizeof(Framer))
             return FRAME_HEAD_LONG
+        if at == framer.line or bytes[at - 1] != b'\r':
+            head_length[0] = at + 1
+            memset(framer, 0, sizeof(Framer))
+            return FRAME_BROKEN
         if at == framer.line + 1:
             head_length[0] = at + 1
             memset(framer, 0, sizeof(Framer))
