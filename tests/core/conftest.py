@@ -1,0 +1,14 @@
+"""The layers under test are reached through doors that only a test build has."""
+
+from __future__ import annotations
+
+import pytest
+
+try:
+    from zchttpd._core import doors
+except ImportError as error:
+    raise pytest.UsageError(
+        "the tests of the core need a build with doors. Type: pip install -Csetup-args=-Ddoors=true ."
+    ) from error
+
+assert doors.OPS

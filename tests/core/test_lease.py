@@ -1,0 +1,158 @@
+"""Mappings and the ledger of leases, against a Counter of references."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from zchttpd._core.doors import Leases
+from zchttpd._core.tally import LEASE_BOUNDS_US
+
+MAPPINGS = 5
+LEASES = 7
+PAGE = 4096
+HUGE = 2 * 1024 * 1024
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """The references of a mapping are its owner, those who hold it and its leases; memory goes with the last."""
+
+    mappings = Bundle("mappings")
+    leases = Bundle("leases")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.door = Leases(MAPPINGS, LEASES)
+        self.refs: Counter[int] = Counter()
+        self.leased: Counter[int] = Counter()
+        self.lengths: dict[int, int] = {}
+        self.registered: set[int] = set()
+        self.clearing: set[int] = set()
+        self.disowned: set[int] = set()
+        self.open: dict[tuple[int, int], tuple[int, int]] = {}      # (slot, generation) -> (mapping, opened)
+        self.held_us: list[int] = []
+
+    @rule(target=mappings, length=st.sampled_from([1, PAGE, PAGE + 1, HUGE, HUGE + 5]), registered=st.booleans())
+    def make(self, length: int, registered: bool) -> object:
+        slot = self.door.make(length)
+        if len(self.refs) + len(self.clearing) == MAPPINGS:
+            assert slot is None
+            return multiple()
+        assert slot is not None
+        assert slot not in self.refs
+        assert slot not in self.clearing
+        if registered:
+            self.door.registered(slot)
+            self.registered.add(slot)
+        self.refs[slot] = 1
+        self.lengths[slot] = length
+        row = self.door.row(slot)
+        assert row["capacity"] == -(-length // PAGE) * PAGE
+        assert row["address"] % (HUGE if length >= HUGE else PAGE) == 0
+        return slot
+
+    @rule(mapping=mappings)
+    def hold(self, mapping: int) -> None:
+        if mapping in self.refs:
+            self.door.hold(mapping)
+            self.refs[mapping] += 1
+
+    def _let_go(self, mapping: int, rest: str) -> None:
+        self.refs[mapping] -= 1
+        if self.refs[mapping]:
+            assert rest == "nothing"
+            return
+        del self.refs[mapping]
+        if mapping in self.registered:
+            assert rest == "clear"
+            self.clearing.add(mapping)
+        else:
+            assert rest == "nothing"
+            self._unmapped(mapping)
+
+    def _unmapped(self, mapping: int) -> None:
+        self.registered.discard(mapping)
+        self.disowned.discard(mapping)
+        del self.lengths[mapping]
+
+    @rule(mapping=mappings)
+    def let_go(self, mapping: int) -> None:
+        # Leases hold their own references, which nobody else may drop.
+        if self.refs[mapping] > self.leased[mapping]:
+            self._let_go(mapping, self.door.let_go(mapping))
+
+    @rule(mapping=mappings)
+    def disown(self, mapping: int) -> None:
+        if self.refs[mapping] > self.leased[mapping]:
+            self.door.disown(mapping)
+            if self.refs[mapping] > 1:
+                self.disowned.add(mapping)
+            self._let_go(mapping, self.door.let_go(mapping))
+
+    @rule(target=leases, mapping=mappings, now_us=st.integers(0, 10**6))
+    def lease(self, mapping: int, now_us: int) -> object:
+        if mapping not in self.refs:
+            return multiple()
+        lease = self.door.open(mapping, 100, now_us)
+        if len(self.open) == LEASES:
+            assert lease is None
+            return multiple()
+        assert lease is not None
+        assert lease not in self.open
+        self.open[lease] = (mapping, now_us)
+        self.refs[mapping] += 1
+        self.leased[mapping] += 1
+        return lease
+
+    @rule(lease=consumes(leases), held_us=st.integers(0, 2 * LEASE_BOUNDS_US[-1]))
+    def end(self, lease: tuple[int, int], held_us: int) -> None:
+        mapping, opened_us = self.open.pop(lease)
+        assert self.door.holds(*lease)
+        self.leased[mapping] -= 1
+        self._let_go(mapping, self.door.end(lease[0], opened_us + held_us))
+        assert not self.door.holds(*lease), "a notification that comes twice must match nothing"
+        self.held_us.append(held_us)
+
+    @rule()
+    def tags_come_back(self) -> None:
+        for mapping in self.clearing:
+            self.door.unmap(mapping)
+            self._unmapped(mapping)
+        self.clearing.clear()
+
+    @invariant()
+    def agrees(self) -> None:
+        for mapping, refs in self.refs.items():
+            row = self.door.row(mapping)
+            assert (row["refs"], row["leases"]) == (refs, self.leased[mapping])
+        pages = {mapping: -(-length // PAGE) * PAGE for mapping, length in self.lengths.items()}
+        assert self.door.gauge("mappings_open") == len(self.lengths)
+        assert self.door.gauge("mapped_bytes") == sum(pages.values())
+        assert self.door.gauge("registered_bytes") == sum(pages[mapping] for mapping in self.registered)
+        assert self.door.gauge("zombies_open") == len(self.disowned)
+        assert self.door.gauge("leases_open") == len(self.open)
+        assert self.door.gauge("lease_us_sum") == sum(self.held_us)
+
+    @invariant()
+    def the_histogram_counts_each_once(self) -> None:
+        expected = [0] * (len(LEASE_BOUNDS_US) + 1)
+        for held_us in self.held_us:
+            expected[sum(bound < held_us for bound in LEASE_BOUNDS_US)] += 1
+        assert self.door.lease_counts() == expected
+
+
+TestLedger = LedgerMachine.TestCase
+
+
+def test_a_window_goes_back_to_the_pool_and_stays_mapped() -> None:
+    door = Leases(2, 2)
+    window = door.make(PAGE, window=True)
+    assert window is not None
+    door.registered(window)
+    lease = door.open(window, PAGE, 0)
+    assert lease is not None
+    assert door.let_go(window) == "nothing", "the lease still reads it"
+    assert door.end(lease[0], 5) == "pool"
+    assert door.row(window)["address"] != 0

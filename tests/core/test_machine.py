@@ -1,0 +1,390 @@
+"""The machine step by step: situations that are easy to get wrong, each as small as it can be."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from zchttpd._core import doors
+
+RECV, READ = 2, 5
+WINDOW = 4096
+HEAD_MAX = 1024
+CONNECTIONS_MAX = 4
+SPARE = 256     # connections above the limit that are still told 503
+DATE = b"?" * 29
+HEAD = b"GET /a HTTP/1.1\r\n\r\n"
+
+
+class Bench:
+    """A machine and the ops that it has handed out, by kind."""
+
+    def __init__(self, **limits: int) -> None:
+        self.now_us = 10_000_000
+        self.machine = doors.Machine(now_us=self.now_us, unix_second=100, limits={
+            "head_size_max": HEAD_MAX, "line_size_max": 512, "memo_size_max": 512, "head_ms_max": 10_000,
+            "idle_ms_max": 65_000, "stall_ms_max": 60_000, "linger_ms_max": 5_000, "zc_size_min": 1000,
+            "window_size": WINDOW, "windows_per_connection": 2, "window_count": 8, "connections_max": CONNECTIONS_MAX,
+            "leases_per_connection": 8} | limits)
+        self.fds = 10
+
+    def wait(self, ms: int, second: int = 100) -> None:
+        self.now_us += ms * 1000
+        self.machine.set_time(self.now_us, second)
+        self.machine.expire()
+
+    def ops(self, *but: str) -> list[doors.Op]:
+        """Ops since the last call, registrations done, without kinds that do not matter here."""
+        ops = self.machine.take_ops()
+        for op in ops:
+            if op.kind == "register":
+                self.machine.register(op.slot)
+        return [op for op in ops if op.kind not in ("register", *but)]
+
+    def connect(self) -> doors.Op:
+        """A new connection; its receive."""
+        self.fds += 1
+        assert self.machine.accept(self.fds, 0)
+        [recv] = self.ops()
+        assert (recv.kind, recv.fd) == ("recv", self.fds)
+        return recv
+
+    def hear(self, recv: doors.Op, received: bytes) -> None:
+        self.machine.step(recv.token, len(received), True, False, received)
+
+    def ask(self, recv: doors.Op, head: bytes = HEAD) -> int:
+        """A head that nobody knows; its ticket."""
+        self.hear(recv, head)
+        [(kind, ticket, subject)] = self.machine.take_work()
+        assert (kind, subject) == ("head", head)
+        return ticket
+
+    def plan(self, segments: list[tuple[str, int, int]], image: bytes = b"Date: " + DATE + b"\r\n\r\n", **options: int) -> int:
+        return self.machine.plan(
+            status=200, image=image, date_at=6, segments=segments, keep_alive=options.pop("keep_alive", 1),
+            linger=options.pop("linger", 0), **options)
+
+    def small(self, **options: int) -> int:
+        return self.plan([("literal", 0, 39)], **options)
+
+    def stream(self, recv: doors.Op, windows: int) -> doors.Op:
+        """Answer with a streamed file; its first read, once the head has gone."""
+        source = self.machine.source(900_000, windows * WINDOW)
+        plan = self.plan([("literal", 0, 39), ("streamed", 0, windows * WINDOW)], source=source)
+        self.machine.drop_source(source)
+        ticket = self.ask(recv)
+        self.machine.answer(ticket, plan, False)
+        self.machine.release(plan)
+        [head] = self.ops()
+        self.machine.step(head.token, head.length)
+        [read] = self.ops()
+        assert read.kind == "read"
+        return read
+
+
+def test_a_head_whose_connection_died_in_the_same_batch_is_not_judged() -> None:
+    bench = Bench()
+    recv = bench.connect()
+    bench.hear(recv, HEAD)
+    bench.machine.step(recv.token, -errno.ECONNRESET)
+    assert bench.machine.take_work() == []
+    assert [op.kind for op in bench.ops()] == ["reset", "cancel_all", "close"]
+
+
+def test_an_answer_to_a_connection_that_is_gone_is_refused() -> None:
+    bench = Bench()
+    recv = bench.connect()
+    ticket = bench.ask(recv)
+    bench.machine.step(recv.token, -errno.ECONNRESET)
+    plan = bench.small()
+    assert not bench.machine.answer(ticket, plan, True)
+    for op in bench.ops():
+        if op.kind != "reset":
+            bench.machine.step(op.token, 0)
+    assert bench.machine.live()["conns"] == 0
+    assert not bench.machine.answer(ticket, plan, True)
+    bench.machine.release(plan)
+    assert bench.machine.live()["plans"] == 0
+
+
+@pytest.mark.parametrize("error", [errno.ENOMEM, errno.ENOBUFS])
+def test_a_stream_goes_on_by_copying_when_zero_copy_lacks_memory(error: int) -> None:
+    bench = Bench()
+    read = bench.stream(bench.connect(), 2)
+    bench.machine.step(read.token, read.length)
+    ops = bench.ops()
+    send = next(op for op in ops if op.kind == "send_zc")
+    bench.machine.step(send.token, -error)
+    [again] = bench.ops()
+    assert (again.kind, again.address, again.length) == ("send", send.address, send.length)
+    assert bench.machine.gauge("fallbacks", 4) == 1
+
+
+def test_a_window_that_comes_back_goes_to_who_waits_longest() -> None:
+    bench = Bench(window_count=1)
+    first, second = bench.connect(), bench.connect()
+    read = bench.stream(first, 3)
+    source = bench.machine.source(900_001, WINDOW)
+    plan = bench.plan([("literal", 0, 39), ("streamed", 0, WINDOW)], source=source)
+    bench.machine.answer(bench.ask(second), plan, False)
+    [head] = bench.ops()
+    bench.machine.step(head.token, head.length)
+    assert bench.ops() == [], "no window is left"
+    bench.machine.step(read.token, read.length)
+    [send] = bench.ops()
+    bench.machine.step(send.token, send.length)
+    [read] = bench.ops()
+    assert doors.unpack(read.token)[1] == doors.unpack(second.token)[1]
+    bench.machine.step(read.token, read.length)
+    [send] = bench.ops()
+    bench.machine.step(send.token, send.length)
+    [read] = bench.ops()
+    assert (doors.unpack(read.token)[1], read.offset) == (doors.unpack(first.token)[1], WINDOW)
+
+
+def test_a_window_of_the_reserve_is_given_back_when_the_socket_is_full() -> None:
+    bench = Bench(window_count=1)
+    read = bench.stream(bench.connect(), 1)
+    bench.machine.step(read.token, read.length)
+    [send] = bench.ops()
+    assert (send.kind, send.flags) == ("send", doors.NOWAIT)
+    bench.machine.step(send.token, 1000)
+    [rest] = bench.ops()
+    bench.machine.step(rest.token, -errno.EAGAIN)
+    [poll] = bench.ops()
+    assert poll.kind == "poll"
+    assert bench.machine.live()["windows_left"] == 1
+    bench.machine.step(poll.token, 4)
+    [again] = bench.ops()
+    assert (again.kind, again.offset, again.length) == ("read", 1000, WINDOW - 1000)
+
+
+def test_a_read_that_fails_resets_and_gives_everything_back() -> None:
+    bench = Bench()
+    recv = bench.connect()
+    read = bench.stream(recv, 3)
+    bench.machine.step(read.token, read.length)
+    ops = {op.kind: op for op in bench.ops()}
+    bench.machine.step(ops["read"].token, -errno.EIO)
+    reset, *ends = bench.ops()
+    assert [op.kind for op in (reset, *ends)] == ["reset", "cancel_all", "close"]
+    send = ops["send_zc"]
+    bench.machine.step(send.token, -errno.ECANCELED, True)
+    bench.machine.step(recv.token, -errno.ECANCELED)
+    for op in ends:
+        bench.machine.step(op.token, 0)
+    live = bench.machine.live()
+    assert (live["conns"], live["plans"], live["sources"]) == (0, 0, 0)
+    assert (live["leases"], live["windows_left"]) == (1, 7), "the kernel still reads the window"
+    bench.machine.step(send.token, 0, False, True)
+    live = bench.machine.live()
+    assert (live["leases"], live["windows_left"]) == (0, 8)
+
+
+def test_the_date_of_a_response_under_way_does_not_change() -> None:
+    bench = Bench()
+    first, second = bench.connect(), bench.connect()
+    plan = bench.small()
+    bench.machine.answer(bench.ask(first), plan, False)
+    [send] = bench.ops()
+    before = bench.machine.peek(send.address, send.length)
+    bench.wait(1000, second=101)
+    bench.machine.answer(bench.ask(second), plan, False)
+    [other] = bench.ops()
+    assert bench.machine.peek(send.address, send.length) == before
+    assert before == b"Date: " + doors.stamp(100) + b"\r\n\r\n"
+    assert bench.machine.peek(other.address, other.length) == b"Date: " + doors.stamp(101) + b"\r\n\r\n"
+    bench.machine.step(send.token, send.length)
+    bench.machine.step(other.token, other.length)
+    bench.hear(first, HEAD)
+    bench.machine.answer(bench.machine.take_work()[0][1], plan, False)
+    [third] = bench.ops()
+    assert (third.address, bench.machine.peek(third.address, third.length)) == (
+        send.address, b"Date: " + doors.stamp(101) + b"\r\n\r\n")
+
+
+def test_a_head_and_its_window_are_linked_and_sent_again_when_the_head_is_short() -> None:
+    bench = Bench()
+    recv = bench.connect()
+    mapping = bench.machine.mapping(b"m" * 3000, True)
+    plan = bench.plan([("literal", 0, 39), ("mapped", 0, 3000)], mapping=mapping)
+    bench.machine.answer(bench.ask(recv), plan, False)
+    head, body = bench.ops()
+    assert (head.kind, head.flags, body.kind, body.flags) == ("send", doors.MORE | doors.LINK, "send_zc", 0)
+    bench.machine.step(head.token, 10)
+    assert bench.ops() == [], "the window has yet to be answered"
+    bench.machine.step(body.token, -errno.ECANCELED)
+    head_rest, body_again = bench.ops()
+    assert (head_rest.address, head_rest.length) == (head.address + 10, 29)
+    assert (body_again.address, body_again.length) == (body.address, 3000)
+    assert bench.machine.live()["leases"] == 1
+
+
+def test_a_retired_plan_leaves_when_its_heads_are_looked_up() -> None:
+    bench = Bench()
+    recv = bench.connect()
+    entry = bench.machine.entry(10**9)
+    plan = bench.small(entry=entry)
+    for _ in range(2):
+        bench.machine.answer(bench.ask(recv), plan, True)
+        [send] = bench.ops()
+        bench.machine.step(send.token, send.length)
+    bench.hear(recv, HEAD)
+    [send] = bench.ops()
+    bench.machine.retire(entry)
+    assert bench.machine.peek(send.address, send.length) is not None
+    bench.machine.step(send.token, send.length)
+    live = bench.machine.live()
+    assert (live["plans"], live["image_bytes"], bench.machine.husks()) == (1, 0, 1)
+    bench.ask(recv)
+    assert bench.machine.live()["plans"] == 0
+
+
+def test_a_stale_entry_is_looked_at_before_its_plans_are_replayed() -> None:
+    bench = Bench()
+    recv = bench.connect()
+    entry = bench.machine.entry(bench.now_us // 1000 + 1000)
+    plan = bench.small(entry=entry)
+    for _ in range(2):
+        bench.machine.answer(bench.ask(recv), plan, True)
+        [send] = bench.ops()
+        bench.machine.step(send.token, send.length)
+    bench.wait(1001)
+    bench.hear(recv, HEAD + HEAD)
+    [(kind, ticket, subject)] = bench.machine.take_work()
+    assert (kind, subject) == ("stale", entry)
+    assert bench.ops() == []
+    bench.machine.refresh(entry, bench.now_us // 1000 + 1000)
+    bench.machine.retry(ticket)
+    for _ in range(2):
+        [send] = bench.ops()
+        bench.machine.step(send.token, send.length)
+    assert bench.machine.gauge("plan_hits") == 2
+
+
+def test_a_peer_that_sends_far_ahead_is_not_received_until_it_is_served() -> None:
+    bench = Bench()
+    recv = bench.connect()
+    plan = bench.small()
+    ticket = bench.ask(recv)
+    ahead = HEAD * (2 * HEAD_MAX // len(HEAD) + 1)
+    bench.hear(recv, ahead)
+    [cancel] = bench.ops()
+    assert (cancel.kind, cancel.offset) == ("cancel_recv", recv.token)
+    bench.machine.step(recv.token, -errno.ECANCELED)
+    bench.machine.step(cancel.token, 0)
+    assert bench.ops() == []
+    bench.machine.answer(ticket, plan, True)
+    bench.machine.step(bench.ops()[0].token, 39)
+    [(_, ticket, _)] = bench.machine.take_work()
+    assert [op.kind for op in bench.ops()] == [], "still too much waits"
+    bench.machine.answer(ticket, plan, True)
+    bench.machine.step(bench.ops()[0].token, 39)
+    assert [op.kind for op in bench.ops()] == ["send", "recv"]
+
+
+def test_above_the_limit_an_idle_connection_makes_room() -> None:
+    bench = Bench()
+    recvs = [bench.connect() for _ in range(CONNECTIONS_MAX)]
+    for recv in recvs[1:]:
+        bench.ask(recv)
+    assert bench.machine.accept(99, 0)
+    ops = bench.ops()
+    assert [(op.kind, op.fd) for op in ops] == [
+        ("cancel_recv", recvs[0].fd), ("close", recvs[0].fd), ("recv", 99)]
+    assert bench.machine.take_work() == []
+
+
+def test_above_the_limit_the_newcomer_is_told_503_and_beyond_that_nothing() -> None:
+    bench = Bench()
+    for _ in range(CONNECTIONS_MAX):
+        bench.ask(bench.connect())
+    for _ in range(SPARE):
+        bench.connect()
+        [(kind, _, status)] = bench.machine.take_work()
+        assert (kind, status) == ("refuse", 503)
+    assert not bench.machine.accept(7, 0)
+    assert bench.machine.gauge("connections_open") == CONNECTIONS_MAX + SPARE
+
+
+def test_a_refused_connection_lingers_until_the_peer_has_read() -> None:
+    bench = Bench()
+    recv = bench.connect()
+    bench.hear(recv, b"GET / HTTP/1.1\nHost: bare\n\n")
+    [(kind, ticket, status)] = bench.machine.take_work()
+    assert (kind, status) == ("refuse", 400)
+    plan = bench.small(keep_alive=0, linger=1)
+    bench.machine.answer(ticket, plan, False)
+    [send] = bench.ops()
+    bench.hear(recv, b"and more of it")
+    bench.machine.step(send.token, send.length)
+    assert [op.kind for op in bench.ops()] == ["shutdown"]
+    bench.hear(recv, b"and still more")
+    assert bench.ops() == []
+    bench.machine.step(recv.token, 0)
+    [close] = bench.ops()
+    assert close.kind == "close"
+    bench.machine.step(close.token, 0)
+    assert bench.machine.live()["conns"] == 0
+
+
+def test_a_peer_that_takes_nothing_is_reset_and_one_that_takes_a_little_is_not() -> None:
+    bench = Bench()
+    bench.machine.answer(bench.ask(bench.connect()), bench.small(), False)
+    bench.ops()
+    for queued in (500, 400, 399):
+        bench.wait(60_200)
+        [op] = bench.ops()
+        assert op.kind == "queued"
+        bench.machine.queued(op.token, queued)
+        assert bench.ops() == []
+    bench.wait(60_200)
+    [op] = bench.ops()
+    bench.machine.queued(op.token, 399)
+    assert [op.kind for op in bench.ops()] == ["reset", "cancel_all", "close"]
+    assert bench.machine.gauge("timeouts_stall") == 1
+
+
+def test_draining_closes_who_is_idle_and_lets_the_others_finish() -> None:
+    bench = Bench()
+    idle, busy = bench.connect(), bench.connect()
+    bench.machine.answer(bench.ask(busy), bench.small(), False)
+    [send] = bench.ops()
+    bench.machine.drain()
+    assert [(op.kind, op.fd) for op in bench.ops()] == [("cancel_recv", idle.fd), ("close", idle.fd)]
+    assert not bench.machine.accept(99, 0)
+    bench.machine.step(send.token, send.length)
+    assert [(op.kind, op.fd) for op in bench.ops()] == [("cancel_recv", busy.fd), ("close", busy.fd)]
+
+
+def test_an_empty_line_behind_a_request_leaves_the_connection_idle() -> None:
+    bench = Bench()
+    recv = bench.connect()
+    bench.hear(recv, b"\r\n")
+    bench.wait(60_000)
+    assert bench.machine.take_work() == []
+    bench.wait(5_200)
+    assert [op.kind for op in bench.ops()] == ["cancel_recv", "close"]
+
+
+def test_a_head_that_does_not_end_in_time_is_told_408() -> None:
+    bench = Bench()
+    recv = bench.connect()
+    bench.hear(recv, b"\r\nGET / HT")
+    bench.wait(6_000)
+    bench.hear(recv, b"TP/1.1\r\n")
+    bench.wait(4_200)
+    [(kind, _, status)] = bench.machine.take_work()
+    assert (kind, status) == ("refuse", 408)
+
+
+def test_a_stale_completion_touches_nothing() -> None:
+    bench = Bench()
+    recv = bench.connect()
+    kind, slot, generation = doors.unpack(recv.token)
+    for token in (doors.pack(kind, slot, generation + 1), doors.pack(READ, 3, 1), doors.pack(4, 0, 1), doors.pack(RECV, 9, 0)):
+        bench.machine.step(token, 10, False, False, b"0123456789")
+    assert bench.machine.gauge("stale_completions") == 4
+    assert bench.ops() == []
+    bench.ask(recv)

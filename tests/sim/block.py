@@ -1,0 +1,58 @@
+"""Runs seeds in a child, so that a machine that stops itself (zc_assert) is a failed seed and not the end of the tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+import warnings
+from typing import TYPE_CHECKING
+
+from .world import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def run_block(seeds: Sequence[int], steps: int) -> list[str]:
+    """What went wrong, one text for each seed that failed. The seeds behind one that kills the child run in another."""
+    failures: list[str] = []
+    left = list(seeds)
+    while left:
+        done, said, status = _run_child(left, steps)
+        failures += said
+        if done < len(left) and len(said) == 0 or os.WIFSIGNALED(status):
+            cause = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"status {status}"
+            failures.append(f"seed {left[done]}: the machine stopped with {cause}; see stderr")
+            done += 1
+        left = left[done:]
+    return failures
+
+
+def _run_child(seeds: Iterable[int], steps: int) -> tuple[int, list[str], int]:
+    """(seeds that came to an end, failures, wait status)."""
+    read_end, write_end = os.pipe()
+    with warnings.catch_warnings():
+        # Python 3.12 and later warn when other tests have left threads; the child uses none of theirs.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(read_end)
+            with os.fdopen(write_end, "w") as pipe:
+                for seed in seeds:
+                    try:
+                        run(seed, steps)
+                        pipe.write(f"ok {seed}\0")
+                    except Exception:
+                        pipe.write(f"seed {seed}:\n{traceback.format_exc(limit=-6)}\0")
+                    pipe.flush()
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(write_end)
+    with os.fdopen(read_end) as pipe:
+        records = pipe.read().split("\0")[:-1]
+    _, status = os.waitpid(child, 0)
+    return len(records), [record for record in records if not record.startswith("ok ")], status

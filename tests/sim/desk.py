@@ -1,0 +1,233 @@
+"""The desk of the simulation: entries with versions, answers now or later, plans that are kept, released and retired."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .exchange import Ask, content, refusal, response_head
+from .kernel import Violation
+
+if TYPE_CHECKING:
+    import random
+
+    from zchttpd._core import doors
+
+    from .kernel import Kernel
+
+REVALIDATE_MS = 1000
+
+
+@dataclass(slots=True)
+class File:
+    size: int
+    changes: list[tuple[int, int]] = field(default_factory=list)    # (ms, version), oldest first
+
+    @property
+    def version(self) -> int:
+        return self.changes[-1][1]
+
+    def version_at(self, ms: int) -> int:
+        return max((version for at, version in self.changes if at <= ms), default=self.changes[0][1])
+
+
+@dataclass(slots=True, eq=False)
+class Holding:
+    """An entry as the machine knows it."""
+
+    number: int
+    version: int
+    check_at_ms: int
+    mapping: int | None = None
+    source: int | None = None
+    plans: dict[Ask, int] = field(default_factory=dict)
+
+
+class Desk:
+    """Answers the machine's work; keeps some of it for later, as when a file must be read first."""
+
+    def __init__(self, machine: doors.Machine, kernel: Kernel, rng: random.Random, slowness: float) -> None:
+        self.machine = machine
+        self.kernel = kernel
+        self.rng = rng
+        self.slowness = slowness
+        self.known: dict[bytes, Ask] = {}
+        self.files: dict[str, File] = {}
+        self.holdings: dict[str, Holding] = {}
+        self.sources: dict[int, tuple[str, int]] = {}
+        self.refusals: dict[int, int] = {}
+        self.delayed: list[tuple[str, int, bytes | int]] = []
+        self.calm = False
+        self.now_ms = 0
+        self.next_source = 900_000
+        kernel.read_file = self.read_file
+
+    # ---- files ----
+
+    def register(self, ask: Ask) -> None:
+        self.known[ask.head] = ask
+        self.files.setdefault(ask.name, File(ask.size, [(0, 1)]))
+
+    def change(self, name: str) -> None:
+        """Another version of the file is published."""
+        file = self.files[name]
+        file.changes.append((self.now_ms, file.version + 1))
+
+    def version_is_right(self, ask: Ask, version: int, since: tuple[int, int]) -> bool:
+        file = self.files[ask.name]
+        if ask.shape == "missing":
+            return version == 1
+        return file.version_at(since[0] - REVALIDATE_MS - 1) <= version <= file.version
+
+    def read_file(self, fd: int, offset: int, length: int) -> bytes | None:
+        """None when the file is no longer the version of the source, which the engine tells by fstat."""
+        name, version = self.sources[fd]
+        file = self.files[name]
+        if file.version != version:
+            return None
+        return content(name, version, file.size)[offset : offset + length]
+
+    # ---- work ----
+
+    def attend(self, work: list[tuple[str, int, bytes | int]]) -> None:
+        for item in work:
+            if not self.calm and self.rng.random() < self.slowness:
+                self.delayed.append(item)
+            else:
+                self._do(*item)
+
+    def catch_up(self) -> bool:
+        """Do one piece of delayed work."""
+        if not self.delayed:
+            return False
+        self._do(*self.delayed.pop(self.rng.randrange(len(self.delayed))))
+        return True
+
+    def _do(self, kind: str, ticket: int, subject: bytes | int) -> None:
+        if kind == "head":
+            assert isinstance(subject, bytes)
+            self._judge(ticket, subject)
+        elif kind == "stale":
+            assert isinstance(subject, int)
+            for name, holding in list(self.holdings.items()):
+                if holding.number == subject:
+                    self._look(name, holding)
+            self.machine.retry(ticket)
+        else:
+            assert isinstance(subject, int)
+            self._refuse(ticket, subject)
+
+    def _judge(self, ticket: int, head: bytes) -> None:
+        ask = self.known.get(head)
+        if ask is None:
+            raise Violation(f"the desk got a head that nobody sent: {head!r}")
+        if self.kernel.chance("abandon"):
+            self._doom(ticket, "abandoned")
+            self.machine.abandon(ticket)
+            return
+        if ask.shape == "missing":
+            plan = self._plan(ask, None)
+            self.machine.answer(ticket, plan, False)
+            self.machine.release(plan)
+            return
+        holding = self.holdings.get(ask.name)
+        if holding is not None and self.now_ms >= holding.check_at_ms:
+            self._look(ask.name, holding)
+        holding = self.holdings.get(ask.name)
+        if holding is None:
+            holding = self._hold(ask)
+        plan = holding.plans.get(ask)
+        if plan is not None:
+            self.machine.answer(ticket, plan, ask.memo)
+            return
+        plan = self._plan(ask, holding)
+        self.machine.answer(ticket, plan, ask.memo)
+        if ask.memo and self.rng.random() < 0.7:
+            holding.plans[ask] = plan
+        else:
+            self.machine.release(plan)
+
+    def _doom(self, ticket: int, why: str) -> None:
+        conn = self.machine.conn(ticket & 0xFFFFFF)
+        socket = self.kernel.sockets[conn["fd"]]
+        socket.doomed = socket.doomed or why
+
+    def _refuse(self, ticket: int, status: int) -> None:
+        if status not in self.refusals:
+            image, date_at = refusal(status)
+            self.refusals[status] = self.machine.plan(
+                status=status, image=image, date_at=date_at, segments=[("literal", 0, len(image))],
+                keep_alive=False, linger=True)
+        self.machine.answer(ticket, self.refusals[status], False)
+
+    def _plan(self, ask: Ask, holding: Holding | None) -> int:
+        version = holding.version if holding is not None else 1
+        image, date_at = response_head(ask, version)
+        segments: list[tuple[str, int, int]] = []
+        if ask.shape in ("mapped", "parts", "streamed", "stream_parts"):
+            kind = "mapped" if ask.shape in ("mapped", "parts") else "streamed"
+            begun = 0
+            for span in ask.spans:
+                if span.literal:
+                    image += span.literal
+                    continue
+                if len(image) > begun:
+                    segments.append(("literal", begun, len(image) - begun))
+                    begun = len(image)
+                segments.append((kind, span.offset, span.length))
+            if len(image) > begun:
+                segments.append(("literal", begun, len(image) - begun))
+        else:
+            image += ask.body(version)
+            segments.append(("literal", 0, len(image)))
+        return self.machine.plan(
+            status=ask.status, image=image, date_at=date_at, segments=segments, keep_alive=ask.keep_alive,
+            linger=not ask.keep_alive, entry=holding.number if holding is not None else None,
+            mapping=holding.mapping if holding is not None else None,
+            source=holding.source if holding is not None else None)
+
+    # ---- entries ----
+
+    def _hold(self, ask: Ask) -> Holding:
+        file = self.files[ask.name]
+        check_at_ms = self.now_ms + REVALIDATE_MS
+        holding = Holding(self.machine.entry(check_at_ms), file.version, check_at_ms)
+        whole = content(ask.name, file.version, file.size)
+        if ask.shape in ("mapped", "parts"):
+            # What cannot be registered is sent by copying.
+            registered = not self.kernel.habits.memlock and self.rng.random() < 0.9
+            holding.mapping = self.machine.mapping(whole, registered)
+            if registered:
+                self.kernel.enroll(holding.mapping & 0xFFFFFF)
+        elif ask.shape in ("streamed", "stream_parts"):
+            self.next_source += 1
+            self.sources[self.next_source] = (ask.name, file.version)
+            holding.source = self.machine.source(self.next_source, file.size)
+        self.holdings[ask.name] = holding
+        return holding
+
+    def _look(self, name: str, holding: Holding) -> None:
+        if holding.version == self.files[name].version:
+            holding.check_at_ms = self.now_ms + REVALIDATE_MS
+            self.machine.refresh(holding.number, holding.check_at_ms)
+        else:
+            self.retire(name)
+
+    def retire(self, name: str) -> None:
+        """Outdated or evicted, whoever is being sent it."""
+        holding = self.holdings.pop(name)
+        steps = [lambda: self.machine.retire(holding.number)]
+        if holding.mapping is not None:
+            steps.append(lambda: self.machine.drop(holding.mapping))
+        if holding.source is not None:
+            steps.append(lambda: self.machine.drop_source(holding.source))
+        self.rng.shuffle(steps)
+        for step in steps:
+            step()
+
+    def close(self) -> None:
+        for name in list(self.holdings):
+            self.retire(name)
+        for plan in self.refusals.values():
+            self.machine.release(plan)
+        self.refusals.clear()

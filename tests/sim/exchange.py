@@ -1,0 +1,134 @@
+"""What clients ask in the simulation, and the bytes that are the right answer.
+
+A response names the file's version in its head, so that whoever reads it knows which bytes must follow: all of them of
+that version.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from dataclasses import dataclass
+from email.utils import formatdate
+
+DATE_LENGTH = 29
+REFUSALS = {"bare_lf": 400, "long_line": 414, "long_head": 431}
+
+
+@functools.lru_cache(maxsize=256)
+def content(name: str, version: int, size: int) -> bytes:
+    """The bytes of a version of a file."""
+    return random.Random(f"{name} {version}").randbytes(size)
+
+
+def date_of(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of the body: a window of the file, or literal bytes."""
+
+    offset: int
+    length: int
+    literal: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request. `shape` says how the desk compiles the answer; `size` is that of the file."""
+
+    name: str
+    shape: str
+    size: int
+    spans: tuple[Span, ...]
+    keep_alive: bool = True
+    memo: bool = True
+    cookie: str = ""
+    fault: str = ""     # a key of REFUSALS
+
+    @property
+    def head(self) -> bytes:
+        spans = ",".join(f"{span.offset}+{span.length}" for span in self.spans)
+        lines = [
+            f"GET /{self.name}?{self.shape}={spans} HTTP/1.1",
+            "Host: sim",
+            f"Connection: {'keep-alive' if self.keep_alive else 'close'}",
+        ]
+        if not self.memo:
+            lines.append("Memo: no")
+        if self.cookie:
+            lines.append(f"Cookie: {self.cookie}")
+        text = "\r\n".join(lines).encode()
+        if self.fault == "bare_lf":
+            return text.replace(b"\r\nHost", b"\nHost") + b"\r\n\r\n"
+        if self.fault == "long_line":
+            return b"GET /" + b"x" * 600 + b"\r\n\r\n"
+        if self.fault == "long_head":
+            return text + b"\r\nFill: " + b"x" * 400 + b"\r\nFill: " + b"y" * 800 + b"\r\n\r\n"
+        return text + b"\r\n\r\n"
+
+    @property
+    def status(self) -> int:
+        return {"missing": 404, "nothing": 304}.get(self.shape, 206 if len(self.spans) > 1 else 200)
+
+    def body(self, version: int) -> bytes:
+        whole = content(self.name, version, self.size)
+        return b"".join(span.literal or whole[span.offset : span.offset + span.length] for span in self.spans)
+
+
+def response_head(ask: Ask, version: int, date: bytes = b"?" * DATE_LENGTH) -> tuple[bytes, int]:
+    """(head, offset of the Date value)."""
+    before = f"HTTP/1.1 {ask.status} Sim\r\nName: {ask.name}\r\nVersion: {version}\r\nDate: ".encode()
+    length = sum(len(span.literal) or span.length for span in ask.spans)
+    connection = "keep-alive" if ask.keep_alive else "close"
+    after = f"\r\nContent-Length: {length}\r\nConnection: {connection}\r\n\r\n".encode()
+    return before + date + after, len(before)
+
+
+def refusal(status: int, date: bytes = b"?" * DATE_LENGTH) -> tuple[bytes, int]:
+    """(whole response, offset of the Date value)."""
+    before = f"HTTP/1.1 {status} Refused\r\nVersion: 0\r\nDate: ".encode()
+    return before + date + b"\r\nContent-Length: 7\r\nConnection: close\r\n\r\nrefused", len(before)
+
+
+THEMES = (
+    ("small", "small", "nothing", "missing", "mapped", "mapped", "parts", "streamed", "stream_parts"),
+    ("small", "mapped", "parts"),
+    ("streamed", "stream_parts", "nothing"),
+)
+
+
+def random_ask(rng: random.Random, theme: tuple[str, ...], window: int) -> Ask:
+    """A request for one of a few files; heads repeat, so that the table of plans has work."""
+    shape = rng.choice(theme)
+    number = rng.randrange(3)
+    stable = random.Random(f"{shape} {number} {window}")
+    name = f"{shape}{number}"
+    keep_alive = rng.random() < 0.9
+    memo = rng.random() < 0.8 and shape != "missing"
+    cookie = f"c{rng.randrange(1000)}" if rng.random() < 0.1 else ""
+    fault = rng.choice(tuple(REFUSALS)) if rng.random() < 0.03 else ""
+    if shape in ("small", "missing"):
+        size = stable.randrange(1, 400)
+        spans = (Span(0, size),)
+    elif shape == "nothing":
+        size, spans = 1, ()
+    else:
+        longest = 3 * window if shape in ("mapped", "parts") else 7 * window
+        size = stable.randrange(window // 4, longest)
+        spans = (Span(0, size),) if shape in ("mapped", "streamed") else _spans(rng, size)
+    return Ask(name, shape, size, spans, keep_alive, memo, cookie, fault)
+
+
+def _spans(rng: random.Random, size: int) -> tuple[Span, ...]:
+    """Like multipart/byteranges: literal bytes before each window and behind the last."""
+    pick = random.Random(rng.randrange(4))
+    spans: list[Span] = []
+    for number in range(pick.randrange(2, 4)):
+        offset = pick.randrange(size)
+        spans.append(Span(0, 0, b"--part %d--" % number))
+        spans.append(Span(offset, pick.randrange(1, size - offset + 1)))
+    if pick.random() < 0.7:
+        spans.append(Span(0, 0, b"--end--"))
+    return tuple(spans)

@@ -1,0 +1,480 @@
+"""A kernel that answers ops in any way the real one may: late, short, out of order, with errors, after the close.
+
+What it may do is what docs/kernel-facts and the man pages allow, not what loopback happens to do: io_uring_enter(2),
+io_uring_prep_send_zc(3), io_uring_prep_recv(3), io_uring_prep_cancel(3).
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from zchttpd._core import doors
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+    from .client import Client
+
+COPIED = -(1 << 31)
+RECV, SEND_ZC = 2, 4        # kinds of tokens
+LINGERING, CLOSING = 4, 5   # states of connections
+USUAL = (0.02, 0.2)
+# How often, by turns. What ends a connection is rare, or nothing else would ever happen.
+RARE = (0.002, 0.02)
+FAULTS = {
+    "short_send": USUAL, "short_link": USUAL, "no_notification": USUAL, "zc_memory": USUAL, "zc_unsupported": RARE,
+    "zc_invalid": RARE, "interrupted": USUAL, "recv_ends": USUAL, "no_buffers": USUAL, "short_read": USUAL,
+    "send_error": RARE, "recv_error": RARE, "read_error": RARE, "file_shrinks": RARE, "abandon": (0.02, 0.1),
+}
+
+
+EVENTS = ("cancelled_link", "poll", "queued", "stalled", "link", "nowait", "clear", "late_notification")
+
+
+class Violation(AssertionError):
+    """The machine broke a rule."""
+
+
+@dataclass(slots=True)
+class Cqe:
+    token: int
+    res: int
+    more: bool = False
+    notification: bool = False
+    received: bytes = b""
+    reads: tuple[doors.Op, bytes] | None = None     # the send that it ends, and what its memory must hold until then
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A zero-copy send whose last completion has not been posted: the kernel may read its memory at any time."""
+
+    op: doors.Op
+    snapshot: bytes     # what the memory held when the op was submitted, and must hold to the end
+    sent: int = 0       # bytes taken
+    read: bool = False  # the peer's program has read them
+
+
+@dataclass(slots=True, eq=False)
+class Socket:
+    fd: int
+    client: Client
+    room: int                       # bytes that fit between us and the peer's program
+    inbound: bytearray = field(default_factory=bytearray)
+    inbound_ended: bool = False
+    hung_up: bool = False           # the peer has reset the connection
+    recv: int | None = None         # token of the receive under way
+    poll: int | None = None
+    chain: list[doors.Op] = field(default_factory=list)
+    snapshots: list[bytes] = field(default_factory=list)
+    refuses_zerocopy: int = 0       # -errno
+    outbound: list[tuple[Held | None, bytes]] = field(default_factory=list)
+    unread: int = 0
+    delivered: int = 0              # bytes whose receipt the machine has seen
+    resets: bool = False            # SO_LINGER 0
+    closed: bool = False
+    doomed: str = ""                # why the machine may reset it
+
+
+@dataclass(slots=True)
+class Habits:
+    """What this kernel and this network are like; each run has its own."""
+
+    rates: dict[str, float]
+    multishot: bool
+    ack_on_read: bool       # notifications come only when the peer's program has read
+    memlock: bool           # windows cannot be registered
+    no_zc_memory: bool      # every zero-copy send fails for want of memory, for ever
+    recv_size: int
+    send_room: int
+    copies: float           # how much of what was to be sent without a copy is copied all the same
+
+
+class Kernel:
+    """Takes ops, and posts completions to `cq` when told to go on."""
+
+    def __init__(self, machine: doors.Machine, rng: random.Random, habits: Habits) -> None:
+        self.machine = machine
+        self.rng = rng
+        self.habits = habits
+        self.calm = False
+        self.cq: list[Cqe] = []
+        self.sockets: dict[int, Socket] = {}
+        self.reads: list[doors.Op] = []
+        self.later: list[Cqe] = []          # of cancels and closes: any order
+        self.held: list[Held] = []
+        self.leases: set[int] = set()       # tokens of zero-copy sends whose end the machine has not seen
+        self.table: dict[int, tuple[int, int]] = {}
+        self.cleared: list[int] = []
+        self.read_file: Callable[[int, int, int], bytes | None]
+        self.bytes_taken = 0
+        self.leases_begun = 0
+        self.next_fd = 100_000
+        self.events = Counter(dict.fromkeys(EVENTS, 0))     # what happened, for those who ask whether anything did
+
+    # ---- what the world does ----
+
+    def connect(self, client: Client) -> Socket:
+        self.next_fd += 1
+        socket = Socket(self.next_fd, client, self.habits.send_room)
+        self.sockets[socket.fd] = socket
+        return socket
+
+    def enroll(self, slot: int) -> None:
+        """The buffer table has this mapping."""
+        self.table[slot] = self.machine.memory(slot)
+
+    def client_reads(self, socket: Socket, most: int) -> bytes:
+        """Up to `most` bytes of what was sent, as they are on the wire now."""
+        got = bytearray()
+        while socket.outbound and len(got) < most:
+            held, known = socket.outbound[0]
+            part = known[: most - len(got)]
+            if held is not None:
+                self.verify(held)
+            got += part
+            if len(part) < len(known):
+                socket.outbound[0] = (held, known[len(part) :])
+            else:
+                del socket.outbound[0]
+                if held is not None:
+                    held.read = True
+        socket.unread -= len(got)
+        return bytes(got)
+
+    def hang_up(self, socket: Socket, why: str) -> None:
+        """The peer resets: what is on its way is lost."""
+        socket.hung_up = True
+        socket.doomed = socket.doomed or why
+        socket.inbound.clear()
+        self._lose(socket)
+
+    def _lose(self, socket: Socket) -> None:
+        for held, _ in socket.outbound:
+            if held is not None:
+                held.read = True
+        socket.outbound.clear()
+        socket.unread = 0
+
+    def verify(self, held: Held) -> None:
+        """What the kernel reads now must be what it was asked to send."""
+        self.must_be(held.op, held.snapshot)
+
+    def must_be(self, op: doors.Op, snapshot: bytes) -> None:
+        now = self.machine.peek(op.address, op.length)
+        if now is None:
+            raise Violation(f"memory unmapped while {op.kind} reads it: {op}")
+        if now != snapshot:
+            raise Violation(f"memory changed while {op.kind} reads it: {op}")
+
+    def chance(self, fault: str) -> bool:
+        return not self.calm and self.rng.random() < self.habits.rates.get(fault, 0.0)
+
+    # ---- submission ----
+
+    def submit(self, ops: list[doors.Op]) -> None:
+        linked: Socket | None = None
+        for op in ops:
+            self.events[op.kind] += 1
+            self.events["link"] += bool(op.flags & doors.LINK)
+            self.events["nowait"] += bool(op.flags & doors.NOWAIT)
+            if op.kind == "queued":
+                self._queued(op)
+            elif op.kind == "register":
+                if not self.habits.memlock:
+                    self.machine.register(op.slot)
+                    self.enroll(op.slot)
+            elif op.kind == "clear":
+                self._clear(op)
+            elif op.kind == "read":
+                self._must_be_memory(op)
+                self.reads.append(op)
+            else:
+                socket = self.sockets.get(op.fd)
+                if socket is None or socket.closed:
+                    raise Violation(f"op on a closed socket: {op}")
+                if linked is not None and (op.kind not in ("send", "send_zc") or socket is not linked):
+                    raise Violation(f"a linked send must be followed by its own next send, not by {op}")
+                getattr(self, f"_{op.kind}")(socket, op)
+                linked = socket if op.flags & doors.LINK else None
+        if linked is not None:
+            raise Violation("a chain without its end")
+
+    def _must_be_memory(self, op: doors.Op) -> bytes:
+        now = self.machine.peek(op.address, op.length)
+        if not op.length or now is None:
+            raise Violation(f"op without memory: {op}")
+        return now
+
+    def _recv(self, socket: Socket, op: doors.Op) -> None:
+        if socket.recv is not None:
+            raise Violation(f"two receives at a time: {op}")
+        socket.recv = op.token
+
+    def _send(self, socket: Socket, op: doors.Op) -> None:
+        if socket.chain and not socket.chain[-1].flags & doors.LINK:
+            raise Violation(f"two sends at a time: {op}")
+        socket.chain.append(op)
+        socket.snapshots.append(self._must_be_memory(op))
+
+    def _send_zc(self, socket: Socket, op: doors.Op) -> None:
+        if op.buffer not in self.table:
+            raise Violation(f"not a registered buffer: {op}")
+        base, size = self.table[op.buffer]
+        if not base <= op.address <= op.address + op.length <= base + size:
+            raise Violation(f"outside its registered buffer: {op}")
+        self._send(socket, op)
+        self.leases.add(op.token)
+        self.leases_begun += 1
+
+    def _poll(self, socket: Socket, op: doors.Op) -> None:
+        if socket.poll is not None:
+            raise Violation(f"two polls at a time: {op}")
+        socket.poll = op.token
+
+    def _shutdown(self, socket: Socket, op: doors.Op) -> None:
+        if socket.chain:
+            raise Violation(f"shut down with a send under way: {op}")
+        socket.client.ended_at = socket.delivered
+
+    def _cancel_recv(self, socket: Socket, op: doors.Op) -> None:
+        if socket.recv is not None and socket.recv == op.offset:
+            self.later.append(Cqe(socket.recv, -errno.ECANCELED))
+            socket.recv = None
+            self.later.append(Cqe(op.token, 0))
+        else:
+            self.later.append(Cqe(op.token, -errno.ENOENT))
+
+    def _cancel_all(self, socket: Socket, op: doors.Op) -> None:
+        for token in (socket.recv, socket.poll):
+            if token is not None:
+                self.later.append(Cqe(token, -errno.ECANCELED))
+        socket.recv = socket.poll = None
+        for send, snapshot in zip(socket.chain, socket.snapshots, strict=True):
+            self.later.append(self._failed(send, snapshot, -errno.ECANCELED))
+        socket.chain.clear()
+        socket.snapshots.clear()
+        self.later.append(Cqe(op.token, 0))
+
+    def _reset(self, socket: Socket, op: doors.Op) -> None:
+        if not socket.doomed:
+            raise Violation(f"reset for no reason: {op} {self.machine.conn(op.token >> 32 & 0xFFFFFF)}")
+        socket.resets = True
+
+    def _close(self, socket: Socket, op: doors.Op) -> None:
+        if socket.recv is not None or socket.poll is not None or socket.chain:
+            raise Violation(f"closed with ops under way that nobody cancels: {op}")
+        socket.closed = True
+        client = socket.client
+        client.ended_at = socket.delivered if client.ended_at is None else client.ended_at
+        client.server_closed = True
+        if socket.resets or socket.inbound:
+            # TCP answers unread bytes with RST, and that may overtake what was sent.
+            client.lost = True
+            self._lose(socket)
+        self.later.append(Cqe(op.token, 0))
+
+    def _queued(self, op: doors.Op) -> None:
+        socket = self.sockets[op.fd]
+        stalls = self.machine.gauge("timeouts_stall")
+        self.machine.queued(op.token, socket.unread)
+        if self.machine.gauge("timeouts_stall") > stalls:
+            if not socket.unread:
+                raise Violation("called stalled with nothing unacknowledged")
+            socket.doomed = socket.doomed or "stalled"
+            self.events["stalled"] += 1
+
+    def _clear(self, op: doors.Op) -> None:
+        base, size = self.table.pop(op.slot)
+        for held in self.held:
+            if held.op.buffer == op.slot:
+                raise Violation(f"cleared while the kernel reads it: {held.op}")
+        for socket in self.sockets.values():
+            for send in socket.chain:
+                if base <= send.address < base + size:
+                    raise Violation(f"cleared while a send reads it: {send}")
+        self.cleared.append(op.slot)
+
+    # ---- going on ----
+
+    def go_on(self) -> bool:
+        """Let one thing happen. False when nothing can."""
+        options: list[tuple[Callable[..., None], object]] = []
+        for socket in self.sockets.values():
+            if socket.recv is not None and (socket.inbound or socket.inbound_ended or socket.hung_up):
+                options.append((self._receive, socket))
+            if socket.chain and self._can_send(socket):
+                options.append((self._take, socket))
+            if socket.poll is not None and (socket.unread < socket.room or socket.hung_up):
+                options.append((self._writable, socket))
+        options.extend((self._read, op) for op in self.reads)
+        options.extend((self._post_later, cqe) for cqe in self.later)
+        options.extend((self._notify, held) for held in self.held if self._may_notify(held))
+        options.extend((self._tag, slot) for slot in self.cleared)
+        if not options:
+            return False
+        act, subject = self.rng.choice(options)
+        act(subject)
+        return True
+
+    def _receive(self, socket: Socket) -> None:
+        token = socket.recv
+        assert token is not None
+        if self.chance("no_buffers"):
+            socket.recv = None
+            self.cq.append(Cqe(token, -errno.ENOBUFS))
+        elif socket.hung_up or self.chance("recv_error"):
+            if not socket.hung_up:
+                self.hang_up(socket, "receive failed")
+            socket.recv = None
+            self.cq.append(Cqe(token, -self.rng.choice((errno.ECONNRESET, errno.ETIMEDOUT))))
+        elif socket.inbound:
+            size = self.rng.randint(1, min(len(socket.inbound), self.habits.recv_size))
+            if self.calm:
+                size = min(len(socket.inbound), self.habits.recv_size)
+            received = bytes(socket.inbound[:size])
+            del socket.inbound[:size]
+            more = self.habits.multishot and not self.chance("recv_ends")
+            if not more:
+                socket.recv = None
+            self.cq.append(Cqe(token, size, more, received=received))
+        else:
+            socket.recv = None
+            self.cq.append(Cqe(token, 0))
+
+    def _can_send(self, socket: Socket) -> bool:
+        op = socket.chain[0]
+        return bool(socket.hung_up or op.flags & (doors.NOWAIT | doors.LINK) or socket.unread < socket.room)
+
+    def _take(self, socket: Socket) -> None:
+        op, snapshot = socket.chain.pop(0), socket.snapshots.pop(0)
+        self.must_be(op, snapshot)
+        res = self._verdict(socket, op)
+        if res <= 0:
+            self.cq.append(self._failed(op, snapshot, res))
+        else:
+            self._accept_bytes(socket, op, snapshot, res)
+        if op.flags & doors.LINK and res != op.length:
+            after, its_snapshot = socket.chain.pop(0), socket.snapshots.pop(0)
+            self.events["cancelled_link"] += 1
+            cancelled = self._failed(after, its_snapshot, -errno.ECANCELED)
+            # Always behind the completion of the first; other completions may come between.
+            (self.cq if self.rng.random() < 0.5 else self.later).append(cancelled)
+
+    def _verdict(self, socket: Socket, op: doors.Op) -> int:
+        """What becomes of a send: bytes taken, or -errno."""
+        if not socket.hung_up and self.chance("send_error"):
+            self.hang_up(socket, "send failed")
+        if socket.hung_up:
+            return -self.rng.choice((errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT))
+        if op.kind == "send_zc":
+            if self.chance("zc_unsupported"):
+                socket.refuses_zerocopy = -errno.EOPNOTSUPP
+            elif self.chance("zc_invalid"):
+                socket.refuses_zerocopy = -errno.EINVAL
+            if socket.refuses_zerocopy:
+                return socket.refuses_zerocopy
+            if self.habits.no_zc_memory or self.chance("zc_memory"):
+                return -self.rng.choice((errno.ENOMEM, errno.ENOBUFS))
+        if self.chance("interrupted"):
+            return -errno.EINTR
+        if op.flags & doors.LINK:
+            # MSG_WAITALL: short only if something went wrong on the way.
+            return self.rng.randint(1, op.length) if self.chance("short_link") else op.length
+        size = min(op.length, socket.room - socket.unread)
+        if size <= 0:
+            return -errno.EAGAIN
+        return self.rng.randint(1, size) if self.chance("short_send") else size
+
+    def _failed(self, op: doors.Op, snapshot: bytes, res: int) -> Cqe:
+        """The completion of a send that sent nothing; of a zero-copy one a notification may follow."""
+        more = op.kind == "send_zc" and self.rng.random() < 0.5
+        if more:
+            self.held.append(Held(op, snapshot, read=True))
+        return Cqe(op.token, res, more, reads=(op, snapshot))
+
+    def _accept_bytes(self, socket: Socket, op: doors.Op, snapshot: bytes, size: int) -> None:
+        held = None
+        if op.kind == "send_zc" and not self.chance("no_notification"):
+            held = Held(op, snapshot, size)
+            self.held.append(held)
+        socket.outbound.append((held, snapshot[:size]))
+        socket.unread += size
+        self.bytes_taken += size
+        self.cq.append(Cqe(op.token, size, held is not None))
+
+    def _writable(self, socket: Socket) -> None:
+        assert socket.poll is not None
+        self.cq.append(Cqe(socket.poll, 4))
+        socket.poll = None
+
+    def _post_later(self, cqe: Cqe) -> None:
+        # By identity: two of them may look alike. Those of one token come in order.
+        place = next(i for i, each in enumerate(self.later) if each.token == cqe.token)
+        cqe = self.later.pop(place)
+        if cqe.reads is not None:
+            self.must_be(*cqe.reads)
+        self.cq.append(cqe)
+
+    def _may_notify(self, held: Held) -> bool:
+        # A notification never overtakes its result.
+        if any(cqe.token == held.op.token for cqe in self.later):
+            return False
+        return held.read or not self.habits.ack_on_read
+
+    def _notify(self, held: Held) -> None:
+        self.verify(held)
+        self.held = [each for each in self.held if each is not held]
+        self.events["late_notification"] += self.sockets[held.op.fd].closed
+        copied = not held.sent or self.rng.random() < self.habits.copies
+        for socket in self.sockets.values():
+            # From here on the bytes are the network's.
+            socket.outbound = [(None if owner is held else owner, known) for owner, known in socket.outbound]
+        self.cq.append(Cqe(held.op.token, COPIED if copied else 0, notification=True))
+
+    def _tag(self, slot: int) -> None:
+        self.cleared.remove(slot)
+        self.cq.append(Cqe(slot, 0, notification=True, received=b"tag"))
+
+    def _read(self, op: doors.Op) -> None:
+        self.reads.remove(op)
+        socket = self.sockets[self.machine.conn(doors.unpack(op.token)[1])["fd"]]
+        wanted = self.read_file(op.fd, op.offset, op.length)
+        if wanted is None:
+            res = -errno.ESTALE
+        elif self.chance("read_error"):
+            res = -errno.EIO
+        elif self.chance("file_shrinks"):
+            res = 0
+        else:
+            res = self.rng.randint(1, op.length) if self.chance("short_read") else op.length
+            self._must_be_memory(op)
+            self.machine.poke(op.address, wanted[:res])
+        if res <= 0:
+            socket.doomed = socket.doomed or "read failed"
+        self.cq.append(Cqe(op.token, res))
+
+    def seen(self, cqe: Cqe) -> None:
+        """The machine is about to see it."""
+        kind, slot, _ = doors.unpack(cqe.token)
+        if kind == RECV and cqe.res > 0:
+            conn = self.machine.conn(slot)
+            # What comes when the end has been decided upon counts no more.
+            if conn["state"] not in (LINGERING, CLOSING):
+                self.sockets[conn["fd"]].delivered += cqe.res
+        if not cqe.more:
+            self.leases.discard(cqe.token)
+
+    def check(self) -> None:
+        """The ledger and the kernel agree about who reads what."""
+        if self.machine.gauge("leases_open") != len(self.leases) or self.machine.live()["leases"] != len(self.leases):
+            raise Violation(f"{self.machine.gauge('leases_open')} leases for {len(self.leases)} zero-copy sends")
+        if self.held:
+            self.verify(self.rng.choice(self.held))
+        for socket in self.sockets.values():
+            for op, snapshot in zip(socket.chain, socket.snapshots, strict=True):
+                self.must_be(op, snapshot)

@@ -1,0 +1,310 @@
+"""One run of the simulation: a machine, a kernel, a desk and clients, all driven by one seed."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from zchttpd._core import doors
+
+from .client import Client
+from .desk import Desk
+from .exchange import THEMES, random_ask
+from .kernel import FAULTS, SEND_ZC, Habits, Kernel, Socket, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EPOCH = 1_700_000_000
+STEPS = 800
+ROUNDS_MAX = 20_000     # of settling: more is a loop that never ends
+
+
+class World:
+    def __init__(self, seed: int) -> None:
+        self.rng = rng = random.Random(seed)
+        self.now_us = 5_000_000
+        self.window = rng.choice((4096, 8192))
+        self.limits = {
+            "head_size_max": 1024, "line_size_max": 512, "memo_size_max": 512,
+            "head_ms_max": 10_000, "idle_ms_max": 65_000, "stall_ms_max": 60_000, "linger_ms_max": 5_000,
+            "zc_size_min": rng.choice((1, 300, 2000)), "window_size": self.window,
+            "windows_per_connection": rng.randint(1, 5), "window_count": rng.choice((1, 2, 3, 4, 8, 24)),
+            "connections_max": rng.choice((1, 3, 8, 16)), "leases_per_connection": rng.choice((1, 3, 64)),
+        }
+        self.machine = doors.Machine(
+            limits=self.limits, plans_max=rng.choice((8, 64)), mappings_max=256, now_us=self.now_us, unix_second=EPOCH,
+            send_mode=rng.choice(("zerocopy", "zerocopy", "auto", "auto", "plain")), zerocopy_able=rng.random() < 0.9,
+            reports_usage=rng.random() < 0.8)
+        # Each run has its own few faults: all at once would hide one another.
+        rates = {fault: rng.choice(often) for fault, often in FAULTS.items() if rng.random() < 0.35}
+        if rng.random() < 0.3:
+            rates = {}
+        self.kernel = Kernel(self.machine, rng, Habits(
+            rates=rates, multishot=rng.random() < 0.8, ack_on_read=rng.random() < 0.5, memlock=rng.random() < 0.1,
+            no_zc_memory=rng.random() < 0.1, recv_size=rng.choice((64, 512, 2048)),
+            send_room=rng.choice((1500, 6000, 40_000)), copies=rng.choice((0.0, 0.3, 1.0))))
+        self.desk = Desk(self.machine, self.kernel, rng, rng.choice((0.0, 0.3, 0.95)))
+        self.batch = rng.choice((1, 4, 64))
+        theme = rng.choice(THEMES)
+        self.asks = [random_ask(rng, theme, self.window) for _ in range(rng.randint(1, 8))]
+        self.routes = rng.choice(((0,), (1,), (0, 1)))
+        self.crowd = rng.random() < 0.2
+        self.floods = rng.random() < 0.3
+        self.half_closers = rng.random() < 0.2
+        self.drain_in = rng.randrange(STEPS) if rng.random() < 0.1 else -1
+        self.slow_readers = rng.random() < 0.3
+        self.killers = rng.random() < 0.4
+        self.changes = rng.random() < 0.6
+        self.long_waits = rng.random() < 0.25
+        self.spent: list[int] = []      # tokens that must match nothing any more
+        self.clients: list[tuple[Socket, Client]] = []
+        self.stale = 0
+        self.set_time()
+
+    def use(self, machine: doors.Machine) -> None:
+        """Go on with another machine in the place of ours."""
+        self.machine = self.kernel.machine = self.desk.machine = machine
+
+    # ---- time ----
+
+    def clock(self) -> tuple[int, int]:
+        """(monotonic ms, Unix second)."""
+        return self.now_us // 1000, EPOCH + self.now_us // 1_000_000
+
+    def set_time(self) -> None:
+        self.machine.set_time(self.now_us, self.clock()[1])
+        self.desk.now_ms = self.now_us // 1000
+
+    def wait(self) -> None:
+        longest = 100_000_000 if self.long_waits and self.rng.random() < 0.2 else 300_000
+        self.now_us += self.rng.randint(1, longest)
+        self.turn()
+
+    # ---- the loop, as the engine has it ----
+
+    def turn(self) -> None:
+        """One batch of completions, the deadlines, the desk."""
+        self.set_time()
+        batch, self.kernel.cq = self.kernel.cq[: self.batch], self.kernel.cq[self.batch :]
+        for cqe in batch:
+            if cqe.received == b"tag":
+                self.machine.tag(cqe.token)
+                continue
+            self.kernel.seen(cqe)
+            live = self.machine.live()
+            self.machine.step(cqe.token, cqe.res, cqe.more, cqe.notification, cqe.received)
+            after = self.machine.live()
+            ended = "leases" if doors.unpack(cqe.token)[0] == SEND_ZC else "conns"
+            if after[ended] < live[ended]:
+                self.spent.append(cqe.token)
+            self.machine.poison_pool()
+        self.flush()
+        self.machine.expire()
+        self.machine.trim_pool()
+        self.flush()
+        for _ in range(8):
+            work = self.machine.take_work()
+            if not work:
+                break
+            self.desk.attend(work)
+        self.flush()
+
+    def flush(self) -> None:
+        while ops := self.machine.take_ops():
+            self.kernel.submit(ops)
+        self.machine.poison_pool()
+
+    # ---- what happens ----
+
+    def step(self) -> None:
+        acts: tuple[tuple[int, Callable[[], object]], ...] = (
+            (8, self.kernel.go_on), (5, self.turn), (6, self.client_acts), (2, self.desk_acts), (1, self.wait),
+            (1, self.arrive), (1, self.disturb))
+        act = self.rng.choices([act for _, act in acts], [weight for weight, _ in acts])[0]
+        act()
+        if self.drain_in == 0:
+            self.machine.drain()
+        self.drain_in -= 1
+        self.flush()
+        self.check()
+
+    def arrive(self) -> None:
+        full = self.machine.live()["conns"] >= self.limits["connections_max"]
+        if len(self.clients) >= 30 or full and not (self.crowd and self.rng.random() < 0.1):
+            return
+        patient = [ask for ask in self.asks if ask.keep_alive and not ask.fault]
+        flood = bool(self.floods and patient and self.rng.random() < 0.3)
+        asks = [self.rng.choice(patient if flood else self.asks)
+                for _ in range(60 if flood else self.rng.randint(1, 8))]
+        for ask in asks:
+            if not ask.fault:
+                self.desk.register(ask)
+        client = Client(asks, 60 if flood else self.rng.choice((1, 1, 3, 10)), self.rng.random() < 0.1, self.clock)
+        client.version_is_right = self.desk.version_is_right
+        client.sluggish = self.slow_readers and self.rng.random() < 0.5
+        socket = self.kernel.connect(client)
+        if self.machine.accept(socket.fd, self.rng.choice(self.routes)):
+            self.clients.append((socket, client))
+        else:
+            socket.closed = True
+
+    def client_acts(self) -> None:
+        if not self.clients:
+            return
+        socket, client = self.rng.choice(self.clients)
+        if client.gone:
+            return
+        what = self.rng.random()
+        if what < 0.5:
+            self.send(socket, client, whole=client.ahead > 10)
+        elif what < 0.99 or not self.killers:
+            if not client.sluggish or self.rng.random() < 0.02:
+                self.read(socket, client, self.rng.choice((1, 200, 3000, 100_000)))
+        else:
+            client.gone = True
+            self.kernel.hang_up(socket, "killed")
+
+    def send(self, socket: Socket, client: Client, whole: bool) -> bool:
+        if socket.closed or socket.hung_up or socket.inbound_ended:
+            return False
+        part = client.chunk(self.rng, whole)
+        socket.inbound += part
+        if self.rng.random() < (0.2 if client.all_sent else 0.02 if self.half_closers else 0.0):
+            # A peer that has closed its direction may still be reading.
+            socket.inbound_ended = True
+        return bool(part)
+
+    def read(self, socket: Socket, client: Client, most: int) -> bool:
+        part = self.kernel.client_reads(socket, most)
+        client.hear(part)
+        if not part and client.ended_at is not None and not socket.unread and not client.eof_seen:
+            if not (client.lost or socket.hung_up):
+                client.end()
+            client.eof_seen = True
+            socket.inbound_ended = True
+            return True
+        return bool(part)
+
+    def desk_acts(self) -> None:
+        self.desk.catch_up()
+
+    def disturb(self) -> None:
+        """What nobody asked for: a file changes, an entry is evicted, a completion comes far too late."""
+        what = self.rng.random()
+        if what < 0.4 and self.changes and self.desk.files:
+            self.desk.change(self.rng.choice(list(self.desk.files)))
+        elif what < 0.6 and self.changes and self.desk.holdings:
+            self.desk.retire(self.rng.choice(list(self.desk.holdings)))
+        elif what < 0.9 and self.spent:
+            token = self.rng.choice(self.spent)
+            self.machine.step(token, self.rng.choice((-104, 0, 17)), self.rng.random() < 0.5)
+            self.stale += 1
+
+    # ---- what must hold ----
+
+    def check(self) -> None:
+        self.kernel.check()
+        live = self.machine.live()
+        gauge = self.machine.gauge
+        if gauge("stale_completions") != self.stale:
+            raise Violation(f"{gauge('stale_completions')} stale completions, {self.stale} sent")
+        if gauge("connections_open") != live["conns"]:
+            raise Violation("connections_open is wrong")
+        # Windows count as mappings while they are out; those that nobody has are the pool's.
+        trimmed = live["mappings"] - live["windows"] - (gauge("mappings_open") - gauge("windows_open"))
+        if trimmed < 0 or gauge("pool_bytes") != (live["windows"] + trimmed) * self.window:
+            raise Violation(f"{trimmed} windows being unmapped, {gauge('pool_bytes')} bytes in the pool: {live}")
+        if gauge("windows_open") != self.limits["window_count"] - live["windows_left"]:
+            raise Violation(f"windows_open {gauge('windows_open')}: {live}")
+        if live["windows"] > self.limits["window_count"]:
+            raise Violation("more windows than the pool may have")
+
+    # ---- the end ----
+
+    def settle(self) -> None:
+        """No more faults, everybody reads, no time passes: until nothing can happen any more."""
+        self.kernel.calm = self.desk.calm = True
+        for _ in range(ROUNDS_MAX):
+            busy = False
+            while self.kernel.go_on() and self.rng.random() < 0.9:
+                busy = True
+            if self.kernel.cq:
+                busy = True
+            self.turn()
+            busy = self.desk.catch_up() or busy
+            self.flush()
+            for socket, client in self.clients:
+                if not client.gone:
+                    busy = self.send(socket, client, whole=True) or busy
+                    busy = self.read(socket, client, 1_000_000) or busy
+            self.check()
+            if not busy and not self.kernel.go_on():
+                return
+        raise Violation("it does not come to rest")
+
+    def must_be_served(self) -> None:
+        for socket, client in self.clients:
+            if client.gone or socket.hung_up or client.lost or client.satisfied or client.ended_at is not None:
+                continue
+            conn = next((self.machine.conn(slot) for slot in range(self.limits["connections_max"] + 256)
+                         if self.machine.conn(slot)["fd"] == socket.fd), None)
+            raise Violation(f"left waiting after {client.answered} of {len(client.asks)} answers, "
+                            f"{client.sent} of {len(client.outgoing)} bytes sent: {conn} {self.machine.live()}")
+
+    def leave(self) -> None:
+        """Everybody goes, in one of the ways there are."""
+        way = self.rng.choice(("close", "drain", "abort", "time"))
+        if way in ("drain", "abort"):
+            self.machine.drain()
+        if way == "abort":
+            for socket in self.kernel.sockets.values():
+                socket.doomed = socket.doomed or "the time to drain is over"
+            self.machine.abort_all()
+        elif way == "close":
+            for socket, _ in self.clients:
+                socket.inbound_ended = True
+        self.flush()
+        self.settle()
+        for _ in range(4):
+            self.now_us += 66_000_000
+            self.settle()
+        self.desk.close()
+        self.flush()
+        self.settle()
+
+    def must_be_at_rest(self) -> None:
+        live = self.machine.live()
+        # A dead plan keeps its place until the heads that lead to it are looked up or pushed out.
+        husks = self.machine.husks()
+        if live != dict.fromkeys(live, 0) | {"windows_left": self.limits["window_count"], "plans": husks}:
+            raise Violation(f"not at rest: {live}")
+        gauge = self.machine.gauge
+        for name in ("leases_open", "windows_open", "connections_open", "entries_open", "zombies_open", "mappings_open",
+                     "mapped_bytes", "registered_bytes", "pool_bytes"):
+            if gauge(name):
+                raise Violation(f"{name} is {gauge(name)} at rest")
+        if gauge("plans_open") != husks:
+            raise Violation(f"plans_open is {gauge('plans_open')} for {husks} dead plans")
+        if gauge("send_bytes_plain") + gauge("send_bytes_zerocopy") != self.kernel.bytes_taken:
+            raise Violation("the bytes sent are counted wrong")
+        ended = sum(gauge("lease_buckets", place) for place in range(25))
+        if ended != self.kernel.leases_begun:
+            raise Violation(f"{ended} leases ended, {self.kernel.leases_begun} begun")
+
+
+def run(seed: int, steps: int = STEPS) -> World:
+    """Run a seed. Raises Violation."""
+    world = World(seed)
+    finish(world, steps)
+    return world
+
+
+def finish(world: World, steps: int) -> None:
+    """Play a world to its end. Raises Violation."""
+    for _ in range(steps):
+        world.step()
+    world.settle()
+    world.must_be_served()
+    world.leave()
+    world.must_be_at_rest()
