@@ -9,11 +9,10 @@ PORT ?= 8080
 ADMIN ?= 127.0.0.1:9090
 SOURCES := $(shell find ext zchttpd -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.build') \
     pyproject.toml meson.build meson.options
-BUILD_TOOLS := 'meson-python>=0.17' 'meson>=1.3' ninja 'cython>=3.1'
+BUILD_TOOLS := 'pip>=23.1' 'meson-python>=0.17' 'meson>=1.3' ninja 'cython>=3.1'
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation
-OPEN_FILES := $(shell ulimit -Hn)
 
-.PHONY: help setup serve test check lint asan debug bench memory sweep loadtest clean
+.PHONY: help setup serve test check lint asan debug bench memory readme docs clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -75,6 +74,13 @@ bench: setup ## requests, CPU per request and latency beside nginx
 memory: setup ## memory per connection of clients that do not read, beside nginx
 	tools/need bench
 	$(BIN)/python loadtest/memory.py $(BENCH_ARGS)
+
+readme: setup ## put the figures of the last bench into README.md
+	$(BIN)/python loadtest/bench.py --from-json results/bench.json --markdown results/bench.md >/dev/null
+	$(BIN)/python tools/fill.py README.md bench <results/bench.md
+
+docs: setup ## make the option table of docs/options.md again
+	$(BIN)/python -c 'from zchttpd.settings import docs_table; print(docs_table())' | $(BIN)/python tools/fill.py docs/options.md options
 
 clean: ## remove what make made
 	rm -rf build $(VENV) $(VENV)-asan $(VENV)-debug results

@@ -1,0 +1,195 @@
+"""The documents: what they say to type can be typed, what they name exists, the options are today's."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from zchttpd import __version__, cli, metrics
+from zchttpd.board import Board, tally_layout
+from zchttpd.doctor import LADDER
+from zchttpd.settings import OPTIONS, docs_table, flag_of, variable_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOP = Path(__file__).resolve().parents[2]
+README = TOP / "README.md"
+OPTIONS_PAGE = TOP / "docs" / "options.md"
+PAGES = (README, TOP / "CHANGELOG.md", *sorted((TOP / "docs").glob("*.md")))
+FILL = runpy.run_path(str(TOP / "tools" / "fill.py"))["fill"]
+
+# Flags of other programs that the documents name outside of a command line.
+FLAGS_OF_OTHERS = {"--ulimit", "--security-opt"}
+# Pages served by the demo site; written by `make serve` where they are not in the tree.
+MADE = {"/assets/10MiB.bin"}
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def prose_of(page: Path) -> str:
+    """A page without the part that a command fills in with figures."""
+    return re.sub(r"<!-- bench:begin -->.*?<!-- bench:end -->", "", text_of(page), flags=re.DOTALL)
+
+
+def commands() -> Iterator[list[str]]:
+    """Every command line of the README's sh blocks, as words, without its comment."""
+    for block in re.findall(r"^```sh\n(.*?)^```", prose_of(README), re.DOTALL | re.MULTILINE):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            if words:
+                yield words
+
+
+def commands_of(*programs: str) -> list[list[str]]:
+    return [words[1:] for words in commands() if Path(words[0]).name in programs]
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):", text_of(TOP / "Makefile"), re.MULTILINE))
+
+
+def test_readme_opens_with_the_two_commands() -> None:
+    first = [" ".join(words) for words in list(commands())[:2]]
+    assert first == ["make serve", "make test"]
+
+
+def test_option_table_is_made_from_the_settings() -> None:
+    page = text_of(OPTIONS_PAGE)
+    assert page == FILL(page, "options", docs_table()), "type: make docs"
+    for name in OPTIONS:
+        assert f"`{flag_of(name)} " in page or f"`{flag_of(name)}`" in page
+        assert f"`{variable_of(name)}`" in page
+
+
+@pytest.mark.parametrize("words", commands_of("zchttpd"), ids=" ".join)
+def test_command_lines_of_the_server_are_understood(words: list[str]) -> None:
+    """The doctor reads the same options, and serves nothing."""
+    rest = words[1:] if words[0] == "doctor" else words
+    assert cli.main(["doctor", *rest]) != cli.EXIT_USAGE
+
+
+def test_there_are_command_lines_of_the_server() -> None:
+    assert len(commands_of("zchttpd")) >= 5
+    assert ["doctor"] in commands_of("zchttpd")
+
+
+def test_make_targets_exist() -> None:
+    targets = make_targets()
+    assert {"serve", "test", "help"} <= targets
+    named = {word for words in commands_of("make") for word in words if "=" not in word}
+    for page in PAGES:
+        named |= {
+            word
+            for span in re.findall(r"`make ([^`]+)`", prose_of(page))
+            for word in span.split()
+            if "=" not in word
+        }
+    assert {"serve", "test", "bench"} <= named
+    assert named <= targets, f"no such targets: {named - targets}"
+
+
+def test_make_help_names_every_target_that_has_a_text() -> None:
+    makefile = text_of(TOP / "Makefile")
+    phony = re.search(r"^\.PHONY: (.*)", makefile, re.MULTILINE)
+    assert phony is not None
+    assert set(phony[1].split()) == make_targets()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_flags_and_variables_exist(page: Path) -> None:
+    """In prose a flag stands in backquotes; one that is not ours must be known to be another program's."""
+    ours = {flag_of(name) for name in OPTIONS} | {"--help", "--version"}
+    spans = re.findall(
+        r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", prose_of(page), flags=re.DOTALL | re.MULTILINE)
+    )
+    flags = {flag for span in spans for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", span)}
+    assert flags <= ours | FLAGS_OF_OTHERS, f"no such options: {flags - ours - FLAGS_OF_OTHERS}"
+    variables = set(re.findall(r"\bZCHTTPD_[A-Z_]+\b", prose_of(page)))
+    assert variables <= {variable_of(name) for name in OPTIONS}
+    for span in spans:
+        match = re.fullmatch(r"--send-mode (\w+)|--engine (\w+)", span)
+        if match and match[1]:
+            assert match[1] in OPTIONS["send_mode"].choices
+        elif match:
+            assert match[2] in OPTIONS["engine"].choices
+
+
+def test_metrics_that_are_named_exist() -> None:
+    board = Board(1)
+    layout = tally_layout()
+    exposition = metrics.Exposition(
+        metrics.TallyCollector(board, lambda: [metrics.WorkerFacts(0, 0, 0.0, 0)])
+    )
+    lines = exposition.text().decode().splitlines()
+    known = {re.split(r"[ {]", line)[0] for line in lines if line[:1] != "#"}
+    named = {word for page in PAGES for word in re.findall(r"\bzchttpd_[a-z_]+[a-z]\b(?!\.)", prose_of(page))}
+    assert len(named) > 6
+    assert named <= known, f"no such metrics: {named - known}"
+    reasons = re.search(r"counts each: (.*?)\.\n", prose_of(README), re.DOTALL)
+    assert reasons is not None
+    assert re.findall(r"`(\w+)` \(", reasons[1]) == list(layout.reasons)
+
+
+def test_rungs_of_the_ladder_are_documented() -> None:
+    section = text_of(TOP / "docs" / "architecture.md").split("## The ladder")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(LADDER)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", prose_of(page)):
+        if not target.startswith("https://"):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_source_files_that_are_named_exist(page: Path) -> None:
+    places = (TOP, TOP / "zchttpd")
+    named = set(re.findall(r"`([\w/]+\.(?:py|pyx|pxd|toml|build|md|h))`", prose_of(page)))
+    missing = {name for name in named if not any((place / name).exists() for place in places)}
+    assert not missing
+
+
+def test_curl_asks_for_files_of_the_demo_site() -> None:
+    asked = {
+        re.sub(r"^http://127\.0\.0\.1:8080", "", word)
+        for words in commands_of("curl")
+        for word in words
+        if word.startswith("http://127.0.0.1:8080")
+    }
+    assert len(asked) >= 3
+    assert all(path in MADE or (TOP / "www" / path.lstrip("/")).is_file() for path in asked)
+
+
+def test_changelog_knows_this_version() -> None:
+    assert re.search(rf"^## {re.escape(__version__)}\b", text_of(TOP / "CHANGELOG.md"), re.MULTILINE)
+
+
+def test_figures_have_their_place() -> None:
+    filled = FILL(text_of(README), "bench", "| a table |")
+    assert "<!-- bench:begin -->\n| a table |\n<!-- bench:end -->\n" in filled
+    assert prose_of(README) == re.sub(
+        r"<!-- bench:begin -->.*?<!-- bench:end -->", "", filled, flags=re.DOTALL
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        ("", "text"),
+        ("<!-- a:begin -->\n<!-- a:end -->\n", " \n"),
+        ("<!-- a:end -->\n<!-- a:begin -->\n", "text"),
+        ("<!-- a:begin -->\n<!-- a:begin -->\n<!-- a:end -->\n", "text"),
+    ],
+)
+def test_nothing_is_filled_where_there_is_no_place(document: str, text: str) -> None:
+    with pytest.raises(ValueError, match=r"wants one line|nothing to put"):
+        FILL(document, "a", text)

@@ -1,0 +1,249 @@
+"""The style of the source, as a test: what may be imported, how long things may get, what never appears.
+
+The limits are ratchets. What was too long when the limit came is listed with its length and may not grow;
+what has become short enough must leave the list.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOP = Path(__file__).resolve().parents[2]
+OURS = ("zchttpd", "ext", "tests", "loadtest", "tools", "www", "docs", ".ci")
+CORE = TOP / "ext" / "zchttpd" / "_core"
+
+FILE_LINES_MAX = 400
+FUNCTION_LINES_MAX = 70
+
+LONG_FILES = {
+    "ext/zchttpd/_core/conn.pyx": 691,
+    "ext/zchttpd/_core/doors.pyx": 618,
+    "ext/zchttpd/_core/engine.pyx": 666,
+    "ext/zchttpd/_core/ring.pyx": 495,
+    "tests/core/test_machine.py": 417,
+    "tests/sim/kernel.py": 482,
+    "tests/unit/files/test_cache.py": 567,
+    "tests/unit/test_desk.py": 573,
+    "tests/unit/test_portable.py": 557,
+    "tests/unit/test_supervisor.py": 468,
+    "zchttpd/engines/uring.py": 491,
+}
+LONG_FUNCTIONS = {}
+
+# Written without itself in it, so that this file passes its own test.
+UNFINISHED = re.compile(r"\b(?:T[O]DO|F[I]XME|X[X]X|H[A]CK)\b")
+# Where somebody's checkout or home is; not `/proc/root/` and the like, which are in tests of hostile paths.
+PLACE = re.compile(r"(?<![\w.])/(?:home|work|Users|root)/\w")
+
+# The machine, its parts, and what they stand on: nothing of Python between a completion and an op.
+NOGIL = ("conn", "core", "deadline", "flow", "inbox", "lease", "mapping", "plans", "slab", "stamp")
+DIRECTIVES = (
+    "language_level=3",
+    "cdivision=True",
+    "boundscheck=False",
+    "wraparound=False",
+    "initializedcheck=False",
+)
+
+
+def sources(*suffixes: str) -> list[Path]:
+    """Files of ours with one of these suffixes, and the ones at the top."""
+    found = [path for path in TOP.iterdir() if path.is_file()]
+    for part in OURS:
+        found += [
+            path for path in (TOP / part).rglob("*") if path.is_file() and "__pycache__" not in path.parts
+        ]
+    return sorted(path for path in found if path.suffix in suffixes)
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(TOP).as_posix()
+
+
+PYTHON = sources(".py")
+CYTHON = sources(".pyx", ".pxd")
+TEXT = sources(".py", ".pyx", ".pxd", ".h", ".build", ".options", ".toml", ".md", ".html", ".css", ".js", "")
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def found_in(paths: list[Path], pattern: re.Pattern[str]) -> list[str]:
+    """`file:line: text` of every line that has the pattern."""
+    return [
+        f"{name_of(path)}:{number}: {line.strip()}"
+        for path in paths
+        for number, line in enumerate(lines_of(path), 1)
+        if pattern.search(line)
+    ]
+
+
+def python_functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Name and length in lines of each function, nested ones within their outer one too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            yield node.name, node.end_lineno - node.lineno + 1
+
+
+def cython_functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Name and length of each function with a body: to the last line that is indented deeper."""
+    lines = lines_of(path)
+    for at, line in enumerate(lines):
+        match = re.match(r"( *)(?:cdef|cpdef|def)\s[^=]*?(\w+)\(", line)
+        if match is None:
+            continue
+        end = header = at
+        while not lines[header].rstrip().endswith(":") and header + 1 < len(lines) and header - at < 8:
+            header += 1
+        if not lines[header].rstrip().endswith(":"):
+            continue
+        for below in range(header + 1, len(lines)):
+            if lines[below].strip():
+                if len(lines[below]) - len(lines[below].lstrip()) <= len(match[1]):
+                    break
+                end = below
+        yield match[2], end - at + 1
+
+
+def test_there_is_something_to_look_at() -> None:
+    """Guards the others: a moved tree must not make them pass."""
+    assert len(PYTHON) > 40
+    assert len(CYTHON) > 25
+    assert {"README.md", "Makefile", "pyproject.toml"} <= {name_of(path) for path in TEXT}
+    assert {path.stem for path in CYTHON if path.suffix == ".pyx"} >= {*NOGIL, "ring", "engine"}
+    assert dict(cython_functions(CORE / "conn.pyx"))["conn_step"] > 20
+    assert dict(cython_functions(CORE / "slab.pxd"))["slab_holds"] == 3
+
+
+def test_files_are_short() -> None:
+    lengths = {name_of(path): len(lines_of(path)) for path in (*PYTHON, *CYTHON)}
+    too_long = {
+        name: length for name, length in lengths.items() if length > LONG_FILES.get(name, FILE_LINES_MAX)
+    }
+    assert not too_long, f"split these, the limit is {FILE_LINES_MAX} or what LONG_FILES says: {too_long}"
+    done = [name for name in LONG_FILES if lengths.get(name, 0) <= FILE_LINES_MAX]
+    assert not done, f"short enough now, or gone; take them out of LONG_FILES: {done}"
+
+
+def test_functions_are_short() -> None:
+    lengths: dict[str, int] = {}
+    for paths, functions in ((PYTHON, python_functions), (CYTHON, cython_functions)):
+        for path in paths:
+            for function, length in functions(path):
+                key = f"{name_of(path)} {function}"
+                lengths[key] = max(length, lengths.get(key, 0))
+    too_long = {
+        name: length
+        for name, length in lengths.items()
+        if length > LONG_FUNCTIONS.get(name, FUNCTION_LINES_MAX)
+    }
+    assert not too_long, (
+        f"split these, the limit is {FUNCTION_LINES_MAX} or what LONG_FUNCTIONS says: {too_long}"
+    )
+    done = [name for name in LONG_FUNCTIONS if lengths.get(name, 0) <= FUNCTION_LINES_MAX]
+    assert not done, f"short enough now, or gone; take them out of LONG_FUNCTIONS: {done}"
+
+
+def test_nothing_is_left_unfinished() -> None:
+    assert not found_in(TEXT, UNFINISHED)
+
+
+def test_no_path_of_one_machine() -> None:
+    assert not found_in(TEXT, PLACE)
+
+
+def test_no_assert_in_compiled_code() -> None:
+    """In a noexcept nogil function it would print and go on; zc_assert stops."""
+    assert not found_in(CYTHON, re.compile(r"^\s*assert\b"))
+
+
+def test_only_the_ring_knows_liburing() -> None:
+    users = {
+        path.stem
+        for path in CYTHON
+        if found_in([path], re.compile(r"\b(?:c?import)\s.*\buring\b|_core\.uring\b"))
+    }
+    assert users - {"uring"} == {"ring"}
+    headers = {path.name for path in sources(".h") if found_in([path], re.compile(r"#include.*liburing"))}
+    assert headers == {"zc_uring.h"}
+
+
+@pytest.mark.parametrize("module", ["conn", "core", "flow"])
+def test_the_machine_knows_no_ring_and_no_python(module: str) -> None:
+    paths = [CORE / f"{module}.pyx", CORE / f"{module}.pxd"]
+    assert not found_in(paths, re.compile(r"_core\.(?:ring|engine|uring|doors)\b|_core cimport .*\bring\b"))
+    assert not found_in(
+        paths, re.compile(r"\bcpython\b|^\s*(?:import|from\s+\S+\s+import)\s|\bwith gil\b|^\s*(?:cp)?def\s")
+    )
+    # Time is set by whoever drives it, and so are system calls made; closing a file is the one exception.
+    assert not found_in(paths, re.compile(r"\bclock_gettime\b|posix\.time|sys/socket\.h"))
+
+
+def test_functions_of_the_machine_hold_no_gil() -> None:
+    for module in NOGIL:
+        missing = [
+            line
+            for path in (CORE / f"{module}.pyx", CORE / f"{module}.pxd")
+            for line in _headers(path)
+            if not re.search(r"noexcept nogil:?$", line)
+        ]
+        assert not missing, f"{module}: not noexcept nogil: {missing}"
+
+
+def _headers(path: Path) -> Iterator[str]:
+    """The head of each cdef function, joined to one line."""
+    for match in re.finditer(
+        r"^cdef (?!extern|enum|struct|class)[^\n=]*?\w+\((?:[^()]|\([^()]*\))*\)[^\n]*$",
+        path.read_text(encoding="utf-8"),
+        re.MULTILINE,
+    ):
+        yield " ".join(match[0].split())
+
+
+@pytest.fixture(scope="module")
+def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with what `cython -a` says of each module of NOGIL."""
+    out = tmp_path_factory.mktemp("annotated")
+    directives = [word for directive in DIRECTIVES for word in ("-X", directive)]
+    for module in NOGIL:
+        command = [sys.executable, "-m", "cython", "-a", *directives, "-I", str(TOP / "ext")]
+        done = subprocess.run(
+            [*command, "-o", str(out / f"{module}.c"), str(CORE / f"{module}.pyx")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"cython is needed here (pip install cython): {done.stderr}"
+    return out
+
+
+@pytest.mark.parametrize("module", NOGIL)
+def test_no_line_of_the_machine_calls_python(annotated: Path, module: str) -> None:
+    """The score of a line counts its calls into Python. The first line stands for making the module."""
+    page = (annotated / f"{module}.html").read_text(encoding="utf-8")
+    scores = {
+        int(number): int(score)
+        for score, number in re.findall(
+            r'<pre class="cython line score-(\d+)"[^>]*>[^<]*<span class="">(\d+)</span>', page
+        )
+    }
+    lines = lines_of(CORE / f"{module}.pyx")
+    unscored = set(range(1, len(lines) + 1)) ^ set(scores)
+    assert not unscored, f"cython -a looks different now, read it anew; lines without a score: {unscored}"
+    assert scores.pop(1) > 0
+    yellow = [
+        f"{module}.pyx:{number}: {lines[number - 1].strip()}" for number, score in scores.items() if score
+    ]
+    assert not yellow
