@@ -30,7 +30,9 @@ Serve the files of a directory over HTTP/1.1, without copying their bytes where 
 
 _EPILOG = """\
 Sizes take K, M or G. Every option is also an environment variable (--send-mode: ZCHTTPD_SEND_MODE); the
-command line wins.
+command line wins. What may be typed several times is one line each there; a switch is on or off.
+A PATTERN is a glob of the decoded path, where * matches / too; without a leading slash it may begin after
+any slash.
 SIGTERM and Ctrl-C finish the open responses and exit with 0; a second Ctrl-C stops at once.
 """
 
@@ -45,6 +47,34 @@ class _Parser(argparse.ArgumentParser):
 def _help_of(name: str, option: Option) -> str:
     default = default_text(name)
     return f"{option.help} (default {default})" if default else option.help
+
+
+def _add(section: argparse._ArgumentGroup, name: str, option: Option) -> None:
+    flag, text = flag_of(name), _help_of(name, option).replace("%", "%%")
+    if option.switch:
+        section.add_argument(flag, dest=name, action="store_const", const="on", help=text)
+        return
+    metavar = "|".join(option.choices) or option.metavar
+    action = "append" if option.many else "store"
+    if option.words == 1:
+        section.add_argument(flag, dest=name, metavar=metavar, action=action, help=text)
+    else:
+        words = tuple(metavar.split(" ", option.words - 1))
+        section.add_argument(flag, dest=name, metavar=words, action=action, nargs=option.words, help=text)
+
+
+def _join(name: str, typed: str | list[str] | list[list[str]]) -> str:
+    """One text of everything that was typed for an option. Raises SettingsError."""
+    if isinstance(typed, str):
+        return typed
+    option = OPTIONS[name]
+    texts = [text if isinstance(text, str) else " ".join(text) for text in typed]
+    for text in texts:
+        if option.separator == "\n" and not text.isprintable():
+            raise SettingsError(
+                name, f"{flag_of(name)}: {text!r} is not one line. Type visible characters only"
+            )
+    return option.separator.join(texts)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -66,10 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
         section = parser.add_argument_group(group.value)
         for name, option in OPTIONS.items():
             if option.group is group:
-                metavar = "|".join(option.choices) or option.metavar
-                action = "append" if option.many else "store"
-                text = _help_of(name, option).replace("%", "%%")
-                section.add_argument(flag_of(name), dest=name, metavar=metavar, action=action, help=text)
+                _add(section, name, option)
         if group is Group.DIAGNOSIS:
             section.add_argument(
                 "--version", action="version", version=f"zchttpd {__version__}", help="print the version"
@@ -87,8 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(
             f"{command!r} is not a command. To serve a directory, type zchttpd --root {shlex.quote(command)}"
         )
-    texts = {name: ",".join(text) if OPTIONS[name].many else text for name, text in typed.items()}
     try:
+        texts = {name: _join(name, each) for name, each in typed.items()}
         if command == "doctor":
             findings = doctor.examine(load({"root": ".", **texts}, os.environ))
             print(doctor.report(findings))

@@ -16,12 +16,15 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 AUTO = "auto"
+_ON = ("on", "yes", "true", "1")
+_OFF = ("off", "no", "false", "0", "")
 
 
 class Group(Enum):
     """Headings of the help text and of the documentation, in their order."""
 
     SERVE = "What to serve"
+    SITE = "For sites"
     WHERE = "Where"
     SENDS = "How it sends"
     MEMORY = "Memory"
@@ -67,6 +70,14 @@ def parse_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
+def parse_switch(text: str) -> bool:
+    """True for on, yes, true or 1; False for off, no, false or 0. Raises ValueError with a one-line text."""
+    word = text.strip().lower()
+    if word not in (*_ON, *_OFF):
+        raise ValueError(f"{text!r} is neither on nor off. Type on or off")
+    return word in _ON
+
+
 def parse_root(text: str) -> Path:
     """The directory; an empty text is refused, because it would mean the current directory."""
     if not text:
@@ -89,7 +100,11 @@ def split_address(text: str) -> tuple[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """How one field of `Settings` is explained, read and checked. `low` and `high` are inclusive."""
+    """How one field of `Settings` is explained, read and checked. `low` and `high` are inclusive.
+
+    `switch`: it takes no text on the command line. `many`: it may be typed again, and its texts are joined by
+    `separator`, as they are in the environment. `words`: how many words of `metavar` are typed for one text.
+    """
 
     group: Group
     help: str
@@ -100,3 +115,6 @@ class Option:
     low: int = 0
     high: int = 2**62
     many: bool = False
+    separator: str = ","
+    words: int = 1
+    switch: bool = False

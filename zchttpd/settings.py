@@ -22,9 +22,11 @@ from zchttpd.options import (
     parse_names,
     parse_root,
     parse_size,
+    parse_switch,
     parse_workers,
     split_address,
 )
+from zchttpd.site import CacheRule, HeaderRule, parse_cache_rules, parse_header_rules, parse_patterns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,6 +61,16 @@ def _count(default: int, group: Group, text: str, **more: Any) -> Any:
     return _option(default, group, text, **{"parse": parse_count, "metavar": "N", **more})
 
 
+def _switch(group: Group, text: str) -> Any:
+    return _option(False, group, text, parse=parse_switch, switch=True)
+
+
+def _rules(parse: Any, metavar: str, text: str, **more: Any) -> Any:
+    return _option(
+        (), Group.SITE, text, **{"parse": parse, "metavar": metavar, "many": True, "separator": "\n", **more}
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the server was asked to do; checked when made. Sizes in bytes, times in milliseconds.
@@ -82,6 +94,25 @@ class Settings:
         "how long a cached file may be served before it is checked for changes",
         high=3_600_000,
     )
+
+    listing: bool = _switch(Group.SITE, "list directories without an index.html, as HTML or (by Accept) JSON")
+    spa: bool = _switch(
+        Group.SITE, "answer a page that does not exist with /index.html; a missing asset stays 404"
+    )
+    clean_urls: bool = _switch(Group.SITE, "answer /a with a.html where there is no file a")
+    error_pages: bool = _switch(Group.SITE, "send /404.html, /403.html and /50x.html of the root with errors")
+    no_precompressed: bool = _switch(Group.SITE, "leave .br, .zst and .gz siblings of a file alone")
+    cache_control: tuple[CacheRule, ...] = _rules(
+        parse_cache_rules, "PATTERN=VALUE", "Cache-Control of files by path (*.js); the first match wins"
+    )
+    immutable: tuple[str, ...] = _rules(
+        parse_patterns, "PATTERN", "files that may be kept for a year unasked; before --cache-control"
+    )
+    header: tuple[HeaderRule, ...] = _rules(
+        parse_header_rules, "PATTERN 'NAME: VALUE'", "a field for the answers to these paths", words=2
+    )
+    cors: bool = _switch(Group.SITE, "let pages of all origins read the files")
+    cross_origin_isolated: bool = _switch(Group.SITE, "send COOP and COEP, which SharedArrayBuffer needs")
 
     host: str = _option(
         "127.0.0.1", Group.WHERE, "address or name to listen on; 0.0.0.0 or :: for all", metavar="H"
@@ -244,7 +275,7 @@ def variable_of(name: str) -> str:
 def default_text(name: str) -> str:
     """The default of an option as one would type it; empty when there is none."""
     default = next(each.default for each in dataclasses.fields(Settings) if each.name == name)
-    if default is dataclasses.MISSING or default in ("", ()):
+    if default is dataclasses.MISSING or default is False or default in ("", ()):
         return ""
     if OPTIONS[name].unit == "bytes":
         return format_size(default)
@@ -327,7 +358,7 @@ def docs_table() -> str:
                 value = "\\|".join(option.choices) if option.choices else option.metavar.replace("|", "\\|")
                 unit = f" ({option.unit})" if option.unit else ""
                 cells = (
-                    f"`{flag_of(name)} {value}`",
+                    f"`{flag_of(name)} {value}`".replace(" `", "`"),
                     f"`{variable_of(name)}`",
                     default_text(name),
                     option.help + unit,

@@ -33,7 +33,7 @@ def test_every_field_has_an_option() -> None:
     assert list(OPTIONS) == [field.name for field in dataclasses.fields(Settings)]
     for name, option in OPTIONS.items():
         assert option.help, name
-        assert option.choices or option.metavar, name
+        assert option.choices or option.metavar or option.switch, name
 
 
 def test_defaults_are_the_documented_ones() -> None:
@@ -192,6 +192,6 @@ def test_the_docs_table_has_a_row_for_each_option() -> None:
     rows = [line for line in docs_table().splitlines() if line.startswith("| `--")]
     assert len(rows) == len(OPTIONS)
     for name in OPTIONS:
-        [row] = [row for row in rows if row.startswith(f"| `{flag_of(name)} ")]
+        [row] = [row for row in rows if re.match(rf"\| `{flag_of(name)}[ `]", row)]
         assert variable_of(name) in row
         assert len(re.split(r"(?<!\\)\|", row)) == 6, row

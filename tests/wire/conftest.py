@@ -4,7 +4,7 @@ the end.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,8 +28,9 @@ def engine_param(engine: str, send_mode: str) -> object:
 class Fleet:
     """Servers of the session, started when first asked for."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, **options: Any) -> None:
         self._root = root
+        self._options = options
         self._running: dict[tuple[str, str], Server] = {}
         self._failed: dict[tuple[str, str], BaseException] = {}
         self._etags: dict[tuple[str, bytes, bytes], bytes] = {}
@@ -42,7 +43,7 @@ class Fleet:
             raise self._failed[key]
         if key not in self._running:
             try:
-                self._running[key] = Server(self._root, engine=engine, send_mode=send_mode)
+                self._running[key] = Server(self._root, engine=engine, send_mode=send_mode, **self._options)
             except AssertionError as error:
                 self._failed[key] = error
                 raise

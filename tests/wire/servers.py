@@ -42,6 +42,16 @@ def name_of(engine: str, send_mode: str) -> str:
     return f"{engine}-{send_mode}"
 
 
+def flags_of(name: str, value: object) -> list[str]:
+    """How an option is typed: True as a switch, a tuple as many times, a tuple in it as several words."""
+    flag = "--" + name.replace("_", "-")
+    if value is True:
+        return [flag]
+    texts = value if isinstance(value, tuple) else (value,)
+    words = [text if isinstance(text, tuple) else (text,) for text in texts]
+    return [word for each in words for word in (flag, *map(str, each))]
+
+
 class Server:
     """One running `zchttpd`. Options are fields of Settings: `revalidate_ms=50` is `--revalidate-ms 50`."""
 
@@ -62,9 +72,7 @@ class Server:
             "send_mode": send_mode,
             **options,
         }
-        flags = [
-            text for name, value in chosen.items() for text in ("--" + name.replace("_", "-"), str(value))
-        ]
+        flags = [text for name, value in chosen.items() for text in flags_of(name, value)]
         confinement = [] if memlock is None else ["--memlock", str(memlock)]
         self.name = name_of(engine, send_mode)
         self.send_mode = send_mode

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zchttpd.files.cache import exhausted
-from zchttpd.files.entry import Entry, Kind, Representation
+from zchttpd.files.entry import Entry, Kind, Representation, Standin
+from zchttpd.files.listing import CONTENT_SECURITY_POLICY, HTML, JSON, Pages, Scan, parse_order
+from zchttpd.http.accept import JSON_VARY, NAVIGATION_VARY, navigates, prefers_json
 from zchttpd.http.encoding import negotiate
 from zchttpd.http.head import EncodedHead, encode_head
 from zchttpd.http.judge import Refusal, Verdict, judge
@@ -26,12 +28,15 @@ from zchttpd.http.plan import (
     error_response,
     redirect_response,
     refusal_response,
+    with_fields,
 )
 from zchttpd.http.target import Target, hidden, parse_target
+from zchttpd.site import SitePolicy
 
 if TYPE_CHECKING:
     from zchttpd.files.cache import Cache
     from zchttpd.settings import Settings
+    from zchttpd.site import Fields
 
 LOGGER = logging.getLogger("zchttpd")
 
@@ -39,6 +44,12 @@ LOGGER = logging.getLogger("zchttpd")
 HEADS_MAX = 1024
 # Everything that decides one: status, fields, keep-alive; method and version of the request.
 _HeadKey = tuple[int, tuple[tuple[bytes, bytes], ...], bool, str, bytes]
+
+FORBIDDEN_PAGE = (b"403.html",)
+MISSING_PAGE = (b"404.html",)
+FAULT_PAGE = (b"50x.html",)
+# It is kept in memory: it is needed when files cannot be opened.
+FAULT_PAGE_SIZE_MAX = 64 * 1024
 
 _COMPLAINT_MS_MIN = 1000
 _FAILURE = "Something went wrong here."
@@ -76,6 +87,11 @@ class Desk:
 
     def __init__(self, settings: Settings, cache: Cache) -> None:
         self._cache = cache
+        self._site = SitePolicy.of(settings)
+        self._error_pages = settings.error_pages
+        self._listings = Pages()
+        self._fault_entry: Entry | None = None
+        self._fault_page: bytes | None = None
         # One of the two ways to fill a head, the target or the fields, may take half of it.
         self._target_size_max = settings.head_size_max // 2
         self._silent_until_ms = 0
@@ -83,6 +99,7 @@ class Desk:
         # Made now: what failed once might fail again while it is told.
         self._failure = self._refused(Refusal(500, _FAILURE))
         self._failure_of_head = self._refused(Refusal(500, _FAILURE, bodiless=True))
+        self._read_fault_page(0)
 
     def answer(self, head: bytes, now_ms: int) -> Answer:
         """Answer one request head: the bytes up to and including its empty line.
@@ -94,7 +111,7 @@ class Desk:
             if isinstance(verdict, Refusal):
                 return self._refused(verdict)
             early = early_response(verdict)
-            return self._find(verdict, now_ms) if early is None else self._without_entry(verdict, early)
+            return self._find(verdict, now_ms) if early is None else self._early(verdict, early)
         except Exception:
             LOGGER.exception("a request could not be answered, and got 500")
             return self._failure_of_head if head.startswith(b"HEAD ") else self._failure
@@ -108,43 +125,131 @@ class Desk:
 
     def _find(self, verdict: Verdict, now_ms: int) -> Answer:
         target = parse_target(verdict.target)
-        if isinstance(target, Refusal):
-            if target.status == 404:
-                return self._without_entry(verdict, error_response(404, verdict))
+        if isinstance(target, Refusal) and target.status != 404:
             return self._refused(dataclasses.replace(target, bodiless=verdict.method == "HEAD"))
-        if hidden(target.segments):
-            return self._without_entry(verdict, error_response(404, verdict))
         try:
+            if isinstance(target, Refusal):
+                return self._error(verdict, 404, self._site.common, now_ms)
+            if hidden(target.segments):
+                fields = self._site.of_path(target.segments, target.directory)
+                return self._error(verdict, 404, fields, now_ms)
             entry = self._cache.lookup(target.segments, target.directory, now_ms)
+            return self._found(verdict, target, entry, now_ms)
         except OSError as error:
             if exhausted(error) or error.errno == errno.ESTALE:
                 return self._unavailable(verdict, error, now_ms)
             raise
+
+    def _found(self, verdict: Verdict, target: Target, entry: Entry, now_ms: int) -> Answer:
         if entry.kind is Kind.FILE:
-            return self._file(verdict, entry)
-        return self._signed(verdict, _absent(verdict, target, entry.kind), entry=entry)
+            return self._file(verdict, entry, entry.sighting.segments, entry)
+        if entry.sighting.scan is not None:
+            return self._listing(verdict, target, entry, entry.sighting.scan)
+        fields = self._site.of_path(target.segments, target.directory)
+        if entry.kind is Kind.REDIRECT:
+            response = redirect_response(verdict, target.raw_path + b"/", target.query)
+            return self._signed(verdict, with_fields(response, fields), entry=entry)
+        if entry.kind is Kind.FORBIDDEN:
+            # Two entries decide, and an answer has one to revalidate.
+            return self._error(verdict, 403, fields, now_ms, entry)
+        if 200 in entry.standins and not _names_asset(target):
+            fields = (*fields, (b"Vary", NAVIGATION_VARY))
+            if navigates(verdict):
+                page = entry.standins[200]
+                return self._file(verdict, page, page.segments, entry, extra=((b"Vary", NAVIGATION_VARY),))
+        if 404 in entry.standins:
+            page = entry.standins[404]
+            return self._file(verdict, page, page.segments, entry, status=404, extra=fields)
+        return self._signed(verdict, with_fields(error_response(404, verdict), fields), entry=entry)
+
+    def _error(
+        self, verdict: Verdict, status: int, fields: Fields, now_ms: int, entry: Entry | None = None
+    ) -> Answer:
+        """An error that `entry` tells, or the head alone; with the site's page for it, if it has one."""
+        if self._error_pages:
+            segments = FORBIDDEN_PAGE if status == 403 else MISSING_PAGE
+            page = self._cache.lookup(segments, False, now_ms)
+            if page.kind is Kind.FILE:
+                answer = self._file(verdict, page, segments, page, status=status, extra=fields)
+                return answer if entry is None else dataclasses.replace(answer, memo=False)
+        response = with_fields(error_response(status, verdict), fields)
+        if self._error_pages or entry is None:
+            response = dataclasses.replace(response, memo=False)
+        return self._signed(verdict, response, entry=entry)
+
+    def _early(self, verdict: Verdict, response: Response) -> Answer:
+        preflight = self._site.preflight if verdict.method == "OPTIONS" else ()
+        return self._without_entry(verdict, with_fields(response, (*self._site.common, *preflight)))
 
     def _unavailable(self, verdict: Verdict, error: OSError, now_ms: int) -> Answer:
         if now_ms >= self._silent_until_ms:
             self._silent_until_ms = now_ms + _COMPLAINT_MS_MIN
             LOGGER.warning("answering 503: %s. %s", error.strerror, _CURES.get(error.errno or 0, ""))
-        response = error_response(503, verdict, ((b"Retry-After", b"1"),))
+        self._read_fault_page(now_ms)
+        fields = ((b"Retry-After", b"1"), *self._site.common)
+        response = error_response(503, verdict, fields, page=self._fault_page)
         # Each connection that closes gives a descriptor back.
         return self._without_entry(verdict, dataclasses.replace(response, keep_alive=False))
 
-    def _file(self, verdict: Verdict, entry: Entry) -> Answer:
-        choice = entry.representations
+    def _read_fault_page(self, now_ms: int) -> None:
+        """Have the site's page for 500 and 503 at hand. Raises nothing: what was read before is kept."""
+        if not self._error_pages:
+            return
+        try:
+            entry = self._cache.lookup(FAULT_PAGE, False, now_ms)
+            if entry is self._fault_entry:
+                return
+            page = _read(entry) if entry.kind is Kind.FILE else None
+        except OSError:
+            return
+        self._fault_entry, self._fault_page = entry, page
+        failure = error_response(500, None, page=page)
+        self._failure = self._signed(None, failure)
+        self._failure_of_head = self._signed(None, dataclasses.replace(failure, parts=()))
+
+    def _listing(self, verdict: Verdict, target: Target, entry: Entry, scan: Scan) -> Answer:
+        page = self._listings.find(scan, parse_order(target.query), JSON if prefers_json(verdict) else HTML)
+        fields = {name.lower(): (name, value) for name, value in self._site.of_path(target.segments, True)}
+        for name, value in (
+            (b"Content-Security-Policy", CONTENT_SECURITY_POLICY.encode("ascii")),
+            (b"Cache-Control", b"no-cache"),
+        ):
+            fields[name.lower()] = (name, value)
+        extra = (*fields.values(), (b"Vary", JSON_VARY))
+        facts = Facts(len(page.body), page.etag, None, page.media_type, extra=extra)
+        response = compile_response(verdict, facts)
+        parts = tuple(
+            page.body[part.offset : part.offset + part.length] if isinstance(part, Window) else part
+            for part in response.parts
+        )
+        return self._signed(verdict, dataclasses.replace(response, parts=parts), entry=entry)
+
+    def _file(
+        self,
+        verdict: Verdict,
+        page: Entry | Standin,
+        segments: tuple[bytes, ...],
+        entry: Entry,
+        *,
+        status: int = 200,
+        extra: Fields = (),
+    ) -> Answer:
+        """The file at `segments`, whose representations `page` has; `entry` is what to revalidate."""
+        choice = page.representations
         encoding = negotiate(verdict.field(b"accept-encoding"), tuple(choice))
         found = choice[encoding]
+        kind = media_type(segments[-1])
         facts = Facts(
             size=found.size,
             etag=found.etag,
             last_modified_s=found.last_modified_s,
-            media_type=media_type(entry.name),
+            media_type=kind,
             encoding=encoding,
-            vary=entry.varies,
+            vary=page.varies,
+            extra=(*self._site.of_file(segments, kind), *extra) if status == 200 else extra,
         )
-        return self._signed(verdict, compile_response(verdict, facts), entry=entry, found=found)
+        response = compile_response(verdict, facts, status=status)
+        return self._signed(verdict, response, entry=entry, found=found)
 
     def _refused(self, refusal: Refusal) -> Answer:
         return self._signed(None, refusal_response(refusal))
@@ -186,7 +291,19 @@ class Desk:
         return encoded
 
 
-def _absent(verdict: Verdict, target: Target, kind: Kind) -> Response:
-    if kind is Kind.REDIRECT:
-        return redirect_response(verdict, target.raw_path + b"/", target.query)
-    return error_response(403 if kind is Kind.FORBIDDEN else 404, verdict)
+def _names_asset(target: Target) -> bool:
+    """Whether the last segment has an extension: a route has none."""
+    stem, dot, extension = target.segments[-1].rpartition(b".") if target.segments else (b"", b"", b"")
+    return bool(stem and dot and extension)
+
+
+def _read(entry: Entry) -> bytes | None:
+    """The bytes of a small page; None for one that is too large. Raises OSError."""
+    found = entry.representations["identity"]
+    if found.size > FAULT_PAGE_SIZE_MAX:
+        LOGGER.warning(
+            "/%s is not used: it has more than %d KiB", FAULT_PAGE[0].decode(), FAULT_PAGE_SIZE_MAX // 1024
+        )
+        return None
+    with open(found.open(), "rb") as file:
+        return file.read()

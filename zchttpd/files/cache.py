@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import itertools
 import os
@@ -16,10 +17,12 @@ from zchttpd.files.entry import (
     Kind,
     Representation,
     Sighting,
+    Standin,
     Version,
     make_etag,
     make_last_modified,
 )
+from zchttpd.files.listing import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
     from zchttpd.settings import Settings
 
 INDEX = b"index.html"
+CLEAN_SUFFIX = b".html"
+# Of the root, by status: 200 stands for every route of a single-page application.
+ROUTE_PAGE = (200, (INDEX,))
+MISSING_PAGE = (404, (b"404.html",))
 
 # Precompressed siblings. The order does not prefer: negotiation does.
 SIBLINGS = (("br", b".br"), ("zstd", b".zst"), ("gzip", b".gz"))
@@ -96,6 +103,11 @@ class Cache:
         self._root = root
         self._revalidate_ms = settings.revalidate_ms
         self._wall = wall
+        self._siblings = () if settings.no_precompressed else SIBLINGS
+        self._clean_urls = settings.clean_urls
+        self._shelf = Shelf(root) if settings.listing else None
+        wanted = ((settings.spa, ROUTE_PAGE), (settings.error_pages, MISSING_PAGE))
+        self._pages = tuple(page for asked, page in wanted if asked)
         self._generations = itertools.count(1)
         # An entry without a plan saves little, and the other way round.
         self._present = _Table(settings.plans_max)
@@ -148,20 +160,41 @@ class Cache:
             try:
                 sighting = self._sight(segments, directory)
                 kind, representations = self._represent(sighting)
+                standins = self._stand_in(sighting)
             except OSError as error:
                 # It went or changed between the two opens: look again.
                 if error.errno == errno.ESTALE or error.errno in _NOTHING:
                     continue
                 raise
             generation, check_at_ms = next(self._generations), now_ms + self._revalidate_ms
-            return Entry(segments, directory, sighting, kind, generation, check_at_ms, representations)
+            return Entry(
+                segments, directory, sighting, kind, generation, check_at_ms, representations, standins
+            )
         name = os.fsdecode(b"/".join(segments))
         raise OSError(errno.ESTALE, "the file changes faster than it can be looked at", name)
 
     def _sight(self, segments: tuple[bytes, ...], directory: bool) -> Sighting:
-        if directory:
-            return self._sight_directory(segments)
+        seen = self._sight_directory(segments) if directory else self._sight_path(segments)
+        if not self._pages or seen.scan is not None or seen.kind not in (Kind.MISSING, Kind.DIRECTORY):
+            return seen
+        # Seen together, so that the answer changes with the path as with the page that is sent in its place.
+        pages = ((status, self._sight_page(page)) for status, page in self._pages)
+        return dataclasses.replace(
+            seen, pages=tuple((status, page) for status, page in pages if page is not None)
+        )
+
+    def _sight_page(self, segments: tuple[bytes, ...]) -> Sighting | None:
         facts = self._stat(segments)
+        if isinstance(facts, os.stat_result) and stat.S_ISREG(facts.st_mode):
+            return self._sight_file(segments, facts)
+        return None
+
+    def _sight_path(self, segments: tuple[bytes, ...]) -> Sighting:
+        facts = self._stat(segments)
+        if self._clean_urls and segments and (facts is Kind.MISSING or _is_directory(facts)):
+            page = self._sight_page((*segments[:-1], segments[-1] + CLEAN_SUFFIX))
+            if page is not None:
+                return page
         if isinstance(facts, Kind):
             return Sighting(facts)
         if stat.S_ISDIR(facts.st_mode):
@@ -180,7 +213,19 @@ class Cache:
             return Sighting(facts)
         if not stat.S_ISDIR(facts.st_mode):
             return Sighting(Kind.MISSING)
+        if self._shelf is not None:
+            return self._sight_listing(self._shelf, segments, facts)
         return Sighting(Kind.DIRECTORY, versions=((IDENTITY, Version.of(facts)),))
+
+    def _sight_listing(self, shelf: Shelf, segments: tuple[bytes, ...], facts: os.stat_result) -> Sighting:
+        try:
+            return Sighting(Kind.DIRECTORY, scan=shelf.look(segments, facts))
+        except OSError as error:
+            if error.errno in _NOTHING:
+                return Sighting(Kind.MISSING)
+            if error.errno in _REFUSED:
+                return Sighting(Kind.FORBIDDEN)
+            raise
 
     def _sight_file(self, segments: tuple[bytes, ...], facts: os.stat_result) -> Sighting:
         # S_ISREG of what was really opened: a FIFO, a socket or a device has nothing to serve.
@@ -189,7 +234,7 @@ class Cache:
         versions = [(IDENTITY, Version.of(facts))]
         name = segments[-1]
         if not name.endswith(_SIBLING_SUFFIXES):
-            for encoding, suffix in SIBLINGS:
+            for encoding, suffix in self._siblings:
                 beside = self._stat((*segments[:-1], name + suffix))
                 if isinstance(beside, os.stat_result) and stat.S_ISREG(beside.st_mode):
                     versions.append((encoding, Version.of(beside)))
@@ -226,6 +271,14 @@ class Cache:
                     return Kind.FORBIDDEN, {}
         return Kind.FILE, representations
 
+    def _stand_in(self, sighting: Sighting) -> dict[int, Standin]:
+        standins = {}
+        for status, page in sighting.pages:
+            kind, representations = self._represent(page)
+            if kind is Kind.FILE:
+                standins[status] = Standin(page.segments, representations)
+        return standins
+
     def _open_once(self, segments: tuple[bytes, ...], encoding: str, version: Version) -> Representation:
         if encoding != IDENTITY:
             segments = (*segments[:-1], segments[-1] + dict(SIBLINGS)[encoding])
@@ -240,3 +293,7 @@ class Cache:
         finally:
             os.close(fd)
         return Representation(version, encoding, etag, last_modified_s, segments, self._root)
+
+
+def _is_directory(facts: os.stat_result | Kind) -> bool:
+    return isinstance(facts, os.stat_result) and stat.S_ISDIR(facts.st_mode)

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from zchttpd.files.listing import Scan
     from zchttpd.files.root import Root
 
 IDENTITY = "identity"
@@ -125,11 +126,28 @@ class Sighting:
 
     `segments` lead to the file (with the name of the index); `versions` has (encoding, version) of it and of
     its siblings.
+    `pages` are files that may be sent in place of what is not there, by the status to send them with; `scan`
+    is what a directory that is to be listed holds.
     """
 
     kind: Kind
     segments: tuple[bytes, ...] = ()
     versions: tuple[tuple[str, Version], ...] = ()
+    pages: tuple[tuple[int, Sighting], ...] = ()
+    scan: Scan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standin:
+    """A file that may be sent in place of what is not there; its fields are as those of `Entry`."""
+
+    segments: tuple[bytes, ...]
+    representations: dict[str, Representation]
+
+    @property
+    def varies(self) -> bool:
+        """Whether the representation is chosen by Accept-Encoding, so that every answer must say so."""
+        return len(self.representations) > 1
 
 
 @dataclass(slots=True, eq=False)
@@ -137,8 +155,9 @@ class Entry:
     """What a path resolved to: the unit of revalidation. Everything but `check_at_ms` stays as it was made.
 
     `generation` is never used twice; `representations` is by encoding and empty unless `kind` is FILE; `name`
-    is the file's own name (`index.html` for a directory), for its media type. Until `check_at_ms` it may be
-    used without looking at the file system.
+    is the file's own name (`index.html` for a directory), for its media type; `standins` is by status, 200
+    for a page that takes the place of any route. Until `check_at_ms` it may be used without looking at the
+    file system.
     """
 
     segments: tuple[bytes, ...]
@@ -148,6 +167,7 @@ class Entry:
     generation: int
     check_at_ms: int
     representations: dict[str, Representation]
+    standins: dict[int, Standin] = field(default_factory=dict)
 
     @property
     def name(self) -> bytes:

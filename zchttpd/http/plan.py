@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -114,9 +115,24 @@ def compile_response(verdict: Verdict, facts: Facts, *, status: int = 200) -> Re
     return _single(verdict, facts, spans[0]) if len(spans) == 1 else _multiple(verdict, facts, spans)
 
 
-def error_response(status: int, verdict: Verdict | None, headers: Fields = ()) -> Response:
-    """A small page that says the status, nothing of the request. Without a verdict the connection closes."""
-    page = _page(status, "")
+def with_fields(response: Response, fields: Fields) -> Response:
+    """The response with fields of the site's policy as well, and Vary once."""
+    if not fields:
+        return response
+    vary = b", ".join(value for name, value in (*response.headers, *fields) if name.lower() == b"vary")
+    others = tuple(field for field in (*response.headers, *fields) if field[0].lower() != b"vary")
+    return dataclasses.replace(response, headers=(*others, (b"Vary", vary)) if vary else others)
+
+
+def error_response(
+    status: int, verdict: Verdict | None, headers: Fields = (), *, page: bytes | None = None
+) -> Response:
+    """A small page that says the status, nothing of the request; or the given HTML.
+
+    Without a verdict the connection closes.
+    """
+    if page is None:
+        page = _page(status, "")
     fields = (_HTML, (b"Content-Length", b"%d" % len(page)), _NOSNIFF, *headers)
     if verdict is None:
         return Response(status, fields, (page,), keep_alive=False, memo=False)

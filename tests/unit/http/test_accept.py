@@ -1,0 +1,87 @@
+"""Accept and Sec-Fetch-Mode."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zchttpd.http.accept import MEMBERS_MAX, navigates, prefers_json, wish
+from zchttpd.http.judge import Verdict, judge
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+def verdict(*fields: str) -> Verdict:
+    head = "".join(f"{line}\r\n" for line in ("GET /a HTTP/1.1", "Host: h", *fields))
+    judged = judge(head.encode() + b"\r\n")
+    assert isinstance(judged, Verdict)
+    return judged
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("text/html", 1000),
+        (BROWSER, 1000),
+        ("TEXT/HTML", 1000),
+        ("text/html;q=0.5", 500),
+        ("text/html ; q=0.001", 1),
+        ("text/html;level=1;q=0.3", 300),
+        ("text/html;q=0.2, text/html;level=1", 1000),
+        ("text/html;q=0", 0),
+        ("text/html;q=0.0", 0),
+        ("*/*", 0),
+        ("text/*", 0),
+        ("text/htmlx, xtext/html", 0),
+        ("application/json", 0),
+        ("", 0),
+        (",,;,", 0),
+        ("x," * MEMBERS_MAX + "text/html", 0),
+    ],
+)
+def test_wishes(accept: str, expected: int) -> None:
+    assert wish(accept.encode(), b"text/html") == expected
+
+
+def test_no_field_is_no_wish() -> None:
+    assert wish(None, b"text/html") == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([f"Accept: {BROWSER}"], True),
+        (["Accept: */*"], False),
+        ([], False),
+        (["Accept: image/avif,image/webp,*/*;q=0.8"], False),
+        (["Sec-Fetch-Mode: navigate"], True),
+        (["Sec-Fetch-Mode: navigate", "Accept: */*"], True),
+        (["Sec-Fetch-Mode: cors", "Accept: */*"], False),
+        (["Accept: application/json", "Accept: text/html"], True),
+    ],
+)
+def test_navigation(fields: list[str], expected: bool) -> None:
+    assert navigates(verdict(*fields)) is expected
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("application/json", True),
+        ("application/json, text/plain, */*", True),
+        ("application/json, text/html;q=0.9", True),
+        ("application/json;q=0.5, text/html", False),
+        ("application/json, text/html", False),
+        ("*/*", False),
+        (BROWSER, False),
+        ("application/json;q=0", False),
+    ],
+)
+def test_json(accept: str, expected: bool) -> None:
+    assert prefers_json(verdict(f"Accept: {accept}")) is expected
+
+
+@given(st.binary())
+def test_any_bytes_are_some_wish(accept: bytes) -> None:
+    assert 0 <= wish(accept, b"text/html") <= 1000

@@ -1,0 +1,130 @@
+"""The options of a site, on every engine and send mode; and what a site changes while it is served."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from . import play
+from .cases.site import BROWSER, JSON, SITES, build_site
+from .client import eventually, request
+from .conftest import Fleet
+from .servers import ENGINES, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .case import Case
+
+REVALIDATE_MS = 50
+CASES = [
+    pytest.param(site, case, id=f"{site}-{case.name}") for site, (_, cases) in SITES.items() for case in cases
+]
+
+
+@pytest.fixture(scope="session")
+def site_fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fleet]]:
+    """Servers for each set of options, over one tree."""
+    root = build_site(tmp_path_factory.mktemp("site"))
+    fleets = {site: Fleet(root, **options) for site, (options, _) in SITES.items()}
+    yield fleets
+    for fleet in fleets.values():
+        fleet.leave()
+
+
+def test_case_names_are_unique() -> None:
+    for site, (_, cases) in SITES.items():
+        assert len({case.name for case in cases}) == len(cases), site
+
+
+@pytest.mark.parametrize(("site", "case"), CASES)
+def test_case(site: str, case: Case, kind: tuple[str, str], site_fleets: dict[str, Fleet]) -> None:
+    fleet = site_fleets[site]
+    server = fleet.server(*kind)
+    etags = fleet.etags(server, case)
+    # Three times: the second one is remembered, the third one replayed.
+    answers = [play.summary(play.whole(server, case, etags)) for _ in range(3)]
+    assert answers[1:] == answers[:2]
+    play.pipelined(server, case, etags)
+
+
+@pytest.mark.uring
+@pytest.mark.parametrize(("site", "case"), CASES)
+def test_engines_agree(site: str, case: Case, site_fleets: dict[str, Fleet]) -> None:
+    fleet = site_fleets[site]
+    servers = [fleet.server(*kind) for kind in ENGINES]
+    answers = [play.summary(play.whole(server, case, fleet.etags(server, case))) for server in servers]
+    for server, answer in zip(servers[1:], answers[1:], strict=True):
+        assert answer == answers[0], f"{server.name} and {servers[0].name} differ"
+
+
+def test_what_appears_and_changes_is_seen(tmp_path: Path, kind: tuple[str, str]) -> None:
+    engine, send_mode = kind
+    (tmp_path / "index.html").write_bytes(b"one")
+    options = {"spa": True, "clean_urls": True, "error_pages": True, "revalidate_ms": REVALIDATE_MS}
+    with serving(tmp_path, engine=engine, send_mode=send_mode, **options) as server:
+        route, asset = request("/route", BROWSER), request("/route.js", BROWSER)
+
+        def sends(asked: bytes, status: int, body: bytes) -> None:
+            def holds() -> bool:
+                reply = server.ask(asked)
+                return (reply.status, reply.body) == (status, body)
+
+            eventually(f"{status} with {body!r}", holds)
+
+        sends(route, 200, b"one")
+        (tmp_path / "new").write_bytes(b"another")
+        os.replace(tmp_path / "new", tmp_path / "index.html")
+        sends(route, 200, b"another")
+        assert server.ask(asset).status == 404
+        (tmp_path / "404.html").write_bytes(b"lost")
+        sends(asset, 404, b"lost")
+        (tmp_path / "404.html").write_bytes(b"really lost")
+        sends(asset, 404, b"really lost")
+        sends(request("/.env"), 404, b"really lost")
+        (tmp_path / "route.html").write_bytes(b"a page")
+        sends(route, 200, b"a page")
+        (tmp_path / "route").write_bytes(b"a file")
+        sends(route, 200, b"a file")
+        (tmp_path / "route").unlink()
+        (tmp_path / "route.html").unlink()
+        sends(route, 200, b"another")
+
+
+def test_a_listing_follows_its_directory(tmp_path: Path, kind: tuple[str, str]) -> None:
+    engine, send_mode = kind
+    with serving(
+        tmp_path, engine=engine, send_mode=send_mode, listing=True, revalidate_ms=REVALIDATE_MS
+    ) as server:
+
+        def listed() -> dict[str, int]:
+            return {row["name"]: row["size"] for row in json.loads(server.ask(request("/", JSON)).body)}
+
+        assert listed() == {}
+        (tmp_path / "file").write_bytes(b"four")
+        eventually("a new name", lambda: listed() == {"file": 4})
+        with open(tmp_path / "file", "ab") as file:
+            file.write(b"more")
+        eventually("a new size", lambda: listed() == {"file": 8})
+        (tmp_path / "file").unlink()
+        eventually("an empty directory", lambda: listed() == {})
+
+
+def test_a_large_listing_arrives_whole(tmp_path: Path, kind: tuple[str, str]) -> None:
+    engine, send_mode = kind
+    names = {f"a rather long name so that the listing is large {number:06}" for number in range(3000)}
+    for name in names:
+        (tmp_path / name).touch()
+    with serving(tmp_path, engine=engine, send_mode=send_mode, listing=True) as server:
+        reply = server.ask(request("/", JSON))
+        assert {row["name"] for row in json.loads(reply.body)} == names
+        page = server.ask(request("/?sort=time")).body
+        assert page.endswith(b"</html>\n")
+        assert page.count(b"<tr>") == len(names) + 1
+        with server.peer() as peer:
+            for _ in range(5):
+                assert peer.ask(request("/?sort=time")).body == page
