@@ -78,7 +78,7 @@ _SCALARS = (
         True,
     ),
     _Scalar("zchttpd_windows_open", "windows_open", "Windows of the streaming pool in use.", True),
-    _Scalar("zchttpd_pool_bytes", "pool_bytes", "Bytes of all windows of the streaming pool, in use or not.", True),
+    _Scalar("zchttpd_pool_bytes", "pool_bytes", "Bytes of the streaming windows, in use or not.", True),
     _Scalar("zchttpd_entries_open", "entries_open", "Paths whose file is known.", True),
     _Scalar("zchttpd_connections_open", "connections_open", "Connections open.", True),
     _Scalar("zchttpd_plans_open", "plans_open", "Request heads remembered with their response.", True),

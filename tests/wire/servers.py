@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # (engine, send mode); every case runs on each of them.
-ENGINES: tuple[tuple[str, str], ...] = (("uring", "zerocopy"), ("uring", "plain"), ("uring", "auto"))
+ENGINES: tuple[tuple[str, str], ...] = (
+    ("uring", "zerocopy"),
+    ("uring", "plain"),
+    ("uring", "auto"),
+    ("portable", "plain"),
+)
 
 CONFINED = Path(__file__).with_name("confined.py")
 START_S = 20.0

@@ -1,8 +1,8 @@
 """The portable engine: the answers of the io_uring engine, on uvloop, or on asyncio where uvloop is missing.
 
 Sockets are watched with the loop's add_reader and add_writer instead of transports: a response leaves in the
-callback that read its request, and every partial send is seen, which the stall clock needs. It also is faster,
-measured, on asyncio by half.
+callback that read its request, and every partial send is seen, which the stall clock needs. It also is
+faster, measured, on asyncio by half.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import math
 import resource
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zchttpd import doctor
 from zchttpd.board import tally_layout
@@ -41,9 +42,9 @@ ACCEPTS_PER_TURN = 64
 SPARE_CONNECTIONS = 256
 SHED_TRIES = 256
 READERS = 4
-# Files that are kept open, snapshots or not, where the limits allow.
+# Descriptors for files, snapshots or not: so many where the limit allows, and never less than a part of it.
 FILES_MAX = 8192
-FILES_MIN = 16
+FILES_PART = 8
 _GONE_BEFORE_ACCEPT = (errno.ECONNABORTED, errno.EPROTO)
 
 
@@ -121,38 +122,37 @@ class Portable:
         return self._second
 
     def file(self, connection: Connection, deadline_ms: int) -> None:
-        """Have the connection looked at when its deadline has passed; moving it back needs no filing."""
-        tick = deadline_ms // TICK_MS + 1
-        if 0 <= connection.tick <= tick:
-            return
+        """Look at the connection when this deadline has passed, instead of when it was filed for."""
         self._unfile(connection)
-        connection.tick = tick
+        tick = deadline_ms // TICK_MS
+        connection.filed_ms = tick * TICK_MS
         self._ticks.setdefault(tick, set()).add(connection)
         if not self._ticking:
             self._ticking = True
-            self._tick = self.now_ms() // TICK_MS
+            self._tick = self.now_ms() // TICK_MS - 1
             self.loop.call_later(TICK_MS / 1000, self._on_tick)
 
     def _unfile(self, connection: Connection) -> None:
-        filed = self._ticks.get(connection.tick)
-        if filed is not None:
-            filed.discard(connection)
-            if not filed:
-                del self._ticks[connection.tick]
+        if connection.filed_ms == math.inf:
+            return
+        tick = int(connection.filed_ms) // TICK_MS
+        filed = self._ticks[tick]
+        filed.discard(connection)
+        if not filed:
+            del self._ticks[tick]
+        connection.filed_ms = math.inf
 
     def _on_tick(self) -> None:
         now_ms = self.now_ms()
-        while self._tick < now_ms // TICK_MS:
+        # A tick is over when its last millisecond is.
+        while self._tick < now_ms // TICK_MS - 1:
             self._tick += 1
-            for connection in self._ticks.pop(self._tick, ()):
-                connection.tick = -1
-                try:
-                    deadline_ms = connection.expire(now_ms)
-                except Exception:
-                    LOGGER.exception("a connection failed")
-                    connection.abort()
-                    continue
-                if connection in self._connections:
+            due = self._ticks.pop(self._tick, set())
+            for connection in due:
+                connection.filed_ms = math.inf
+            for connection in due:
+                deadline_ms = connection.expire(now_ms)
+                if connection in self._connections and connection.filed_ms == math.inf:
                     self.file(connection, deadline_ms)
         self._ticking = bool(self._ticks)
         if self._ticking:
@@ -164,7 +164,7 @@ class Portable:
         """A connection has closed its socket."""
         self._unfile(connection)
         del self._connections[connection]
-        self.tally.add(self.tally.connections_open, -1)
+        self.tally.cells[self.tally.connections_open] -= 1
         if self.draining and not self._connections:
             self.loop.stop()
 
@@ -181,7 +181,7 @@ class Portable:
             except OSError as error:
                 if error.errno in _GONE_BEFORE_ACCEPT:
                     continue
-                self.tally.add(self.tally.accept_errors)
+                self.tally.cells[self.tally.accept_errors] += 1
                 # Out of descriptors, or of memory: trying at once would spin.
                 self.loop.remove_reader(self._listener.fileno())
                 self.loop.call_later(ACCEPT_PAUSE_S, self._accept_again)
@@ -197,15 +197,10 @@ class Portable:
         accepted.setblocking(False)
         connection = Connection(self, accepted)
         self._connections[connection] = None
-        self.tally.add(self.tally.connections_open)
-        self.tally.add(self.tally.connections_total)
-        try:
-            connection.start()
-            if len(self._connections) > limit and not self._shed_idle(connection):
-                connection.refuse(503)
-        except Exception:
-            LOGGER.exception("a connection failed")
-            connection.abort()
+        self.tally.cells[self.tally.connections_open] += 1
+        self.tally.cells[self.tally.connections_total] += 1
+        refused = len(self._connections) > limit and not self._shed_idle(connection)
+        connection.start(503 if refused else 0)
 
     def _shed_idle(self, newcomer: Connection) -> bool:
         """Close an idle connection other than the newcomer; the search goes round so that none is spared."""
@@ -224,7 +219,9 @@ def _files_max(settings: Settings) -> int:
     needed = doctor.files_needed(settings) + SPARE_CONNECTIONS
     doctor.raise_limits(needed + FILES_MAX)
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return FILES_MAX if soft == resource.RLIM_INFINITY else max(FILES_MIN, min(FILES_MAX, soft - needed))
+    if soft == resource.RLIM_INFINITY:
+        return FILES_MAX
+    return min(FILES_MAX, max(soft - needed, soft // FILES_PART))
 
 
 def _new_loop() -> tuple[asyncio.AbstractEventLoop, str, list[str]]:
@@ -237,6 +234,10 @@ def _new_loop() -> tuple[asyncio.AbstractEventLoop, str, list[str]]:
     return uvloop.new_event_loop(), "uvloop", []
 
 
+def _complain(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    LOGGER.error("the loop: %s", context["message"], exc_info=context.get("exception"))
+
+
 def serve(
     settings: Settings,
     listener: socket.socket,
@@ -247,6 +248,7 @@ def serve(
 ) -> None:
     """Serve on `listener` until SIGTERM or SIGINT, drain, return. Raises OSError when it cannot start."""
     loop, name, notes = _new_loop()
+    loop.set_exception_handler(_complain)
     engine = Portable(settings, listener, Tally(tally, tally_layout().cells), loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, engine.drain)

@@ -1,4 +1,4 @@
-"""Bytes of file versions in the portable engine: held here, in a sealed memory file, or in the file itself."""
+"""Bytes of file versions in the portable engine: held here, in a sealed memory file, or in their file."""
 
 from __future__ import annotations
 
@@ -69,10 +69,6 @@ class Body:
             if fd >= 0:
                 os.close(fd)
         self.fd = self.source = -1
-
-    def unchanged(self) -> bool:
-        """Whether the open file still is the version that was promised. Only FILE can change."""
-        return self.state is not State.FILE or is_version(self.fd, self.representation)
 
     def resident(self, offset: int) -> bool:
         """Whether the byte at `offset` can be had without waiting for the disk."""

@@ -52,12 +52,13 @@ class Framer:
         while (at := received.find(b"\n", self._scanned)) >= 0:
             size = at + 1
             self._scanned = size
-            if at == self._line or received[at - 1] != 0x0D:
-                return Frame.BROKEN
+            # The bounds come first: chopped input exceeds them before its LF is there.
             if not self._lines and size > self._line_max:
                 return Frame.LINE_LONG
             if size > self._head_max:
                 return Frame.HEAD_LONG
+            if at == self._line or received[at - 1] != 0x0D:
+                return Frame.BROKEN
             if at == self._line + 1:
                 self.length = size
                 return Frame.HEAD
@@ -125,6 +126,6 @@ class Memo(Generic[T]):
         self._rows[head] = _Row(plan)
         return forgotten
 
-    def forget(self, head: bytes) -> None:
-        """Drop a head. Raises KeyError when it is not there."""
-        del self._rows[head]
+    def forget(self, head: bytes) -> T:
+        """Drop a head; what it led to. Raises KeyError when it is not there."""
+        return self._rows.pop(head).plan

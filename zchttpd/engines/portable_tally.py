@@ -9,10 +9,13 @@ if TYPE_CHECKING:
 
 
 class Tally:
-    """Where each counter is in `block`; `places` is `_core.tally.CELLS`: name -> (first cell, how many)."""
+    """`cells` of 64 bits in `block`, and the index of each one that is written: `cells[tally.aborts] += 1`.
+
+    `places` is `_core.tally.CELLS`: name -> (first cell, how many). `requests` has one cell for each status.
+    """
 
     def __init__(self, block: memoryview, places: Mapping[str, tuple[int, int]]) -> None:
-        self._cells = block.cast("Q")
+        self.cells = block.cast("Q")
         self.requests = places["requests"][0]
         self.sends_plain = places["sends_plain"][0]
         self.sends_sendfile = places["sends_sendfile"][0]
@@ -32,11 +35,3 @@ class Tally:
         self.aborts = places["aborts"][0]
         self.accept_errors = places["accept_errors"][0]
         self.entries_open = places["entries_open"][0]
-
-    def add(self, cell: int, count: int = 1) -> None:
-        """Count; a gauge may be counted down."""
-        self._cells[cell] += count
-
-    def set(self, cell: int, value: int) -> None:
-        """Say what a gauge is now."""
-        self._cells[cell] = value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 from dataclasses import dataclass, field
 from enum import Enum
@@ -13,7 +14,7 @@ from zchttpd import doctor
 from zchttpd._core.engine import Engine
 from zchttpd._core.tally import ROUTES
 from zchttpd.engines.desk import Desk
-from zchttpd.files.cache import Cache
+from zchttpd.files.cache import Cache, exhausted
 from zchttpd.files.root import Root
 
 if TYPE_CHECKING:
@@ -34,6 +35,15 @@ ATTEMPTS_MAX = 3
 # Plans of one entry that the desk finds again by their head; ranges and the like are not among them.
 PLANS_PER_ENTRY = 64
 MAPPINGS_MAX = 12_000
+# A streamed file keeps its descriptor for as long as it is known: at most so many, and at most this part
+# of the limit.
+STREAMED_MAX = 192
+STREAMED_PART = 8
+# Descriptors for the ring, the listener, the log, and the files that are being opened.
+FDS_SPARE = 32
+# Eviction goes on to this far below a budget, so that sorting by age is paid once for many.
+SLACK_PART = 16
+COMPLAINT_MS_MIN = 1000
 LINGER_MS_MAX = 5_000
 LEASES_PER_CONNECTION = 256
 LINE_SIZE_MAX = 8192
@@ -55,6 +65,7 @@ class Body:
     """The bytes of one representation: a few of them here, more in a mapping, or too many and so streamed.
 
     `number` is the engine's mapping or source; `waiting` are requests that came while it was being filled.
+    `makeshift`: it streams only because there was no room to cache it.
     """
 
     representation: Representation
@@ -62,6 +73,7 @@ class Body:
     small: bytes = b""
     number: int = -1
     owners: int = 0
+    makeshift: bool = False
     waiting: list[tuple[int, bytes, int]] = field(default_factory=list)
 
 
@@ -89,6 +101,10 @@ class UringDesk:
         self._refusals: dict[int, int] = {}
         self._mapped_bytes = 0
         self._mapped = 0
+        self._inline_bytes = 0
+        self._streamed = 0
+        self._streamed_max = _streamed_max()
+        self._silent_until_ms = 0
         self._memlock_told = False
         self.engine: Engine
 
@@ -133,7 +149,7 @@ class UringDesk:
         # Several requests may have found the same entry stale: the first to come here has looked.
         holding = self._by_number.get(number)
         if holding is not None and now_ms >= holding.entry.check_at_ms:
-            if self._cache.revalidate(holding.entry, now_ms):
+            if self._cache.revalidate(holding.entry, now_ms) and not self._outgrown(holding):
                 self.engine.refresh(number, holding.entry.check_at_ms)
             else:
                 self._retire(holding)
@@ -145,8 +161,10 @@ class UringDesk:
         self, ticket: int, head: bytes, attempt: int, error: OSError, holding: Holding | None, now_ms: int
     ) -> None:
         """The bytes could not be had. A file that was replaced meanwhile is looked up anew."""
-        if attempt >= ATTEMPTS_MAX:
-            LOGGER.warning("a file could not be read: %s", error)
+        if attempt >= ATTEMPTS_MAX or exhausted(error):
+            if now_ms >= self._silent_until_ms:
+                self._silent_until_ms = now_ms + COMPLAINT_MS_MIN
+                LOGGER.warning("a file could not be read: %s", error)
             self._refuse(ticket, 503)
             return
         if holding is not None:
@@ -193,7 +211,9 @@ class UringDesk:
             if len(image) > literal_from:
                 segments.append(("literal", literal_from, len(image) - literal_from))
                 literal_from = len(image)
-            segments.append(("mapped" if body.state is State.MAPPED else "streamed", part.offset, part.length))
+            segments.append(
+                ("mapped" if body.state is State.MAPPED else "streamed", part.offset, part.length)
+            )
         if len(image) > literal_from:
             segments.append(("literal", literal_from, len(image) - literal_from))
         kinds = {segment[0] for segment in segments}
@@ -252,7 +272,10 @@ class UringDesk:
             self._mapped -= 1
             self.engine.drop(body.number)
         elif body.state is State.STREAMED:
+            self._streamed -= 1
             self.engine.drop_source(body.number)
+        elif body.state is State.INLINE:
+            self._inline_bytes -= len(body.small)
 
     def _body(self, representation: Representation, holding: Holding | None) -> Body:
         """The bytes of a representation, begun to be read if they are new. Raises OSError."""
@@ -272,8 +295,10 @@ class UringDesk:
             small = _read_at_once(fd, representation)
             if small is not None:
                 os.close(fd)
+                self._inline_bytes += len(small)
                 return Body(representation, State.INLINE, small)
-        if size <= self._settings.memory // CACHED_PART:
+        cacheable = size <= self._settings.memory // CACHED_PART
+        if cacheable and self._has_room(size):
             try:
                 number = self.engine.fill(fd, size, representation.mtime_ns)
             except MemoryError as error:
@@ -283,8 +308,23 @@ class UringDesk:
             self._mapped_bytes += size
             self._mapped += 1
             return body
-        number = self.engine.source(fd, size, representation.mtime_ns)
-        return Body(representation, State.STREAMED, number=number)
+        try:
+            number = self.engine.source(fd, size, representation.mtime_ns)
+        except MemoryError as error:
+            raise OSError("no room for another streamed file") from error
+        self._streamed += 1
+        return Body(representation, State.STREAMED, number=number, makeshift=cacheable)
+
+    def _has_room(self, size: int) -> bool:
+        """Whether `size` more bytes may be cached: what was evicted counts for as long as somebody reads it.
+
+        Half a budget on top is for that, and for what comes in before `_shrink` has its turn.
+        """
+        return self.engine.snapshot_bytes + size <= self._settings.memory * 3 // 2
+
+    def _outgrown(self, holding: Holding) -> bool:
+        """Whether a body that streams for want of room could be cached by now."""
+        return any(body.makeshift and self._has_room(body.representation.size) for body in holding.bodies)
 
     def _on_filled(self, number: int, error: int, now_ms: int) -> None:
         body = self._filling.pop(number)
@@ -295,6 +335,7 @@ class UringDesk:
             self._mapped -= 1
             if not error:
                 body.small = self.engine.read(number, 0, size)
+                self._inline_bytes += size
                 body.state = State.INLINE
             self.engine.drop(number)
         else:
@@ -326,24 +367,28 @@ class UringDesk:
 
     def _shrink(self) -> None:
         """Evict what has not been used for longest until the budgets hold."""
-        settings = self._settings
-        over = self._mapped_bytes + self.engine.image_bytes > settings.memory or self._mapped > MAPPINGS_MAX
-        if not over and len(self._holdings) <= settings.plans_max:
+        if not self._over(0):
             return
         oldest = sorted(self._holdings.values(), key=lambda holding: self.engine.used_at_ms(holding.number))
         for holding in oldest:
-            if (
-                self._mapped_bytes + self.engine.image_bytes <= settings.memory
-                and self._mapped <= MAPPINGS_MAX
-                and len(self._holdings) <= settings.plans_max
-            ):
+            if not self._over(SLACK_PART):
                 break
             if not any(body.state is State.FILLING for body in holding.bodies):
                 self._retire(holding)
 
+    def _over(self, slack_part: int) -> bool:
+        """Whether any budget, less its `slack_part`-th part (0: less nothing), is exceeded."""
+        used = (
+            (self._mapped_bytes + self._inline_bytes + self.engine.image_bytes, self._settings.memory),
+            (self._mapped, MAPPINGS_MAX),
+            (self._streamed, self._streamed_max),
+            (len(self._holdings), self._settings.plans_max),
+        )
+        return any(taken > limit - (limit // slack_part if slack_part else 0) for taken, limit in used)
+
 
 def _read_at_once(fd: int, representation: Representation) -> bytes | None:
-    """All bytes of a small file if the page cache has them; None if reading would wait. Closes fd when it raises."""
+    """All bytes of a small file if the page cache has them; None if reading would wait."""
     size = representation.size
     buffer = bytearray(size)
     try:
@@ -353,6 +398,21 @@ def _read_at_once(fd: int, representation: Representation) -> bytes | None:
         # EAGAIN: not in the page cache; EOPNOTSUPP: this file system cannot tell. The ring reads it.
         return None
     return bytes(buffer) if representation.same_as(os.fstat(fd)) else None
+
+
+def _files_max() -> int:
+    """Descriptors that this worker may have (RLIMIT_NOFILE, getrlimit(2))."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 20 if limit == resource.RLIM_INFINITY else limit
+
+
+def _streamed_max() -> int:
+    return max(1, min(STREAMED_MAX, _files_max() // STREAMED_PART))
+
+
+def _connections_max(settings: Settings) -> int:
+    """Connections that leave descriptors enough to open what they ask for."""
+    return max(1, min(settings.connections_max, _files_max() - _streamed_max() - FDS_SPARE))
 
 
 def serve(
@@ -385,7 +445,7 @@ def serve(
             "window_size": settings.window_size,
             "windows_per_connection": settings.windows_per_connection,
             "window_count": settings.stream_memory // settings.window_size,
-            "connections_max": settings.connections_max,
+            "connections_max": _connections_max(settings),
             "leases_per_connection": LEASES_PER_CONNECTION,
             "memo_size_max": MEMO_SIZE_MAX,
         },
@@ -406,12 +466,14 @@ def serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    ready({
-        "engine": "io_uring",
-        "send_mode": settings.send_mode,
-        "missing": engine.missing,
-        "notes": _notes(settings),
-    })
+    ready(
+        {
+            "engine": "io_uring",
+            "send_mode": settings.send_mode,
+            "missing": engine.missing,
+            "notes": _notes(settings),
+        }
+    )
     engine.run()
     signal.set_wakeup_fd(-1)
 
@@ -426,9 +488,16 @@ def _notes(settings: Settings) -> list[str]:
 def _log_route(route: int, zerocopy: bool, seen: int, copied: int) -> None:
     """One line on what `auto` decided about a route, and why."""
     if zerocopy:
-        LOGGER.info("zero copy stays on for the %s route: the kernel copied %d of %d sends", ROUTES[route], copied, seen)
+        LOGGER.info(
+            "zero copy stays on for the %s route: the kernel copied %d of %d sends",
+            ROUTES[route],
+            copied,
+            seen,
+        )
     else:
         LOGGER.info(
             "zero copy given up for the %s route: the kernel copied %d of %d sends all the same",
-            ROUTES[route], copied, seen,
+            ROUTES[route],
+            copied,
+            seen,
         )

@@ -1,0 +1,7 @@
+"""Counters of one worker, by name."""
+
+CELLS: dict[str, tuple[int, int]]
+FALLBACK_REASONS: tuple[str, ...]
+LEASE_BOUNDS_US: tuple[int, ...]
+ROUTES: tuple[str, ...]
+TALLY_BYTES: int
