@@ -239,3 +239,11 @@ def hash_of_marks(size: int, marks: list[int]) -> str:
         at += 1
     assert at == size
     return digest.hexdigest()
+
+
+def test_a_small_receive_buffer_is_no_standstill(tmp_path: Path) -> None:
+    """In huge pages a zero-copy send is charged for far more than its bytes, and such a client starves."""
+    content = pattern(4 * MIB)
+    (tmp_path / "file").write_bytes(content)
+    with serving(tmp_path, send_mode="zerocopy") as server, server.peer(receive_buffer=64 * KIB) as peer:
+        assert peer.ask(request("/file")).body == content

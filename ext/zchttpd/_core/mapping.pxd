@@ -16,7 +16,7 @@ cdef enum MappingRest:      # what the last reference leaves to do
     REST_POOL = 2           # back to the pool
 
 cdef struct Mapping:
-    char* base          # first byte; 2 MiB aligned when huge pages were asked for
+    char* base          # first byte
     size_t length       # bytes of the file (snapshot) or usable bytes (window)
     size_t capacity     # bytes mmap'd
     size_t filled       # bytes read so far

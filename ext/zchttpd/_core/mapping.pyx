@@ -4,7 +4,7 @@ File-backed memory cannot be registered with io_uring on most file systems (EFAU
 cannot tear; both speak for anonymous memory. Our own code never reads a mapping, it only hands it to the kernel.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uintptr_t
+from libc.stdint cimport uint8_t, uint32_t
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, madvise, mmap, munmap
 
 from zchttpd._core.check cimport zc_assert
@@ -12,11 +12,10 @@ from zchttpd._core.slab cimport slab_close, slab_give, slab_open, slab_row, slab
 from zchttpd._core.token cimport NO_SLOT
 
 cdef extern from "<sys/mman.h>" nogil:
-    int MADV_HUGEPAGE
+    int MADV_NOHUGEPAGE
 
 cdef enum:
     PAGE = 4096
-    HUGE_PAGE = 2 * 1024 * 1024
 
 
 cdef int mappings_open(Mappings* mappings, uint32_t capacity, Tally* tally) noexcept nogil:
@@ -43,25 +42,17 @@ cdef Mapping* mapping_at(Mappings* mappings, uint32_t slot) noexcept nogil:
 cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noexcept nogil:
     """Memory for `length` > 0 bytes, with one reference: the owner's. NO_SLOT when there is no slot or no memory."""
     cdef size_t capacity = (length + PAGE - 1) // PAGE * PAGE
-    cdef size_t slack = HUGE_PAGE if capacity >= HUGE_PAGE else 0
     cdef char* base
-    cdef char* aligned
     cdef uint32_t slot = slab_take(&mappings.slab)
     if slot == NO_SLOT:
         return NO_SLOT
-    base = <char*>mmap(NULL, capacity + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    base = <char*>mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
     if base == <char*>MAP_FAILED:
         slab_give(&mappings.slab, slot)
         return NO_SLOT
-    if slack:
-        # Give back what lies before and behind the aligned part.
-        aligned = <char*>((<uintptr_t>base + HUGE_PAGE - 1) // HUGE_PAGE * HUGE_PAGE)
-        if aligned > base:
-            munmap(base, aligned - base)
-        if aligned + capacity < base + capacity + slack:
-            munmap(aligned + capacity, base + slack - aligned)
-        base = aligned
-        madvise(base, capacity, MADV_HUGEPAGE)
+    # The kernel charges a zero-copy send for the offset in its page as well: in a huge page that is up to 2 MiB a
+    # fragment, socket budgets are used up by air, and receivers with small buffers starve. Also where huge pages are the rule.
+    madvise(base, capacity, MADV_NOHUGEPAGE)
     cdef Mapping* mapping = mapping_at(mappings, slot)
     mapping.base = base
     mapping.length = length
