@@ -1,9 +1,8 @@
-"""The loop of one worker."""
-
 from collections.abc import Callable
+from typing import TypeAlias
 
-Work = list[tuple[str, int, bytes | int]]
-Filled = list[tuple[int, int]]
+Work: TypeAlias = list[tuple[str, int, bytes | int]]
+Filled: TypeAlias = list[tuple[int, int]]
 
 class Engine:
     def __init__(

@@ -1,5 +1,3 @@
-"""Counters of one worker, by name."""
-
 CELLS: dict[str, tuple[int, int]]
 FALLBACK_REASONS: tuple[str, ...]
 LEASE_BOUNDS_US: tuple[int, ...]

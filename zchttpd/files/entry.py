@@ -200,7 +200,11 @@ def make_etag(version: Version, encoding: str, fd: int) -> str:
 
 def make_last_modified(version: Version, now_s: int) -> int | None:
     """Unix seconds, or None where it means nothing; never later than `now_s` (RFC 9110 section 8.8.2.1)."""
-    return min(version.mtime_ns // 1_000_000_000, now_s) if version.dated else None
+    if not version.dated:
+        return None
+    modified_s = version.mtime_ns // 1_000_000_000
+    # A second early, as the Date may have been taken a moment ago.
+    return modified_s if modified_s <= now_s else now_s - 1
 
 
 def _digest(fd: int, size: int) -> str:

@@ -1,11 +1,11 @@
-"""Doors through which the tests reach the layers that Python cannot call. Built with -Ddoors=true, never installed otherwise.
+"""Doors through which the tests reach the layers that Python cannot call. Built with -Ddoors=true only.
 
 Thin: every method is one call of the layer behind it, with slots and tokens as plain numbers. `Machine` is the whole
 core without a ring: whoever drives it plays the kernel.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from posix.unistd cimport close, pwrite
@@ -16,9 +16,9 @@ from collections import namedtuple
 from zchttpd._core.conn cimport (
     conn_abandon, conn_abort_all, conn_accepted, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry, conn_step)
 from zchttpd._core.core cimport (
-    SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, WORK_HEAD, WORK_STALE, Conn, Core, Limits, Source, Work, conn_at, core_close,
-    core_let_go_mapping, core_let_go_source, core_open, core_retire_entry, core_set_time, core_settle_plan,
-    core_trim_pool, core_windows_left)
+    CONN_CLOSING, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY,
+    WORK_HEAD, WORK_STALE, Conn, Core, Limits, Source, Work, conn_at, core_close, core_let_go_mapping,
+    core_let_go_source, core_open, core_retire_entry, core_set_time, core_settle_plan, core_trim_pool, core_windows_left)
 from zchttpd._core.deadline cimport Wheel, wheel_close, wheel_drop, wheel_due, wheel_file, wheel_open
 from zchttpd._core.inbox cimport (
     FRAME_BROKEN, FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, Framer, Inbox, frame, inbox_append,
@@ -32,12 +32,13 @@ from zchttpd._core.op cimport (
     OP_RECV, OP_REGISTER, OP_RESET, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN, Completion)
 from zchttpd._core.plans cimport (
     NO_ROW, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Plan, PlanTable, Segment, entry_at, head_hash, plan_at,
-    plan_free, plan_make, plan_unlink, plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
+    plan_free, plan_make, plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
 from zchttpd._core.slab cimport Slab, slab_close, slab_give, slab_holds, slab_open, slab_row, slab_take
 from zchttpd._core.stamp cimport STAMP_LENGTH, Stamp, stamp_set
 from zchttpd._core.tally cimport ROUTE_COUNT, ZEROCOPY_ON, Tally
 from zchttpd._core.tally import CELLS
-from zchttpd._core.token cimport NO_SLOT, token_generation, token_kind, token_pack, token_slot
+from zchttpd._core.token cimport (
+    NO_SLOT, TOKEN_READ, TOKEN_RECV, TOKEN_SEND_ZC, token_generation, token_kind, token_pack, token_slot)
 
 cdef extern from "<malloc.h>" nogil:
     enum:
@@ -53,13 +54,15 @@ OPS = {
 MORE = OP_MORE
 LINK = OP_LINK
 NOWAIT = OP_NOWAIT
-FRAMES = {
-    FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_LINE_LONG: "line_long",
-    FRAME_HEAD_LONG: "head_long",
-}
+FRAMES = {FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_LINE_LONG: "line_long", FRAME_HEAD_LONG: "head_long"}
 RESTS = {REST_NOTHING: "nothing", REST_CLEAR: "clear", REST_POOL: "pool"}
 SEGMENT_KINDS = {"literal": SEGMENT_LITERAL, "mapped": SEGMENT_MAPPED, "streamed": SEGMENT_STREAMED}
 SEND_MODES = {"plain": SEND_PLAIN, "zerocopy": SEND_ZEROCOPY, "auto": SEND_AUTO}
+TOKENS = {"recv": TOKEN_RECV, "read": TOKEN_READ, "send_zc": TOKEN_SEND_ZC}
+STATES = {
+    CONN_READING: "reading", CONN_PARKED: "parked", CONN_SENDING: "sending", CONN_LINGERING: "lingering",
+    CONN_CLOSING: "closing",
+}
 POISON = 0xDB
 
 # `token` comes back in the completion; `slot` is that of the mapping or source; `offset` that of a read, or the token
@@ -236,9 +239,6 @@ cdef class Plans:
         if slot == NO_SLOT:
             raise MemoryError
         return slot
-
-    def unlink(self, plan: int) -> None:
-        plan_unlink(&self.table, plan)
 
     def free(self, plan: int) -> None:
         plan_free(&self.table, plan)

@@ -8,7 +8,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EINVAL
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
-from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME_COARSE, clock_gettime, timespec
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 from posix.unistd cimport close
 
 import os
@@ -70,7 +70,7 @@ cdef int64_t _now_us() noexcept nogil:
 
 cdef int64_t _unix_second() noexcept nogil:
     cdef timespec now
-    clock_gettime(CLOCK_REALTIME_COARSE, &now)
+    clock_gettime(CLOCK_REALTIME, &now)
     return now.tv_sec
 
 
@@ -196,11 +196,20 @@ cdef class Engine:
         """Bytes held by the images of plans."""
         return self.core.table.image_bytes
 
+    @property
+    def snapshot_bytes(self) -> int:
+        """Bytes of files in memory, also of those that the desk has let go and somebody still reads."""
+        cdef uint64_t window = (self.core.limits.window_size + 4095) // 4096 * 4096
+        return self.core.tally.mapped_bytes - self.core.tally.windows_open * window
+
     # ---- for the desk ----
 
     def answer(self, ticket: int, plan: int, memo: bool) -> bool:
         """Replay `plan` to the connection that waits with `ticket`; remember its head if `memo`. False when it is gone."""
-        return conn_answer(&self.core, ticket & 0xFFFFFF, ticket >> 24, self._plan_slot(plan), memo)
+        cdef uint32_t slot = self._plan_slot(plan)
+        if plan_at(&self.core.table, slot).dead:
+            raise LookupError("the entry of this plan has been retired")
+        return conn_answer(&self.core, ticket & 0xFFFFFF, ticket >> 24, slot, memo)
 
     def retry(self, ticket: int) -> None:
         """Look the head of `ticket` up again."""
@@ -585,6 +594,8 @@ cdef class Engine:
     cdef void _attend(self):
         """Let the desk work off what needs judgement. What it does may park connections again: a few rounds."""
         cdef int round_number
+        # What the desk reads off its own clock must not be later than the Date that goes with it.
+        core_set_time(&self.core, _now_us(), _unix_second())
         if self.woken:
             self.woken = 0
             self._hear_signals()

@@ -3,7 +3,7 @@
 from libc.errno cimport EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, ETIME, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.string cimport memcmp, memset
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.unistd cimport close, write
 
@@ -40,6 +40,7 @@ cdef extern from "<sys/socket.h>" nogil:
     ctypedef uint32_t socklen_t
     int socketpair(int domain, int type, int protocol, int* fds)
     int getsockname(int fd, sockaddr* address, socklen_t* length)
+    int getpeername(int fd, sockaddr* address, socklen_t* length)
     int shutdown(int fd, int how)
     int setsockopt(int fd, int level, int name, const void* value, socklen_t length)
 
@@ -439,14 +440,29 @@ cdef void ring_reset(int fd) noexcept nogil:
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &option, sizeof(option))
 
 
+cdef bint _same_host(sockaddr_storage* one, sockaddr_storage* other) noexcept nogil:
+    if (<sockaddr*>one).sa_family != (<sockaddr*>other).sa_family:
+        return False
+    if (<sockaddr*>one).sa_family == AF_INET:
+        return (<sockaddr_in*>one).sin_addr.s_addr == (<sockaddr_in*>other).sin_addr.s_addr
+    if (<sockaddr*>one).sa_family == AF_INET6:
+        return memcmp((<sockaddr_in6*>one).sin6_addr.s6_addr, (<sockaddr_in6*>other).sin6_addr.s6_addr, 16) == 0
+    return False
+
+
 cdef uint8_t ring_route(int fd) noexcept nogil:
     """Whether the connection stays on this machine, where the kernel always copies."""
     cdef sockaddr_storage address
+    cdef sockaddr_storage peer
     cdef socklen_t length = sizeof(address)
+    cdef socklen_t peer_length = sizeof(peer)
     cdef uint8_t* bytes
     cdef int i
     if getsockname(fd, <sockaddr*>&address, &length) < 0:
         return ROUTE_NETWORK
+    # A peer with our own address is on this machine, whatever the address.
+    if getpeername(fd, <sockaddr*>&peer, &peer_length) == 0 and _same_host(&address, &peer):
+        return ROUTE_LOOPBACK
     if (<sockaddr*>&address).sa_family == AF_INET:
         return ROUTE_LOOPBACK if ntohl((<sockaddr_in*>&address).sin_addr.s_addr) >> 24 == 127 else ROUTE_NETWORK
     if (<sockaddr*>&address).sa_family != AF_INET6:

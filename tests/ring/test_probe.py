@@ -1,0 +1,77 @@
+"""What the probe says of this kernel, and what it says when the kernel says no."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+
+import pytest
+from zchttpd._core.ring import RUNGS, probe
+
+from .conftest import REFUSE_RING
+
+PROBE = "import json; from zchttpd._core.ring import probe; print(json.dumps(probe()))"
+
+pytestmark = pytest.mark.uring
+
+# What a rung stands on: without the one below it cannot be had.
+BELOW = {"single_issuer": {"defer_taskrun"}, "send_zc": {"report_usage"}}
+
+
+def test_opens_and_names_every_rung() -> None:
+    found = probe()
+    assert found.pop("error") == ""
+    assert set(found) == set(RUNGS)
+    assert all(isinstance(there, bool) for there in found.values())
+
+
+@pytest.mark.parametrize("rung", sorted(RUNGS))
+def test_without_a_rung(rung: str) -> None:
+    """It and what stands on it are missing, everything else is as before."""
+    whole, less = probe(), probe((rung,))
+    assert less["error"] == ""
+    assert not less[rung]
+    gone = {name for name in RUNGS if whole[name] and not less[name]}
+    assert gone <= {rung, *BELOW.get(rung, set())}
+
+
+def test_without_all_rungs() -> None:
+    found = probe(tuple(RUNGS))
+    assert found.pop("error") == ""
+    assert not any(found.values())
+
+
+def test_unknown_rung() -> None:
+    with pytest.raises(KeyError):
+        probe(("sqpoll",))
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
+def test_refused(number: int) -> None:
+    done = subprocess.run(
+        [sys.executable, str(REFUSE_RING), str(number), sys.executable, "-P", "-c", PROBE],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert found.pop("error") == errno.errorcode[number]
+    assert not any(found.values())
+
+
+def test_leaves_no_descriptor_behind() -> None:
+    count = (
+        "import os; before = len(os.listdir('/proc/self/fd')); probe(); probe();"
+        " print(len(os.listdir('/proc/self/fd')) - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", f"from zchttpd._core.ring import probe; {count}"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    assert done.stdout.strip() == "0"
