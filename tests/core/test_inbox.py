@@ -1,4 +1,4 @@
-"""Where heads end: the framer against a model that looks for the empty line with find, however the bytes arrive."""
+"""Where heads end: the framer against a model that looks for line ends, however the bytes arrive."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from itertools import pairwise
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-
 from zchttpd._core.doors import Heads
 
 LINE_MAX = 40
@@ -65,10 +64,25 @@ def frame_chopped(received: bytes, cuts: list[int]) -> list[tuple[str, bytes]]:
     return found
 
 
-LINES = st.sampled_from([
-    b"\r\n", b"\n", b"\r", b"GET / HTTP/1.1\r\n", b"Host: a\r\n", b"x" * 37 + b"\r\n", b"x" * 38 + b"\r\n", b"x" * 39 + b"\r\n",
-    b"x" * 39 + b"\n", b"x" * 45 + b"\n", b"Long: " + b"y" * 50 + b"\r\n", b"Bare: lf\n", b"\r\r\n", b"\n\r\n", b"partial",
-])
+LINES = st.sampled_from(
+    [
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"GET / HTTP/1.1\r\n",
+        b"Host: a\r\n",
+        b"x" * 37 + b"\r\n",
+        b"x" * 38 + b"\r\n",
+        b"x" * 39 + b"\r\n",
+        b"x" * 39 + b"\n",
+        b"x" * 45 + b"\n",
+        b"Long: " + b"y" * 50 + b"\r\n",
+        b"Bare: lf\n",
+        b"\r\r\n",
+        b"\n\r\n",
+        b"partial",
+    ]
+)
 INPUTS = st.lists(LINES, max_size=12).map(b"".join)
 
 

@@ -6,7 +6,6 @@ from collections import Counter
 
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
-
 from zchttpd._core.doors import Leases
 from zchttpd._core.tally import LEASE_BOUNDS_US
 
@@ -17,7 +16,7 @@ HUGE = 2 * 1024 * 1024
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """The references of a mapping are its owner, those who hold it and its leases; memory goes with the last."""
+    """The references of a mapping: its owner, those who hold it, its leases. Memory goes with the last."""
 
     mappings = Bundle("mappings")
     leases = Bundle("leases")
@@ -31,10 +30,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.registered: set[int] = set()
         self.clearing: set[int] = set()
         self.disowned: set[int] = set()
-        self.open: dict[tuple[int, int], tuple[int, int]] = {}      # (slot, generation) -> (mapping, opened)
+        self.open: dict[tuple[int, int], tuple[int, int]] = {}  # (slot, generation) -> (mapping, opened)
         self.held_us: list[int] = []
 
-    @rule(target=mappings, length=st.sampled_from([1, PAGE, PAGE + 1, HUGE, HUGE + 5]), registered=st.booleans())
+    @rule(
+        target=mappings, length=st.sampled_from([1, PAGE, PAGE + 1, HUGE, HUGE + 5]), registered=st.booleans()
+    )
     def make(self, length: int, registered: bool) -> object:
         slot = self.door.make(length)
         if len(self.refs) + len(self.clearing) == MAPPINGS:

@@ -4,83 +4,11 @@ from __future__ import annotations
 
 import errno
 
-import pytest
-
 from zchttpd._core import doors
 
-RECV, READ = 2, 5
-WINDOW = 4096
-HEAD_MAX = 1024
-CONNECTIONS_MAX = 4
-SPARE = 256     # connections above the limit that are still told 503
-DATE = b"?" * 29
-HEAD = b"GET /a HTTP/1.1\r\n\r\n"
+from .bench import CONNECTIONS_MAX, HEAD, HEAD_MAX, Bench
 
-
-class Bench:
-    """A machine and the ops that it has handed out, by kind."""
-
-    def __init__(self, **limits: int) -> None:
-        self.now_us = 10_000_000
-        self.machine = doors.Machine(now_us=self.now_us, unix_second=100, limits={
-            "head_size_max": HEAD_MAX, "line_size_max": 512, "memo_size_max": 512, "head_ms_max": 10_000,
-            "idle_ms_max": 65_000, "stall_ms_max": 60_000, "linger_ms_max": 5_000, "zc_size_min": 1000,
-            "window_size": WINDOW, "windows_per_connection": 2, "window_count": 8, "connections_max": CONNECTIONS_MAX,
-            "leases_per_connection": 8} | limits)
-        self.fds = 10
-
-    def wait(self, ms: int, second: int = 100) -> None:
-        self.now_us += ms * 1000
-        self.machine.set_time(self.now_us, second)
-        self.machine.expire()
-
-    def ops(self, *but: str) -> list[doors.Op]:
-        """Ops since the last call, registrations done, without kinds that do not matter here."""
-        ops = self.machine.take_ops()
-        for op in ops:
-            if op.kind == "register":
-                self.machine.register(op.slot)
-        return [op for op in ops if op.kind not in ("register", *but)]
-
-    def connect(self) -> doors.Op:
-        """A new connection; its receive."""
-        self.fds += 1
-        assert self.machine.accept(self.fds, 0)
-        [recv] = self.ops()
-        assert (recv.kind, recv.fd) == ("recv", self.fds)
-        return recv
-
-    def hear(self, recv: doors.Op, received: bytes) -> None:
-        self.machine.step(recv.token, len(received), True, False, received)
-
-    def ask(self, recv: doors.Op, head: bytes = HEAD) -> int:
-        """A head that nobody knows; its ticket."""
-        self.hear(recv, head)
-        [(kind, ticket, subject)] = self.machine.take_work()
-        assert (kind, subject) == ("head", head)
-        return ticket
-
-    def plan(self, segments: list[tuple[str, int, int]], image: bytes = b"Date: " + DATE + b"\r\n\r\n", **options: int) -> int:
-        return self.machine.plan(
-            status=200, image=image, date_at=6, segments=segments, keep_alive=options.pop("keep_alive", 1),
-            linger=options.pop("linger", 0), **options)
-
-    def small(self, **options: int) -> int:
-        return self.plan([("literal", 0, 39)], **options)
-
-    def stream(self, recv: doors.Op, windows: int) -> doors.Op:
-        """Answer with a streamed file; its first read, once the head has gone."""
-        source = self.machine.source(900_000, windows * WINDOW)
-        plan = self.plan([("literal", 0, 39), ("streamed", 0, windows * WINDOW)], source=source)
-        self.machine.drop_source(source)
-        ticket = self.ask(recv)
-        self.machine.answer(ticket, plan, False)
-        self.machine.release(plan)
-        [head] = self.ops()
-        self.machine.step(head.token, head.length)
-        [read] = self.ops()
-        assert read.kind == "read"
-        return read
+SPARE = 256  # connections above the limit that are still told 503
 
 
 def test_a_head_whose_connection_died_in_the_same_batch_is_not_judged() -> None:
@@ -108,80 +36,6 @@ def test_an_answer_to_a_connection_that_is_gone_is_refused() -> None:
     assert bench.machine.live()["plans"] == 0
 
 
-@pytest.mark.parametrize("error", [errno.ENOMEM, errno.ENOBUFS])
-def test_a_stream_goes_on_by_copying_when_zero_copy_lacks_memory(error: int) -> None:
-    bench = Bench()
-    read = bench.stream(bench.connect(), 2)
-    bench.machine.step(read.token, read.length)
-    ops = bench.ops()
-    send = next(op for op in ops if op.kind == "send_zc")
-    bench.machine.step(send.token, -error)
-    [again] = bench.ops()
-    assert (again.kind, again.address, again.length) == ("send", send.address, send.length)
-    assert bench.machine.gauge("fallbacks", 4) == 1
-
-
-def test_a_window_that_comes_back_goes_to_who_waits_longest() -> None:
-    bench = Bench(window_count=1)
-    first, second = bench.connect(), bench.connect()
-    read = bench.stream(first, 3)
-    source = bench.machine.source(900_001, WINDOW)
-    plan = bench.plan([("literal", 0, 39), ("streamed", 0, WINDOW)], source=source)
-    bench.machine.answer(bench.ask(second), plan, False)
-    [head] = bench.ops()
-    bench.machine.step(head.token, head.length)
-    assert bench.ops() == [], "no window is left"
-    bench.machine.step(read.token, read.length)
-    [send] = bench.ops()
-    bench.machine.step(send.token, send.length)
-    [read] = bench.ops()
-    assert doors.unpack(read.token)[1] == doors.unpack(second.token)[1]
-    bench.machine.step(read.token, read.length)
-    [send] = bench.ops()
-    bench.machine.step(send.token, send.length)
-    [read] = bench.ops()
-    assert (doors.unpack(read.token)[1], read.offset) == (doors.unpack(first.token)[1], WINDOW)
-
-
-def test_a_window_of_the_reserve_is_given_back_when_the_socket_is_full() -> None:
-    bench = Bench(window_count=1)
-    read = bench.stream(bench.connect(), 1)
-    bench.machine.step(read.token, read.length)
-    [send] = bench.ops()
-    assert (send.kind, send.flags) == ("send", doors.NOWAIT)
-    bench.machine.step(send.token, 1000)
-    [rest] = bench.ops()
-    bench.machine.step(rest.token, -errno.EAGAIN)
-    [poll] = bench.ops()
-    assert poll.kind == "poll"
-    assert bench.machine.live()["windows_left"] == 1
-    bench.machine.step(poll.token, 4)
-    [again] = bench.ops()
-    assert (again.kind, again.offset, again.length) == ("read", 1000, WINDOW - 1000)
-
-
-def test_a_read_that_fails_resets_and_gives_everything_back() -> None:
-    bench = Bench()
-    recv = bench.connect()
-    read = bench.stream(recv, 3)
-    bench.machine.step(read.token, read.length)
-    ops = {op.kind: op for op in bench.ops()}
-    bench.machine.step(ops["read"].token, -errno.EIO)
-    reset, *ends = bench.ops()
-    assert [op.kind for op in (reset, *ends)] == ["reset", "cancel_all", "close"]
-    send = ops["send_zc"]
-    bench.machine.step(send.token, -errno.ECANCELED, True)
-    bench.machine.step(recv.token, -errno.ECANCELED)
-    for op in ends:
-        bench.machine.step(op.token, 0)
-    live = bench.machine.live()
-    assert (live["conns"], live["plans"], live["sources"]) == (0, 0, 0)
-    assert (live["leases"], live["windows_left"]) == (1, 7), "the kernel still reads the window"
-    bench.machine.step(send.token, 0, False, True)
-    live = bench.machine.live()
-    assert (live["leases"], live["windows_left"]) == (0, 8)
-
-
 def test_the_date_of_a_response_under_way_does_not_change() -> None:
     bench = Bench()
     first, second = bench.connect(), bench.connect()
@@ -201,7 +55,9 @@ def test_the_date_of_a_response_under_way_does_not_change() -> None:
     bench.machine.answer(bench.machine.take_work()[0][1], plan, False)
     [third] = bench.ops()
     assert (third.address, bench.machine.peek(third.address, third.length)) == (
-        send.address, b"Date: " + doors.stamp(101) + b"\r\n\r\n")
+        send.address,
+        b"Date: " + doors.stamp(101) + b"\r\n\r\n",
+    )
 
 
 def test_a_head_and_its_window_are_linked_and_sent_again_when_the_head_is_short() -> None:
@@ -292,7 +148,10 @@ def test_above_the_limit_an_idle_connection_makes_room() -> None:
     assert bench.machine.accept(99, 0)
     ops = bench.ops()
     assert [(op.kind, op.fd) for op in ops] == [
-        ("cancel_recv", recvs[0].fd), ("close", recvs[0].fd), ("recv", 99)]
+        ("cancel_recv", recvs[0].fd),
+        ("close", recvs[0].fd),
+        ("recv", 99),
+    ]
     assert bench.machine.take_work() == []
 
 
@@ -383,7 +242,12 @@ def test_a_stale_completion_touches_nothing() -> None:
     bench = Bench()
     recv = bench.connect()
     kind, slot, generation = doors.unpack(recv.token)
-    for token in (doors.pack(kind, slot, generation + 1), doors.pack(READ, 3, 1), doors.pack(4, 0, 1), doors.pack(RECV, 9, 0)):
+    for token in (
+        doors.pack(kind, slot, generation + 1),
+        doors.pack(doors.TOKENS["read"], 3, 1),
+        doors.pack(doors.TOKENS["send_zc"], 0, 1),
+        doors.pack(kind, 9, 0),
+    ):
         bench.machine.step(token, 10, False, False, b"0123456789")
     assert bench.machine.gauge("stale_completions") == 4
     assert bench.ops() == []

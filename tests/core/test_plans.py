@@ -7,7 +7,6 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
-
 from zchttpd._core.doors import Plans
 
 MASK = 2**64 - 1
@@ -16,7 +15,12 @@ WAYS = 8
 
 def siphash13(key0: int, key1: int, text: bytes) -> int:
     """SipHash with one round a word and three at the end (Aumasson and Bernstein, "SipHash", section 2)."""
-    v = [key0 ^ 0x736F6D6570736575, key1 ^ 0x646F72616E646F6D, key0 ^ 0x6C7967656E657261, key1 ^ 0x7465646279746573]
+    v = [
+        key0 ^ 0x736F6D6570736575,
+        key1 ^ 0x646F72616E646F6D,
+        key0 ^ 0x6C7967656E657261,
+        key1 ^ 0x7465646279746573,
+    ]
 
     def turn(word: int, bits: int) -> int:
         return (word << bits | word >> (64 - bits)) & MASK
@@ -115,8 +119,8 @@ class PlansMachine(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.table = Plans(16, 4, 5, 6)
-        self.rows: dict[bytes, int] = {}        # head -> plan, as far as nobody was told otherwise
-        self.images: dict[int, int] = {}        # plan -> bytes of its image
+        self.rows: dict[bytes, int] = {}  # head -> plan, as far as nobody was told otherwise
+        self.images: dict[int, int] = {}  # plan -> bytes of its image
         self.entries: dict[int, list[int]] = {}
 
     @rule(target=entries_made)
@@ -147,7 +151,9 @@ class PlansMachine(RuleBasedStateMachine):
         before = self.rows.pop(head, None)
         if lost is not None and before is None:
             # Another head of the same set made room: find out which.
-            gone = [head for head, owner in self.rows.items() if owner == lost and self.table.find(head) is None]
+            gone = [
+                head for head, owner in self.rows.items() if owner == lost and self.table.find(head) is None
+            ]
             assert len(gone) == 1
             del self.rows[gone[0]]
         else:

@@ -7,10 +7,9 @@ from email.utils import formatdate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from zchttpd._core.doors import stamp
 
-LAST_SECOND = 253_402_300_799   # of the year 9999
+LAST_SECOND = 253_402_300_799  # of the year 9999
 
 
 @given(st.integers(0, LAST_SECOND))

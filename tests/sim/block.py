@@ -1,4 +1,4 @@
-"""Runs seeds in a child, so that a machine that stops itself (zc_assert) is a failed seed and not the end of the tests."""
+"""Runs seeds in a child: a machine that stops itself (zc_assert) is a failed seed, not the end of all."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def run_block(seeds: Sequence[int], steps: int) -> list[str]:
-    """What went wrong, one text for each seed that failed. The seeds behind one that kills the child run in another."""
+    """One text for each seed that failed. Those behind a seed that kills the child run in another."""
     failures: list[str] = []
     left = list(seeds)
     while left:
         done, said, status = _run_child(left, steps)
         failures += said
-        if done < len(left) and len(said) == 0 or os.WIFSIGNALED(status):
+        if (done < len(left) and len(said) == 0) or os.WIFSIGNALED(status):
             cause = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else f"status {status}"
             failures.append(f"seed {left[done]}: the machine stopped with {cause}; see stderr")
             done += 1

@@ -1,11 +1,11 @@
-"""A client of the simulation: sends heads chopped at random, and believes no byte that it cannot account for."""
+"""A client of the simulation: sends heads chopped at random, believes no byte that it cannot account for."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from .exchange import REFUSALS, Ask, date_of, refusal, response_head
-from .kernel import Violation
+from .parts import Violation
 
 if TYPE_CHECKING:
     import random
@@ -17,25 +17,27 @@ STATUS_LENGTH = len(b"HTTP/1.1 200")
 class Client:
     """Sends `asks` one behind the other, `ahead` of them without waiting for answers."""
 
-    def __init__(self, asks: list[Ask], ahead: int, blank_lines: bool, clock: Callable[[], tuple[int, int]]) -> None:
+    def __init__(
+        self, asks: list[Ask], ahead: int, blank_lines: bool, clock: Callable[[], tuple[int, int]]
+    ) -> None:
         self.asks = asks
         self.ahead = ahead
         self.clock = clock
         self.outgoing = b""
-        self.ends: list[int] = []       # where each head ends in `outgoing`
+        self.ends: list[int] = []  # where each head ends in `outgoing`
         for ask in asks:
             self.outgoing += (b"\r\n" if blank_lines else b"") + ask.head
             self.ends.append(len(self.outgoing))
         self.sent = 0
-        self.sent_at: list[tuple[int, int]] = []    # (ms, Unix second) by ask
+        self.sent_at: list[tuple[int, int]] = []  # (ms, Unix second) by ask
         self.began_at = clock()
         self.received = bytearray()
-        self.checked = 0                # where the response under way begins
+        self.checked = 0  # where the response under way begins
         self.answered = 0
-        self.last = False               # a response has said that it is the last
-        self.ended_at: int | None = None    # bytes the server had seen when it ended its direction
+        self.last = False  # a response has said that it is the last
+        self.ended_at: int | None = None  # bytes the server had seen when it ended its direction
         self.server_closed = False
-        self.lost = False               # a reset: bytes may be missing
+        self.lost = False  # a reset: bytes may be missing
         self.gone = False
         self.eof_seen = False
         self.sluggish = False
@@ -86,8 +88,10 @@ class Client:
         expected, last = self._expected(status, int(fields[b"Version"]), fields[b"Date"])
         if seen[: len(expected)] != expected[: len(seen)]:
             at = next(i for i, (a, b) in enumerate(zip(seen, expected, strict=False)) if a != b)
-            raise Violation(f"response {self.answered} is wrong from byte {at}: {seen[at : at + 40]!r}, not "
-                            f"{expected[at : at + 40]!r}; its head: {seen[:end]!r}")
+            raise Violation(
+                f"response {self.answered} is wrong from byte {at}: {seen[at : at + 40]!r}, not "
+                f"{expected[at : at + 40]!r}; its head: {seen[:end]!r}"
+            )
         if len(seen) < len(expected):
             return False
         self.checked += len(expected)
@@ -103,7 +107,7 @@ class Client:
         since = self.sent_at[self.answered] if complete and not refused else self.began_at
         if not any(date == date_of(second) for second in range(since[1], self.clock()[1] + 1)):
             raise Violation(f"a Date of another time: {date!r}, asked at {since}, now {self.clock()}")
-        if status == 503 and self.answered == 0 or status == 408 and not self._all_delivered():
+        if (status == 503 and self.answered == 0) or (status == 408 and not self._all_delivered()):
             return refusal(status, date)[0], True
         if ask is None:
             raise Violation(f"an answer that nobody asked for: status {status}")

@@ -1,4 +1,4 @@
-"""The desk of the simulation: entries with versions, answers now or later, plans that are kept, released and retired."""
+"""The desk of the simulation: entries with versions, answers now or later, plans kept and retired."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .exchange import Ask, content, refusal, response_head
-from .kernel import Violation
+from .parts import Violation
 
 if TYPE_CHECKING:
     import random
@@ -21,7 +21,7 @@ REVALIDATE_MS = 1000
 @dataclass(slots=True)
 class File:
     size: int
-    changes: list[tuple[int, int]] = field(default_factory=list)    # (ms, version), oldest first
+    changes: list[tuple[int, int]] = field(default_factory=list)  # (ms, version), oldest first
 
     @property
     def version(self) -> int:
@@ -156,8 +156,13 @@ class Desk:
         if status not in self.refusals:
             image, date_at = refusal(status)
             self.refusals[status] = self.machine.plan(
-                status=status, image=image, date_at=date_at, segments=[("literal", 0, len(image))],
-                keep_alive=False, linger=True)
+                status=status,
+                image=image,
+                date_at=date_at,
+                segments=[("literal", 0, len(image))],
+                keep_alive=False,
+                linger=True,
+            )
         self.machine.answer(ticket, self.refusals[status], False)
 
     def _plan(self, ask: Ask, holding: Holding | None) -> int:
@@ -181,10 +186,16 @@ class Desk:
             image += ask.body(version)
             segments.append(("literal", 0, len(image)))
         return self.machine.plan(
-            status=ask.status, image=image, date_at=date_at, segments=segments, keep_alive=ask.keep_alive,
-            linger=not ask.keep_alive, entry=holding.number if holding is not None else None,
+            status=ask.status,
+            image=image,
+            date_at=date_at,
+            segments=segments,
+            keep_alive=ask.keep_alive,
+            linger=not ask.keep_alive,
+            entry=holding.number if holding is not None else None,
             mapping=holding.mapping if holding is not None else None,
-            source=holding.source if holding is not None else None)
+            source=holding.source if holding is not None else None,
+        )
 
     # ---- entries ----
 

@@ -1,7 +1,7 @@
 """What clients ask in the simulation, and the bytes that are the right answer.
 
-A response names the file's version in its head, so that whoever reads it knows which bytes must follow: all of them of
-that version.
+A response names the file's version in its head, so that whoever reads it knows which bytes must follow: all
+of them of that version.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Ask:
     keep_alive: bool = True
     memo: bool = True
     cookie: str = ""
-    fault: str = ""     # a key of REFUSALS
+    fault: str = ""  # a key of REFUSALS
 
     @property
     def head(self) -> bytes:

@@ -1,6 +1,6 @@
-"""A kernel that answers ops in any way the real one may: late, short, out of order, with errors, after the close.
+"""A kernel that answers ops in any way the real one may: late, short, out of order, failing, after the close.
 
-What it may do is what docs/kernel-facts and the man pages allow, not what loopback happens to do: io_uring_enter(2),
+What it may do is what the man pages allow, not what loopback happens to do: io_uring_enter(2),
 io_uring_prep_send_zc(3), io_uring_prep_recv(3), io_uring_prep_cancel(3).
 """
 
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from zchttpd._core import doors
+
+from .parts import EVENTS, Cqe, Habits, Held, Socket, Violation
 
 if TYPE_CHECKING:
     import random
@@ -19,79 +20,7 @@ if TYPE_CHECKING:
 
     from .client import Client
 
-COPIED = -(1 << 31)
-RECV, SEND_ZC = 2, 4        # kinds of tokens
-LINGERING, CLOSING = 4, 5   # states of connections
-USUAL = (0.02, 0.2)
-# How often, by turns. What ends a connection is rare, or nothing else would ever happen.
-RARE = (0.002, 0.02)
-FAULTS = {
-    "short_send": USUAL, "short_link": USUAL, "no_notification": USUAL, "zc_memory": USUAL, "zc_unsupported": RARE,
-    "zc_invalid": RARE, "interrupted": USUAL, "recv_ends": USUAL, "no_buffers": USUAL, "short_read": USUAL,
-    "send_error": RARE, "recv_error": RARE, "read_error": RARE, "file_shrinks": RARE, "abandon": (0.02, 0.1),
-}
-
-
-EVENTS = ("cancelled_link", "poll", "queued", "stalled", "link", "nowait", "clear", "late_notification")
-
-
-class Violation(AssertionError):
-    """The machine broke a rule."""
-
-
-@dataclass(slots=True)
-class Cqe:
-    token: int
-    res: int
-    more: bool = False
-    notification: bool = False
-    received: bytes = b""
-    reads: tuple[doors.Op, bytes] | None = None     # the send that it ends, and what its memory must hold until then
-
-
-@dataclass(slots=True, eq=False)
-class Held:
-    """A zero-copy send whose last completion has not been posted: the kernel may read its memory at any time."""
-
-    op: doors.Op
-    snapshot: bytes     # what the memory held when the op was submitted, and must hold to the end
-    sent: int = 0       # bytes taken
-    read: bool = False  # the peer's program has read them
-
-
-@dataclass(slots=True, eq=False)
-class Socket:
-    fd: int
-    client: Client
-    room: int                       # bytes that fit between us and the peer's program
-    inbound: bytearray = field(default_factory=bytearray)
-    inbound_ended: bool = False
-    hung_up: bool = False           # the peer has reset the connection
-    recv: int | None = None         # token of the receive under way
-    poll: int | None = None
-    chain: list[doors.Op] = field(default_factory=list)
-    snapshots: list[bytes] = field(default_factory=list)
-    refuses_zerocopy: int = 0       # -errno
-    outbound: list[tuple[Held | None, bytes]] = field(default_factory=list)
-    unread: int = 0
-    delivered: int = 0              # bytes whose receipt the machine has seen
-    resets: bool = False            # SO_LINGER 0
-    closed: bool = False
-    doomed: str = ""                # why the machine may reset it
-
-
-@dataclass(slots=True)
-class Habits:
-    """What this kernel and this network are like; each run has its own."""
-
-    rates: dict[str, float]
-    multishot: bool
-    ack_on_read: bool       # notifications come only when the peer's program has read
-    memlock: bool           # windows cannot be registered
-    no_zc_memory: bool      # every zero-copy send fails for want of memory, for ever
-    recv_size: int
-    send_room: int
-    copies: float           # how much of what was to be sent without a copy is copied all the same
+COPIED = -(1 << 31)  # IORING_NOTIF_USAGE_ZC_COPIED, as the signed number that arrives
 
 
 class Kernel:
@@ -105,16 +34,18 @@ class Kernel:
         self.cq: list[Cqe] = []
         self.sockets: dict[int, Socket] = {}
         self.reads: list[doors.Op] = []
-        self.later: list[Cqe] = []          # of cancels and closes: any order
+        self.later: list[Cqe] = []  # of cancels and closes: any order
         self.held: list[Held] = []
-        self.leases: set[int] = set()       # tokens of zero-copy sends whose end the machine has not seen
+        self.leases: set[int] = set()  # tokens of zero-copy sends whose end the machine has not seen
         self.table: dict[int, tuple[int, int]] = {}
         self.cleared: list[int] = []
         self.read_file: Callable[[int, int, int], bytes | None]
         self.bytes_taken = 0
         self.leases_begun = 0
         self.next_fd = 100_000
-        self.events = Counter(dict.fromkeys(EVENTS, 0))     # what happened, for those who ask whether anything did
+        self.events = Counter(
+            dict.fromkeys(EVENTS, 0)
+        )  # what happened, for those who ask whether anything did
 
     # ---- what the world does ----
 
@@ -135,7 +66,7 @@ class Kernel:
             held, known = socket.outbound[0]
             part = known[: most - len(got)]
             if held is not None:
-                self.verify(held)
+                self.must_be(held.op, held.snapshot)
             got += part
             if len(part) < len(known):
                 socket.outbound[0] = (held, known[len(part) :])
@@ -151,20 +82,10 @@ class Kernel:
         socket.hung_up = True
         socket.doomed = socket.doomed or why
         socket.inbound.clear()
-        self._lose(socket)
-
-    def _lose(self, socket: Socket) -> None:
-        for held, _ in socket.outbound:
-            if held is not None:
-                held.read = True
-        socket.outbound.clear()
-        socket.unread = 0
-
-    def verify(self, held: Held) -> None:
-        """What the kernel reads now must be what it was asked to send."""
-        self.must_be(held.op, held.snapshot)
+        socket.lose()
 
     def must_be(self, op: doors.Op, snapshot: bytes) -> None:
+        """What the kernel reads now must be what it was asked to send."""
         now = self.machine.peek(op.address, op.length)
         if now is None:
             raise Violation(f"memory unmapped while {op.kind} reads it: {op}")
@@ -242,12 +163,11 @@ class Kernel:
         socket.client.ended_at = socket.delivered
 
     def _cancel_recv(self, socket: Socket, op: doors.Op) -> None:
-        if socket.recv is not None and socket.recv == op.offset:
-            self.later.append(Cqe(socket.recv, -errno.ECANCELED))
+        found = socket.recv is not None and socket.recv == op.offset
+        if found:
+            self.later.append(Cqe(op.offset, -errno.ECANCELED))
             socket.recv = None
-            self.later.append(Cqe(op.token, 0))
-        else:
-            self.later.append(Cqe(op.token, -errno.ENOENT))
+        self.later.append(Cqe(op.token, 0 if found else -errno.ENOENT))
 
     def _cancel_all(self, socket: Socket, op: doors.Op) -> None:
         for token in (socket.recv, socket.poll):
@@ -275,7 +195,7 @@ class Kernel:
         if socket.resets or socket.inbound:
             # TCP answers unread bytes with RST, and that may overtake what was sent.
             client.lost = True
-            self._lose(socket)
+            socket.lose()
         self.later.append(Cqe(op.token, 0))
 
     def _queued(self, op: doors.Op) -> None:
@@ -283,10 +203,11 @@ class Kernel:
         stalls = self.machine.gauge("timeouts_stall")
         self.machine.queued(op.token, socket.unread)
         if self.machine.gauge("timeouts_stall") > stalls:
-            if not socket.unread:
-                raise Violation("called stalled with nothing unacknowledged")
+            if not socket.unread or socket.unread < socket.queued_last:
+                raise Violation(f"called stalled at {socket.unread} bytes, {socket.queued_last} before")
             socket.doomed = socket.doomed or "stalled"
             self.events["stalled"] += 1
+        socket.queued_last = socket.unread
 
     def _clear(self, op: doors.Op) -> None:
         base, size = self.table.pop(op.slot)
@@ -307,7 +228,7 @@ class Kernel:
         for socket in self.sockets.values():
             if socket.recv is not None and (socket.inbound or socket.inbound_ended or socket.hung_up):
                 options.append((self._receive, socket))
-            if socket.chain and self._can_send(socket):
+            if socket.chain and socket.can_send:
                 options.append((self._take, socket))
             if socket.poll is not None and (socket.unread < socket.room or socket.hung_up):
                 options.append((self._writable, socket))
@@ -333,9 +254,8 @@ class Kernel:
             socket.recv = None
             self.cq.append(Cqe(token, -self.rng.choice((errno.ECONNRESET, errno.ETIMEDOUT))))
         elif socket.inbound:
-            size = self.rng.randint(1, min(len(socket.inbound), self.habits.recv_size))
-            if self.calm:
-                size = min(len(socket.inbound), self.habits.recv_size)
+            most = min(len(socket.inbound), self.habits.recv_size)
+            size = most if self.calm else self.rng.randint(1, most)
             received = bytes(socket.inbound[:size])
             del socket.inbound[:size]
             more = self.habits.multishot and not self.chance("recv_ends")
@@ -345,10 +265,6 @@ class Kernel:
         else:
             socket.recv = None
             self.cq.append(Cqe(token, 0))
-
-    def _can_send(self, socket: Socket) -> bool:
-        op = socket.chain[0]
-        return bool(socket.hung_up or op.flags & (doors.NOWAIT | doors.LINK) or socket.unread < socket.room)
 
     def _take(self, socket: Socket) -> None:
         op, snapshot = socket.chain.pop(0), socket.snapshots.pop(0)
@@ -408,9 +324,9 @@ class Kernel:
         self.cq.append(Cqe(op.token, size, held is not None))
 
     def _writable(self, socket: Socket) -> None:
-        assert socket.poll is not None
-        self.cq.append(Cqe(socket.poll, 4))
-        socket.poll = None
+        token, socket.poll = socket.poll, None
+        assert token is not None
+        self.cq.append(Cqe(token, 4))
 
     def _post_later(self, cqe: Cqe) -> None:
         # By identity: two of them may look alike. Those of one token come in order.
@@ -427,7 +343,7 @@ class Kernel:
         return held.read or not self.habits.ack_on_read
 
     def _notify(self, held: Held) -> None:
-        self.verify(held)
+        self.must_be(held.op, held.snapshot)
         self.held = [each for each in self.held if each is not held]
         self.events["late_notification"] += self.sockets[held.op.fd].closed
         copied = not held.sent or self.rng.random() < self.habits.copies
@@ -461,20 +377,22 @@ class Kernel:
     def seen(self, cqe: Cqe) -> None:
         """The machine is about to see it."""
         kind, slot, _ = doors.unpack(cqe.token)
-        if kind == RECV and cqe.res > 0:
+        if kind == doors.TOKENS["recv"] and cqe.res > 0:
             conn = self.machine.conn(slot)
             # What comes when the end has been decided upon counts no more.
-            if conn["state"] not in (LINGERING, CLOSING):
+            if doors.STATES[conn["state"]] not in ("lingering", "closing"):
                 self.sockets[conn["fd"]].delivered += cqe.res
         if not cqe.more:
             self.leases.discard(cqe.token)
 
     def check(self) -> None:
         """The ledger and the kernel agree about who reads what."""
-        if self.machine.gauge("leases_open") != len(self.leases) or self.machine.live()["leases"] != len(self.leases):
-            raise Violation(f"{self.machine.gauge('leases_open')} leases for {len(self.leases)} zero-copy sends")
+        counted, open_ = self.machine.gauge("leases_open"), self.machine.live()["leases"]
+        if not counted == open_ == len(self.leases):
+            raise Violation(f"{open_} leases, {counted} counted, for {len(self.leases)} zero-copy sends")
         if self.held:
-            self.verify(self.rng.choice(self.held))
+            held = self.rng.choice(self.held)
+            self.must_be(held.op, held.snapshot)
         for socket in self.sockets.values():
             for op, snapshot in zip(socket.chain, socket.snapshots, strict=True):
                 self.must_be(op, snapshot)

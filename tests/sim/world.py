@@ -10,14 +10,15 @@ from zchttpd._core import doors
 from .client import Client
 from .desk import Desk
 from .exchange import THEMES, random_ask
-from .kernel import FAULTS, SEND_ZC, Habits, Kernel, Socket, Violation
+from .kernel import Kernel
+from .parts import FAULTS, Habits, Socket, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 EPOCH = 1_700_000_000
 STEPS = 800
-ROUNDS_MAX = 20_000     # of settling: more is a loop that never ends
+ROUNDS_MAX = 20_000  # of settling: more is a loop that never ends
 
 
 class World:
@@ -26,24 +27,48 @@ class World:
         self.now_us = 5_000_000
         self.window = rng.choice((4096, 8192))
         self.limits = {
-            "head_size_max": 1024, "line_size_max": 512, "memo_size_max": 512,
-            "head_ms_max": 10_000, "idle_ms_max": 65_000, "stall_ms_max": 60_000, "linger_ms_max": 5_000,
-            "zc_size_min": rng.choice((1, 300, 2000)), "window_size": self.window,
-            "windows_per_connection": rng.randint(1, 5), "window_count": rng.choice((1, 2, 3, 4, 8, 24)),
-            "connections_max": rng.choice((1, 3, 8, 16)), "leases_per_connection": rng.choice((1, 3, 64)),
+            "head_size_max": 1024,
+            "line_size_max": 512,
+            "memo_size_max": 512,
+            "head_ms_max": 10_000,
+            "idle_ms_max": 65_000,
+            "stall_ms_max": 60_000,
+            "linger_ms_max": 5_000,
+            "zc_size_min": rng.choice((1, 300, 2000)),
+            "window_size": self.window,
+            "windows_per_connection": rng.randint(1, 5),
+            "window_count": rng.choice((1, 2, 3, 4, 8, 24)),
+            "connections_max": rng.choice((1, 3, 8, 16)),
+            "leases_per_connection": rng.choice((1, 3, 64)),
         }
         self.machine = doors.Machine(
-            limits=self.limits, plans_max=rng.choice((8, 64)), mappings_max=256, now_us=self.now_us, unix_second=EPOCH,
-            send_mode=rng.choice(("zerocopy", "zerocopy", "auto", "auto", "plain")), zerocopy_able=rng.random() < 0.9,
-            reports_usage=rng.random() < 0.8)
+            limits=self.limits,
+            plans_max=rng.choice((8, 64)),
+            mappings_max=256,
+            now_us=self.now_us,
+            unix_second=EPOCH,
+            send_mode=rng.choice(("zerocopy", "zerocopy", "auto", "auto", "plain")),
+            zerocopy_able=rng.random() < 0.9,
+            reports_usage=rng.random() < 0.8,
+        )
         # Each run has its own few faults: all at once would hide one another.
         rates = {fault: rng.choice(often) for fault, often in FAULTS.items() if rng.random() < 0.35}
         if rng.random() < 0.3:
             rates = {}
-        self.kernel = Kernel(self.machine, rng, Habits(
-            rates=rates, multishot=rng.random() < 0.8, ack_on_read=rng.random() < 0.5, memlock=rng.random() < 0.1,
-            no_zc_memory=rng.random() < 0.1, recv_size=rng.choice((64, 512, 2048)),
-            send_room=rng.choice((1500, 6000, 40_000)), copies=rng.choice((0.0, 0.3, 1.0))))
+        self.kernel = Kernel(
+            self.machine,
+            rng,
+            Habits(
+                rates=rates,
+                multishot=rng.random() < 0.8,
+                ack_on_read=rng.random() < 0.5,
+                memlock=rng.random() < 0.1,
+                no_zc_memory=rng.random() < 0.1,
+                recv_size=rng.choice((64, 512, 2048)),
+                send_room=rng.choice((1500, 6000, 40_000)),
+                copies=rng.choice((0.0, 0.3, 1.0)),
+            ),
+        )
         self.desk = Desk(self.machine, self.kernel, rng, rng.choice((0.0, 0.3, 0.95)))
         self.batch = rng.choice((1, 4, 64))
         theme = rng.choice(THEMES)
@@ -57,7 +82,7 @@ class World:
         self.killers = rng.random() < 0.4
         self.changes = rng.random() < 0.6
         self.long_waits = rng.random() < 0.25
-        self.spent: list[int] = []      # tokens that must match nothing any more
+        self.spent: list[int] = []  # tokens that must match nothing any more
         self.clients: list[tuple[Socket, Client]] = []
         self.stale = 0
         self.set_time()
@@ -95,7 +120,7 @@ class World:
             live = self.machine.live()
             self.machine.step(cqe.token, cqe.res, cqe.more, cqe.notification, cqe.received)
             after = self.machine.live()
-            ended = "leases" if doors.unpack(cqe.token)[0] == SEND_ZC else "conns"
+            ended = "leases" if doors.unpack(cqe.token)[0] == doors.TOKENS["send_zc"] else "conns"
             if after[ended] < live[ended]:
                 self.spent.append(cqe.token)
             self.machine.poison_pool()
@@ -119,8 +144,14 @@ class World:
 
     def step(self) -> None:
         acts: tuple[tuple[int, Callable[[], object]], ...] = (
-            (8, self.kernel.go_on), (5, self.turn), (6, self.client_acts), (2, self.desk_acts), (1, self.wait),
-            (1, self.arrive), (1, self.disturb))
+            (8, self.kernel.go_on),
+            (5, self.turn),
+            (6, self.client_acts),
+            (2, self.desk_acts),
+            (1, self.wait),
+            (1, self.arrive),
+            (1, self.disturb),
+        )
         act = self.rng.choices([act for _, act in acts], [weight for weight, _ in acts])[0]
         act()
         if self.drain_in == 0:
@@ -131,16 +162,20 @@ class World:
 
     def arrive(self) -> None:
         full = self.machine.live()["conns"] >= self.limits["connections_max"]
-        if len(self.clients) >= 30 or full and not (self.crowd and self.rng.random() < 0.1):
+        if len(self.clients) >= 30 or (full and not (self.crowd and self.rng.random() < 0.1)):
             return
         patient = [ask for ask in self.asks if ask.keep_alive and not ask.fault]
         flood = bool(self.floods and patient and self.rng.random() < 0.3)
-        asks = [self.rng.choice(patient if flood else self.asks)
-                for _ in range(60 if flood else self.rng.randint(1, 8))]
+        asks = [
+            self.rng.choice(patient if flood else self.asks)
+            for _ in range(60 if flood else self.rng.randint(1, 8))
+        ]
         for ask in asks:
             if not ask.fault:
                 self.desk.register(ask)
-        client = Client(asks, 60 if flood else self.rng.choice((1, 1, 3, 10)), self.rng.random() < 0.1, self.clock)
+        client = Client(
+            asks, 60 if flood else self.rng.choice((1, 1, 3, 10)), self.rng.random() < 0.1, self.clock
+        )
         client.version_is_right = self.desk.version_is_right
         client.sluggish = self.slow_readers and self.rng.random() < 0.5
         socket = self.kernel.connect(client)
@@ -214,7 +249,9 @@ class World:
         # Windows count as mappings while they are out; those that nobody has are the pool's.
         trimmed = live["mappings"] - live["windows"] - (gauge("mappings_open") - gauge("windows_open"))
         if trimmed < 0 or gauge("pool_bytes") != (live["windows"] + trimmed) * self.window:
-            raise Violation(f"{trimmed} windows being unmapped, {gauge('pool_bytes')} bytes in the pool: {live}")
+            raise Violation(
+                f"{trimmed} windows being unmapped, {gauge('pool_bytes')} bytes in the pool: {live}"
+            )
         if gauge("windows_open") != self.limits["window_count"] - live["windows_left"]:
             raise Violation(f"windows_open {gauge('windows_open')}: {live}")
         if live["windows"] > self.limits["window_count"]:
@@ -245,12 +282,26 @@ class World:
 
     def must_be_served(self) -> None:
         for socket, client in self.clients:
-            if client.gone or socket.hung_up or client.lost or client.satisfied or client.ended_at is not None:
+            if (
+                client.gone
+                or socket.hung_up
+                or client.lost
+                or client.satisfied
+                or client.ended_at is not None
+            ):
                 continue
-            conn = next((self.machine.conn(slot) for slot in range(self.limits["connections_max"] + 256)
-                         if self.machine.conn(slot)["fd"] == socket.fd), None)
-            raise Violation(f"left waiting after {client.answered} of {len(client.asks)} answers, "
-                            f"{client.sent} of {len(client.outgoing)} bytes sent: {conn} {self.machine.live()}")
+            conn = next(
+                (
+                    self.machine.conn(slot)
+                    for slot in range(self.limits["connections_max"] + 256)
+                    if self.machine.conn(slot)["fd"] == socket.fd
+                ),
+                None,
+            )
+            raise Violation(
+                f"left waiting after {client.answered} of {len(client.asks)} answers, "
+                f"{client.sent} of {len(client.outgoing)} bytes sent: {conn} {self.machine.live()}"
+            )
 
     def leave(self) -> None:
         """Everybody goes, in one of the ways there are."""
@@ -280,8 +331,17 @@ class World:
         if live != dict.fromkeys(live, 0) | {"windows_left": self.limits["window_count"], "plans": husks}:
             raise Violation(f"not at rest: {live}")
         gauge = self.machine.gauge
-        for name in ("leases_open", "windows_open", "connections_open", "entries_open", "zombies_open", "mappings_open",
-                     "mapped_bytes", "registered_bytes", "pool_bytes"):
+        for name in (
+            "leases_open",
+            "windows_open",
+            "connections_open",
+            "entries_open",
+            "zombies_open",
+            "mappings_open",
+            "mapped_bytes",
+            "registered_bytes",
+            "pool_bytes",
+        ):
             if gauge(name):
                 raise Violation(f"{name} is {gauge(name)} at rest")
         if gauge("plans_open") != husks:

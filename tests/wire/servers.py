@@ -176,7 +176,7 @@ class Server:
         return sorted(family)
 
     def fds(self) -> int:
-        """Open file descriptors of the workers; the supervisor's come and go with each look at the metrics."""
+        """Open file descriptors of the workers; the supervisor's come and go with the metrics."""
         workers = [pid for pid in self.pids() if pid != self.pid] or [self.pid]
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in workers)
 

@@ -1,0 +1,110 @@
+"""What the simulated kernel is made of: sockets, completions, and the faults it may show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from zchttpd._core import doors
+
+if TYPE_CHECKING:
+    from .client import Client
+
+USUAL = (0.02, 0.2)
+# How often, by turns. What ends a connection is rare, or nothing else would ever happen.
+RARE = (0.002, 0.02)
+FAULTS = {
+    "short_send": USUAL,
+    "short_link": USUAL,
+    "no_notification": USUAL,
+    "zc_memory": USUAL,
+    "zc_unsupported": RARE,
+    "zc_invalid": RARE,
+    "interrupted": USUAL,
+    "recv_ends": USUAL,
+    "no_buffers": USUAL,
+    "short_read": USUAL,
+    "send_error": RARE,
+    "recv_error": RARE,
+    "read_error": RARE,
+    "file_shrinks": RARE,
+    "abandon": (0.02, 0.1),
+}
+
+
+EVENTS = ("cancelled_link", "poll", "queued", "stalled", "link", "nowait", "clear", "late_notification")
+
+
+class Violation(AssertionError):
+    """The machine broke a rule."""
+
+
+@dataclass(slots=True)
+class Cqe:
+    token: int
+    res: int
+    more: bool = False
+    notification: bool = False
+    received: bytes = b""
+    # The send that it ends, and what its memory must hold until then.
+    reads: tuple[doors.Op, bytes] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A zero-copy send whose last completion is still to come: the kernel reads its memory when it likes."""
+
+    op: doors.Op
+    snapshot: bytes  # what the memory held when the op was submitted, and must hold to the end
+    sent: int = 0  # bytes taken
+    read: bool = False  # the peer's program has read them
+
+
+@dataclass(slots=True, eq=False)
+class Socket:
+    fd: int
+    client: Client
+    room: int  # bytes that fit between us and the peer's program
+    inbound: bytearray = field(default_factory=bytearray)
+    inbound_ended: bool = False
+    hung_up: bool = False  # the peer has reset the connection
+    recv: int | None = None  # token of the receive under way
+    poll: int | None = None
+    chain: list[doors.Op] = field(default_factory=list)
+    snapshots: list[bytes] = field(default_factory=list)
+    refuses_zerocopy: int = 0  # -errno
+    outbound: list[tuple[Held | None, bytes]] = field(default_factory=list)
+    unread: int = 0
+    delivered: int = 0  # bytes whose receipt the machine has seen
+    queued_last: int = 0  # unacknowledged bytes when the machine last asked
+    resets: bool = False  # SO_LINGER 0
+    closed: bool = False
+    doomed: str = ""  # why the machine may reset it
+
+    @property
+    def can_send(self) -> bool:
+        """Whether its first send need not wait."""
+        hurried = self.chain[0].flags & (doors.NOWAIT | doors.LINK)
+        return bool(hurried or self.hung_up or self.unread < self.room)
+
+    def lose(self) -> None:
+        """What is on its way to the peer never arrives."""
+        for held, _ in self.outbound:
+            if held is not None:
+                held.read = True
+        self.outbound.clear()
+        self.unread = 0
+
+
+@dataclass(slots=True)
+class Habits:
+    """What this kernel and this network are like; each run has its own."""
+
+    rates: dict[str, float]
+    multishot: bool
+    ack_on_read: bool  # notifications come only when the peer's program has read
+    memlock: bool  # windows cannot be registered
+    no_zc_memory: bool  # every zero-copy send fails for want of memory, for ever
+    recv_size: int
+    send_room: int
+    copies: float  # how much of what was to be sent without a copy is copied all the same
