@@ -1,0 +1,130 @@
+"""Which plots a run has: the same lines and bars for the SVG of the page and for the PNG."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rig.charts import Group, Line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rig.readings import Slice
+    from rig.results import Results, Scene
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """Lines over seconds, or groups of bars; `note` says how to read it."""
+
+    title: str
+    note: str
+    lines: tuple[Line, ...] = ()
+    groups: tuple[Group, ...] = ()
+    logarithmic: bool = False
+    wide: bool = False
+
+
+def _per_mode(results: Results, figure: Callable[[Slice], float | None]) -> tuple[Line, ...]:
+    lines = []
+    for mode, parts in results.slices.items():
+        values = [(part.at_s, figure(part)) for part in parts]
+        points = tuple((at_s, value) for at_s, value in values if value is not None)
+        if points:
+            lines.append(Line(mode, points))
+    return tuple(lines)
+
+
+def _scenes(results: Results, figure: Callable[[Scene], float]) -> tuple[Group, ...]:
+    groups = []
+    for name in results.scene_names():
+        scenes = [scene for mode in results.modes if (scene := results.scene(mode, name)) is not None]
+        groups.append(Group(name, tuple((scene.mode, figure(scene)) for scene in scenes)))
+    return tuple(groups)
+
+
+def _cost(results: Results) -> tuple[Group, ...]:
+    bars = tuple((side.mode, side.cpu_s_per_gib) for side in results.sides if side.cpu_s_per_gib is not None)
+    return (Group("", bars),) if bars else ()
+
+
+def _parts(results: Results) -> tuple[Group, ...]:
+    count = max((len(each) for each in results.ratios.values()), default=0)
+    return tuple(
+        Group(
+            str(place + 1),
+            tuple((mode, each[place]) for mode, each in results.ratios.items() if place < len(each)),
+        )
+        for place in range(count)
+    )
+
+
+def _lease_bars(results: Results, percent: str) -> tuple[tuple[str, float], ...]:
+    """In ms; a percentile beyond the last bucket has no height to draw."""
+    bounds = [(side.mode, side.lease_s.get(percent, math.inf)) for side in results.sides]
+    return tuple((mode, bound * 1000) for mode, bound in bounds if math.isfinite(bound))
+
+
+def plots_of(results: Results) -> tuple[Plot, ...]:
+    """Those plots that have something to show."""
+    leases = tuple(
+        Group(f"{percent}% done within", _lease_bars(results, percent)) for percent in ("50", "90", "99")
+    )
+    found = (
+        Plot(
+            "Server CPU seconds for each GiB sent",
+            "Lower is better. Of bytes given to the kernel, also those that aborting clients never took.",
+            groups=_cost(results),
+        ),
+        Plot(
+            "CPU per response against plain, part by part of the run",
+            "1 is the same as plain in that part of the run; bars that lie on both sides of 1 are noise.",
+            groups=_parts(results),
+        ),
+        Plot(
+            "Median time of a whole answer, ms",
+            "As the user saw it; the axis is logarithmic.",
+            groups=_scenes(results, lambda scene: scene.p50_ms),
+            logarithmic=True,
+            wide=True,
+        ),
+        Plot(
+            "99th percentile of a whole answer, ms",
+            "Users wait for one answer before they ask again, so this hides what an open crowd would suffer.",
+            groups=_scenes(results, lambda scene: scene.p99_ms),
+            logarithmic=True,
+            wide=True,
+        ),
+        Plot(
+            "Server CPU, % of one core",
+            "All servers share one core when they were started here.",
+            lines=_per_mode(results, lambda part: part.cpu_share * 100),
+        ),
+        Plot(
+            "Sent by each server, MiB/s", "", lines=_per_mode(results, lambda part: part.bytes_per_s / 2**20)
+        ),
+        Plot(
+            "Users",
+            "Whom locust kept busy.",
+            lines=(Line("users", tuple((each.at_s, float(each.users)) for each in results.moments)),),
+        ),
+        Plot(
+            "Answers per second, by server",
+            "Every server is asked the same.",
+            lines=_per_mode(results, lambda part: part.requests_per_s),
+        ),
+        Plot(
+            "How long the kernel held the memory of a zero-copy send, ms",
+            "Upper bounds of the histogram's buckets. Slow readers hold it for as long as they read.",
+            groups=tuple(group for group in leases if group.bars),
+            logarithmic=True,
+        ),
+        Plot(
+            "Memory of each server, MiB",
+            "Proportional set size of all its processes, cached files included.",
+            lines=_per_mode(results, lambda part: part.resident / 2**20),
+        ),
+    )
+    return tuple(plot for plot in found if any(len(line.points) > 1 for line in plot.lines) or plot.groups)

@@ -1,0 +1,221 @@
+"""What a run shows, in words. Pure: every sentence follows from the figures it quotes."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rig.readings import Side
+    from rig.results import Results
+
+# A path is said to copy, or not to copy, when all but this share of the notifications agree.
+STRAY_SHARE = 0.01
+# Nearer to 1 than this is the same.
+SAME = 0.03
+PARTS_MIN = 4
+AGREEING_SHARE = 0.75
+ZEROCOPY, PLAIN = "zerocopy", "plain"
+Tone = Literal["good", "bad", "note"]
+Path = Literal["copies", "zero copy", "mixed", "unknown"]
+Judgement = Literal["less", "more", "same", "unclear", "too short"]
+REAL_NETWORK = (
+    "To learn whether zero copy pays, ask over a network card: on the machine that serves, start zchttpd "
+    "twice, with "
+    "--send-mode zerocopy and --send-mode plain, each with --admin; here type locust -f loadtest/ "
+    "--targets zerocopy=HOST:PORT/HOST:ADMINPORT,plain=HOST:PORT/HOST:ADMINPORT"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One sentence or two, and whether it is good news, bad news or neither."""
+
+    tone: Tone
+    words: str
+
+
+def path_of(side: Side) -> Path:
+    """What the kernel did with the zero-copy sends of one server."""
+    if side.copied_share is None:
+        return "unknown"
+    if side.copied_share >= 1 - STRAY_SHARE:
+        return "copies"
+    return "zero copy" if side.copied_share <= STRAY_SHARE else "mixed"
+
+
+def compare(ratios: Sequence[float], whole: float) -> Judgement:
+    """Judge CPU per response against plain: `ratios` of the parts of a run, `whole` of all of it.
+
+    A clear answer needs three quarters of the parts and the whole run on the same side of 1.
+    """
+    if len(ratios) < PARTS_MIN:
+        return "too short"
+    median = statistics.median(ratios)
+    if abs(median - 1) <= SAME and abs(whole - 1) <= SAME:
+        return "same"
+    agreeing = sum((ratio < 1) == (median < 1) for ratio in ratios)
+    if agreeing < AGREEING_SHARE * len(ratios) or (whole < 1) != (median < 1):
+        return "unclear"
+    return "less" if median < 1 else "more"
+
+
+def judge(results: Results, mode: str) -> Judgement | None:
+    """`compare` for one mode of a run; None where one of the two servers could not be read or sent "
+    "nothing."""
+    ours, base = results.side(mode), results.side(PLAIN)
+    if ours is None or base is None or ours.cpu_us_per_request is None or not base.cpu_us_per_request:
+        return None
+    return compare(results.ratios.get(mode, ()), ours.cpu_us_per_request / base.cpu_us_per_request)
+
+
+def _correctness(results: Results) -> Finding:
+    gib = results.body_bytes / 2**30
+    if not results.requests:
+        return Finding(
+            "bad", "No response was checked: the run ended before any user had asked for anything."
+        )
+    if results.failures:
+        return Finding(
+            "bad",
+            f"{results.failures:,} of {results.requests:,} responses were wrong or failed; the list is "
+            f"below. "
+            "Nothing else in this report counts before that is explained.",
+        )
+    return Finding(
+        "good",
+        f"All {results.requests:,} responses ({gib:.2f} GiB) had the right status, length and SHA-256.",
+    )
+
+
+def _path(side: Side) -> Finding:
+    copied, zero = side.notifications.get("copied", 0), side.notifications.get("zero_copied", 0)
+    if path_of(side) == "copies":
+        return Finding(
+            "note",
+            f"This path copies: the kernel reported {copied:,.0f} of {copied + zero:,.0f} zero-copy sends as "
+            "copied after all, as it does on loopback. Zero copy can only cost here.",
+        )
+    if path_of(side) == "zero copy":
+        return Finding(
+            "good",
+            f"This path is really zero copy: the kernel copied {copied:,.0f} of {copied + zero:,.0f} "
+            f"zero-copy sends.",
+        )
+    if path_of(side) == "mixed":
+        return Finding(
+            "note",
+            f"The kernel copied {side.copied_share or 0:.0%} of {copied + zero:,.0f} zero-copy sends: "
+            f"clients came by "
+            "paths of different kinds, so the cost below is of a mixture.",
+        )
+    sent = side.sends.get("zerocopy", 0)
+    reasons = ", ".join(f"{reason} {count:,.0f}" for reason, count in side.fallbacks.items())
+    why = f" Bodies that were copied instead, by reason: {reasons}." if reasons else ""
+    unsaid = side.notifications.get("unknown", 0)
+    if sent and unsaid:
+        return Finding(
+            "note",
+            f"{sent:,.0f} zero-copy sends, but this kernel does not say whether it copied them: the cost "
+            f"below is "
+            f"measured, its cause is not.{why}",
+        )
+    return Finding(
+        "note", f"No zero-copy send ended in this run ({sent:,.0f} were made), so none is judged.{why}"
+    )
+
+
+def _cost(results: Results, mode: str) -> Finding | None:
+    judged = judge(results, mode)
+    ours, base = results.side(mode), results.side(PLAIN)
+    if judged is None or ours is None or base is None:
+        return None
+    ratios = results.ratios.get(mode, ())
+    figures = (
+        f"{ours.cpu_us_per_request:.0f} us of server CPU per response of this mix in {mode} mode, "
+        f"{base.cpu_us_per_request:.0f} us in plain mode"
+    )
+    if judged == "too short":
+        return Finding(
+            "note", f"{figures}; the run is too short to tell noise from difference. Run for 30 s or more."
+        )
+    median, low, high = statistics.median(ratios), min(ratios), max(ratios)
+    spread = f"{median:.2f}x in the median of {len(ratios)} parts of the run, {low:.2f}x to {high:.2f}x"
+    if judged == "unclear":
+        return Finding(
+            "note", f"{figures} ({spread}): the parts of the run disagree, so it shows no difference."
+        )
+    if judged == "same":
+        return Finding("note", f"{figures} ({spread}): the same.")
+    if judged == "less":
+        return Finding("good", f"{mode} costs less: {figures} ({spread}).")
+    return Finding("bad", f"{mode} costs more: {figures} ({spread}).")
+
+
+def _conclusion(results: Results, side: Side) -> Finding:
+    judged, path = judge(results, ZEROCOPY), path_of(side)
+    if path == "copies":
+        return Finding(
+            "note",
+            "So here serve with --send-mode auto, which notices that the kernel copies and stops asking for "
+            "zero copy. "
+            f"{REAL_NETWORK}.",
+        )
+    if path == "zero copy":
+        words = {
+            "less": "So zero copy pays here, for this mix of requests: serve with --send-mode auto or "
+            "zerocopy.",
+            "more": "So zero copy does not pay here, for this mix of requests, although nothing is copied: "
+            "larger bodies may tell otherwise; try --zc-size-min.",
+        }
+        return Finding("note", words.get(judged or "", "So this run shows no gain and no loss by zero copy."))
+    return Finding("note", f"So this run says nothing about what zero copy is worth. {REAL_NETWORK}.")
+
+
+def _client(results: Results) -> Finding:
+    cost = results.client
+    if not results.requests:
+        return Finding("note", f"The load client used {cost.cpu_s:.1f} s of CPU.")
+    each = cost.cpu_s * 1e6 / results.requests
+    words = (
+        f"The load client used {each:,.0f} us of its own CPU for each checked response, SHA-256 included "
+        f"({cost.cpu_s:.1f} s in {cost.processes} process{'es' if cost.processes != 1 else ''}); its busiest "
+        f"process "
+        f"was at {cost.busiest_share:.0%} of a core"
+    )
+    if cost.saturated:
+        return Finding(
+            "bad",
+            f"{words}. That is the limit of what it can do: response times below are its own as much as the "
+            "servers'. Use fewer users, or more processes: --processes N. CPU per GiB and per request stay "
+            "the "
+            "servers' own.",
+        )
+    return Finding("note", f"{words}, so it did not limit the run.")
+
+
+def findings(results: Results) -> tuple[Finding, ...]:
+    """The verdict, most important first."""
+    found = [_correctness(results)]
+    zerocopy = results.side(ZEROCOPY)
+    if zerocopy is not None:
+        found.append(_path(zerocopy))
+    costs = [_cost(results, side.mode) for side in results.sides if side.mode != PLAIN]
+    found += [cost for cost in costs if cost is not None]
+    if zerocopy is not None and results.requests:
+        found.append(_conclusion(results, zerocopy))
+    unread = [mode for mode in results.modes if results.side(mode) is None]
+    if unread:
+        found.append(
+            Finding(
+                "note",
+                f"Nothing is known of the servers' own side of {', '.join(unread)}: start zchttpd with "
+                f"--admin H:P and "
+                "name it here: --targets NAME=HOST:PORT/ADMINHOST:ADMINPORT",
+            )
+        )
+    found.append(_client(results))
+    return tuple(found)
