@@ -12,7 +12,7 @@ SOURCES := $(shell find ext zchttpd -name '*.py' -o -name '*.pyx' -o -name '*.px
 BUILD_TOOLS := 'pip>=23.1' 'meson-python>=0.17' 'meson>=1.3' ninja 'cython>=3.1'
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation
 
-.PHONY: help setup serve test check lint asan debug bench memory readme docs clean
+.PHONY: help setup serve test check lint asan debug bench memory loadtest readme docs clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -43,7 +43,7 @@ check: setup ## who may import whom
 lint: setup ## style and types
 	$(BIN)/pip install --quiet --disable-pip-version-check 'cython-lint>=0.16' 'mypy>=1.13' 'ruff>=0.9'
 	$(BIN)/ruff check .
-	$(BIN)/cython-lint ext
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint ext
 	$(BIN)/mypy
 
 # One suite, two more builds: sanitizers, and bounds checks with costly invariants.
@@ -74,6 +74,10 @@ bench: setup ## requests, CPU per request and latency beside nginx
 memory: setup ## memory per connection of clients that do not read, beside nginx
 	tools/need bench
 	$(BIN)/python loadtest/memory.py $(BENCH_ARGS)
+
+loadtest: setup ## zero copy against plain sends under locust, with a report
+	$(BIN)/pip install --quiet --disable-pip-version-check 'locust>=2.32' 'matplotlib>=3.8'
+	$(BIN)/locust -f loadtest/ --headless -u 50 -r 10 -t 30s
 
 readme: setup ## put the figures of the last bench into README.md
 	$(BIN)/python loadtest/bench.py --from-json results/bench.json --markdown results/bench.md >/dev/null
