@@ -51,7 +51,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.lengths[slot] = length
         row = self.door.row(slot)
         assert row["capacity"] == -(-length // PAGE) * PAGE
-        assert row["address"] % (HUGE if length >= HUGE else PAGE) == 0
+        assert row["address"] % PAGE == 0
         return slot
 
     @rule(mapping=mappings)

@@ -30,7 +30,7 @@ LONG_FILES = {
     "ext/zchttpd/_core/doors.pyx": 618,
     "ext/zchttpd/_core/engine.pyx": 671,
     "ext/zchttpd/_core/ring.pyx": 495,
-    "tests/unit/files/test_cache.py": 567,
+    "tests/unit/files/test_cache.py": 568,
     "tests/unit/test_desk.py": 573,
     "tests/unit/test_supervisor.py": 468,
     "zchttpd/engines/uring.py": 503,
