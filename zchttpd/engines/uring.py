@@ -1,4 +1,4 @@
-"""The io_uring engine's desk: turns the answers of `desk.Desk` into entries, mappings and plans that the loop replays."""
+"""The io_uring engine's desk: makes mappings and plans, for the loop to replay, of the answers of `Desk`."""
 
 from __future__ import annotations
 
@@ -111,8 +111,10 @@ class UringDesk:
     def __call__(
         self, work: list[tuple[str, int, bytes | int]], filled: list[tuple[int, int]], now_ms: int
     ) -> None:
-        """Answer `work`: ("head", ticket, bytes), ("stale", ticket, entry), ("refuse", ticket, status); `filled`:
-        (mapping, errno or 0)."""
+        """Answer `work`: ("head", ticket, bytes), ("stale", ticket, entry), ("refuse", ticket, status).
+
+        `filled`: (mapping, errno or 0).
+        """
         for mapping, error in filled:
             self._on_filled(mapping, error, now_ms)
         for kind, ticket, subject in work:
@@ -195,7 +197,7 @@ class UringDesk:
             self.engine.release(plan)
 
     def _plan(self, answer: Answer, holding: Holding | None, body: Body | None) -> int:
-        """Literal bytes are joined into one image, small windows among them; the others are sent from where they are."""
+        """Literal bytes, small windows among them, become one image; the rest is sent from where it is."""
         image = bytearray(answer.head)
         segments: list[tuple[str, int, int]] = []
         literal_from = 0
@@ -361,7 +363,7 @@ class UringDesk:
         if error and not self._memlock_told:
             self._memlock_told = True
             LOGGER.info(
-                "memory cannot be registered (%s), so these files are sent by copying. Type: ulimit -l unlimited",
+                "memory cannot be registered (%s), so files are sent by copying. Type: ulimit -l unlimited",
                 os.strerror(error),
             )
 
