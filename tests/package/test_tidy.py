@@ -26,9 +26,9 @@ FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 
 LONG_FILES = {
-    "ext/zchttpd/_core/conn.pyx": 691,
+    "ext/zchttpd/_core/conn.pyx": 689,
     "ext/zchttpd/_core/doors.pyx": 618,
-    "ext/zchttpd/_core/engine.pyx": 671,
+    "ext/zchttpd/_core/engine.pyx": 670,
     "ext/zchttpd/_core/ring.pyx": 495,
     "tests/unit/files/test_cache.py": 568,
     "tests/unit/test_desk.py": 573,

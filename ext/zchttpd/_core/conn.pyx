@@ -6,11 +6,11 @@ second starts only when the first has gone whole. Whatever happens to the connec
 """
 
 from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOBUFS, ENOMEM, EOPNOTSUPP
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
-from zchttpd._core.check cimport likely, unlikely, zc_assert
+from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.core cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_IMAGE_OWN, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
     CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, WORK_HEAD, WORK_REFUSE,
@@ -20,7 +20,7 @@ from zchttpd._core.deadline cimport wheel_drop, wheel_due, wheel_file
 from zchttpd._core.flow cimport (
     flow_give_back, flow_next_waiter, flow_open, flow_pump, flow_read, flow_sent, flow_stop)
 from zchttpd._core.inbox cimport (
-    FRAME_BROKEN, FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, Framer, frame, inbox_append, inbox_consume,
+    FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, Framer, frame, inbox_append, inbox_consume,
     inbox_free)
 from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.op cimport (
@@ -211,8 +211,6 @@ cdef void _want_recv(Core* core, uint32_t slot) noexcept nogil:
     cdef Conn* conn = conn_at(core, slot)
     cdef uint32_t room = 2 * core.limits.head_size_max
     cdef uint32_t waiting = conn.inbox.end - conn.inbox.start
-    cdef uint64_t recv
-    cdef Op* op
     if conn.state == CONN_CLOSING or conn.state == 0 or conn.flags & CONN_PEER_DONE:
         return
     if not conn.flags & CONN_RECV_ARMED:

@@ -19,7 +19,7 @@ from zchttpd._core.plans cimport (
 from zchttpd._core.slab cimport slab_close, slab_give, slab_holds, slab_open, slab_row
 from zchttpd._core.stamp cimport stamp_set
 from zchttpd._core.tally cimport (
-    REASON_COPIED, REASON_LEASES, REASON_MEMLOCK, REASON_UNSUPPORTED, ROUTE_COUNT, ZEROCOPY_GIVEN_UP, ZEROCOPY_ON)
+    REASON_COPIED, REASON_LEASES, REASON_MEMLOCK, REASON_UNSUPPORTED, ZEROCOPY_GIVEN_UP, ZEROCOPY_ON)
 from zchttpd._core.token cimport NO_SLOT, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_TAG, token_pack
 
 cdef enum:

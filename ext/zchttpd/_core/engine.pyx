@@ -17,7 +17,7 @@ import select
 from zchttpd._core.conn cimport (
     conn_abandon, conn_abort_all, conn_accepted, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry, conn_step)
 from zchttpd._core.core cimport (
-    CONN_CLOSING, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, WORK_HEAD, WORK_REFUSE, WORK_STALE, Conn, Core, Limits, Source,
+    CONN_CLOSING, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, WORK_HEAD, WORK_STALE, Conn, Core, Limits, Source,
     Work, conn_at, core_close, core_let_go_mapping, core_let_go_source, core_open, core_retire_entry, core_set_time,
     core_settle_plan, core_trim_pool)
 from zchttpd._core.mapping cimport (
@@ -31,9 +31,9 @@ from zchttpd._core.ring cimport (
     ring_reset, ring_route, ring_wait, ring_watch)
 from zchttpd._core.ring import RUNGS
 from zchttpd._core.slab cimport slab_holds, slab_row, slab_take
-from zchttpd._core.tally cimport ROUTE_COUNT, ROUTE_LOOPBACK, ZEROCOPY_GIVEN_UP, ZEROCOPY_ON, Tally
+from zchttpd._core.tally cimport ROUTE_COUNT, ZEROCOPY_ON, Tally
 from zchttpd._core.token cimport (
-    NO_SLOT, TOKEN_ACCEPT, TOKEN_FILL, TOKEN_NOBODY, TOKEN_READ, TOKEN_RECV, TOKEN_TAG, TOKEN_WAKE, token_generation,
+    NO_SLOT, TOKEN_ACCEPT, TOKEN_FILL, TOKEN_NOBODY, TOKEN_READ, TOKEN_TAG, TOKEN_WAKE, token_generation,
     token_kind, token_pack, token_slot)
 
 cdef extern from "<errno.h>" nogil:
@@ -107,8 +107,7 @@ cdef class Engine:
     cdef uint32_t fill_first
     cdef uint32_t fill_last
     cdef uint32_t fills
-    cdef uint64_t fill_done         # mappings whose fill has ended, as a list through Mapping.next
-    cdef uint32_t done_first
+    cdef uint32_t done_first        # mappings whose fill has ended, as a list through Mapping.next
     cdef uint8_t core_made
     cdef uint8_t accepting
     cdef uint8_t woken

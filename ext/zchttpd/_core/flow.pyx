@@ -13,7 +13,7 @@ from zchttpd._core.check cimport zc_assert
 from zchttpd._core.core cimport (
     CONN_CLOSING, CONN_POLLING, CONN_WAITS_WINDOW, COPY_NO, FLOW_WINDOWS, Flow, Source, conn_at, core_let_go_mapping, core_op,
     core_send_window, core_take_window, core_windows_left)
-from zchttpd._core.mapping cimport Mapping, mapping_at
+from zchttpd._core.mapping cimport mapping_at
 from zchttpd._core.op cimport OP_NOWAIT, OP_POLL, OP_READ, Op
 from zchttpd._core.plans cimport Plan, plan_at
 from zchttpd._core.slab cimport slab_row

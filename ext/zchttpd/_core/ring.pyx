@@ -1,7 +1,7 @@
 """The ring: probed once, then ops in and completions out (io_uring_setup(2), io_uring_enter(2))."""
 
 from libc.errno cimport EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, ETIME, errno
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memset
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
