@@ -22,7 +22,6 @@ class Bench:
             limits={
                 "head_size_max": HEAD_MAX,
                 "line_size_max": 512,
-                "memo_size_max": 512,
                 "head_ms_max": 10_000,
                 "idle_ms_max": 65_000,
                 "stall_ms_max": 60_000,

@@ -7,6 +7,7 @@ from collections import Counter
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 from zchttpd._core.doors import Leases
+
 from zchttpd._core.tally import LEASE_BOUNDS_US
 
 MAPPINGS = 5

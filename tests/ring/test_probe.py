@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from zchttpd._core.ring import RUNGS, probe
 
 from .conftest import REFUSE_RING

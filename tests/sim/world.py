@@ -29,7 +29,6 @@ class World:
         self.limits = {
             "head_size_max": 1024,
             "line_size_max": 512,
-            "memo_size_max": 512,
             "head_ms_max": 10_000,
             "idle_ms_max": 65_000,
             "stall_ms_max": 60_000,

@@ -372,7 +372,6 @@ def test_who_may_be_remembered(desk: Desk) -> None:
     assert desk.answer(head_of("/file.txt"), 0).memo
     assert not desk.answer(head_of("/file.txt", "Content-Length: 5"), 0).memo
     assert not desk.answer(head_of("/file.txt", "Expect: 100-continue"), 0).memo
-    assert not desk.answer(head_of("/file.txt", "X-Long: " + "x" * 4096), 0).memo
 
 
 def test_who_is_kept(desk: Desk) -> None:

@@ -243,14 +243,32 @@ def test_a_repeated_request_is_answered_from_a_plan_and_alike(server: Server) ->
     assert server.metric('plan_lookups_total{result="hit"}') > 0
 
 
+def test_fields_that_nobody_reads_do_not_make_a_new_head(server: Server) -> None:
+    """A cookie of its own with each request is judged no more often than none; a range is its own."""
+    path = "/hello.txt?cookies"
+    server.ask(request(path))
+    server.ask(request(path))
+    before = server.metrics()
+    with server.peer() as peer:
+        for number in range(50):
+            lines = (b"Cookie: session=%d" % number, b"X-Forwarded-For: 192.0.2.%d" % number)
+            assert peer.ask(request(path, *lines)).body == FILES[b"hello.txt"]
+        part = peer.ask(request(path, lines[0], b"Range: bytes=0-1", lines[1]))
+        assert part.body == FILES[b"hello.txt"][:2]
+        assert peer.ask(request(path, b"Cookie: \x01")).status == 400
+    after = server.metrics()
+    hits = 'plan_lookups_total{result="hit"}'
+    assert after[hits] - before[hits] == 50
+
+
 def test_heads_that_differ_in_one_byte_are_not_confused(server: Server) -> None:
-    """The plan table compares whole heads: same length, same hash bucket or not."""
+    """The plan table compares whole gists: same length, same hash bucket or not."""
     with server.peer() as peer:
         for _ in range(3):
             for number in range(50):
                 want = number % 2
                 path = "/ns-a.txt" if want else "/ns-b.txt"
-                assert peer.ask(request(path, f"A: {number:03d}")).body == FILES[path[1:].encode()]
+                assert peer.ask(request(path, f"Accept: {number:03d}")).body == FILES[path[1:].encode()]
 
 
 def test_many_connections_at_once(server: Server) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from zchttpd.engines.portable_heads import Frame, Framer
 from zchttpd.engines.portable_send import FileChanged, Sender, Step, unacknowledged
-from zchttpd.engines.portable_store import MEMO_SIZE_MAX
+from zchttpd.http.gist import gist
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -173,8 +173,8 @@ class Connection:
             # A peer that has closed its direction may still be reading: what it asked for is served first.
             if self._state == LINGERING:
                 self.close()
-        elif self._state == READING and not self._inbox and len(received) <= MEMO_SIZE_MAX:
-            # A remembered head ends with its empty line and has none before it: equal bytes are framed.
+        elif self._state == READING and not self._inbox:
+            # A remembered gist ends with its empty line and has none before it: equal bytes are framed.
             plan = self._store.find(received, now_ms)
             if plan is None:
                 self._keep(received, now_ms)
@@ -259,7 +259,8 @@ class Connection:
         self._replay(self._store.refusal(status))
 
     def _look_up(self, head: bytes, now_ms: int) -> None:
-        plan = self._store.find(head, now_ms) if len(head) <= MEMO_SIZE_MAX else None
+        key = gist(head)
+        plan = None if key is None else self._store.find(key, now_ms)
         if plan is None:
             self._tally.cells[self._tally.plan_misses] += 1
             self._state = PARKED

@@ -79,7 +79,8 @@ class _Row(Generic[T]):
 
 
 class Memo(Generic[T]):
-    """At most `size_max` heads with what they lead to; a dict finds them, so that all bytes are compared.
+    """At most `size_max` gists of heads with what they lead to; a dict finds them, so that all bytes are
+    compared.
 
     A head is admitted when it is offered for the second time: heads that never come back push out none that
     do. When it is full, the oldest head goes that was not used since it was last passed over.

@@ -21,7 +21,7 @@ class Plan:
 
     `head` and the literal `tail` behind it leave in one write; then `rest`, literals and windows of `body`.
     `holding` is what must be fresh for the next replay. `own_bytes` is memory that is this plan's alone, held
-    while there are `users`: heads that lead to it, and its holding.
+    while there are `users`: gists that lead to it, and its holding.
     """
 
     status: int
@@ -44,12 +44,12 @@ class Plan:
 
 @dataclass(slots=True, eq=False)
 class Holding:
-    """An entry of the cache with everything that hangs on it. `heads`: those that the memo knows."""
+    """An entry of the cache with everything that hangs on it. `gists`: those that the memo knows."""
 
     entry: Entry
     bodies: set[Body] = field(default_factory=set)
     plans: dict[tuple[bytes, tuple[object, ...]], Plan] = field(default_factory=dict)
-    heads: set[bytes] = field(default_factory=set)
+    gists: set[bytes] = field(default_factory=set)
     retired: bool = False
 
     @property

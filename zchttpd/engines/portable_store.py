@@ -1,4 +1,4 @@
-"""What the portable engine remembers: heads with their plans, entries, and bytes of files within a budget."""
+"""What the portable engine remembers: gists with their plans, entries, and bytes of files within a budget."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from zchttpd.engines.portable_heads import Memo
 from zchttpd.engines.portable_plan import Holding, Plan, make_plan
 from zchttpd.files.cache import ABSENT_MAX
 from zchttpd.files.entry import Kind
+from zchttpd.http.gist import gist
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
@@ -35,7 +36,6 @@ CACHED_PART = 4
 ATTEMPTS_MAX = 3
 # Plans of one entry that are found again by their head; ranges and the like are not among them.
 PLANS_PER_ENTRY = 64
-MEMO_SIZE_MAX = 2048
 REUSED = frozenset((200, 301, 304, 403, 404))
 
 
@@ -45,7 +45,7 @@ _Holdings: TypeAlias = "OrderedDict[tuple[tuple[bytes, ...], bool], Holding]"
 class Store:
     """Finds plans for heads. Times in milliseconds of the engine's clock.
 
-    File bytes and remembered heads stay below `settings.memory`, open descriptors below `files_max`: what was
+    File bytes and remembered gists stay below `settings.memory`, open descriptors below `files_max`: what was
     not used for longest goes. Half as much again may be evicted and still being sent. What would wait for the
     disk is read by `executor`.
     """
@@ -80,9 +80,9 @@ class Store:
         self._held_files = 0
         self._zombie_bytes = 0
 
-    def find(self, head: bytes, now_ms: int) -> Plan | None:
-        """The plan of a head that is remembered, as long as its entry is what it was."""
-        plan = self._memo.find(head)
+    def find(self, gist: bytes, now_ms: int) -> Plan | None:
+        """The plan of a gist that is remembered, as long as its entry is what it was."""
+        plan = self._memo.find(gist)
         if plan is None:
             return None
         holding = plan.holding
@@ -113,8 +113,9 @@ class Store:
                 body.waiting.append(partial(self._again, head, resume, attempt))
                 return None
         plan = self._shared_plan(answer, holding, body)
-        if answer.memo and holding is not None and len(head) <= MEMO_SIZE_MAX:
-            self._remember(head, plan, holding)
+        key = gist(head) if answer.memo else None
+        if key is not None and holding is not None:
+            self._remember(key, plan, holding)
         return plan
 
     def refusal(self, status: int) -> Plan:
@@ -190,17 +191,17 @@ class Store:
 
     # ---- what is remembered ----
 
-    def _remember(self, head: bytes, plan: Plan, holding: Holding) -> None:
-        forgotten = self._memo.admit(head, plan)
+    def _remember(self, key: bytes, plan: Plan, holding: Holding) -> None:
+        forgotten = self._memo.admit(key, plan)
         if forgotten is None:
             return
         for other, lost in forgotten:
             assert lost.holding is not None
-            lost.holding.heads.discard(other)
+            lost.holding.gists.discard(other)
             self._held_bytes -= len(other)
             self._let_go(lost)
-        holding.heads.add(head)
-        self._held_bytes += len(head)
+        holding.gists.add(key)
+        self._held_bytes += len(key)
         self._keep(plan)
         self._make_room(0, 0, keep=holding)
         self._count_holdings()
@@ -247,9 +248,9 @@ class Store:
         holding.retired = True
         entry = holding.entry
         del self._table_of(entry)[(entry.segments, entry.directory)]
-        for head in holding.heads:
-            self._held_bytes -= len(head)
-            self._let_go(self._memo.forget(head))
+        for key in holding.gists:
+            self._held_bytes -= len(key)
+            self._let_go(self._memo.forget(key))
         for plan in holding.plans.values():
             self._let_go(plan)
         for body in holding.bodies:

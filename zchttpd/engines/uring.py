@@ -47,7 +47,6 @@ COMPLAINT_MS_MIN = 1000
 LINGER_MS_MAX = 5_000
 LEASES_PER_CONNECTION = 256
 LINE_SIZE_MAX = 8192
-MEMO_SIZE_MAX = 2048
 REUSED = frozenset((200, 301, 304, 403, 404))
 
 
@@ -449,7 +448,6 @@ def serve(
             "window_count": settings.stream_memory // settings.window_size,
             "connections_max": _connections_max(settings),
             "leases_per_connection": LEASES_PER_CONNECTION,
-            "memo_size_max": MEMO_SIZE_MAX,
         },
         send_mode=settings.send_mode,
         plans_max=settings.plans_max,

@@ -15,7 +15,6 @@ import h11
 
 TARGET_SIZE_MAX = 8192
 FIELDS_MAX = 100
-MEMO_SIZE_MAX = 2048
 BODY_SIZE_MAX = 2**63 - 1
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -27,6 +26,15 @@ _HOST = re.compile(
 )
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE)
 _CONTROLS = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in b"\t\r\n")
+
+# The fields that this module or anything behind it reads; `gist` leaves the others out of what is remembered.
+READ_FIELDS = frozenset(
+    (
+        *(b"accept", b"accept-encoding", b"connection", b"content-length", b"expect", b"host", b"if-match"),
+        *(b"if-modified-since", b"if-none-match", b"if-range", b"if-unmodified-since", b"range"),
+        *(b"sec-fetch-mode", b"transfer-encoding", b"upgrade"),
+    )
+)
 
 # The methods that may be answered with success: content that was not parsed must never be.
 _SUCCEEDING = ("GET", "HEAD", "OPTIONS")
@@ -50,11 +58,11 @@ class Verdict:
     """What a valid request head asks for.
 
     `method` is any token, `target` is origin-form as sent (scheme and authority of an absolute-form are
-    stripped) or b"*" with OPTIONS; field names are lower-case. `keep_alive`: HTTP and the client allow
-    another request after this one. `has_body`: content follows, which nobody reads, so the connection
-    closes after the answer. `expect`: the client waits for 100 (Continue); the final status comes at once
-    (RFC 9110 section 10.1.1). `memo`: the verdict may be remembered for these bytes. `connection` is the
-    h11 object that parsed, to sign one response.
+    stripped) or b"*" with OPTIONS; `headers` are those of READ_FIELDS, with lower-case names.
+    `keep_alive`: HTTP and the client allow another request after this one. `has_body`: content follows,
+    which nobody reads, so the connection closes after the answer. `expect`: the client waits for 100
+    (Continue); the final status comes at once (RFC 9110 section 10.1.1). `memo`: the verdict may be
+    remembered for this gist. `connection` is the h11 object that parsed, to sign one response.
     """
 
     method: str
@@ -96,7 +104,7 @@ def judge(head: bytes, *, target_size_max: int = TARGET_SIZE_MAX) -> Verdict | R
     # The framer and h11 must agree on where the head ends, or one of them is being fooled.
     if type(request) is not h11.Request or connection.trailing_data != (b"", False):
         return _without_body(Refusal(400, "The head does not end where its empty line is."), head)
-    verdict = _weigh(request, connection, has_body=type(end) is not h11.EndOfMessage, size=len(head))
+    verdict = _weigh(request, connection, has_body=type(end) is not h11.EndOfMessage)
     return _without_body(verdict, head) if type(verdict) is Refusal else verdict
 
 
@@ -126,10 +134,8 @@ def _refuse_bytes(head: bytes, target_size_max: int) -> Refusal | None:
     return None
 
 
-def _weigh(
-    request: h11.Request, connection: h11.Connection, *, has_body: bool, size: int
-) -> Verdict | Refusal:
-    headers = tuple(request.headers)
+def _weigh(request: h11.Request, connection: h11.Connection, *, has_body: bool) -> Verdict | Refusal:
+    headers = tuple(each for each in request.headers if each[0] in READ_FIELDS)
     method = request.method.decode("ascii")
     version = b"1.0" if request.http_version == b"1.0" else b"1.1"
     present = dict(headers)
@@ -153,7 +159,7 @@ def _weigh(
         keep_alive=not has_body and connection.their_state is not h11.MUST_CLOSE,
         has_body=has_body,
         expect=expect,
-        memo=not has_body and not expect and b"upgrade" not in present and size <= MEMO_SIZE_MAX,
+        memo=not has_body and not expect and b"upgrade" not in present,
         connection=connection,
     )
 

@@ -19,6 +19,7 @@ from zchttpd._core.core cimport (
 from zchttpd._core.deadline cimport wheel_drop, wheel_due, wheel_file
 from zchttpd._core.flow cimport (
     flow_give_back, flow_next_waiter, flow_open, flow_pump, flow_read, flow_sent, flow_stop)
+from zchttpd._core.gist cimport gist
 from zchttpd._core.inbox cimport (
     FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, Framer, frame, inbox_append, inbox_consume,
     inbox_free)
@@ -94,20 +95,22 @@ cdef void conn_step(Core* core, const Completion* completion) noexcept nogil:
 
 
 cdef bint conn_answer(Core* core, uint32_t slot, uint32_t generation, uint32_t plan_slot, bint memo) noexcept nogil:
-    """The desk's answer to a parked head: replay this plan. With `memo` the head will lead to it from now on.
+    """The desk's answer to a parked head: replay this plan. With `memo` its gist will lead to it from now on.
 
     False when the connection is gone.
     """
     cdef Conn* conn
     cdef uint32_t unrowed
+    cdef uint32_t gist_length
     if not slab_holds(&core.conns, slot, generation):
         return False
     conn = conn_at(core, slot)
     if conn.state != CONN_PARKED:
         return False
     conn.row = NO_ROW
-    if memo and 0 < conn.head_length <= core.limits.memo_size_max:
-        conn.row = plans_admit(&core.table, conn.inbox.bytes + conn.inbox.start, conn.head_length, plan_slot, &unrowed)
+    gist_length = gist(conn.inbox.bytes + conn.inbox.start, conn.head_length, core.gist) if memo else 0
+    if gist_length > 0:
+        conn.row = plans_admit(&core.table, core.gist, gist_length, plan_slot, &unrowed)
         if conn.row != NO_ROW:
             conn.row_edition = core.table.rows[conn.row].edition
         if unrowed != NO_SLOT:
@@ -249,9 +252,9 @@ cdef void _take(Core* core, uint32_t slot, const char* bytes, uint32_t length) n
     cdef uint32_t head_length = 0
     if conn.row != NO_ROW:
         row = &core.table.rows[conn.row]
-        # A row's head ends with the empty line and has none before it: equal bytes are a framed head.
-        if (row.edition == conn.row_edition and row.length <= length and row.head != NULL
-                and memcmp(row.head, bytes, row.length) == 0):
+        # A row's gist ends with the empty line and has none before it: equal bytes are a framed head, and its own gist.
+        if (row.edition == conn.row_edition and row.length <= length and row.gist != NULL
+                and memcmp(row.gist, bytes, row.length) == 0):
             if _usable(core, slot, conn.row, &plan):
                 row.used = 1
                 used = row.length
@@ -330,10 +333,11 @@ cdef bint _usable(Core* core, uint32_t slot, uint32_t row_index, uint32_t* plan_
 
 cdef bint _lookup(Core* core, uint32_t slot, const char* head, uint32_t length, uint32_t* plan_slot) noexcept nogil:
     cdef Conn* conn = conn_at(core, slot)
+    cdef uint32_t gist_length = gist(head, length, core.gist)
     cdef uint32_t row
-    if length > core.limits.memo_size_max:
+    if gist_length == 0:
         return False
-    row = plans_find(&core.table, head, length)
+    row = plans_find(&core.table, core.gist, gist_length)
     if row == NO_ROW or not _usable(core, slot, row, plan_slot):
         return False
     conn.row = row

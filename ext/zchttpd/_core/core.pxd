@@ -4,6 +4,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from zchttpd._core.deadline cimport Wheel
+from zchttpd._core.gist cimport GIST_SIZE_MAX
 from zchttpd._core.inbox cimport Framer, Inbox
 from zchttpd._core.lease cimport Ledger
 from zchttpd._core.mapping cimport Mappings
@@ -106,10 +107,10 @@ cdef struct Limits:
     uint32_t window_count           # windows in the pool
     uint32_t connections_max
     uint32_t leases_per_connection
-    uint32_t memo_size_max          # bytes of a head that may be remembered
 
 cdef struct Core:
     Limits limits
+    char[GIST_SIZE_MAX] gist  # of the head that is being looked up
     Slab conns              # of Conn
     Slab sources            # of Source
     Mappings mappings

@@ -20,6 +20,7 @@ from zchttpd._core.core cimport (
     WORK_HEAD, WORK_STALE, Conn, Core, Limits, Source, Work, conn_at, core_close, core_let_go_mapping,
     core_let_go_source, core_open, core_retire_entry, core_set_time, core_settle_plan, core_trim_pool, core_windows_left)
 from zchttpd._core.deadline cimport Wheel, wheel_close, wheel_drop, wheel_due, wheel_file, wheel_open
+from zchttpd._core.gist cimport GIST_SIZE_MAX, gist
 from zchttpd._core.inbox cimport (
     FRAME_BROKEN, FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, Framer, Inbox, frame, inbox_append,
     inbox_consume, inbox_free)
@@ -31,7 +32,7 @@ from zchttpd._core.op cimport (
     OP_CANCEL_ALL, OP_CANCEL_RECV, OP_CLEAR, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_NOWAIT, OP_POLL, OP_QUEUED, OP_READ,
     OP_RECV, OP_REGISTER, OP_RESET, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN, Completion)
 from zchttpd._core.plans cimport (
-    NO_ROW, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Plan, PlanTable, Segment, entry_at, head_hash, plan_at,
+    NO_ROW, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Plan, PlanTable, Segment, entry_at, gist_hash, plan_at,
     plan_free, plan_make, plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
 from zchttpd._core.slab cimport Slab, slab_close, slab_give, slab_holds, slab_open, slab_row, slab_take
 from zchttpd._core.stamp cimport STAMP_LENGTH, Stamp, stamp_set
@@ -190,6 +191,13 @@ cdef class Heads:
         inbox_consume(&self.inbox, length)
 
 
+def gist_of(head: bytes) -> bytes | None:
+    """The gist of a head, or None when it is not to be remembered."""
+    cdef char[GIST_SIZE_MAX] out
+    cdef uint32_t length = gist(head, len(head), out)
+    return PyBytes_FromStringAndSize(out, length) if length else None
+
+
 cdef class Plans:
     """The table from head bytes to plans, with plans that have one literal segment."""
 
@@ -214,7 +222,7 @@ cdef class Plans:
         return self.table.plans.live, self.table.entries.live, self.table.image_bytes
 
     def hash(self, head: bytes) -> int:
-        return head_hash(&self.table, head, len(head))
+        return gist_hash(&self.table, head, len(head))
 
     def entry(self) -> int:
         cdef uint32_t slot = slab_take(&self.table.entries)
@@ -350,7 +358,7 @@ cdef class Machine:
         self.scratch = -1
         for name in ("head_size_max", "line_size_max", "head_ms_max", "idle_ms_max", "stall_ms_max", "linger_ms_max",
                      "zc_size_min", "window_size", "windows_per_connection", "window_count", "connections_max",
-                     "leases_per_connection", "memo_size_max"):
+                     "leases_per_connection"):
             if limits[name] <= 0:
                 raise ValueError(f"{name} must be positive")
         bounds = limits

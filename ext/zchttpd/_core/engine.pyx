@@ -132,7 +132,7 @@ cdef class Engine:
             left_out |= RUNGS.get(name, 0)
         for name in ("head_size_max", "line_size_max", "head_ms_max", "idle_ms_max", "stall_ms_max", "linger_ms_max",
                      "zc_size_min", "window_size", "windows_per_connection", "window_count", "connections_max",
-                     "leases_per_connection", "memo_size_max"):
+                     "leases_per_connection"):
             if limits[name] <= 0:
                 raise ValueError(f"{name} must be positive")
         bounds.head_size_max = limits["head_size_max"]
@@ -147,7 +147,6 @@ cdef class Engine:
         bounds.window_count = limits["window_count"]
         bounds.connections_max = limits["connections_max"]
         bounds.leases_per_connection = limits["leases_per_connection"]
-        bounds.memo_size_max = limits["memo_size_max"]
         self.listener = listener
         self.wake = wake
         self.desk = desk

@@ -1,4 +1,4 @@
-# What is ready to replay: plans, the entries whose freshness they depend on, and the table from head bytes to plan.
+# What is ready to replay: plans, the entries whose freshness they depend on, and the table from gists of heads to plans.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -42,7 +42,7 @@ cdef struct Plan:
     uint8_t linger          # unread request bytes may follow: read and discard before closing
 
 cdef struct Row:
-    char* head              # bytes of the head, whole; NULL when the row is free
+    char* gist              # its bytes, whole; NULL when the row is free
     uint64_t hash
     uint32_t length
     uint32_t plan           # slot
@@ -55,7 +55,7 @@ cdef struct PlanTable:
     Row* rows               # sets of ROW_WAYS
     uint32_t set_count      # a power of two
     uint8_t hand            # clock hand within a set
-    uint16_t* doorkeeper    # tags of heads seen once
+    uint16_t* doorkeeper    # tags of gists seen once
     uint64_t[2] key         # of the hash, random per process
     uint64_t image_bytes    # held by images
     Tally* tally
@@ -69,9 +69,10 @@ cdef int plans_open(PlanTable* table, uint32_t row_count, uint32_t entry_count, 
 cdef void plans_close(PlanTable* table) noexcept nogil
 cdef Plan* plan_at(PlanTable* table, uint32_t slot) noexcept nogil
 cdef Entry* entry_at(PlanTable* table, uint32_t slot) noexcept nogil
-cdef uint64_t head_hash(PlanTable* table, const char* head, uint32_t length) noexcept nogil
-cdef uint32_t plans_find(PlanTable* table, const char* head, uint32_t length) noexcept nogil
-cdef uint32_t plans_admit(PlanTable* table, const char* head, uint32_t length, uint32_t plan, uint32_t* unrowed) noexcept nogil
+cdef uint64_t gist_hash(PlanTable* table, const char* gist, uint32_t length) noexcept nogil
+cdef uint32_t plans_find(PlanTable* table, const char* gist, uint32_t length) noexcept nogil
+cdef uint32_t plans_admit(PlanTable* table, const char* gist, uint32_t length, uint32_t plan,
+                          uint32_t* unrowed) noexcept nogil
 cdef uint32_t plans_drop_row(PlanTable* table, uint32_t row) noexcept nogil
 cdef uint32_t plan_make(PlanTable* table, uint32_t entry, const char* image, uint32_t image_length, int32_t date_at,
                         const Segment* segments, uint32_t segment_count) noexcept nogil

@@ -1,8 +1,8 @@
-"""Plans and the bounded table from head bytes to plan.
+"""Plans and the bounded table from the gist of a head to its plan.
 
-A row is found by a keyed hash and believed only when all bytes of the head are equal. The table is set-associative:
-a collision evicts, it never makes a longer search. A head is admitted when it is seen for the second time, so that
-heads that never come back cannot push out those that do.
+A row is found by a keyed hash and believed only when all bytes of the gist are equal. The table is set-associative:
+a collision evicts, it never makes a longer search. A gist is admitted when it is seen for the second time, so that
+those that never come back cannot push out those that do.
 """
 
 from libc.errno cimport ENOMEM
@@ -20,7 +20,7 @@ cdef enum:
 
 cdef int plans_open(PlanTable* table, uint32_t row_count, uint32_t entry_count, uint64_t key0, uint64_t key1,
                     Tally* tally) noexcept nogil:
-    """Room for about `row_count` heads and `entry_count` entries. Returns 0 or -ENOMEM, then nothing is held."""
+    """Room for about `row_count` gists and `entry_count` entries. Returns 0 or -ENOMEM, then nothing is held."""
     memset(table, 0, sizeof(PlanTable))
     table.set_count = 1
     while table.set_count * ROW_WAYS < row_count:
@@ -43,7 +43,7 @@ cdef void plans_close(PlanTable* table) noexcept nogil:
     cdef uint32_t i
     if table.rows != NULL:
         for i in range(table.set_count * ROW_WAYS):
-            free(table.rows[i].head)
+            free(table.rows[i].gist)
     if table.plans.rows != NULL:
         for i in range(table.plans.fresh):
             free(plan_at(table, i).image)
@@ -67,8 +67,8 @@ cdef inline uint64_t _turn(uint64_t word, int bits) noexcept nogil:
     return (word << bits) | (word >> (64 - bits))
 
 
-cdef uint64_t head_hash(PlanTable* table, const char* head, uint32_t length) noexcept nogil:
-    """SipHash-1-3 of the head under the table's key: nobody who lacks the key can aim at a set."""
+cdef uint64_t gist_hash(PlanTable* table, const char* gist, uint32_t length) noexcept nogil:
+    """SipHash-1-3 of the gist under the table's key: nobody who lacks the key can aim at a set."""
     cdef uint64_t v0 = table.key[0] ^ <uint64_t>0x736f6d6570736575
     cdef uint64_t v1 = table.key[1] ^ <uint64_t>0x646f72616e646f6d
     cdef uint64_t v2 = table.key[0] ^ <uint64_t>0x6c7967656e657261
@@ -80,9 +80,9 @@ cdef uint64_t head_hash(PlanTable* table, const char* head, uint32_t length) noe
     for i in range(rounds):
         word = 0
         if i < words:
-            memcpy(&word, head + 8 * i, 8)
+            memcpy(&word, gist + 8 * i, 8)
         elif i == words:
-            memcpy(&word, head + 8 * words, length - 8 * words)
+            memcpy(&word, gist + 8 * words, length - 8 * words)
             word |= <uint64_t>length << 56
         elif i == words + 1:
             v2 ^= 0xff
@@ -101,29 +101,29 @@ cdef uint64_t head_hash(PlanTable* table, const char* head, uint32_t length) noe
     return v0 ^ v1 ^ v2 ^ v3
 
 
-cdef uint32_t plans_find(PlanTable* table, const char* head, uint32_t length) noexcept nogil:
+cdef uint32_t plans_find(PlanTable* table, const char* gist, uint32_t length) noexcept nogil:
     """The row that holds exactly these bytes, or NO_ROW."""
-    cdef uint64_t hash = head_hash(table, head, length)
+    cdef uint64_t hash = gist_hash(table, gist, length)
     cdef uint32_t first = (<uint32_t>hash & (table.set_count - 1)) * ROW_WAYS
     cdef uint32_t i
     cdef Row* row
     for i in range(first, first + ROW_WAYS):
         row = &table.rows[i]
-        if (row.head != NULL and row.hash == hash and row.length == length
-                and memcmp(row.head, head, length) == 0):
+        if (row.gist != NULL and row.hash == hash and row.length == length
+                and memcmp(row.gist, gist, length) == 0):
             row.used = 1
             return i
     return NO_ROW
 
 
-cdef uint32_t plans_admit(PlanTable* table, const char* head, uint32_t length, uint32_t plan,
+cdef uint32_t plans_admit(PlanTable* table, const char* gist, uint32_t length, uint32_t plan,
                           uint32_t* unrowed) noexcept nogil:
-    """Remember that this head leads to `plan`, if it has been seen before.
+    """Remember that this gist leads to `plan`, if it has been seen before.
 
     Returns its row, or NO_ROW when it is not admitted. `unrowed` becomes the slot of the plan that lost a row to it, or
     NO_SLOT; the caller settles that plan.
     """
-    cdef uint64_t hash = head_hash(table, head, length)
+    cdef uint64_t hash = gist_hash(table, gist, length)
     cdef uint16_t tag = <uint16_t>(hash >> 48) | 1
     cdef uint16_t* cell = &table.doorkeeper[(hash >> 32) & (DOORKEEPER_CELLS - 1)]
     unrowed[0] = NO_SLOT
@@ -136,10 +136,10 @@ cdef uint32_t plans_admit(PlanTable* table, const char* head, uint32_t length, u
     cdef Row* row
     for i in range(first, first + ROW_WAYS):
         row = &table.rows[i]
-        if row.head == NULL:
+        if row.gist == NULL:
             if chosen == NO_ROW:
                 chosen = i
-        elif row.hash == hash and row.length == length and memcmp(row.head, head, length) == 0:
+        elif row.hash == hash and row.length == length and memcmp(row.gist, gist, length) == 0:
             chosen = i
             break
     while chosen == NO_ROW:
@@ -151,11 +151,11 @@ cdef uint32_t plans_admit(PlanTable* table, const char* head, uint32_t length, u
     cdef char* copy = <char*>malloc(length)
     if copy == NULL:
         return NO_ROW
-    memcpy(copy, head, length)
-    if table.rows[chosen].head != NULL:
+    memcpy(copy, gist, length)
+    if table.rows[chosen].gist != NULL:
         unrowed[0] = plans_drop_row(table, chosen)
     row = &table.rows[chosen]
-    row.head = copy
+    row.gist = copy
     row.hash = hash
     row.length = length
     row.plan = plan
@@ -168,9 +168,9 @@ cdef uint32_t plans_admit(PlanTable* table, const char* head, uint32_t length, u
 cdef uint32_t plans_drop_row(PlanTable* table, uint32_t row_index) noexcept nogil:
     """Forget a row. Returns the slot of the plan that it led to, for the caller to settle."""
     cdef Row* row = &table.rows[row_index]
-    zc_assert(row.head != NULL)
-    free(row.head)
-    row.head = NULL
+    zc_assert(row.gist != NULL)
+    free(row.gist)
+    row.gist = NULL
     row.length = 0
     row.used = 0
     row.edition += 1

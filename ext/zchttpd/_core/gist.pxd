@@ -1,0 +1,8 @@
+# What of a request head its answer can depend on: the key under which plans are remembered.
+
+from libc.stdint cimport uint32_t
+
+cdef enum:
+    GIST_SIZE_MAX = 2048    # bytes; a longer one is not remembered
+
+cdef uint32_t gist(const char* head, uint32_t length, char* out) noexcept nogil

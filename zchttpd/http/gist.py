@@ -1,0 +1,35 @@
+"""What of a request head its answer can depend on: the key under which engines remember answers.
+
+h11 judges every head that is not remembered, whole. But most of what clients send changes nothing for a
+file: a cookie, a referrer, what a proxy adds. `judge` keeps only READ_FIELDS of them, so that nothing behind
+it can read the others, and the gist leaves the same ones out. A line is left out only if it is a valid field
+line; what is not valid stays, and is refused with the head. So `judge(head) == judge(gist(head))`, always,
+and one answer serves all heads of one gist.
+"""
+
+from __future__ import annotations
+
+import re
+
+from zchttpd.http.judge import FIELDS_MAX, READ_FIELDS
+
+GIST_SIZE_MAX = 2048
+
+# RFC 9110 section 5.5 and 5.6.2: a token, and visible bytes, blanks and obs-text; never a control character.
+_UNREAD_LINE = re.compile(
+    rb"(?<=\n)(?!(?:%b):)[!#$%%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n"
+    % b"|".join(re.escape(name) for name in sorted(READ_FIELDS)),
+    re.IGNORECASE,
+)
+
+
+def gist(head: bytes) -> bytes | None:
+    """The request line and the fields that somebody reads, byte for byte. None for a head that is not to be
+    remembered: more than FIELDS_MAX fields, or a gist of more than GIST_SIZE_MAX bytes.
+
+    `head` is a request head: the bytes up to and including its empty line.
+    """
+    if head.count(b"\n") > FIELDS_MAX + 2:
+        return None
+    found = _UNREAD_LINE.sub(b"", head)
+    return found if len(found) <= GIST_SIZE_MAX else None
