@@ -7,6 +7,7 @@ from zchttpd._core import doors
 WINDOW = 4096
 HEAD_MAX = 1024
 CONNECTIONS_MAX = 4
+LOOPBACK, NETWORK = 0, 1
 DATE = b"?" * 29
 HEAD = b"GET /a HTTP/1.1\r\n\r\n"
 
@@ -14,11 +15,12 @@ HEAD = b"GET /a HTTP/1.1\r\n\r\n"
 class Bench:
     """A machine with small limits, and the moves that most tests begin with."""
 
-    def __init__(self, **limits: int) -> None:
+    def __init__(self, send_mode: str = "zerocopy", **limits: int) -> None:
         self.now_us = 10_000_000
         self.machine = doors.Machine(
             now_us=self.now_us,
             unix_second=100,
+            send_mode=send_mode,
             limits={
                 "head_size_max": HEAD_MAX,
                 "line_size_max": 512,
@@ -50,10 +52,10 @@ class Bench:
                 self.machine.register(op.slot)
         return [op for op in ops if op.kind != "register"]
 
-    def connect(self) -> doors.Op:
+    def connect(self, route: int = LOOPBACK) -> doors.Op:
         """A new connection; its receive."""
         self.fds += 1
-        assert self.machine.accept(self.fds, 0)
+        assert self.machine.accept(self.fds, route)
         [recv] = self.ops()
         assert (recv.kind, recv.fd) == ("recv", self.fds)
         return recv

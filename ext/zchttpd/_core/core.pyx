@@ -19,7 +19,7 @@ from zchttpd._core.plans cimport (
 from zchttpd._core.slab cimport slab_close, slab_give, slab_holds, slab_open, slab_row
 from zchttpd._core.stamp cimport stamp_set
 from zchttpd._core.tally cimport (
-    REASON_COPIED, REASON_LEASES, REASON_MEMLOCK, REASON_UNSUPPORTED, ZEROCOPY_GIVEN_UP, ZEROCOPY_ON)
+    REASON_COPIED, REASON_LEASES, REASON_MEMLOCK, REASON_UNSUPPORTED, ROUTE_LOOPBACK, ZEROCOPY_GIVEN_UP, ZEROCOPY_ON)
 from zchttpd._core.token cimport NO_SLOT, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_TAG, token_pack
 
 cdef enum:
@@ -27,6 +27,7 @@ cdef enum:
     SPARE_CONNS = 256           # connections above the limit that are told 503
     ROUTE_TRIAL = 32            # notifications before `auto` decides about a route
     ROUTE_REVIEW = 4096         # and after which it looks again
+    ROUTE_RETRY = 8192          # sends copied on a route that was given up before it gets another trial
     POOL_IDLE_MS = 10_000       # windows that nobody has taken for so long are given back
 
 
@@ -213,17 +214,35 @@ cdef void core_retire_entry(Core* core, uint32_t slot) noexcept nogil:
     slab_give(&core.table.entries, slot)
 
 
+cdef bint _spared(Core* core, uint8_t route) noexcept nogil:
+    """Whether `auto` spares this send the zero copy, as the kernel would copy it all the same.
+
+    A network may have more than one way out, so now and then the route is tried again; loopback always copies.
+    """
+    if core.send_mode != SEND_AUTO or core.tally.zerocopy_active[route] != ZEROCOPY_GIVEN_UP:
+        return False
+    if route == ROUTE_LOOPBACK:
+        return True
+    if core.route_spared[route] == ROUTE_RETRY + ROUTE_TRIAL:
+        core.route_spared[route] = 0
+    core.route_spared[route] += 1
+    if core.route_spared[route] == ROUTE_RETRY + 1:
+        core.route_seen[route] = 0
+        core.route_copied[route] = 0
+    return core.route_spared[route] <= ROUTE_RETRY
+
+
 cdef inline uint8_t _copy_reason(Core* core, Conn* conn, Mapping* mapping) noexcept nogil:
     if core.send_mode == SEND_PLAIN:
         return COPY_BY_MODE
     if not core.zerocopy_able or conn.flags & CONN_NO_ZEROCOPY:
         return REASON_UNSUPPORTED
-    if core.send_mode == SEND_AUTO and core.tally.zerocopy_active[conn.route] == ZEROCOPY_GIVEN_UP:
-        return REASON_COPIED
     if mapping.buffer < 0:
         return REASON_MEMLOCK
     if conn.leases >= core.limits.leases_per_connection or core.ledger.slab.live == core.ledger.slab.capacity:
         return REASON_LEASES
+    if _spared(core, conn.route):
+        return REASON_COPIED
     return COPY_NO
 
 
