@@ -82,10 +82,9 @@ def test_a_retired_plan_leaves_when_its_heads_are_looked_up() -> None:
     recv = bench.connect()
     entry = bench.machine.entry(10**9)
     plan = bench.small(entry=entry)
-    for _ in range(2):
-        bench.machine.answer(bench.ask(recv), plan, True)
-        [send] = bench.ops()
-        bench.machine.step(send.token, send.length)
+    bench.machine.answer(bench.ask(recv), plan, True)
+    [send] = bench.ops()
+    bench.machine.step(send.token, send.length)
     bench.hear(recv, HEAD)
     [send] = bench.ops()
     bench.machine.retire(entry)
@@ -102,10 +101,9 @@ def test_a_stale_entry_is_looked_at_before_its_plans_are_replayed() -> None:
     recv = bench.connect()
     entry = bench.machine.entry(bench.now_us // 1000 + 1000)
     plan = bench.small(entry=entry)
-    for _ in range(2):
-        bench.machine.answer(bench.ask(recv), plan, True)
-        [send] = bench.ops()
-        bench.machine.step(send.token, send.length)
+    bench.machine.answer(bench.ask(recv), plan, True)
+    [send] = bench.ops()
+    bench.machine.step(send.token, send.length)
     bench.wait(1001)
     bench.hear(recv, HEAD + HEAD)
     [(kind, ticket, subject)] = bench.machine.take_work()
@@ -131,7 +129,7 @@ def test_a_peer_that_sends_far_ahead_is_not_received_until_it_is_served() -> Non
     bench.machine.step(recv.token, -errno.ECANCELED)
     bench.machine.step(cancel.token, 0)
     assert bench.ops() == []
-    bench.machine.answer(ticket, plan, True)
+    bench.machine.answer(ticket, plan, False)
     bench.machine.step(bench.ops()[0].token, 39)
     [(_, ticket, _)] = bench.machine.take_work()
     assert [op.kind for op in bench.ops()] == [], "still too much waits"

@@ -68,6 +68,18 @@ def test_a_head_is_admitted_on_second_sight() -> None:
     assert lost is None
 
 
+def test_an_eager_head_is_admitted_at_once_as_long_as_it_pushes_nothing_out() -> None:
+    plans = Plans(8, 8)
+    assert plans.set_count == 1
+    plan = plans.make(b"image")
+    for number in range(WAYS):
+        row, lost = plans.admit(b"head %d" % number, plan, True)
+        assert plans.find(b"head %d" % number) == (row, plan)
+        assert lost is None
+    assert plans.admit(b"one more", plan, True) == (None, None)
+    assert plans.admit(b"one more", plan, True) != (None, None), "on second sight"
+
+
 def test_heads_that_never_come_back_push_nothing_out() -> None:
     plans = Plans(16, 8)
     plan = plans.make(b"image")
@@ -140,10 +152,10 @@ class PlansMachine(RuleBasedStateMachine):
             self.entries[entry].insert(0, plan)
         return plan
 
-    @rule(plan=plans_made, number=st.integers(0, 60))
-    def admit(self, plan: int, number: int) -> None:
+    @rule(plan=plans_made, number=st.integers(0, 60), eager=st.booleans())
+    def admit(self, plan: int, number: int, eager: bool) -> None:
         head = b"GET /%d HTTP/1.1\r\n\r\n" % number
-        row, lost = self.table.admit(head, plan)
+        row, lost = self.table.admit(head, plan, eager)
         if row is None:
             assert lost is None
             assert self.table.find(head) is None or head in self.rows

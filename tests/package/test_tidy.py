@@ -26,7 +26,7 @@ FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 
 LONG_FILES = {
-    "ext/zchttpd/_core/conn.pyx": 693,
+    "ext/zchttpd/_core/conn.pyx": 698,
     "ext/zchttpd/_core/doors.pyx": 626,
     "ext/zchttpd/_core/engine.pyx": 670,
     "ext/zchttpd/_core/ring.pyx": 495,

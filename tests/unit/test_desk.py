@@ -13,12 +13,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from zchttpd.engines import desk as desk_module
 from zchttpd.engines.desk import Answer, Desk
 from zchttpd.files.cache import Cache
 from zchttpd.files.entry import Kind
 from zchttpd.files.root import Root
-from zchttpd.http import head as head_module
 from zchttpd.http.dates import DATE_SIZE, parse_date
 from zchttpd.http.plan import Window
 from zchttpd.settings import Settings
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from zchttpd.http.head import EncodedHead
-    from zchttpd.http.judge import Verdict
 
     Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -399,36 +395,18 @@ def test_refusals_of_the_engine(desk: Desk, status: int) -> None:
     assert not answer.memo
 
 
-def test_heads_are_signed_once_for_all_who_get_the_same(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    signed: list[int] = []
-    real = head_module.encode_head
-
-    def signing(verdict: Verdict, status: int, fields: Fields, *, keep_alive: bool) -> EncodedHead:
-        signed.append(status)
-        return real(verdict, status, fields, keep_alive=keep_alive)
-
-    monkeypatch.setattr(desk_module, "encode_head", signing)
-    heads = [desk.answer(head_of("/file.txt", f"Cookie: id={number}"), 0).head for number in range(10)]
-    assert len(set(heads)) == len(signed) == 1
-    # What makes a difference is told apart.
-    for head in (
-        head_of("/file.txt", method="HEAD"),
-        head_of("/file.txt", "Connection: close"),
-        head_of("/file.txt", version="1.0"),
-        head_of("/file.txt", "Range: bytes=0-0"),
-        head_of("/index.html"),
-    ):
-        before = len(signed)
-        Received(desk.answer(head, 0), head.split()[0].decode())
-        assert len(signed) == before + 1
-
-
-def test_remembered_heads_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk_module, "HEADS_MAX", 4)
-    for first in range(20):
-        _, received = ask(desk, "/file.txt", f"Range: bytes={first}-")
+def test_a_head_that_differs_in_path_or_range_alone_is_judged_and_signed_by_precedent(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.answer(head_of("/file.txt"), 0)
+    desk.answer(head_of("/file.txt", "Range: bytes=0-1"), 0)
+    for by_h11 in ("zchttpd.http.precedent.judge", "zchttpd.http.head.encode_head"):
+        monkeypatch.setattr(by_h11, lambda *_, **__: pytest.fail("h11 was asked again"))
+    for first in range(10):
+        answer, received = ask(desk, "/file.txt", f"Cookie: id={first}", f"Range: bytes={first}-")
         assert (received["content-range"] or "").startswith(f"bytes {first}-")
-        assert len(desk._heads) <= 4
+        assert answer.memo
+    assert ask(desk, "/empty.txt")[1].body == b""
 
 
 # Files that change
@@ -527,7 +505,16 @@ def test_a_broken_disk_is_a_500(
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
-@pytest.mark.parametrize("broken", ["judge", "parse_target", "negotiate", "compile_response", "encode_head"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "http.precedent.judge",
+        "engines.desk.parse_target",
+        "engines.desk.negotiate",
+        "engines.desk.compile_response",
+        "http.head.encode_head",
+    ],
+)
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_nothing_is_raised(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str, method: str
@@ -535,7 +522,7 @@ def test_nothing_is_raised(
     def breaking(*_: object, **__: object) -> None:
         raise RuntimeError("unexpected")
 
-    monkeypatch.setattr(desk_module, broken, breaking)
+    monkeypatch.setattr(f"zchttpd.{broken}", breaking)
     answer, received = ask(desk, "/file.txt", method=method)
     assert answer.status == 500
     assert not answer.keep_alive

@@ -72,6 +72,12 @@ def test_framer_begins_anew_after_each_head() -> None:
 # ---- the memo ----
 
 
+def test_memo_admits_the_eager_at_once_while_there_is_room() -> None:
+    memo: Memo[int] = Memo(2)
+    assert [memo.admit(b"%d" % number, number, eager=True) for number in range(3)] == [[], [], None]
+    assert memo.admit(b"2", 2, eager=True) == [(b"0", 0)]
+
+
 def test_memo_admits_on_second_sight_and_compares_whole_heads() -> None:
     memo: Memo[str] = Memo(8)
     assert memo.admit(b"head", "plan") is None

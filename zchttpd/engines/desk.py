@@ -16,8 +16,8 @@ from zchttpd.files.entry import Entry, Kind, Representation, Standin
 from zchttpd.files.listing import CONTENT_SECURITY_POLICY, HTML, JSON, Pages, Scan, parse_order
 from zchttpd.http.accept import JSON_VARY, NAVIGATION_VARY, navigates, prefers_json
 from zchttpd.http.encoding import negotiate
-from zchttpd.http.head import EncodedHead, encode_head
-from zchttpd.http.judge import Refusal, Verdict, judge
+from zchttpd.http.head import Signer, encode_head
+from zchttpd.http.judge import Refusal, Verdict
 from zchttpd.http.media import media_type
 from zchttpd.http.plan import (
     Facts,
@@ -30,6 +30,7 @@ from zchttpd.http.plan import (
     refusal_response,
     with_fields,
 )
+from zchttpd.http.precedent import Precedents
 from zchttpd.http.target import Target, hidden, parse_target
 from zchttpd.site import SitePolicy
 
@@ -39,11 +40,6 @@ if TYPE_CHECKING:
     from zchttpd.site import Fields
 
 LOGGER = logging.getLogger("zchttpd")
-
-# Encoded heads that are remembered: about 2 KiB each.
-HEADS_MAX = 1024
-# Everything that decides one: status, fields, keep-alive; method and version of the request.
-_HeadKey = tuple[int, tuple[tuple[bytes, bytes], ...], bool, str, bytes]
 
 FORBIDDEN_PAGE = (b"403.html",)
 MISSING_PAGE = (b"404.html",)
@@ -93,9 +89,9 @@ class Desk:
         self._fault_entry: Entry | None = None
         self._fault_page: bytes | None = None
         # One of the two ways to fill a head, the target or the fields, may take half of it.
-        self._target_size_max = settings.head_size_max // 2
+        self._precedents = Precedents(settings.head_size_max // 2)
+        self._signer = Signer()
         self._silent_until_ms = 0
-        self._heads: dict[_HeadKey, EncodedHead] = {}
         # Made now: what failed once might fail again while it is told.
         self._failure = self._refused(Refusal(500, _FAILURE))
         self._failure_of_head = self._refused(Refusal(500, _FAILURE, bodiless=True))
@@ -107,7 +103,7 @@ class Desk:
         Raises nothing: whatever goes wrong becomes a 500 and a log record.
         """
         try:
-            verdict = judge(head, target_size_max=self._target_size_max)
+            verdict = self._precedents.judge(head)
             if isinstance(verdict, Refusal):
                 return self._refused(verdict)
             early = early_response(verdict)
@@ -265,7 +261,12 @@ class Desk:
         entry: Entry | None = None,
         found: Representation | None = None,
     ) -> Answer:
-        encoded = self._encode(verdict, response)
+        if verdict is None:
+            encoded = encode_head(None, response.status, response.headers, keep_alive=False)
+        else:
+            encoded = self._signer.encode(
+                verdict, response.status, response.headers, keep_alive=response.keep_alive
+            )
         return Answer(
             status=response.status,
             head=encoded.head,
@@ -276,19 +277,6 @@ class Desk:
             keep_alive=response.keep_alive,
             memo=response.memo,
         )
-
-    def _encode(self, verdict: Verdict | None, response: Response) -> EncodedHead:
-        # Signing costs as much as judging, and requests that differ in a cookie get the same head.
-        if verdict is None:
-            return encode_head(None, response.status, response.headers, keep_alive=False)
-        key = (response.status, response.headers, response.keep_alive, verdict.method, verdict.version)
-        encoded = self._heads.get(key)
-        if encoded is None:
-            encoded = encode_head(verdict, response.status, response.headers, keep_alive=response.keep_alive)
-            if len(self._heads) >= HEADS_MAX:
-                del self._heads[next(iter(self._heads))]
-            self._heads[key] = encoded
-        return encoded
 
 
 def _names_asset(target: Target) -> bool:

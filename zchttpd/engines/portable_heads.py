@@ -82,8 +82,8 @@ class Memo(Generic[T]):
     """At most `size_max` gists of heads with what they lead to; a dict finds them, so that all bytes are
     compared.
 
-    A head is admitted when it is offered for the second time: heads that never come back push out none that
-    do. When it is full, the oldest head goes that was not used since it was last passed over.
+    To push another out, one must be offered for the second time, so that those that never come back push out
+    none that do; then the oldest goes that was not used since it was last passed over.
     """
 
     def __init__(self, size_max: int) -> None:
@@ -102,14 +102,15 @@ class Memo(Generic[T]):
         row.used = True
         return row.plan
 
-    def admit(self, head: bytes, plan: T) -> list[tuple[bytes, T]] | None:
-        """Remember that `head` leads to `plan`, if it was offered before. None: not admitted.
+    def admit(self, head: bytes, plan: T, *, eager: bool = False) -> list[tuple[bytes, T]] | None:
+        """Remember that `head` leads to `plan`, if it was offered before; if `eager`, also if that pushes
+        nothing out. None: not admitted.
 
         Otherwise the heads that were forgotten for it, with what they led to.
         """
         hashed = hash(head)
         cell = hashed % _DOORKEEPER_CELLS
-        if self._doorkeeper[cell] != hashed:
+        if self._doorkeeper[cell] != hashed and not (eager and len(self._rows) < self._size_max):
             self._doorkeeper[cell] = hashed
             return None
         forgotten = []

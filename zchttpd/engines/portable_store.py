@@ -192,7 +192,8 @@ class Store:
     # ---- what is remembered ----
 
     def _remember(self, key: bytes, plan: Plan, holding: Holding) -> None:
-        forgotten = self._memo.admit(key, plan)
+        # The ranges of a file are very many: only one that comes back is remembered.
+        forgotten = self._memo.admit(key, plan, eager=plan.status != 206)
         if forgotten is None:
             return
         for other, lost in forgotten:

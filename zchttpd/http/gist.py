@@ -10,17 +10,27 @@ and one answer serves all heads of one gist.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from zchttpd.http.judge import FIELDS_MAX, READ_FIELDS
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 GIST_SIZE_MAX = 2048
 
-# RFC 9110 section 5.5 and 5.6.2: a token, and visible bytes, blanks and obs-text; never a control character.
-_UNREAD_LINE = re.compile(
-    rb"(?<=\n)(?!(?:%b):)[!#$%%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n"
-    % b"|".join(re.escape(name) for name in sorted(READ_FIELDS)),
-    re.IGNORECASE,
-)
+
+def lines_but(names: Iterable[bytes]) -> re.Pattern[bytes]:
+    """Finds whole, valid field lines (RFC 9110 section 5) of other names, each behind a line end."""
+    # A token, then visible bytes, blanks and obs-text (sections 5.6.2 and 5.5); never a control character.
+    return re.compile(
+        rb"(?<=\n)(?!(?:%b):)[!#$%%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n"
+        % b"|".join(sorted(names)),
+        re.IGNORECASE,
+    )
+
+
+_UNREAD_LINE = lines_but(READ_FIELDS)
 
 
 def gist(head: bytes) -> bytes | None:

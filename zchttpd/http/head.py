@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import h11
 
@@ -39,8 +40,14 @@ PHRASES = {
     503: "Service Unavailable",
     505: "HTTP Version Not Supported",
 }
+SHAPES_MAX = 1024
+
 _PLACE_OF_DATE = format_date(0)
 _DATE_FIELD = b"\r\nDate: "
+# RFC 9110 section 5.5, of values joined by line feeds, which none can have.
+_VALUE = rb"(?:[\x21-\x7e\x80-\xff]+(?:[\t ]+[\x21-\x7e\x80-\xff]+)*)?"
+_VALUES = re.compile(rb"%b(?:\n%b)*" % (_VALUE, _VALUE))
+_Shape: TypeAlias = tuple[int, tuple[bytes, ...], bool, str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,36 @@ def encode_head(
     if not keep_alive:
         fields.append((b"Connection", b"close"))
     response = h11.Response(status_code=status, headers=fields, reason=PHRASES[status].encode("ascii"))
-    signer = verdict.connection if verdict and verdict.connection.our_state is h11.SEND_RESPONSE else None
-    head = (signer or h11.Connection(h11.SERVER)).send(response)
+    signer = verdict.connection if verdict else None
+    if signer is None or signer.our_state is not h11.SEND_RESPONSE:
+        signer = h11.Connection(h11.SERVER)
+    head = signer.send(response)
     return EncodedHead(head, head.index(_DATE_FIELD) + len(_DATE_FIELD))
+
+
+class Signer:
+    """Response heads by their shape: the status, the names of the fields, and what the request allows.
+
+    h11 signs the first head of a shape. Whether it approves, and what it adds, depends on the shape alone;
+    where it added nothing, later heads of the shape are written here, once their values are found valid.
+    """
+
+    def __init__(self) -> None:
+        self._shapes: set[_Shape] = set()
+
+    def encode(
+        self, verdict: Verdict, status: int, headers: Sequence[tuple[bytes, bytes]], *, keep_alive: bool
+    ) -> EncodedHead:
+        """The same as `encode_head`, which says what is raised."""
+        shape = (status, tuple([name for name, _ in headers]), keep_alive, verdict.method, verdict.version)
+        start = b"HTTP/1.1 %d %b" % (status, PHRASES[status].encode("ascii"))
+        lines = [start + _DATE_FIELD + _PLACE_OF_DATE, *(b"%b: %b" % field for field in headers)]
+        if not keep_alive:
+            lines.append(b"Connection: close")
+        head = b"\r\n".join(lines) + b"\r\n\r\n"
+        if shape in self._shapes and _VALUES.fullmatch(b"\n".join([value for _, value in headers])):
+            return EncodedHead(head, len(start) + len(_DATE_FIELD))
+        encoded = encode_head(verdict, status, headers, keep_alive=keep_alive)
+        if encoded.head == head and len(self._shapes) < SHAPES_MAX:
+            self._shapes.add(shape)
+        return encoded

@@ -27,14 +27,19 @@ _HOST = re.compile(
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE)
 _CONTROLS = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in b"\t\r\n")
 
-# The fields that this module or anything behind it reads; `gist` leaves the others out of what is remembered.
-READ_FIELDS = frozenset(
+# The fields that the verdict depends on, here or in h11.
+FRAMING_FIELDS = frozenset(
+    (b"connection", b"content-length", b"expect", b"host", b"transfer-encoding", b"upgrade")
+)
+# The fields that what is behind this module reads.
+ANSWER_FIELDS = frozenset(
     (
-        *(b"accept", b"accept-encoding", b"connection", b"content-length", b"expect", b"host", b"if-match"),
-        *(b"if-modified-since", b"if-none-match", b"if-range", b"if-unmodified-since", b"range"),
-        *(b"sec-fetch-mode", b"transfer-encoding", b"upgrade"),
+        *(b"accept", b"accept-encoding", b"if-match", b"if-modified-since", b"if-none-match", b"if-range"),
+        *(b"if-unmodified-since", b"range", b"sec-fetch-mode"),
     )
 )
+# `gist` leaves all others out of what is remembered.
+READ_FIELDS = FRAMING_FIELDS | ANSWER_FIELDS
 
 # The methods that may be answered with success: content that was not parsed must never be.
 _SUCCEEDING = ("GET", "HEAD", "OPTIONS")
@@ -58,11 +63,12 @@ class Verdict:
     """What a valid request head asks for.
 
     `method` is any token, `target` is origin-form as sent (scheme and authority of an absolute-form are
-    stripped) or b"*" with OPTIONS; `headers` are those of READ_FIELDS, with lower-case names.
+    stripped) or b"*" with OPTIONS; `headers` are those of ANSWER_FIELDS, with lower-case names.
     `keep_alive`: HTTP and the client allow another request after this one. `has_body`: content follows,
     which nobody reads, so the connection closes after the answer. `expect`: the client waits for 100
     (Continue); the final status comes at once (RFC 9110 section 10.1.1). `memo`: the verdict may be
-    remembered for this gist. `connection` is the h11 object that parsed, to sign one response.
+    remembered for this gist. `connection` is the h11 object that parsed, to sign one response; None where
+    a precedent was followed.
     """
 
     method: str
@@ -73,7 +79,7 @@ class Verdict:
     has_body: bool
     expect: bool
     memo: bool
-    connection: h11.Connection = field(compare=False, repr=False)
+    connection: h11.Connection | None = field(compare=False, repr=False)
 
     def field(self, name: bytes) -> bytes | None:
         """The value of the field `name` (lower-case); repeated ones joined by ", " (RFC 9110 section 5.3)."""
@@ -135,7 +141,7 @@ def _refuse_bytes(head: bytes, target_size_max: int) -> Refusal | None:
 
 
 def _weigh(request: h11.Request, connection: h11.Connection, *, has_body: bool) -> Verdict | Refusal:
-    headers = tuple(each for each in request.headers if each[0] in READ_FIELDS)
+    headers = tuple(request.headers)
     method = request.method.decode("ascii")
     version = b"1.0" if request.http_version == b"1.0" else b"1.1"
     present = dict(headers)
@@ -154,7 +160,7 @@ def _weigh(request: h11.Request, connection: h11.Connection, *, has_body: bool) 
     return Verdict(
         method=method,
         target=target,
-        headers=headers,
+        headers=tuple(each for each in headers if each[0] in ANSWER_FIELDS),
         version=version,
         keep_alive=not has_body and connection.their_state is not h11.MUST_CLOSE,
         has_body=has_body,

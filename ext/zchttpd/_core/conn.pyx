@@ -41,6 +41,9 @@ cdef extern from "<errno.h>" nogil:
         ECANCELED
         ETIMEDOUT
 
+cdef enum:
+    PARTIAL_CONTENT = 206
+
 
 # ---- what the driver calls ----
 
@@ -95,7 +98,7 @@ cdef void conn_step(Core* core, const Completion* completion) noexcept nogil:
 
 
 cdef bint conn_answer(Core* core, uint32_t slot, uint32_t generation, uint32_t plan_slot, bint memo) noexcept nogil:
-    """The desk's answer to a parked head: replay this plan. With `memo` its gist will lead to it from now on.
+    """The desk's answer to a parked head: replay this plan. With `memo` its gist may lead to it from now on.
 
     False when the connection is gone.
     """
@@ -110,7 +113,9 @@ cdef bint conn_answer(Core* core, uint32_t slot, uint32_t generation, uint32_t p
     conn.row = NO_ROW
     gist_length = gist(conn.inbox.bytes + conn.inbox.start, conn.head_length, core.gist) if memo else 0
     if gist_length > 0:
-        conn.row = plans_admit(&core.table, core.gist, gist_length, plan_slot, &unrowed)
+        # The ranges of a file are very many, and each costs an image: only one that comes back is remembered.
+        conn.row = plans_admit(&core.table, core.gist, gist_length, plan_slot,
+                               plan_at(&core.table, plan_slot).status != PARTIAL_CONTENT, &unrowed)
         if conn.row != NO_ROW:
             conn.row_edition = core.table.rows[conn.row].edition
         if unrowed != NO_SLOT:

@@ -110,7 +110,7 @@ cdef struct Limits:
 
 cdef struct Core:
     Limits limits
-    char[GIST_SIZE_MAX] gist  # of the head that is being looked up
+    char[GIST_SIZE_MAX] gist    # of the head that is being looked up
     Slab conns              # of Conn
     Slab sources            # of Source
     Mappings mappings
@@ -142,7 +142,7 @@ cdef struct Core:
     uint8_t route_news      # bit per Route: a verdict that has not been logged
     uint32_t[2] route_seen  # notifications of zero-copy sends, by Route
     uint32_t[2] route_copied
-    uint32_t[2] route_spared # sends that were copied on a route that was given up, until the next trial
+    uint32_t[2] route_spared  # sends that were copied on a route that was given up, until the next trial
 
 cdef int core_open(Core* core, const Limits* limits, uint32_t plans_max, uint32_t mappings_max, uint64_t key0,
                    uint64_t key1, Tally* tally, int64_t now_us) noexcept nogil

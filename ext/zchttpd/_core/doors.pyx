@@ -260,10 +260,10 @@ cdef class Plans:
         cdef uint32_t row = plans_find(&self.table, head, len(head))
         return None if row == NO_ROW else (row, self.table.rows[row].plan)
 
-    def admit(self, head: bytes, plan: int) -> tuple[int | None, int | None]:
+    def admit(self, head: bytes, plan: int, eager: bool = False) -> tuple[int | None, int | None]:
         """(row or None, the plan that lost a row or None)."""
         cdef uint32_t unrowed = NO_SLOT
-        cdef uint32_t row = plans_admit(&self.table, head, len(head), plan, &unrowed)
+        cdef uint32_t row = plans_admit(&self.table, head, len(head), plan, eager, &unrowed)
         return None if row == NO_ROW else row, None if unrowed == NO_SLOT else unrowed
 
     def drop_row(self, row: int) -> int:

@@ -72,7 +72,7 @@ cdef Entry* entry_at(PlanTable* table, uint32_t slot) noexcept nogil
 cdef uint64_t gist_hash(PlanTable* table, const char* gist, uint32_t length) noexcept nogil
 cdef uint32_t plans_find(PlanTable* table, const char* gist, uint32_t length) noexcept nogil
 cdef uint32_t plans_admit(PlanTable* table, const char* gist, uint32_t length, uint32_t plan,
-                          uint32_t* unrowed) noexcept nogil
+                          bint eager, uint32_t* unrowed) noexcept nogil
 cdef uint32_t plans_drop_row(PlanTable* table, uint32_t row) noexcept nogil
 cdef uint32_t plan_make(PlanTable* table, uint32_t entry, const char* image, uint32_t image_length, int32_t date_at,
                         const Segment* segments, uint32_t segment_count) noexcept nogil

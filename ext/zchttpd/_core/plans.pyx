@@ -1,7 +1,7 @@
 """Plans and the bounded table from the gist of a head to its plan.
 
 A row is found by a keyed hash and believed only when all bytes of the gist are equal. The table is set-associative:
-a collision evicts, it never makes a longer search. A gist is admitted when it is seen for the second time, so that
+a collision evicts, it never makes a longer search. To push another out, a gist must be seen for the second time, so that
 those that never come back cannot push out those that do.
 """
 
@@ -117,8 +117,8 @@ cdef uint32_t plans_find(PlanTable* table, const char* gist, uint32_t length) no
 
 
 cdef uint32_t plans_admit(PlanTable* table, const char* gist, uint32_t length, uint32_t plan,
-                          uint32_t* unrowed) noexcept nogil:
-    """Remember that this gist leads to `plan`, if it has been seen before.
+                          bint eager, uint32_t* unrowed) noexcept nogil:
+    """Remember that this gist leads to `plan`, if it has been seen before; if `eager`, also if that pushes nothing out.
 
     Returns its row, or NO_ROW when it is not admitted. `unrowed` becomes the slot of the plan that lost a row to it, or
     NO_SLOT; the caller settles that plan.
@@ -126,14 +126,11 @@ cdef uint32_t plans_admit(PlanTable* table, const char* gist, uint32_t length, u
     cdef uint64_t hash = gist_hash(table, gist, length)
     cdef uint16_t tag = <uint16_t>(hash >> 48) | 1
     cdef uint16_t* cell = &table.doorkeeper[(hash >> 32) & (DOORKEEPER_CELLS - 1)]
-    unrowed[0] = NO_SLOT
-    if cell[0] != tag:
-        cell[0] = tag
-        return NO_ROW
     cdef uint32_t first = (<uint32_t>hash & (table.set_count - 1)) * ROW_WAYS
     cdef uint32_t chosen = NO_ROW
     cdef uint32_t i
     cdef Row* row
+    unrowed[0] = NO_SLOT
     for i in range(first, first + ROW_WAYS):
         row = &table.rows[i]
         if row.gist == NULL:
@@ -142,6 +139,9 @@ cdef uint32_t plans_admit(PlanTable* table, const char* gist, uint32_t length, u
         elif row.hash == hash and row.length == length and memcmp(row.gist, gist, length) == 0:
             chosen = i
             break
+    if cell[0] != tag and not (eager and chosen != NO_ROW):
+        cell[0] = tag
+        return NO_ROW
     while chosen == NO_ROW:
         table.hand = (table.hand + 1) % ROW_WAYS
         if table.rows[first + table.hand].used:

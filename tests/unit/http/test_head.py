@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zchttpd.http import head as head_module
 from zchttpd.http.dates import DATE_SIZE, format_date, parse_date
-from zchttpd.http.head import PHRASES, EncodedHead, encode_head
+from zchttpd.http.head import PHRASES, EncodedHead, Signer, encode_head
 from zchttpd.http.judge import Verdict, judge
 
 LENGTH = (b"Content-Length", b"5")
@@ -118,3 +119,65 @@ def test_any_fields(fields: list[tuple[bytes, bytes]], keep_alive: bool) -> None
         b"",
     ]
     assert encoded.head[encoded.date_at :].startswith(format_date(0) + b"\r\n")
+
+
+REQUESTS = (
+    b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"GET / HTTP/1.0\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+)
+VALUES = st.one_of(
+    st.sampled_from([b"5", b"bytes 0-1/2", b'"1-2"', b"", b"a\tb", b" a", b"a\x00", b"\xe9"]),
+    st.binary(max_size=4),
+)
+FIELDS = st.lists(
+    st.tuples(st.sampled_from([b"ETag", b"Content-Range", b"Vary", b"X-A"]), VALUES), max_size=4
+).map(tuple)
+
+
+def written(
+    write: Signer | None, request: bytes, status: int, fields: tuple[tuple[bytes, bytes], ...]
+) -> object:
+    """The head, or the kind of error that it raises."""
+    verdict = verdict_of(request)
+    encode = encode_head if write is None else write.encode
+    length = () if status in (204, 304) else (LENGTH,)
+    try:
+        return encode(verdict, status, (*length, *fields), keep_alive=verdict.keep_alive)
+    except h11.LocalProtocolError as error:
+        return type(error)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(REQUESTS), st.sampled_from([200, 204, 206, 304, 404]), FIELDS), max_size=8
+    )
+)
+def test_a_signer_writes_what_h11_writes(
+    asked: list[tuple[bytes, int, tuple[tuple[bytes, bytes], ...]]],
+) -> None:
+    signer = Signer()
+    for request, status, fields in (*asked, *asked):
+        assert written(signer, request, status, fields) == written(None, request, status, fields)
+
+
+def test_h11_signs_the_first_of_a_shape_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    signed: list[int] = []
+
+    def signing(verdict: Verdict, status: int, fields: object, *, keep_alive: bool) -> EncodedHead:
+        signed.append(status)
+        return encode_head(verdict, status, fields, keep_alive=keep_alive)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(head_module, "encode_head", signing)
+    signer = Signer()
+    for number in range(10):
+        for request in REQUESTS:
+            written(signer, request, 200, ((b"ETag", b'"%d"' % number),))
+    assert len(signed) == len(REQUESTS)
+    monkeypatch.setattr(head_module, "SHAPES_MAX", len(REQUESTS))
+    for _ in range(2):
+        written(signer, REQUESTS[0], 206, ())
+    assert len(signed) == len(REQUESTS) + 2, "no room for another shape"
+    with pytest.raises(ValueError, match="keep_alive"):
+        signer.encode(verdict_of(REQUESTS[2]), 200, (LENGTH,), keep_alive=True)
