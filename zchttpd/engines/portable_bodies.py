@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from zchttpd.files.memory import fill, fill_through, is_version, new_memory_file, read_through
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zchttpd.files.entry import Representation
 
-# memfd_create(2): not executable, sealable. Kernels before 6.3 do not know the flag.
-_MFD_NOEXEC_SEAL = 0x0008
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 # Beyond this, writing even what the page cache has takes long enough to hold up other connections.
 _AT_ONCE_MAX = 1 << 20
 _PIECE_SIZE = 1 << 20
-_NO_MEMFD = (errno.ENOSYS, errno.EPERM, errno.EACCES)
 
 
 class State(Enum):
@@ -120,15 +116,6 @@ def open_body(representation: Representation, wanted: State) -> Body:
     return body
 
 
-def is_version(fd: int, representation: Representation) -> bool:
-    """Whether an open file still is this version (fstat(2)).
-
-    Size and mtime alone: ctime also moves when a file is renamed or deleted, which harms no reader.
-    """
-    facts = os.fstat(fd)
-    return facts.st_size == representation.size and facts.st_mtime_ns == representation.mtime_ns
-
-
 def read_at_once(fd: int, representation: Representation) -> bytes | None:
     """All bytes of a file that is not large, if the page cache has them; None if reading would wait or the
     file is another by now.
@@ -144,66 +131,3 @@ def read_at_once(fd: int, representation: Representation) -> bytes | None:
         # EAGAIN: not in the page cache; EOPNOTSUPP: this file system cannot tell.
         return None
     return bytes(buffer) if is_version(fd, representation) else None
-
-
-def read_through(fd: int, representation: Representation) -> bytes:
-    """All bytes, waiting for the disk. Raises OSError: ESTALE when the file is another by now."""
-    pieces: list[bytes] = []
-    at = 0
-    while at < representation.size:
-        piece = os.pread(fd, representation.size - at, at)
-        if not piece:
-            raise _stale()
-        pieces.append(piece)
-        at += len(piece)
-    _check(fd, representation)
-    return b"".join(pieces)
-
-
-def new_memory_file() -> int:
-    """A descriptor of an empty memory file, to be filled and sealed; -1 where that is forbidden.
-
-    Raises OSError (EMFILE, ENFILE, ENOMEM).
-    """
-    for flags in (os.MFD_CLOEXEC | _MFD_NOEXEC_SEAL, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING):
-        try:
-            return os.memfd_create("zchttpd", flags)
-        except OSError as error:
-            if error.errno in _NO_MEMFD:
-                return -1
-            if error.errno != errno.EINVAL:
-                raise
-    return -1
-
-
-def fill(memory_fd: int, content: bytes) -> None:
-    """Write a snapshot and seal it: from now on nothing can change these bytes. Raises OSError."""
-    view = memoryview(content)
-    while view:
-        view = view[os.write(memory_fd, view) :]
-    fcntl.fcntl(memory_fd, fcntl.F_ADD_SEALS, _SEALS)
-
-
-def fill_through(memory_fd: int, fd: int, representation: Representation) -> None:
-    """Copy a whole file into a snapshot, waiting for the disk, and seal it.
-
-    Raises OSError: ESTALE when the file is another by now.
-    """
-    at = 0
-    while at < representation.size:
-        # Both ends are files here: the kernel copies without a detour (sendfile(2)).
-        copied = os.sendfile(memory_fd, fd, at, min(_PIECE_SIZE, representation.size - at))
-        if not copied:
-            raise _stale()
-        at += copied
-    _check(fd, representation)
-    fcntl.fcntl(memory_fd, fcntl.F_ADD_SEALS, _SEALS)
-
-
-def _check(fd: int, representation: Representation) -> None:
-    if not is_version(fd, representation):
-        raise _stale()
-
-
-def _stale() -> OSError:
-    return OSError(errno.ESTALE, "the file changed while it was read")

@@ -10,7 +10,8 @@ import termios
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from zchttpd.engines.portable_bodies import Body, State, is_version
+from zchttpd.engines.portable_bodies import Body, State
+from zchttpd.files.memory import is_version
 
 if TYPE_CHECKING:
     from zchttpd.engines.portable_plan import Plan
