@@ -20,6 +20,8 @@ GAUGES = (
     "connections_open",
     "plans_open",
     "entries_open",
+    "compressed_bytes",
+    "compressions_pending",
     "zerocopy_active",
 )
 
@@ -45,6 +47,12 @@ def tally_layout() -> Layout:
         tuple(tally.FALLBACK_REASONS),
         tuple(tally.ROUTES),
     )
+
+
+def cells_of(block: memoryview, name: str) -> memoryview:
+    """The 64-bit cells `name` of one worker's block."""
+    first, count = tally_layout().cells[name]
+    return block.cast("Q")[first : first + count]
 
 
 class Board:

@@ -13,6 +13,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zchttpd.files.encoders import ENCODERS, absent
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -171,6 +173,7 @@ def examine(settings: Settings) -> list[Finding]:
         _huge_pages(),
         open_files(files_needed(settings)),
         _uvloop(),
+        _compression(asked=bool(settings.compress)),
     ]
 
 
@@ -248,6 +251,18 @@ def _uvloop() -> Finding:
     return Finding(
         "uvloop", State.MISSING, "the portable engine runs on asyncio, which is slower", "pip install uvloop"
     )
+
+
+def _compression(*, asked: bool) -> Finding:
+    """What --compress can make; that it could make more is a fault only where it is asked for."""
+    missing = absent()
+    text = f"--compress can make {', '.join(name for name in ENCODERS if name not in missing)}"
+    if not missing:
+        return Finding("compression", State.OK, text)
+    cure = f"pip install {' '.join(missing.values())}"
+    if not asked:
+        return Finding("compression", State.OK, f"{text}; with {cure} also {', '.join(missing)}")
+    return Finding("compression", State.MISSING, f"{text}, not {', '.join(missing)}", cure)
 
 
 def _refused_with(number: int, *arguments: int | None) -> str:

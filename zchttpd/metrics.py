@@ -22,6 +22,8 @@ from prometheus_client.registry import Collector
 
 from zchttpd import __version__
 from zchttpd.board import Board, tally_layout
+from zchttpd.files.compress import RESULTS
+from zchttpd.files.encoders import ENCODERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -82,6 +84,8 @@ _SCALARS = (
     _Scalar("zchttpd_entries_open", "entries_open", "Paths whose file is known.", True),
     _Scalar("zchttpd_connections_open", "connections_open", "Connections open.", True),
     _Scalar("zchttpd_plans_open", "plans_open", "Request heads remembered with their response.", True),
+    _Scalar("zchttpd_compressions_pending", "compressions_pending", "Files that are being compressed.", True),
+    _Scalar("zchttpd_compressed_bytes", "compressed_bytes", "Bytes of encodings that were made.", True),
     _Scalar("zchttpd_connections", "connections_total", "Connections accepted.", False),
     _Scalar("zchttpd_enters", "enters", "io_uring_enter system calls.", False),
     _Scalar("zchttpd_completions", "completions", "Completions taken from the ring.", False),
@@ -157,6 +161,7 @@ class TallyCollector(Collector):
         yield fallbacks
         yield self._leases(totals["lease_buckets"], totals["lease_us_sum"][0])
         yield self._zerocopy_active()
+        yield from self._compressions(totals["compressions"], totals["compression_us"])
         for scalar in _SCALARS:
             kind = GaugeMetricFamily if scalar.gauge else CounterMetricFamily
             yield kind(scalar.name, scalar.text, value=totals[scalar.cell][0])
@@ -193,6 +198,20 @@ class TallyCollector(Collector):
         for route, verdict in zip(self._layout.routes, highest, strict=True):
             family.add_metric([route], verdict)
         return family
+
+    def _compressions(self, counts: Sequence[int], us_sums: Sequence[int]) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "zchttpd_compressions", "Files compressed, by how that ended.", labels=["encoding", "result"]
+        )
+        spent = CounterMetricFamily(
+            "zchttpd_compression_seconds", "CPU time of compressing files.", labels=["encoding"]
+        )
+        cells = iter(counts)
+        for encoding, us_sum in zip(ENCODERS, us_sums, strict=False):
+            spent.add_metric([encoding], us_sum / US_PER_S)
+            for result, count in zip(RESULTS, cells, strict=False):
+                family.add_metric([encoding, result], count)
+        yield from (family, spent)
 
     def _about_workers(self) -> Iterator[Metric]:
         facts = self._workers()

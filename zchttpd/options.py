@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -25,6 +26,7 @@ class Group(Enum):
 
     SERVE = "What to serve"
     SITE = "For sites"
+    COMPRESSION = "Compression"
     WHERE = "Where"
     SENDS = "How it sends"
     MEMORY = "Memory"
@@ -51,6 +53,12 @@ def format_size(size: int) -> str:
         if size and size % scale == 0:
             return f"{size // scale}{letter}"
     return str(size)
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """A sentence, after a space: the one of `words` that may have been meant, or all of them."""
+    close = difflib.get_close_matches(word, list(words), n=1)
+    return f" Did you mean {close[0]}?" if close else f" Type one of: {', '.join(words)}"
 
 
 def parse_count(text: str) -> int:

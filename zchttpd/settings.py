@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zchttpd.doctor import LADDER
+from zchttpd.files.encoders import ENCODERS, check_encodings
 from zchttpd.options import (
     AUTO,
     GIB,
@@ -17,6 +17,7 @@ from zchttpd.options import (
     MIB,
     Group,
     Option,
+    did_you_mean,
     format_size,
     parse_count,
     parse_names,
@@ -113,6 +114,25 @@ class Settings:
     )
     cors: bool = _switch(Group.SITE, "let pages of all origins read the files")
     cross_origin_isolated: bool = _switch(Group.SITE, "send COOP and COEP, which SharedArrayBuffer needs")
+
+    compress: tuple[str, ...] = _option(
+        (),
+        Group.COMPRESSION,
+        f"encodings to make of text and the like: some of {', '.join(ENCODERS)}; auto: all that can be made",
+        parse=parse_names,
+        metavar="auto|ENCODING,...",
+        many=True,
+    )
+    compress_size_min: int = _size(KIB, Group.COMPRESSION, "smaller files are sent as they are")
+    compress_size_max: int = _size(
+        8 * MIB, Group.COMPRESSION, "larger files are sent as they are", high=64 * MIB
+    )
+    compress_memory: int = _size(
+        64 * MIB, Group.COMPRESSION, "bytes of encodings that each worker keeps, on top of --memory"
+    )
+    compress_threads: int = _count(
+        1, Group.COMPRESSION, "files that each worker compresses at a time", low=1, high=256
+    )
 
     host: str = _option(
         "127.0.0.1", Group.WHERE, "address or name to listen on; 0.0.0.0 or :: for all", metavar="H"
@@ -228,8 +248,18 @@ class Settings:
         for rung in self.without:
             if rung not in LADDER:
                 raise SettingsError(
-                    "without", f"{rung!r} is not a rung of the ladder.{_did_you_mean(rung, LADDER)}"
+                    "without", f"{rung!r} is not a rung of the ladder.{did_you_mean(rung, LADDER)}"
                 )
+        try:
+            check_encodings(self.compress)
+        except ValueError as error:
+            raise SettingsError("compress", str(error)) from None
+        if self.compress_size_max > self.compress_memory:
+            raise SettingsError(
+                "compress_memory",
+                f"{format_size(self.compress_memory)} may be too small for one file of --compress-size-max."
+                f" Type at least {format_size(self.compress_size_max)}",
+            )
         if self.admin:
             try:
                 host, port = split_address(self.admin)
@@ -247,14 +277,9 @@ class Settings:
 OPTIONS: dict[str, Option] = {each.name: each.metadata["option"] for each in dataclasses.fields(Settings)}
 
 
-def _did_you_mean(word: str, words: Mapping[str, object] | tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(word, list(words), n=1)
-    return f" Did you mean {close[0]}?" if close else f" Type one of: {', '.join(words)}"
-
-
 def _check(name: str, option: Option, value: object) -> None:
     if option.choices and value not in option.choices:
-        raise SettingsError(name, f"{value!r} is not a choice.{_did_you_mean(str(value), option.choices)}")
+        raise SettingsError(name, f"{value!r} is not a choice.{did_you_mean(str(value), option.choices)}")
     if isinstance(value, int) and not option.low <= value <= option.high:
         shown = format_size if option.unit == "bytes" else str
         if value < option.low:

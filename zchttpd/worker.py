@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
 from zchttpd import doctor, log
+from zchttpd.files import compress
 
 if TYPE_CHECKING:
     import socket
@@ -133,7 +134,7 @@ class Worker:
 
     def _run_engine(self, choice: Choice) -> None:
         def ready(report: dict[str, object]) -> None:
-            notes = cast("list[str]", report.get("notes", []))
+            notes = [*cast("list[str]", report.get("notes", [])), *compress.notes(self._settings)]
             self._ready({**report, "notes": [choice.note, *notes] if choice.note else notes})
 
         choice.serve(self._settings, self._listener, self._tally, self._worker, ready=ready)

@@ -30,6 +30,8 @@ CELL_COUNTS = {
     "fallbacks": 8,
     "lease_buckets": 4,
     "zerocopy_active": 2,
+    "compressions": 24,
+    "compression_us": 4,
     **dict.fromkeys(
         (
             *("sends_zerocopy", "sends_plain", "sends_sendfile"),
@@ -37,6 +39,7 @@ CELL_COUNTS = {
             *("notifications_zero_copied", "notifications_copied", "notifications_unknown"),
             *("leases_open", "lease_us_sum", "mappings_open", "mapped_bytes", "registered_bytes"),
             *("zombies_open", "windows_open", "pool_bytes", "entries_open"),
+            *("compressions_pending", "compressed_bytes"),
             *("connections_open", "connections_total"),
             *("plan_hits", "plan_misses", "plans_open", "stale_completions", "enters", "completions"),
             *("timeouts_head", "timeouts_idle", "timeouts_stall", "aborts", "accept_errors"),

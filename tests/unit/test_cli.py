@@ -14,6 +14,7 @@ import pytest
 import zchttpd
 from zchttpd import cli, doctor, log, supervisor
 from zchttpd.doctor import LADDER, Finding, State
+from zchttpd.files.encoders import ENCODERS, Encoder
 from zchttpd.options import Group
 from zchttpd.settings import OPTIONS, Settings, flag_of
 
@@ -158,6 +159,23 @@ def test_doctor_prints_and_its_exit_code_tells(
     assert (code, err) == (int(short), "")
     assert ("cure: pip install uvloop" in out) == short
     assert ("All is well." in out) != short
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_an_encoding_that_cannot_be_made_is_a_fault_only_where_it_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    settings = Settings(root=Path(), compress=("auto",) if asked else ())
+
+    def found() -> Finding:
+        return next(each for each in doctor.examine(settings) if each.subject == "compression")
+
+    assert found() == Finding("compression", State.OK, "--compress can make br, zstd, gzip")
+    monkeypatch.setitem(ENCODERS, "br", Encoder("no_such_module", "no-such-package", lambda _: bytes))
+    without = found()
+    assert without.state is (State.MISSING if asked else State.OK)
+    assert "can make zstd, gzip" in without.text
+    assert "pip install no-such-package" in (without.cure if asked else without.text)
 
 
 def test_low_locked_memory_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from zchttpd.board import GAUGES, Board
+from zchttpd.files.compress import RESULTS
+from zchttpd.files.encoders import ENCODERS
 from zchttpd.metrics import Exposition, TallyCollector, WorkerFacts, cpu_seconds, resident_bytes
 
 STUBS = runpy.run_path(str(Path(__file__).with_name("stub_server.py")))
@@ -79,6 +81,13 @@ def test_fixed_names_are_there_from_the_start(board: Board) -> None:
             "zchttpd_zombie_mappings_open",
             "zchttpd_enters_total",
         ),
+        *(
+            f'zchttpd_compressions_total{{encoding="{encoding}",result="{result}"}}'
+            for encoding in ENCODERS
+            for result in RESULTS
+        ),
+        *(f'zchttpd_compression_seconds_total{{encoding="{encoding}"}}' for encoding in ENCODERS),
+        *("zchttpd_compressions_pending", "zchttpd_compressed_bytes"),
         *(f'zchttpd_timeouts_total{{kind="{kind}"}}' for kind in ("head", "idle", "stall")),
         *(f'zchttpd_zerocopy_active{{route="{route}"}}' for route in ("loopback", "network")),
     ]
@@ -106,6 +115,17 @@ def test_no_cell_is_forgotten_or_shown_twice(board: Board, name: str) -> None:
     after = numbers(board)
     changed = [key for key in after if after[key] != before.get(key, 0) and "cpu_seconds" not in key]
     assert len([key for key in changed if "resident" not in key]) == 1, changed
+
+
+def test_compressions_have_a_cell_for_each_encoding_and_result(board: Board) -> None:
+    cells = len(ENCODERS) * len(RESULTS)
+    for cell in range(cells):
+        put(board, "compressions", 1, cell, at=cell)
+    put(board, "compression_us", 1_500_000, 250_000, at=len(ENCODERS) - 1)
+    found = numbers(board)
+    names = [name for name in found if name.startswith("zchttpd_compressions_total")]
+    assert [found[name] for name in names] == [cell + 1 for cell in range(cells)]
+    assert found[f'zchttpd_compression_seconds_total{{encoding="{list(ENCODERS)[-1]}"}}'] == 1.75
 
 
 def test_an_outcome_given_up_anywhere_shows(board: Board) -> None:

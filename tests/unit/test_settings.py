@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from zchttpd import settings as module
 from zchttpd.doctor import LADDER
+from zchttpd.files.encoders import ENCODERS, Encoder
 from zchttpd.options import format_size, parse_names, parse_size, split_address
 from zchttpd.settings import (
     OPTIONS,
@@ -78,6 +79,11 @@ def test_a_value_that_the_command_line_replaces_is_not_even_read() -> None:
         ("admin", "127.0.0.1:8080", "is where files are served", "Type another port"),
         ("host", " ", "is empty", "Type 127.0.0.1"),
         ("root", "", "is empty", "--root www/"),
+        ("compress", "gzip,zst", "'zst' is not an encoding", "Did you mean zstd?"),
+        ("compress", "deflate", "'deflate' is not an encoding", "Type one of: auto, br, zstd, gzip"),
+        ("compress_size_max", "65M", "65M is too large", "Type 64M or less"),
+        ("compress_memory", "4M", "4M may be too small for one file", "Type at least 8M"),
+        ("compress_threads", "0", "0 is too small", "Type 1 or more"),
     ],
 )
 @pytest.mark.parametrize("source", ["command line", "environment"])
@@ -95,6 +101,13 @@ def test_a_bad_value_gives_one_line_with_its_source_the_cause_and_the_cure(
     assert cause in problem
     assert cure in problem
     assert "\n" not in problem
+
+
+def test_an_encoding_that_is_not_installed_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENCODERS, "br", Encoder("no_such_module", "no-such-package", lambda _: bytes))
+    with pytest.raises(SettingsError, match=r"br needs another package\. Type: pip install no-such-package"):
+        load({**ROOT, "compress": "gzip,br"}, {})
+    assert load({**ROOT, "compress": "auto,gzip"}, {}).compress == ("auto", "gzip")
 
 
 def test_a_root_must_be_named() -> None:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zchttpd.files.cache import exhausted
-from zchttpd.files.entry import Entry, Kind, Representation, Standin
+from zchttpd.files.compress import Standing
+from zchttpd.files.entry import IDENTITY, Entry, Kind, Representation, Standin
 from zchttpd.files.listing import CONTENT_SECURITY_POLICY, HTML, JSON, Pages, Scan, parse_order
 from zchttpd.http.accept import JSON_VARY, NAVIGATION_VARY, navigates, prefers_json
 from zchttpd.http.encoding import negotiate
 from zchttpd.http.head import Signer, encode_head
 from zchttpd.http.judge import Refusal, Verdict
-from zchttpd.http.media import media_type
+from zchttpd.http.media import compressible, media_type
 from zchttpd.http.plan import (
     Facts,
     Response,
@@ -36,6 +37,7 @@ from zchttpd.site import SitePolicy
 
 if TYPE_CHECKING:
     from zchttpd.files.cache import Cache
+    from zchttpd.files.compress import Compressor
     from zchttpd.settings import Settings
     from zchttpd.site import Fields
 
@@ -79,10 +81,14 @@ class Answer:
 
 
 class Desk:
-    """Answers heads from the entries of `cache`. Times in milliseconds of the engine's clock."""
+    """Answers heads from the entries of `cache`, and from what `compressor` makes of them, if there is one.
 
-    def __init__(self, settings: Settings, cache: Cache) -> None:
+    Times in milliseconds of the engine's clock.
+    """
+
+    def __init__(self, settings: Settings, cache: Cache, compressor: Compressor | None = None) -> None:
         self._cache = cache
+        self._compressor = compressor
         self._site = SitePolicy.of(settings)
         self._error_pages = settings.error_pages
         self._listings = Pages()
@@ -231,21 +237,43 @@ class Desk:
         extra: Fields = (),
     ) -> Answer:
         """The file at `segments`, whose representations `page` has; `entry` is what to revalidate."""
-        choice = page.representations
-        encoding = negotiate(verdict.field(b"accept-encoding"), tuple(choice))
-        found = choice[encoding]
         kind = media_type(segments[-1])
+        makeable: tuple[str, ...] = ()
+        if self._compressor is not None and compressible(kind):
+            makeable = self._compressor.encodings_of(page.representations[IDENTITY])
+        found, settled = self._choose(verdict.field(b"accept-encoding"), page.representations, makeable)
         facts = Facts(
             size=found.size,
             etag=found.etag,
             last_modified_s=found.last_modified_s,
             media_type=kind,
-            encoding=encoding,
-            vary=page.varies,
+            encoding=found.encoding,
+            vary=page.varies or bool(makeable),
             extra=(*self._site.of_file(segments, kind), *extra) if status == 200 else extra,
         )
         response = compile_response(verdict, facts, status=status)
+        if not settled:
+            response = dataclasses.replace(response, memo=False)
         return self._signed(verdict, response, entry=entry, found=found)
+
+    def _choose(
+        self, accept_encoding: bytes | None, choice: dict[str, Representation], makeable: tuple[str, ...]
+    ) -> tuple[Representation, bool]:
+        """What to send of `choice` and of what can be made of it; and whether it will be the same next time.
+
+        The encoding that the client likes best is begun, and no other. While it is being made the answer is
+        the best of what there is, and is not to be remembered: so nothing has to be called back later.
+        """
+        offered = {*choice, *makeable}
+        settled = True
+        while (encoding := negotiate(accept_encoding, tuple(offered))) not in choice:
+            assert self._compressor is not None
+            made = self._compressor.find(choice[IDENTITY], encoding, start=settled)
+            if isinstance(made, Representation):
+                return made, settled
+            settled = settled and made is Standing.UNFIT
+            offered.discard(encoding)
+        return choice[encoding], settled
 
     def _refused(self, refusal: Refusal) -> Answer:
         return self._signed(None, refusal_response(refusal))

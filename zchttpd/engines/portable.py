@@ -15,15 +15,17 @@ import resource
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zchttpd import doctor
-from zchttpd.board import tally_layout
+from zchttpd.board import cells_of, tally_layout
 from zchttpd.engines.desk import Desk
 from zchttpd.engines.portable_conn import Connection
 from zchttpd.engines.portable_store import Store
 from zchttpd.engines.portable_tally import Tally
 from zchttpd.files.cache import Cache
+from zchttpd.files.compress import Compressor
 from zchttpd.files.root import Root
 from zchttpd.http.dates import format_date
 
@@ -59,9 +61,10 @@ class Portable:
         self.loop = loop
         self.executor = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         cache = Cache(Root(settings.root), settings)
+        compressor = Compressor.of(settings, partial(cells_of, tally.block))
         self.store = Store(
             settings,
-            Desk(settings, cache),
+            Desk(settings, cache, compressor),
             cache,
             tally,
             loop,

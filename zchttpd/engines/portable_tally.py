@@ -15,6 +15,7 @@ class Tally:
     """
 
     def __init__(self, block: memoryview, places: Mapping[str, tuple[int, int]]) -> None:
+        self.block = block
         self.cells = block.cast("Q")
         self.requests = places["requests"][0]
         self.sends_plain = places["sends_plain"][0]

@@ -8,13 +8,16 @@ import resource
 import signal
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from zchttpd import doctor
 from zchttpd._core.engine import Engine
 from zchttpd._core.tally import ROUTES
+from zchttpd.board import cells_of
 from zchttpd.engines.desk import Desk
 from zchttpd.files.cache import Cache, exhausted
+from zchttpd.files.compress import Compressor
 from zchttpd.files.root import Root
 
 if TYPE_CHECKING:
@@ -426,7 +429,8 @@ def serve(
 ) -> None:
     """Serve on `listener` until SIGTERM or SIGINT, drain, return. Raises OSError when io_uring is refused."""
     cache = Cache(Root(settings.root), settings)
-    desk = UringDesk(settings, Desk(settings, cache), cache)
+    compressor = Compressor.of(settings, partial(cells_of, tally))
+    desk = UringDesk(settings, Desk(settings, cache, compressor), cache)
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
     engine = Engine(
@@ -487,17 +491,8 @@ def _notes(settings: Settings) -> list[str]:
 
 def _log_route(route: int, zerocopy: bool, seen: int, copied: int) -> None:
     """One line on what `auto` decided about a route, and why."""
-    if zerocopy:
-        LOGGER.info(
-            "zero copy stays on for the %s route: the kernel copied %d of %d sends",
-            ROUTES[route],
-            copied,
-            seen,
-        )
-    else:
-        LOGGER.info(
-            "zero copy given up for the %s route: the kernel copied %d of %d sends all the same",
-            ROUTES[route],
-            copied,
-            seen,
-        )
+    verdict, emphasis = ("stays on", "") if zerocopy else ("given up", " all the same")
+    LOGGER.info(
+        "zero copy %s for the %s route: the kernel copied %d of %d sends%s",
+        *(verdict, ROUTES[route], copied, seen, emphasis),
+    )

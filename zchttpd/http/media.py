@@ -93,6 +93,19 @@ _OTHERS = {
     "video/x-msvideo": "avi",
 }
 
+# Beside text: what is not compressed by itself. Archives are left as they are: a client that keeps one would
+# keep it decoded or not, as it likes.
+_COMPRESSIBLE = frozenset(
+    (
+        *("application/atom+xml", "application/geo+json", "application/json", "application/jsonl"),
+        *("application/ld+json", "application/manifest+json", "application/postscript"),
+        *("application/rss+xml", "application/rtf", "application/toml", "application/vnd.apple.mpegurl"),
+        *("application/vnd.ms-fontobject", "application/wasm", "application/xhtml+xml", "application/xml"),
+        *("application/yaml", "font/otf", "font/ttf", "image/bmp", "image/svg+xml"),
+        *("image/vnd.microsoft.icon", "model/gltf+json", "model/gltf-binary"),
+    )
+)
+
 
 def _by_extension() -> dict[bytes, str]:
     table = {}
@@ -110,3 +123,8 @@ def media_type(name: bytes) -> str:
     """The Content-Type of a file by the extension of its name, in any case; text says that it is UTF-8."""
     stem, dot, extension = name.rpartition(b".")
     return _TABLE.get(extension.lower(), DEFAULT) if dot and stem else DEFAULT
+
+
+def compressible(media_type: str) -> bool:
+    """Whether files of a type, as `media_type` gives it, commonly shrink when they are compressed."""
+    return media_type.startswith("text/") or media_type in _COMPRESSIBLE

@@ -6,7 +6,8 @@ import mimetypes
 
 import pytest
 
-from zchttpd.http.media import media_type
+from zchttpd.http import media
+from zchttpd.http.media import compressible, media_type
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,21 @@ def test_the_host_has_no_say(monkeypatch: pytest.MonkeyPatch) -> None:
     mimetypes.init()
     monkeypatch.setitem(mimetypes.types_map, ".js", "text/plain")
     assert media_type(b"a.js") == "text/javascript; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("a.html a.css a.js a.txt a.md a.csv a.ics a.json a.map a.svg a.xml a.wasm a.ttf a.ico a.bmp", True),
+        ("a.png a.jpg a.webp a.avif a.mp4 a.mp3 a.woff a.woff2 a.zip a.gz a.br a.zst a.pdf a.epub", False),
+        ("a.bin a.unknown plain", False),
+    ],
+)
+def test_what_shrinks_is_known_by_its_type(names: str, expected: bool) -> None:
+    assert {name: compressible(media_type(name.encode())) for name in names.split()} == dict.fromkeys(
+        names.split(), expected
+    )
+
+
+def test_types_that_shrink_are_types_that_are_given() -> None:
+    assert frozenset(media._TABLE.values()) > media._COMPRESSIBLE

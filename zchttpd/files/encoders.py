@@ -1,0 +1,86 @@
+"""The content codings that can be made, and what has to be installed for each (RFC 9110 section 8.4.1)."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from zchttpd.options import AUTO, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# Each does at least 16 MB/s on text; docs/architecture.md has the figures. The next levels cost several times
+# as much and save a few per cent.
+BROTLI_QUALITY = 7
+# Its window stays within the 8 MiB that RFC 9659 allows.
+ZSTD_LEVEL = 12
+GZIP_LEVEL = 6
+# zlib: a gzip wrapper around the largest window; its header has no time, so equal bytes stay equal.
+_GZIP_WBITS = 31
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """How a coding is made, by `bind`; `module` and `package` (of PyPI) are empty where Python brings it."""
+
+    module: str
+    package: str
+    bind: Callable[[Any], Callable[[bytes], bytes]]
+
+    @property
+    def installed(self) -> bool:
+        """Whether it can be made here."""
+        return not self.module or importlib.util.find_spec(self.module) is not None
+
+    def load(self) -> Callable[[bytes], bytes]:
+        """The function that encodes: the same bytes for the same bytes, from any thread, without the GIL.
+
+        Raises ImportError unless `installed`.
+        """
+        return self.bind(importlib.import_module(self.module) if self.module else None)
+
+
+def _bind_brotli(brotli: Any) -> Callable[[bytes], bytes]:
+    return lambda content: bytes(brotli.compress(content, quality=BROTLI_QUALITY))
+
+
+def _bind_zstd(zstandard: Any) -> Callable[[bytes], bytes]:
+    # A compressor of its own for each: two threads may not share one.
+    return lambda content: bytes(zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(content))
+
+
+def _bind_gzip(_nothing: None) -> Callable[[bytes], bytes]:
+    return lambda content: zlib.compress(content, GZIP_LEVEL, _GZIP_WBITS)
+
+
+ENCODERS = {
+    "br": Encoder("brotli", "brotli", _bind_brotli),
+    "zstd": Encoder("zstandard", "zstandard", _bind_zstd),
+    "gzip": Encoder("", "", _bind_gzip),
+}
+
+
+def chosen(asked: Sequence[str]) -> tuple[str, ...]:
+    """The codings to make: those that were named and, if `auto` was, all that are installed."""
+    return tuple(
+        name for name, encoder in ENCODERS.items() if name in asked or (AUTO in asked and encoder.installed)
+    )
+
+
+def check_encodings(asked: Sequence[str]) -> None:
+    """Raises ValueError with a one-line text for a coding that is unknown or cannot be made here."""
+    for name in asked:
+        encoder = ENCODERS.get(name)
+        if encoder is None and name != AUTO:
+            raise ValueError(f"{name!r} is not an encoding.{did_you_mean(name, (AUTO, *ENCODERS))}")
+        if encoder is not None and not encoder.installed:
+            raise ValueError(f"{name} needs another package. Type: pip install {encoder.package}")
+
+
+def absent() -> dict[str, str]:
+    """What cannot be made here: coding -> package to install."""
+    return {name: encoder.package for name, encoder in ENCODERS.items() if not encoder.installed}
