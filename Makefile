@@ -12,7 +12,7 @@ SOURCES := $(shell find ext zchttpd -name '*.py' -o -name '*.pyx' -o -name '*.px
 BUILD_TOOLS := 'pip>=23.1' 'meson-python>=0.17' 'meson>=1.3' ninja 'cython>=3.1'
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation
 
-.PHONY: help setup serve test check lint asan debug bench memory loadtest readme docs clean
+.PHONY: help setup serve test check lint asan debug bench memory sweep loadtest readme docs clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -67,24 +67,38 @@ asan: $(VENV)-asan/installed ## the suite under ASan and UBSan
 debug: $(VENV)-debug/installed ## the suite with bounds checks
 	$(VENV)-debug/bin/pytest $(PYTEST_ARGS)
 
-bench: setup ## requests, CPU per request and latency beside nginx
+# The Python peers have an environment of their own, so that what they need never meets what zchttpd needs.
+$(VENV)-peers/installed: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --upgrade $(PEERS)
+	@touch $@
+
+PEERS := 'aiohttp>=3.10' 'granian>=2.7' 'starlette>=0.40' 'uvicorn[standard]>=0.30' 'uvloop>=0.21'
+
+bench: setup $(VENV)-peers/installed ## throughput, CPU per request, latency and memory beside the peers (25 min)
 	tools/need bench
-	$(BIN)/python loadtest/bench.py --json results/bench.json --markdown results/bench.md $(BENCH_ARGS)
+	$(BIN)/pip install --quiet --disable-pip-version-check 'lupa>=2.2' 'matplotlib>=3.8'
+	$(BIN)/python loadtest/bench.py --json results/bench.json --plots results $(BENCH_ARGS)
 
 memory: setup ## memory per connection of clients that do not read, beside nginx
 	tools/need bench
 	$(BIN)/python loadtest/memory.py $(BENCH_ARGS)
 
+sweep: setup ## options whose best value only measuring tells
+	tools/need bench
+	$(BIN)/python loadtest/sweep.py $(SWEEP_ARGS)
+
 loadtest: setup ## zero copy against plain sends under locust, with a report
 	$(BIN)/pip install --quiet --disable-pip-version-check 'locust>=2.32' 'matplotlib>=3.8'
 	$(BIN)/locust -f loadtest/ --headless -u 50 -r 10 -t 30s
 
-readme: setup ## put the figures of the last bench into README.md
-	$(BIN)/python loadtest/bench.py --from-json results/bench.json --markdown results/bench.md >/dev/null
-	$(BIN)/python tools/fill.py README.md bench <results/bench.md
+readme: setup ## put the figures of the last bench into README.md and docs/figures.md
+	$(BIN)/python loadtest/bench.py --from-json results/bench.json --readme results/short.md --page results/page.md >/dev/null
+	$(BIN)/python tools/fill.py README.md bench <results/short.md
+	$(BIN)/python tools/fill.py docs/figures.md bench <results/page.md
 
 docs: setup ## make the option table of docs/options.md again
 	$(BIN)/python -c 'from zchttpd.settings import docs_table; print(docs_table())' | $(BIN)/python tools/fill.py docs/options.md options
 
 clean: ## remove what make made
-	rm -rf build $(VENV) $(VENV)-asan $(VENV)-debug results
+	rm -rf build $(VENV) $(VENV)-asan $(VENV)-debug $(VENV)-peers results

@@ -1,66 +1,79 @@
-"""Compare zchttpd with its peers in one alternating run: throughput, CPU per request, and an honest
-verdict.
+"""Compare zchttpd with its peers in one alternating run: throughput, CPU per request, latency at a fixed
+rate, memory, and an honest verdict.
 
-`make bench` calls this. It needs Linux, two cores, wrk and nginx (Debian: apt-get install wrk nginx-light);
-lighttpd and h2o are compared too when asked for with --servers. Exit status: 0 measured (whatever the
-verdict), 1 cannot measure or errors under load, 2 wrong arguments, 130 interrupted (what was measured until
-then is reported).
+`make bench` installs the peers and calls this. It needs Linux, two cores that nobody else uses, and wrk. A
+peer that is not installed, or fails, is reported as absent with the reason. The JSON file is written after
+each workload; with --resume what it holds is kept and only the rest is measured. Exit status: 0 measured
+(whatever the verdict), 1 cannot measure or errors under load, 2 wrong arguments, 130 interrupted (what was
+measured until then is reported).
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from measure.alternate import INTERRUPTED, alternate, collect, compare_answers, exit_status, make_bench
+from measure.figures import page, readme
+from measure.idle import allow_files
 from measure.kinds import KINDS
-from measure.load import CLIENTS, Bench
 from measure.options import (
     add_programs,
     at_least_one,
-    chosen_programs,
+    chosen_program,
     prepare_outputs,
     say,
     server_names,
-    size,
-    sizes,
+    workload_names,
 )
-from measure.payload import write_payload
-from measure.report import Peer, Results, from_json, markdown, terminal, to_json
-from measure.servers import CannotMeasure, all_running, ends_on_signal, find_tool, temporary_site
+from measure.pictures import write_pictures
+from measure.report import terminal
+from measure.results import Absent, Results, from_json, save
+from measure.runner import (
+    INTERRUPTED,
+    Progress,
+    Run,
+    claim_cores,
+    exit_status,
+    make_bench,
+    perform,
+    planned_s,
+)
+from measure.servers import CannotMeasure, ends_on_signal, find_tool, temporary_site
 from measure.usage import machine, siblings
+from measure.workloads import QUICK, RECIPES, Scale
+
+if TYPE_CHECKING:
+    from measure.wrk import Bench
+
+SERVERS = "zerocopy,plain,auto,portable,nginx,lighttpd,h2o,caddy,granian,starlette,aiohttp,http.server"
+QUICK_WORKLOADS = "1K,10K,10M,mix,304,cookie,rate"
+SECONDS, QUICK_SECONDS = 2, 1
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="workloads:\n" + "\n".join(f"  {name:9}{recipe.title}" for name, recipe in RECIPES.items()),
     )
     add = parser.add_argument
-    add(
-        "--sizes",
-        type=sizes,
-        default=sizes("1K,10K,100K,1M,10M"),
-        metavar="LIST",
-        help="default: 1K,10K,100K,1M,10M",
-    )
+    add("--workloads", type=workload_names, metavar="LIST", help=f"of {', '.join(RECIPES)} (default: all)")
     add(
         "--servers",
         type=server_names,
-        default=server_names("zerocopy,plain,auto,nginx"),
+        default=server_names(SERVERS),
         metavar="LIST",
-        help=f"of {', '.join(KINDS)} (default: zerocopy,plain,auto,nginx)",
+        help=f"of {', '.join(KINDS)} (default: {SERVERS})",
     )
-    add(
-        "--seconds",
-        type=at_least_one,
-        default=4,
-        metavar="N",
-        help="seconds of each measurement (default: 4)",
-    )
-    add("--rounds", type=at_least_one, default=3, metavar="N", help="how often each is measured (default: 3)")
+    add("--quick", action="store_true", help=f"one second, one round, and only {QUICK_WORKLOADS}")
+    add("--seconds", type=at_least_one, metavar="N", help=f"of each measurement (default: {SECONDS})")
+    add("--rounds", type=at_least_one, metavar="N", help="how often each is measured (default: 1 to 3)")
     add(
         "--connections",
         type=at_least_one,
@@ -68,25 +81,28 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="keep-alive connections (default: 64)",
     )
-    add(
-        "--discard-min",
-        type=size,
-        default=2**20,
-        metavar="SIZE",
-        help="from this size on measure again with a client that does not copy the bytes (default: 1M)",
-    )
     add("--server-core", type=int, metavar="N", help="core of the servers (default: the first)")
     add("--client-cores", metavar="N,N", help="cores of the load client (default: the second)")
     add_programs(parser)
-    add("--json", type=Path, metavar="FILE", help="write everything measured")
-    add("--markdown", type=Path, metavar="FILE", help="write a fragment for a README")
+    add("--json", type=Path, metavar="FILE", help="write everything measured, after each workload")
+    add("--resume", action="store_true", help="keep the workloads that the JSON file already has")
+    add("--readme", type=Path, metavar="FILE", help="write a short Markdown fragment")
+    add("--page", type=Path, metavar="FILE", help="write all tables as Markdown")
+    add(
+        "--plots",
+        type=Path,
+        metavar="FOLDER",
+        help="write bench.html, and bench.png where matplotlib is installed",
+    )
     add("--from-json", type=Path, metavar="FILE", help="measure nothing, report what FILE holds")
-    return parser.parse_args(arguments)
-
-
-def clients_for(size: int, discard_min: int) -> tuple[str, ...]:
-    """wrk always; from `discard_min` on the discarding client too."""
-    return CLIENTS if size >= discard_min else CLIENTS[:1]
+    chosen = parser.parse_args(arguments)
+    if chosen.resume and not chosen.json:
+        parser.error("--resume needs --json FILE")
+    if chosen.workloads is None:
+        chosen.workloads = workload_names(QUICK_WORKLOADS) if chosen.quick else tuple(RECIPES)
+    chosen.seconds = chosen.seconds or (QUICK_SECONDS if chosen.quick else SECONDS)
+    chosen.rounds = chosen.rounds or (1 if chosen.quick else None)
+    return chosen
 
 
 def describe(chosen: argparse.Namespace, bench: Bench) -> dict[str, str | int | float]:
@@ -94,68 +110,112 @@ def describe(chosen: argparse.Namespace, bench: Bench) -> dict[str, str | int | 
     return {
         "connections": bench.connections,
         "seconds": bench.seconds,
-        "rounds": chosen.rounds,
+        "rounds": chosen.rounds or "3 for the sizes up to 10M, mix and 304, 1 for silent, else 2",
         "server_core": f"{bench.server_core} (hardware threads {siblings(bench.server_core)})",
         "client_cores": ", ".join(
             f"{core} (hardware threads {siblings(core)})" for core in bench.client_cores
         ),
+        "command": f"python loadtest/bench.py {' '.join(argument for argument in sys.argv[1:])}",
     }
 
 
-def run(chosen: argparse.Namespace) -> Results:
-    """Start everything, compare, measure. What was measured before an interruption or a failure is kept."""
-    programs = chosen_programs(chosen.servers, chosen)
+def begin(chosen: argparse.Namespace, bench: Bench) -> Results:
+    """New results, or those of the file that is resumed, without what will be measured again."""
+    if not (chosen.resume and chosen.json.exists() and chosen.json.stat().st_size):
+        return Results(machine(), describe(chosen, bench))
+    results = from_json(chosen.json.read_text())
+    results.cut_short = ""
+    done = [name for name in chosen.workloads if name in results.workloads]
+    say(f"resuming: {', '.join(done) or 'nothing'} is kept from {chosen.json}")
+    for name in chosen.workloads:
+        if name not in done:
+            results.forget(name)
+    results.absent = [each for each in results.absent if each.workload]
+    return results
+
+
+def find_programs(chosen: argparse.Namespace, results: Results) -> dict[str, str]:
+    """The program of each server that has one; the others are noted as absent."""
+    programs = {}
+    for name in chosen.servers:
+        try:
+            programs[name] = chosen_program(name, chosen)
+        except CannotMeasure as error:
+            results.absent.append(Absent(name, "", str(error)))
+            say(f"{name} is absent: {error}")
+    if not programs:
+        raise CannotMeasure("not one of the servers is installed")
+    return programs
+
+
+def run_all(run: Run, chosen: argparse.Namespace) -> None:
+    """Do every workload that is still missing, and write the file after each."""
+    for name in chosen.workloads:
+        if name not in run.results.workloads:
+            perform(run, RECIPES[name])
+            if chosen.json:
+                save(run.results, chosen.json)
+
+
+def measure_everything(chosen: argparse.Namespace) -> Results:
+    """Measure. What was there before an interruption or a failure is kept. Raises CannotMeasure, OSError or
+    ValueError before anything was measured.
+    """
     find_tool("wrk", "wrk")
-    with ends_on_signal(), temporary_site() as site:
+    scale = QUICK if chosen.quick else Scale()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    allow_files(scale.idle if hard == resource.RLIM_INFINITY else min(scale.idle, hard - 1024))
+    with ExitStack() as stack:
+        stack.enter_context(ends_on_signal())
+        site = stack.enter_context(temporary_site())
         bench = make_bench(chosen, site)
-        say(f"writing {len(chosen.sizes)} files")
-        payloads = [write_payload(site.root, size) for size in chosen.sizes]
-        kinds = [KINDS[name] for name in chosen.servers]
-        with all_running(kinds, programs, site, bench.server_core, say) as servers:
-            heads = compare_answers(servers, payloads)
-            peers = [
-                Peer(
-                    server.name,
-                    server.kind.ours,
-                    server.version,
-                    server.command,
-                    server.config,
-                    heads[server.name],
-                )
-                for server in servers
-            ]
-            samples, cut_short = collect(
-                alternate(
-                    bench,
-                    servers,
-                    payloads,
-                    chosen.rounds,
-                    lambda size: clients_for(size, chosen.discard_min),
-                )
-            )
-    return Results(machine(), describe(chosen, bench), peers, samples, cut_short)
+        claim_cores(stack, (bench.server_core, *bench.client_cores))
+        results = begin(chosen, bench)
+        programs = find_programs(chosen, results)
+        todo = [RECIPES[name] for name in chosen.workloads if name not in results.workloads]
+        plan_s = sum(planned_s(recipe, len(programs), bench.seconds, chosen.rounds) for recipe in todo)
+        say(f"{len(todo)} workloads, {len(programs)} servers, about {plan_s / 60:.0f} min")
+        kinds = [KINDS[name] for name in programs]
+        run = Run(bench, site, kinds, programs, chosen.rounds, scale, results, Progress(plan_s))
+        try:
+            run_all(run, chosen)
+        except KeyboardInterrupt:
+            results.cut_short = INTERRUPTED
+        except (CannotMeasure, OSError) as error:
+            results.cut_short = str(error)
+    return results
+
+
+def report(chosen: argparse.Namespace, results: Results) -> None:
+    """Write what was asked for. Raises OSError."""
+    if chosen.json:
+        save(results, chosen.json)
+    if chosen.readme:
+        chosen.readme.write_text(readme(results))
+    if chosen.page:
+        chosen.page.write_text(page(results))
+    if chosen.plots:
+        for path in write_pictures(results, chosen.plots):
+            say(f"wrote {path}")
+    print(terminal(results))
 
 
 def main() -> int:
     chosen = parse_arguments()
     try:
-        prepare_outputs(chosen.json, chosen.markdown)
-        results = from_json(chosen.from_json.read_text()) if chosen.from_json else run(chosen)
+        prepare_outputs(chosen.json, chosen.readme, chosen.page)
+        results = from_json(chosen.from_json.read_text()) if chosen.from_json else measure_everything(chosen)
+        if results.samples or results.paced or results.takings:
+            report(chosen, results)
     except (CannotMeasure, OSError, ValueError) as error:
         say(f"bench: {error}")
         return 1
     except KeyboardInterrupt:
         say(f"bench: {INTERRUPTED}")
         return 130
-    if results.samples:
-        if chosen.json:
-            chosen.json.write_text(to_json(results))
-        if chosen.markdown:
-            chosen.markdown.write_text(markdown(results))
-        print(terminal(results))
     if results.cut_short:
         say(f"bench: {results.cut_short}")
-    return exit_status(results.samples, results.cut_short)
+    return exit_status(results)
 
 
 if __name__ == "__main__":

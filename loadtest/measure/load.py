@@ -8,35 +8,29 @@ import resource
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from measure.fetch import fetch
+from measure.fetch import request_bytes
+from measure.idle import idle_connections
+from measure.paced import Pace
 from measure.servers import HOST, CannotMeasure, die_with_parent
-from measure.usage import core_times, cpu_ns, resident_bytes
+from measure.usage import CoreTimes, core_times, cpu_ns, resident_bytes
+from measure.wrk import wrk_command
 
 if TYPE_CHECKING:
-    from measure.payload import Payload
+    from measure.check import Checked
     from measure.servers import Server
+    from measure.workloads import Workload
+    from measure.wrk import Bench
 
 CLIENTS = ("wrk", "discard")
 WARM_S_MAX = 1.0
 SATURATED = 0.95
 DISCARD = Path(__file__).with_name("discard.py")
-
-# Only done() is defined: a Lua function called per request or response would cost the client CPU.
-WRK_SCRIPT = """\
-done = function(summary, latency, requests)
-    local errors = summary.errors
-    io.write(string.format(
-        '{"seconds": %.6f, "requests": %d, "bytes": %.0f, "errors": %d, ' ..
-        '"p50_us": %.1f, "p99_us": %.1f}\\n',
-        summary.duration / 1e6, summary.requests, summary.bytes,
-        errors.connect + errors.read + errors.write + errors.status + errors.timeout,
-        latency:percentile(50), latency:percentile(99)))
-end
-"""
+PACED = Path(__file__).with_name("paced.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +48,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One server under one client at one size, once. Zero-copy counts are None for servers that have none."""
+    """One server under one workload, once. Zero-copy counts are None for servers that have none."""
 
     server: str
-    size: int
+    workload: str
     client: str
     round: int
     seconds: float
@@ -72,6 +66,7 @@ class Sample:
     server_idle_share: float
     client_idle_share: float
     others_share: float
+    client_others_share: float
     steal_share: float
     p50_us: float
     p99_us: float
@@ -86,6 +81,10 @@ class Sample:
     @property
     def bytes_per_s(self) -> float:
         return self.bytes / self.seconds
+
+    @property
+    def bytes_per_request(self) -> float:
+        return self.bytes / self.requests
 
     @property
     def cpu_us_per_request(self) -> float:
@@ -117,14 +116,19 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """What stays the same over a run: cores, connections, seconds, and where wrk's script lies."""
+class PacedSample:
+    """One server at one fixed rate, once. `workload` says which rate: "own" or "common"."""
 
-    server_core: int
-    client_cores: tuple[int, ...]
-    connections: int
-    seconds: float
-    script: Path
+    server: str
+    workload: str
+    round: int
+    knee: float
+    pace: Pace
+    server_cpu_s: float
+    server_idle_share: float
+    others_share: float
+    client_others_share: float
+    steal_share: float
 
 
 def parse_load(output: str, client_cpu_s: float | None = None) -> Load:
@@ -141,64 +145,52 @@ def parse_load(output: str, client_cpu_s: float | None = None) -> Load:
     raise CannotMeasure(f"the load client printed no result, only:\n{output}")
 
 
-def equivalent_requests(load: Load, wire_length: int, connections: int) -> float:
-    """Return the requests served, those cut off at the end in part: received bytes / bytes of one
-    response.
+def equivalent_requests(load: Load, checked: Checked, connections: int) -> float:
+    """Return the requests served. Where all answers are of one length, those cut off at the end count in
+    part: received bytes / bytes of one answer; counting whole ones only would lose up to one per connection,
+    percents of the whole at 10 MiB.
 
-    Counting complete responses only would lose up to one per connection, percents of the whole at 10 MiB.
-    Raises CannotMeasure when the bytes do not fit the count: then the responses were not the ones compared
+    Raises CannotMeasure when the bytes do not fit the count: then the answers were not the ones compared
     beforehand.
     """
-    requests = load.bytes / wire_length
-    partial = requests - load.requests
-    slack = 1 + load.requests / 1000
-    if not load.errors and not -slack <= partial <= connections + slack:
-        raise CannotMeasure(
-            f"{load.requests} responses of {wire_length} bytes do not make {load.bytes} bytes: "
-            "under load the server answered something else than it did before"
-        )
+    requests = load.bytes / checked.mean_length if checked.same else float(load.requests)
+    if not load.errors:
+        slack = 1 + load.requests / 1000
+        over = load.bytes / checked.mean_length - load.requests
+        turn = 0 if checked.same else min(len(checked.requests), load.requests)
+        if not checked.same:
+            slack += (turn + connections) * checked.longest / checked.mean_length + load.requests / 100
+        if not -slack <= over <= connections + slack:
+            raise CannotMeasure(
+                f"{load.requests} answers of {checked.mean_length:.0f} bytes do not make {load.bytes} bytes: "
+                "under load the server answered something else than it did before"
+            )
     if requests <= 0:
         raise CannotMeasure(f"not a single response arrived, {load.errors} errors")
     return requests
 
 
-def client_command(client: str, bench: Bench, port: int, target: str, seconds: float) -> list[str]:
-    """Return the pinned command line of `client` ("wrk" or "discard")."""
+def client_command(
+    bench: Bench, server: Server, workload: Workload, checked: Checked, seconds: float, rate: float = 0.0
+) -> list[str]:
+    """Return the pinned command line of the client; with a `rate` of requests/s that of the paced one."""
     pinned = ["taskset", "-c", ",".join(map(str, bench.client_cores))]
-    if client == "discard":
-        return [
-            *pinned,
-            sys.executable,
-            "-S",
-            str(DISCARD),
-            HOST,
-            str(port),
-            target,
-            "--connections",
-            str(bench.connections),
-            "--seconds",
-            str(seconds),
-        ]
-    # wrk takes whole seconds only.
-    duration = f"-d{max(1, round(seconds))}"
-    return [
-        *pinned,
-        "wrk",
-        f"-t{len(bench.client_cores)}",
-        f"-c{bench.connections}",
-        duration,
-        "--timeout",
-        "60s",
-        "--latency",
-        "-s",
-        str(bench.script),
-        f"http://{HOST}:{port}{target}",
-    ]
+    first = checked.requests[0]
+    connections = ["--connections", str(bench.connections_of(workload)), "--seconds", str(seconds)]
+    if rate:
+        request = json.dumps(request_bytes(HOST, server.port, first.target, first.fields).decode("ascii"))
+        words = [str(server.port), request, str(checked.longest), *connections, "--rate", str(rate)]
+        return [*pinned, sys.executable, str(PACED), *words]
+    if workload.client == "discard":
+        words = [HOST, str(server.port), first.target, str(checked.longest), *connections]
+        return [*pinned, sys.executable, "-S", str(DISCARD), *words]
+    return [*pinned, *wrk_command(bench, server, workload, checked, seconds)]
 
 
-def run_client(client: str, bench: Bench, port: int, target: str, seconds: float) -> Load:
-    """Run `client` to its end; it is stopped if this is interrupted. Raises CannotMeasure."""
-    argv = client_command(client, bench, port, target, seconds)
+def run_client(argv: list[str], seconds: float) -> tuple[str, float]:
+    """Run a client to its end and return its output and its CPU seconds; it is stopped if this is
+    interrupted. Raises CannotMeasure.
+    """
     used_before = resource.getrusage(resource.RUSAGE_CHILDREN)
     child = subprocess.Popen(
         argv,
@@ -219,22 +211,40 @@ def run_client(client: str, bench: Bench, port: int, target: str, seconds: float
     if child.returncode:
         raise CannotMeasure(f"{' '.join(argv)} failed ({child.returncode}):\n{output}")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = used.ru_utime + used.ru_stime - used_before.ru_utime - used_before.ru_stime
-    return parse_load(output, cpu_s if client == "wrk" else None)
+    return output, used.ru_utime + used.ru_stime - used_before.ru_utime - used_before.ru_stime
 
 
-def measure(bench: Bench, server: Server, payload: Payload, client: str, round_number: int) -> Sample:
-    """Warm up, then measure once. Raises CannotMeasure, also when the server lost or replaced a process
-    meanwhile.
-    """
-    wire_length = fetch(HOST, server.port, payload.target).wire_length
-    run_client(client, bench, server.port, payload.target, min(WARM_S_MAX, bench.seconds))
-    counters_before = server.counters()
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What both sides used while a client ran, and what was left of their cores."""
+
+    output: str
+    wall_s: float
+    server_cpu_s: float
+    client_cpu_s: float
+    own: CoreTimes
+    theirs: CoreTimes
+    resident: int
+
+    def shares(self, client_cores: int) -> dict[str, float]:
+        """The fields of a sample that say who else used the cores."""
+        server_busy_s = self.wall_s - self.own.idle_s - self.own.steal_s
+        client_busy_s = self.wall_s * client_cores - self.theirs.idle_s - self.theirs.steal_s
+        return {
+            "server_idle_share": self.own.idle_s / self.wall_s,
+            "others_share": max(0.0, server_busy_s - self.server_cpu_s) / self.wall_s,
+            "client_others_share": max(0.0, client_busy_s - self.client_cpu_s) / self.wall_s / client_cores,
+            "steal_share": max(self.own.steal_s, self.theirs.steal_s / client_cores) / self.wall_s,
+        }
+
+
+def _watched(bench: Bench, server: Server, argv: list[str], seconds: float) -> Side:
+    """Run a client and watch. Raises CannotMeasure, also when the server lost or replaced a process."""
     tree = server.tree()
     try:
         own, theirs = core_times((bench.server_core,)), core_times(bench.client_cores)
         cpu_before, started = cpu_ns(tree), time.monotonic()
-        load = run_client(client, bench, server.port, payload.target, bench.seconds)
+        output, client_cpu_s = run_client(argv, seconds)
         server_cpu_s, wall_s = (cpu_ns(tree) - cpu_before) / 1e9, time.monotonic() - started
         own, theirs = core_times((bench.server_core,)) - own, core_times(bench.client_cores) - theirs
         resident = resident_bytes(tree)
@@ -242,34 +252,67 @@ def measure(bench: Bench, server: Server, payload: Payload, client: str, round_n
         raise CannotMeasure("a server process ended") from error
     if server.tree() != tree:
         raise CannotMeasure("a server process was replaced")
-    counters = server.counters()
-    client_cores = len(bench.client_cores)
-    busy_s = wall_s - own.idle_s - own.steal_s
+    return Side(output, wall_s, server_cpu_s, client_cpu_s, own, theirs, resident)
+
+
+def warm_up(bench: Bench, server: Server, workload: Workload, checked: Checked) -> None:
+    """Let the server see the load once, uncounted. Raises CannotMeasure."""
+    seconds = min(WARM_S_MAX, bench.seconds)
+    run_client(client_command(bench, server, workload, checked, seconds), seconds)
+
+
+def measure(bench: Bench, server: Server, workload: Workload, checked: Checked, round_number: int) -> Sample:
+    """Measure once. Raises CannotMeasure."""
+    argv = client_command(bench, server, workload, checked, bench.seconds)
+    beside = idle_connections(server, workload.idle) if workload.idle else nullcontext()
+    with beside:
+        before = server.counters()
+        side = _watched(bench, server, argv, bench.seconds)
+        after = server.counters()
+    discards, client_cores = workload.client == "discard", len(bench.client_cores)
+    load = parse_load(side.output, None if discards else side.client_cpu_s)
     return Sample(
         server=server.name,
-        size=payload.size,
-        client=client,
+        workload=workload.name,
+        client=workload.client,
         round=round_number,
         seconds=load.seconds,
-        requests=equivalent_requests(load, wire_length, bench.connections),
+        requests=equivalent_requests(load, checked, bench.connections_of(workload)),
         completed=load.requests,
         bytes=load.bytes,
         errors=load.errors,
-        server_cpu_s=server_cpu_s,
+        server_cpu_s=side.server_cpu_s,
         client_cpu_s=load.client_cpu_s,
         # The discarding client is one process and counts its own CPU within its own measuring time.
-        wall_s=load.seconds if client == "discard" else wall_s,
-        client_cores=1 if client == "discard" else client_cores,
-        server_idle_share=own.idle_s / wall_s,
-        client_idle_share=theirs.idle_s / wall_s / client_cores,
-        others_share=max(0.0, busy_s - server_cpu_s) / wall_s,
-        steal_share=max(own.steal_s, theirs.steal_s / client_cores) / wall_s,
+        wall_s=load.seconds if discards else side.wall_s,
+        client_cores=1 if discards else client_cores,
+        client_idle_share=side.theirs.idle_s / side.wall_s / client_cores,
+        **side.shares(client_cores),
         p50_us=load.p50_us,
         p99_us=load.p99_us,
-        resident_bytes=resident,
-        zero_copied=_gain("zero_copied", counters_before, counters),
-        copied=_gain("copied", counters_before, counters),
+        resident_bytes=side.resident,
+        zero_copied=_gain("zero_copied", before, after),
+        copied=_gain("copied", before, after),
     )
+
+
+def measure_paced(
+    bench: Bench,
+    server: Server,
+    workload: Workload,
+    checked: Checked,
+    rate: tuple[str, float, float],
+    round_number: int,
+) -> PacedSample:
+    """Measure once at `rate`: its name, requests/s, and the knee it was derived from. Raises
+    CannotMeasure.
+    """
+    name, per_s, knee = rate
+    argv = client_command(bench, server, workload, checked, bench.seconds, per_s)
+    side = _watched(bench, server, argv, bench.seconds)
+    fields: dict[str, Any] = json.loads(side.output.splitlines()[-1])
+    shares = side.shares(len(bench.client_cores))
+    return PacedSample(server.name, name, round_number, knee, Pace(**fields), side.server_cpu_s, **shares)
 
 
 def _gain(name: str, before: dict[str, int] | None, after: dict[str, int] | None) -> int | None:

@@ -6,11 +6,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from measure.kinds import KINDS
+from measure.kinds import KINDS, PEERS_PYTHON
 from measure.payload import parse_size
-from measure.servers import find_program
+from measure.servers import CannotMeasure, find_program
+from measure.workloads import RECIPES
 
 PROGRAMS = tuple(dict.fromkeys(kind.program for kind in KINDS.values()))
+TOP = Path(__file__).resolve().parents[2]
+WHERE = {
+    "zchttpd": "beside this Python, then on PATH",
+    PEERS_PYTHON: ".venv-peers/bin/python, which make makes",
+}
 
 
 def say(text: str) -> None:
@@ -50,22 +56,43 @@ def at_least_one(text: str) -> int:
 def add_programs(parser: argparse.ArgumentParser) -> None:
     """Add an option with the path of each program."""
     for program in PROGRAMS:
-        where = "beside this Python, then on PATH" if program == "zchttpd" else "on PATH"
-        parser.add_argument(
-            f"--{program}", metavar="PATH", help=f"the {program} to measure (default: {where})"
+        where = WHERE.get(program, "on PATH")
+        words = (
+            "the Python with the packages of the Python peers"
+            if program == PEERS_PYTHON
+            else f"the {program} to measure"
         )
+        parser.add_argument(f"--{program}", metavar="PATH", help=f"{words} (default: {where})")
+
+
+def chosen_program(name: str, chosen: argparse.Namespace) -> str:
+    """Return the program of the server `name`. Raises CannotMeasure saying what to install."""
+    program = KINDS[name].program
+    override = getattr(chosen, program.replace("-", "_"))
+    beside = Path(sys.executable).with_name("zchttpd")
+    if override is None and KINDS[name].ours and beside.exists():
+        override = str(beside)
+    if override is None and program == PEERS_PYTHON:
+        override = str(TOP / ".venv-peers" / "bin" / "python")
+        if not Path(override).exists():
+            raise CannotMeasure(
+                "the Python peers are not installed; type: make bench (or give --peers-python PATH)"
+            )
+    return find_program(KINDS[name], override)
 
 
 def chosen_programs(names: tuple[str, ...], chosen: argparse.Namespace) -> dict[str, str]:
     """Return the program of each server of `names`. Raises CannotMeasure saying what to install."""
-    beside = Path(sys.executable).with_name("zchttpd")
-    programs = {}
+    return {name: chosen_program(name, chosen) for name in names}
+
+
+def workload_names(text: str) -> tuple[str, ...]:
+    """argparse type for "1K,mix"; a workload named twice counts once."""
+    names = tuple(dict.fromkeys(text.split(",")))
     for name in names:
-        override = getattr(chosen, KINDS[name].program)
-        if override is None and KINDS[name].ours and beside.exists():
-            override = str(beside)
-        programs[name] = find_program(KINDS[name], override)
-    return programs
+        if name not in RECIPES:
+            raise argparse.ArgumentTypeError(f"no workload {name!r}; choose from {', '.join(RECIPES)}")
+    return names
 
 
 def prepare_outputs(*paths: Path | None) -> None:

@@ -6,8 +6,6 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from measure.payload import size_label
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -18,8 +16,6 @@ QUIET_SHARE = 0.05
 STEAL_SHARE = 0.01
 # With more than this taken away from a server, its figures are no longer its own.
 DISTURBED_SHARE = 0.2
-# Closer than this is the same.
-BEHIND_RATIO = 0.98
 Metric = Literal["cpu", "throughput"]
 State = Literal["met", "missed", "unclear", "not measurable"]
 
@@ -41,16 +37,17 @@ def spread(values: Iterable[float]) -> Spread:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One server under one client at one size, over all rounds. Ratios are this server's figure / the
+    """One server under one workload, over all rounds. Ratios are this server's figure / the
     baseline's, taken within each round, None for the baseline itself and when it was not measured.
     """
 
-    size: int
+    workload: str
     client: str
     server: str
     rounds: int
     requests_per_s: Spread
     bytes_per_s: Spread
+    bytes_per_request: float
     cpu_us_per_request: Spread
     bytes_per_cpu_s: Spread
     p50_us: float
@@ -83,6 +80,9 @@ def _marks(samples: list[Sample]) -> tuple[str, ...]:
     steal = statistics.median(sample.steal_share for sample in samples)
     if steal > STEAL_SHARE:
         marks.append(f"stolen {steal:.0%}")
+    client_others = statistics.median(sample.client_others_share for sample in samples)
+    if client_others > QUIET_SHARE:
+        marks.append(f"client's others {client_others:.0%}")
     return tuple(marks)
 
 
@@ -100,60 +100,63 @@ def _sum(values: list[int | None]) -> int | None:
 
 
 def make_rows(samples: list[Sample], baseline: str = BASELINE) -> list[Row]:
-    """Group `samples` by size, client and server, in the order of their first appearance."""
-    groups: dict[tuple[int, str, str], list[Sample]] = {}
+    """Group `samples` by workload and server, in the order of their first appearance."""
+    groups: dict[str, dict[str, list[Sample]]] = {}
     for sample in samples:
-        groups.setdefault((sample.size, sample.client, sample.server), []).append(sample)
-    rows = []
-    for (size, client, server), group in sorted(
-        groups.items(), key=lambda item: (item[0][0], item[0][1] != "wrk")
-    ):
-        base = {sample.round: sample for sample in groups.get((size, client, baseline), [])}
-        rows.append(
-            Row(
-                size,
-                client,
-                server,
-                len(group),
-                requests_per_s=spread(sample.requests_per_s for sample in group),
-                bytes_per_s=spread(sample.bytes_per_s for sample in group),
-                cpu_us_per_request=spread(sample.cpu_us_per_request for sample in group),
-                bytes_per_cpu_s=spread(sample.bytes_per_cpu_s for sample in group),
-                p50_us=statistics.median(sample.p50_us for sample in group),
-                p99_us=statistics.median(sample.p99_us for sample in group),
-                resident_bytes=max(sample.resident_bytes for sample in group),
-                server_share=statistics.median(sample.server_share for sample in group),
-                client_share=statistics.median(sample.client_share for sample in group),
-                cpu_ratio=_ratio(group, base, lambda sample: sample.cpu_us_per_request, baseline),
-                throughput_ratio=_ratio(group, base, lambda sample: sample.bytes_per_s, baseline),
-                zero_copied=_sum([sample.zero_copied for sample in group]),
-                copied=_sum([sample.copied for sample in group]),
-                disturbed_share=statistics.median(item.others_share + item.steal_share for item in group),
-                marks=_marks(group),
-            )
-        )
-    return rows
+        groups.setdefault(sample.workload, {}).setdefault(sample.server, []).append(sample)
+    return [
+        _row(group, {sample.round: sample for sample in servers.get(baseline, [])}, baseline)
+        for servers in groups.values()
+        for group in servers.values()
+    ]
+
+
+def _row(group: list[Sample], base: dict[int, Sample], baseline: str) -> Row:
+    return Row(
+        group[0].workload,
+        group[0].client,
+        group[0].server,
+        len(group),
+        requests_per_s=spread(sample.requests_per_s for sample in group),
+        bytes_per_s=spread(sample.bytes_per_s for sample in group),
+        bytes_per_request=statistics.median(sample.bytes_per_request for sample in group),
+        cpu_us_per_request=spread(sample.cpu_us_per_request for sample in group),
+        bytes_per_cpu_s=spread(sample.bytes_per_cpu_s for sample in group),
+        p50_us=statistics.median(sample.p50_us for sample in group),
+        p99_us=statistics.median(sample.p99_us for sample in group),
+        resident_bytes=max(sample.resident_bytes for sample in group),
+        server_share=statistics.median(sample.server_share for sample in group),
+        client_share=statistics.median(sample.client_share for sample in group),
+        cpu_ratio=_ratio(group, base, lambda sample: sample.cpu_us_per_request, baseline),
+        throughput_ratio=_ratio(group, base, lambda sample: sample.requests_per_s, baseline),
+        zero_copied=_sum([sample.zero_copied for sample in group]),
+        copied=_sum([sample.copied for sample in group]),
+        disturbed_share=statistics.median(sample.others_share + sample.steal_share for sample in group),
+        marks=_marks(group),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What zchttpd wants at one size: its CPU per request or its throughput, as a ratio to the baseline."""
+    """What zchttpd wants of one workload: its CPU per request or its throughput, as a ratio to the
+    baseline.
+    """
 
-    size: int
+    workload: str
     metric: Metric
     bound: float
 
     def words(self, baseline: str = BASELINE) -> str:
         if self.metric == "cpu":
-            return f"at most {self.bound:g}x {baseline}'s CPU per request at {size_label(self.size)}"
-        return f"at least {self.bound:g}x {baseline}'s throughput at {size_label(self.size)}"
+            return f"at most {self.bound:g}x {baseline}'s CPU per request at {self.workload}"
+        return f"at least {self.bound:g}x {baseline}'s throughput at {self.workload}"
 
 
 GOALS = (
-    Goal(1024, "cpu", 0.85),
-    Goal(10 * 1024, "cpu", 0.85),
-    Goal(100 * 1024, "cpu", 1.1),
-    Goal(10 * 2**20, "throughput", 1.3),
+    Goal("1K", "cpu", 0.85),
+    Goal("10K", "cpu", 0.85),
+    Goal("100K", "cpu", 1.1),
+    Goal("10M", "throughput", 1.3),
 )
 
 
@@ -168,7 +171,7 @@ class Verdict:
 
 
 def judge(goal: Goal, mine: Row, base: Row) -> Verdict:
-    """Judge one goal from two rows of the same size and client.
+    """Judge one goal from two rows of the same workload.
 
     Errors and a core shared with others make it "not measurable". A ratio whose rounds lie on both sides of
     the bound is "unclear". A throughput that the client limited is "not measurable", except that a
@@ -209,37 +212,12 @@ def judge(goal: Goal, mine: Row, base: Row) -> Verdict:
 def make_verdicts(
     rows: list[Row], ours: list[str], goals: tuple[Goal, ...] = GOALS, baseline: str = BASELINE
 ) -> list[Verdict]:
-    """Judge each goal for each server of `ours` that was measured beside the baseline.
-
-    CPU goals are judged with wrk. Throughput goals prefer the discarding client where it ran, for wrk is the
-    limit there.
-    """
-    by_key = {(row.size, row.client, row.server): row for row in rows}
+    """Judge each goal for each server of `ours` that was measured beside the baseline."""
+    by_key = {(row.workload, row.server): row for row in rows}
     verdicts = []
     for goal in goals:
-        for client in ("wrk", "discard") if goal.metric == "cpu" else ("discard", "wrk"):
-            base = by_key.get((goal.size, client, baseline))
-            mine = [row for server in ours if (row := by_key.get((goal.size, client, server)))]
-            if base is not None and mine:
-                verdicts += [judge(goal, row, base) for row in mine]
-                break
+        base = by_key.get((goal.workload, baseline))
+        if base is not None:
+            mine = [row for server in ours if (row := by_key.get((goal.workload, server)))]
+            verdicts += [judge(goal, row, base) for row in mine]
     return verdicts
-
-
-def where_behind(rows: list[Row], ours: list[str]) -> list[str]:
-    """Say at which size a peer needs clearly less CPU per request than the cheapest of `ours`."""
-    lines = []
-    for size, client in dict.fromkeys((row.size, row.client) for row in rows):
-        group = [row for row in rows if (row.size, row.client) == (size, client)]
-        mine = [row for row in group if row.server in ours]
-        if not mine:
-            continue
-        best = min(mine, key=lambda row: row.cpu_us_per_request.median)
-        for peer in group:
-            ratio = peer.cpu_us_per_request.median / best.cpu_us_per_request.median
-            if peer.server not in ours and ratio < BEHIND_RATIO:
-                label = f"{size_label(size)} with {client}"
-                lines.append(
-                    f"{label}: {peer.server} needs {ratio:.2f}x the CPU of {best.server}, our cheapest"
-                )
-    return lines

@@ -1,59 +1,44 @@
-"""Rows and verdicts as text: aligned for a terminal, Markdown for the README, JSON to make both again
-later.
-"""
+"""Rows and conclusions as tables and sentences, for the terminal and for Markdown alike."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
+import math
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from measure.load import Sample
-from measure.payload import size_label
-from measure.ratios import BASELINE, make_rows, make_verdicts, where_behind
+from measure.behind import behind_lines
+from measure.latency import paced_rows
+from measure.ratios import BASELINE, DISTURBED_SHARE, make_rows, make_verdicts
+from measure.silent import HEADINGS, per_server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from measure.ratios import Row, Spread, Verdict
+    from measure.results import Peer, Results
 
-SCHEMA = 1
 WIDTH = 110
-LEFT = (0, 1, 2, 15)
-HEADINGS = (
-    "size",
-    "client",
-    "server",
-    "req/s",
-    "MB/s",
-    "CPU us/req",
-    "GB/CPU s",
-    "p50 ms",
-    "p99 ms",
-    "RSS MB",
-    "server CPU",
-    "client CPU",
-    "CPU vs {base}",
-    "MB/s vs {base}",
-    "zc/copied",
-    "marks",
-)
 METHOD = (
-    "One run, alternating: in each round every server is measured in turn at one size, then the next "
-    "round begins. Each server has one core, the load client another; {connections} keep-alive "
-    "connections, {seconds:g} s per measurement after a warm-up, {rounds} rounds. Figures are medians of "
-    "the rounds; ratios are taken within each round and shown as median [lowest to highest].",
-    "CPU is user and system time of the server's whole process tree, from the kernel's per-process clocks "
-    "in ns (clock_getcpuclockid(3)), divided by responses; a response cut off at the end counts in part.",
-    "p50 and p99 are those of a closed loop: each connection waits for its answer before it asks again, "
-    "so they say how long the queue is, not what latency a user sees at a given rate.",
+    "One run, alternating: for each workload every server is started afresh and its answers are "
+    "compared (status, length, SHA-256 of the bodies); then in each round every server is measured in "
+    "turn. Each server has one core, the load client another; {connections} keep-alive connections "
+    "unless the workload says otherwise, {seconds:g} s per measurement. Figures are medians of the "
+    "rounds; ratios are taken within each round and shown as median [lowest to highest].",
+    "CPU is user and system time of the server's whole process tree, from the kernel's per-process "
+    "clocks in ns (clock_getcpuclockid(3)), divided by responses. RSS is the proportional set size of "
+    "that tree. B/resp counts head and body.",
+    "p50 and p99 in the first tables are those of a closed loop: each connection waits for its answer "
+    "before it asks again, so they say how long the queue is. The latencies at a fixed rate are those "
+    "of an open loop: a request is due at its time whether or not a connection is free, and its latency"
+    ' counts from then (no coordinated omission). "own" is 65 % of the server\'s own knee, "common" one '
+    "rate for all servers whose knee is at least a tenth of the highest one: 60 % of the lowest knee "
+    "among them.",
     "\"client-bound\": the client's core was over 95 % used and the server's was not, so throughput says "
-    "nothing about the server. wrk copies every byte, 8 KiB at a time, and is the limit for large bodies; "
-    '"discard" is a client that lets the kernel drop the bytes (MSG_TRUNC).',
-    '"others N%": time of the server\'s core used by something else. "stolen N%": time of a core that the '
-    "hypervisor gave away.",
+    'nothing about the server. wrk copies every byte, 8 KiB at a time; "discard" is a client that lets '
+    "the kernel drop the bytes (MSG_TRUNC).",
+    '"others N%": time of the server\'s core used by something else; "client\'s others": of the client\'s '
+    'core. "stolen N%": time of a core that the hypervisor gave away.',
     '"zc/copied": notifications of zero-copy sends that really did not copy / that the kernel copied '
     "after all, as it always does on loopback: here zero copy can only cost, and what it saves on a "
     "network card these figures cannot show.",
@@ -61,89 +46,22 @@ METHOD = (
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """What was measured: name, version, command line, configuration, response heads by size label."""
+class Table:
+    """Headings and lines of cells; the columns numbered in `left` are words, the others figures."""
 
-    name: str
-    ours: bool
-    version: str
-    command: str
-    config: str
-    heads: dict[str, str]
+    title: str
+    headings: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    left: tuple[int, ...]
 
+    def plain(self) -> str:
+        return align(self.headings, self.lines, self.left)
 
-@dataclass(frozen=True, slots=True)
-class Results:
-    """A whole run, as it is written to JSON. `cut_short` says why it ended early, if it did."""
-
-    machine: dict[str, str]
-    settings: dict[str, str | int | float]
-    peers: list[Peer]
-    samples: list[Sample]
-    cut_short: str
-
-    def rows(self) -> list[Row]:
-        return make_rows(self.samples)
-
-    def verdicts(self) -> list[Verdict]:
-        return make_verdicts(self.rows(), [peer.name for peer in self.peers if peer.ours])
-
-
-def to_json(results: Results) -> str:
-    """Write samples, and the rows and verdicts that follow from them, as JSON text."""
-    fields = dataclasses.asdict(results)
-    fields["schema"] = SCHEMA
-    fields["rows"] = [dataclasses.asdict(row) for row in results.rows()]
-    fields["verdicts"] = [dataclasses.asdict(verdict) for verdict in results.verdicts()]
-    return json.dumps(fields, indent=1) + "\n"
-
-
-def from_json(text: str) -> Results:
-    """Read what to_json wrote. Rows and verdicts are computed again. Raises ValueError for another format."""
-    fields = json.loads(text)
-    if fields.get("schema") != SCHEMA:
-        raise ValueError(
-            f"this file has schema {fields.get('schema')!r}, this program reads {SCHEMA}; measure again"
-        )
-    return Results(
-        fields["machine"],
-        fields["settings"],
-        [Peer(**peer) for peer in fields["peers"]],
-        [Sample(**sample) for sample in fields["samples"]],
-        fields["cut_short"],
-    )
-
-
-def _ratio(ratio: Spread | None) -> str:
-    return "" if ratio is None else f"{ratio.median:.2f} [{ratio.low:.2f} to {ratio.high:.2f}]"
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    zero_copy = ""
-    if row.zero_copied or row.copied:
-        zero_copy = f"{row.zero_copied}/{row.copied}"
-    return (
-        size_label(row.size),
-        row.client,
-        row.server,
-        f"{row.requests_per_s.median:,.0f}",
-        f"{row.bytes_per_s.median / 1e6:,.0f}",
-        f"{row.cpu_us_per_request.median:,.2f}",
-        f"{row.bytes_per_cpu_s.median / 1e9:.2f}",
-        f"{row.p50_us / 1000:.2f}",
-        f"{row.p99_us / 1000:.2f}",
-        f"{row.resident_bytes / 1e6:.1f}",
-        f"{row.server_share:.0%}",
-        f"{row.client_share:.0%}",
-        _ratio(row.cpu_ratio),
-        _ratio(row.throughput_ratio),
-        zero_copy,
-        ", ".join(row.marks),
-    )
-
-
-def _headings() -> tuple[str, ...]:
-    return tuple(heading.format(base=BASELINE) for heading in HEADINGS)
+    def markdown(self) -> str:
+        rule = "|".join("---" if column in self.left else "--:" for column in range(len(self.headings)))
+        rows = [self.headings, *self.lines]
+        texts = ["| " + " | ".join(cells) + " |" for cells in rows]
+        return "\n".join([texts[0], f"|{rule}|", *texts[1:]])
 
 
 def align(headings: tuple[str, ...], lines: Sequence[tuple[str, ...]], left: tuple[int, ...]) -> str:
@@ -159,14 +77,116 @@ def align(headings: tuple[str, ...], lines: Sequence[tuple[str, ...]], left: tup
     return "\n".join(texts)
 
 
-def _parted(rows: list[Row]) -> list[tuple[str, ...]]:
-    """The rows' cells, with an empty line where size or client changes."""
-    lines: list[tuple[str, ...]] = []
-    for index, row in enumerate(rows):
-        if index and (row.size, row.client) != (rows[index - 1].size, rows[index - 1].client):
-            lines.append(("",) * len(HEADINGS))
-        lines.append(_cells(row))
-    return lines
+def ratio_words(ratio: Spread | None) -> str:
+    return "" if ratio is None else f"{ratio.median:.2f} [{ratio.low:.2f} to {ratio.high:.2f}]"
+
+
+def milliseconds(value: float) -> str:
+    """A latency; one that never came is shown as such."""
+    return "none" if math.isinf(value) else f"{value:.2f}"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.server,
+        f"{row.requests_per_s.median:,.0f}",
+        f"{row.bytes_per_s.median / 1e6:,.0f}",
+        f"{row.bytes_per_request:,.0f}",
+        f"{row.cpu_us_per_request.median:,.2f}",
+        f"{row.bytes_per_cpu_s.median / 1e9:.2f}",
+        f"{row.p50_us / 1000:.2f}",
+        f"{row.p99_us / 1000:.2f}",
+        f"{row.resident_bytes / 1e6:.1f}",
+        f"{row.server_share:.0%}",
+        f"{row.client_share:.0%}",
+        ratio_words(row.cpu_ratio),
+        ratio_words(row.throughput_ratio),
+        f"{row.zero_copied}/{row.copied}" if row.zero_copied or row.copied else "",
+        ", ".join(row.marks),
+    )
+
+
+def _absent_cells(server: str, reason: str, columns: int) -> tuple[str, ...]:
+    return (server, *("",) * (columns - 2), f"absent: {' '.join(reason.split())[:140].replace('|', '/')}")
+
+
+def closed_tables(results: Results) -> list[Table]:
+    """One table for each closed-loop workload, absent servers at its end with the reason."""
+    rows = make_rows(results.samples)
+    headings = (
+        *("server", "req/s", "MB/s", "B/resp", "CPU us/req", "GB/CPU s", "p50 ms", "p99 ms", "RSS MB"),
+        *("server CPU", "client CPU", f"CPU vs {BASELINE}", f"req/s vs {BASELINE}", "zc/copied", "marks"),
+    )
+    tables = []
+    for workload, title in results.workloads.items():
+        mine = [row for row in rows if row.workload == workload]
+        if not mine:
+            continue
+        absent = [
+            _absent_cells(each.server, each.reason, len(headings))
+            for each in results.absent
+            if each.workload in (workload, "")
+        ]
+        tables.append(
+            Table(
+                f"{workload}: {title} (client {mine[0].client}, {mine[0].rounds} rounds)",
+                headings,
+                (*map(_cells, mine), *absent),
+                (0, len(headings) - 1),
+            )
+        )
+    return tables
+
+
+def paced_table(results: Results) -> Table | None:
+    rows = paced_rows(results.paced)
+    if not rows:
+        return None
+    headings = (
+        *("rate", "server", "requests/s", "knee", "p50 ms", "p99 ms", "p99 rounds", "p99.9 ms"),
+        *("server CPU", "CPU us/req", "marks"),
+    )
+    lines = [
+        (
+            row.workload,
+            row.server,
+            f"{row.rate:,.0f}",
+            f"{row.knee:,.0f}",
+            milliseconds(row.p50_ms.median),
+            milliseconds(row.p99_ms.median),
+            f"{milliseconds(row.p99_ms.low)} to {milliseconds(row.p99_ms.high)}",
+            milliseconds(row.p999_ms.median),
+            f"{row.server_share:.0%}",
+            f"{row.cpu_us_per_request:,.2f}",
+            ", ".join(row.marks),
+        )
+        for row in rows
+    ]
+    lines += [
+        (each.workload.replace("rate", "both"), *_absent_cells(each.server, each.reason, len(headings) - 1))
+        for each in results.absent
+        if each.workload in ("rate", "common")
+    ]
+    title = f"rate: {results.workloads.get('rate', '10K at a fixed rate')} (open loop)"
+    return Table(title, headings, tuple(lines), (0, 1, len(headings) - 1))
+
+
+def silent_table(results: Results) -> Table | None:
+    if not results.takings:
+        return None
+    lines = per_server(results.takings)
+    lines += [
+        _absent_cells(each.server, each.reason, len(HEADINGS))
+        for each in results.absent
+        if each.workload == "silent"
+    ]
+    title = f"silent: {results.workloads.get('silent', 'clients that never read')}"
+    return Table(title, HEADINGS, tuple(lines), (0, len(HEADINGS) - 1))
+
+
+def tables(results: Results) -> list[Table]:
+    found = [*closed_tables(results), paced_table(results), silent_table(results)]
+    return [table for table in found if table is not None]
 
 
 def verdict_lines(verdicts: list[Verdict]) -> list[str]:
@@ -181,16 +201,33 @@ def verdict_lines(verdicts: list[Verdict]) -> list[str]:
     return lines
 
 
+def left_out(results: Results) -> list[str]:
+    """Rows that are no ground for a comparison, with what is wrong with them."""
+    return [
+        f"{row.workload} {row.server} ({', '.join(row.marks)})"
+        for row in make_rows(results.samples)
+        if row.disturbed_share > DISTURBED_SHARE or any("errors" in mark for mark in row.marks)
+    ]
+
+
+def behind_words(results: Results) -> list[str]:
+    """Where zchttpd is behind a peer, and what could not be compared."""
+    lines = [f"  {line}" for line in behind_lines(results)] or ["  nowhere, by that rule"]
+    head = (
+        "zchttpd (auto, the default) is behind a peer, by more than 2 % in every round, here (throughput "
+        "only where the client was not our limit):"
+    )
+    if missing := left_out(results):
+        lines.append(f"  not compared, the core was shared or there were errors: {'; '.join(missing)}")
+    return [head, *lines]
+
+
 def conclusions(results: Results) -> list[str]:
-    """The verdicts, then where a peer is cheaper than the best of ours."""
-    ours = [peer.name for peer in results.peers if peer.ours]
-    lines = verdict_lines(results.verdicts())
+    """The verdicts, then where a peer is ahead."""
+    lines = verdict_lines(make_verdicts(make_rows(results.samples), results.ours()))
     if not lines:
         lines.append(f"no goal judged: needs {BASELINE} and zchttpd at 1K, 10K, 100K or 10M")
-    behind = where_behind(results.rows(), ours)
-    if behind:
-        lines += ["zchttpd is behind:", *(f"  {line}" for line in behind)]
-    return lines
+    return [*lines, *behind_words(results)]
 
 
 def heads_table(peers: list[Peer]) -> str:
@@ -199,63 +236,23 @@ def heads_table(peers: list[Peer]) -> str:
     for peer in peers:
         head = next(iter(peer.heads.values()), "")
         fields = ", ".join(line.partition(":")[0] for line in head.split("\r\n")[1:] if line)
-        sizes = sorted({len(text) for text in peer.heads.values()})
+        sizes = sorted({len(text) for text in peer.heads.values()}) or [0]
         lines.append((peer.name, " to ".join(str(size) for size in sorted({sizes[0], sizes[-1]})), fields))
     return align(("server", "head bytes", "fields"), lines, (0, 2))
 
 
-def _method(results: Results) -> list[str]:
+def method(results: Results) -> list[str]:
     return [paragraph.format(**results.settings) for paragraph in METHOD]
 
 
 def terminal(results: Results) -> str:
     """The whole report for a terminal."""
-    parts = [
-        "The same body bytes from every server, checked by SHA-256 before measuring. Response heads:",
-        heads_table(results.peers),
-        "",
-        align(_headings(), _parted(results.rows()), LEFT),
-        "",
-        *conclusions(results),
-        "",
-        *(textwrap.fill(line, WIDTH) for line in _method(results)),
-    ]
+    parts = ["Response heads of the first workload:", heads_table(results.peers), ""]
+    for table in tables(results):
+        parts += [table.title, table.plain(), ""]
+    if everywhere := [each for each in results.absent if not each.workload]:
+        parts += [*(f"absent: {each.server}: {each.reason}" for each in everywhere), ""]
+    parts += [*conclusions(results), "", *(textwrap.fill(line, WIDTH) for line in method(results))]
     if results.cut_short:
         parts.append(f"INCOMPLETE: {results.cut_short}")
     return "\n".join(parts)
-
-
-def markdown(results: Results) -> str:
-    """A fragment for the README: table, verdicts, method, and everything needed to run it again."""
-    headings = _headings()
-    lines = [
-        "| " + " | ".join(headings) + " |",
-        "|" + "|".join("---" if column in LEFT else "--:" for column in range(len(headings))) + "|",
-        *("| " + " | ".join(_cells(row)) + " |" for row in results.rows()),
-        "",
-    ]
-    if results.cut_short:
-        lines += ["**Incomplete: the run was cut short.**", ""]
-    for text in conclusions(results):
-        lines.append(f"  - {text.strip()}" if text.startswith(" ") else f"- {text}")
-    lines += [
-        "",
-        "\n\n".join(_method(results)),
-        "",
-        "<details><summary>Machine, versions, configurations</summary>",
-        "",
-    ]
-    lines += [f"- {name.replace('_', ' ')}: {text}" for name, text in results.machine.items()]
-    lines += [f"- {name}: {text}" for name, text in results.settings.items()]
-    lines += ["", "```", heads_table(results.peers), "```", ""]
-    for peer in results.peers:
-        lines += [
-            f"{peer.name}: {peer.version}",
-            "",
-            "```",
-            f"$ {peer.command}",
-            *peer.config.splitlines(),
-            "```",
-            "",
-        ]
-    return "\n".join([*lines, "</details>", ""])

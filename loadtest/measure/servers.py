@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from measure.kinds import Kind
 
 HOST = "127.0.0.1"
-START_S_MAX = 15.0
+START_S_MAX = 30.0
 STOP_S_MAX = 15.0
 START_TRIES = 3
 NONCE = "nonce.txt"
+BROTLI_MODULES = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
 PR_SET_PDEATHSIG = 1
 COUNTERS = {
     "zero_copied": 'zchttpd_zerocopy_notifications_total{usage="zero_copied"}',
@@ -153,21 +154,30 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def _wait_ready(child: subprocess.Popen[bytes], port: int, nonce_sha256: str) -> bool:
+def _wait_ready(child: subprocess.Popen[bytes], port: int, target: str, nonce_sha256: str) -> bool:
     """Wait until the server on `port` serves this run's nonce. False: it ended, or another run's server
-    has the port.
+    has the port. Raises CannotMeasure when nobody answers.
     """
     until = time.monotonic() + START_S_MAX
     while time.monotonic() < until:
         if child.poll() is not None:
             return False
         try:
-            answer = fetch(HOST, port, f"/{NONCE}", timeout_s=2.0)
+            answer = fetch(HOST, port, target, timeout_s=2.0)
         except (OSError, BadAnswer):
             time.sleep(0.05)
             continue
         return answer.status == 200 and answer.sha256 == nonce_sha256
-    return False
+    raise CannotMeasure(f"no answer within {START_S_MAX:.0f} s")
+
+
+def _nginx_brotli() -> dict[str, str]:
+    """Return the lines that let nginx send .br files, empty ones where its module is not installed."""
+    for folder in BROTLI_MODULES:
+        module = Path(folder) / "ngx_http_brotli_static_module.so"
+        if module.exists():
+            return {"modules": f"load_module {module};", "brotli": "brotli_static on;"}
+    return {"modules": "", "brotli": ""}
 
 
 class Site:
@@ -199,7 +209,7 @@ def running(kind: Kind, program: str, site: Site, core: int) -> Iterator[Server]
     log = site.directory / f"{kind.name}.log"
     run = site.directory / f"{kind.name}.run"
     run.mkdir(exist_ok=True)
-    config_path = site.directory / f"{kind.name}.conf"
+    config_path = site.directory / f"{kind.name}{kind.suffix}"
     user = pwd.getpwuid(os.geteuid()).pw_name
     group = grp.getgrgid(os.getegid()).gr_name
     for _ in range(START_TRIES):
@@ -213,24 +223,27 @@ def running(kind: Kind, program: str, site: Site, core: int) -> Iterator[Server]
             "admin": admin_port,
             "user": user,
             "group": group,
+            "directory": site.directory,
+            **_nginx_brotli(),
         }
         config = kind.config.format(**names)
         config_path.write_text(config)
         argv = ["taskset", "-c", str(core), program, *(item.format(**names) for item in kind.arguments)]
+        more = {name: value.format(**names) for name, value in kind.environment}
         with log.open("wb") as output:
             child = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                env={**os.environ, **more},
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )
         try:
-            if _wait_ready(child, port, site.nonce_sha256):
-                shown = (
-                    " ".join(argv).replace(program, Path(program).name).replace(str(site.directory), "RUN")
-                )
+            if _wait_ready(child, port, f"{kind.prefix}/{NONCE}", site.nonce_sha256):
+                shown = " ".join([*(f"{name}={value}" for name, value in more.items()), *argv])
+                shown = shown.replace(program, Path(program).name).replace(str(site.directory), "RUN")
                 yield Server(
                     kind.name,
                     kind,

@@ -1,4 +1,4 @@
-"""loadtest/: sizes, what load clients print, ratios, verdicts, reports."""
+"""loadtest/: sizes, what load clients print, ratios, verdicts."""
 
 from __future__ import annotations
 
@@ -7,36 +7,18 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "loadtest"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from measure.alternate import INTERRUPTED, collect, exit_status
-from measure.load import Bench, Load, Sample, client_command, equivalent_requests, parse_load
-from measure.options import at_least_one, prepare_outputs, server_names, sizes
+from bench_parts import make_checked, make_sample
+from measure.load import Load, equivalent_requests, parse_load
+from measure.options import at_least_one, prepare_outputs, server_names, sizes, workload_names
 from measure.payload import parse_size, size_label, write_payload
-from measure.ratios import GOALS, Goal, judge, make_rows, make_verdicts, spread, where_behind
-from measure.report import Peer, Results, align, from_json, heads_table, markdown, terminal, to_json
+from measure.ratios import GOALS, Goal, judge, make_rows, make_verdicts, spread
 from measure.servers import CannotMeasure
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-def make_sample(server: str = "zerocopy", round_number: int = 1, /, **changed: object) -> Sample:
-    """A quiet sample: 1000 requests of 1 KiB in 1 s, 10 us of server CPU each, both cores half idle."""
-    fields: dict[str, object] = {
-        "server": server, "size": 1024, "client": "wrk", "round": round_number, "seconds": 1.0,
-        "requests": 1000.0, "completed": 1000, "bytes": 1_250_000, "errors": 0, "server_cpu_s": 0.01,
-        "client_cpu_s": 0.5, "wall_s": 1.0, "client_cores": 1, "server_idle_share": 0.5,
-        "client_idle_share": 0.5, "others_share": 0.0, "steal_share": 0.0, "p50_us": 500.0, "p99_us": 900.0,
-        "resident_bytes": 10_000_000,
-        **changed,
-    }  # fmt: skip
-    return Sample(**fields)  # type: ignore[arg-type]
-
 
 # Sizes and options
 
@@ -68,6 +50,9 @@ def test_options_refuse_what_cannot_be_measured() -> None:
     assert at_least_one("3") == 3
     with pytest.raises(argparse.ArgumentTypeError, match=r"no server 'apache'; choose from .*nginx"):
         server_names("nginx,apache")
+    assert workload_names("mix,1K,mix") == ("mix", "1K")
+    with pytest.raises(argparse.ArgumentTypeError, match=r"no workload '2K'; choose from .*stream"):
+        workload_names("1K,2K")
     for text in ("0", "-2", "x", "1.5"):
         with pytest.raises(argparse.ArgumentTypeError, match="at least 1"):
             at_least_one(text)
@@ -116,28 +101,30 @@ def test_a_client_without_a_result_is_shown() -> None:
 
 def test_responses_cut_off_count_in_part() -> None:
     load = Load(1.0, 10, 1000 * 10 + 2500, 0, 0, 0, 0)
-    assert equivalent_requests(load, 1000, 4) == 12.5
+    assert equivalent_requests(load, make_checked(1000), 4) == 12.5
 
 
 @pytest.mark.parametrize("received", [1000 * 5, 1000 * 10 + 64_000])
 def test_bytes_that_do_not_fit_the_count_stop_the_run(received: int) -> None:
     with pytest.raises(CannotMeasure, match="something else"):
-        equivalent_requests(Load(1.0, 10, received, 0, 0, 0, 0), 1000, 4)
+        equivalent_requests(Load(1.0, 10, received, 0, 0, 0, 0), make_checked(1000), 4)
+
+
+def test_answers_of_many_lengths_are_counted_whole() -> None:
+    """A turn of two answers, 1000 and 9000 bytes long: so 101 of them may be a turn away from the
+    mean.
+    """
+    checked = make_checked(1000, 9000)
+    assert checked.mean_length == 5000
+    for received in (50 * 10_000 + 1000, 51 * 10_000 - 1000):
+        assert equivalent_requests(Load(1.0, 101, received, 0, 0, 0, 0), checked, 1) == 101
+    with pytest.raises(CannotMeasure, match="something else"):
+        equivalent_requests(Load(1.0, 101, 101 * 9000, 0, 0, 0, 0), checked, 1)
 
 
 def test_nothing_received_stops_the_run() -> None:
     with pytest.raises(CannotMeasure, match="not a single response"):
-        equivalent_requests(Load(1.0, 0, 0, 3, 0, 0, 0), 1000, 4)
-
-
-def test_clients_are_pinned_and_given_the_connections(tmp_path: Path) -> None:
-    bench = Bench(0, (2, 3), 64, 4.0, tmp_path / "done.lua")
-    wrk = client_command("wrk", bench, 8080, "/1K.bin", 4.0)
-    assert wrk[:5] == ["taskset", "-c", "2,3", "wrk", "-t2"]
-    assert {"-c64", "-d4", "http://127.0.0.1:8080/1K.bin"} <= set(wrk)
-    discard = client_command("discard", bench, 8080, "/1K.bin", 0.5)
-    assert discard[:3] == ["taskset", "-c", "2,3"]
-    assert discard[-4:] == ["--connections", "64", "--seconds", "0.5"]
+        equivalent_requests(Load(1.0, 0, 0, 3, 0, 0, 0), make_checked(1000), 4)
 
 
 # Samples, rows, ratios
@@ -185,17 +172,15 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert ours.cpu_us_per_request == spread([8.0, 27.0, 10.0])
 
 
-def test_rows_keep_sizes_and_clients_apart() -> None:
+def test_rows_keep_workloads_apart_in_their_order() -> None:
     samples = [
-        make_sample(server, size=size, client=client)
-        for size in (2**20, 1024)
-        for client in ("discard", "wrk")
+        make_sample(server, number, workload=workload)
+        for workload in ("mix", "1K")
+        for number in (1, 2)
         for server in ("zerocopy", "nginx")
     ]
-    keys = [(row.size, row.client, row.server) for row in make_rows(samples)]
-    order = [(client, server) for client in ("wrk", "discard") for server in ("zerocopy", "nginx")]
-    assert keys[:4] == [(1024, *pair) for pair in order]
-    assert len(keys) == len(set(keys)) == 8
+    keys = [(row.workload, row.server, row.rounds) for row in make_rows(samples)]
+    assert keys == [("mix", "zerocopy", 2), ("mix", "nginx", 2), ("1K", "zerocopy", 2), ("1K", "nginx", 2)]
 
 
 def test_a_row_without_its_baseline_has_no_ratio() -> None:
@@ -215,9 +200,11 @@ def test_a_round_the_baseline_missed_is_left_out() -> None:
 
 
 def test_marks_say_what_is_wrong() -> None:
-    noisy = make_sample(errors=3, others_share=0.25, steal_share=0.02, client_cpu_s=1.0)
+    noisy = make_sample(
+        errors=3, others_share=0.25, steal_share=0.02, client_cpu_s=1.0, client_others_share=0.06
+    )
     (row,) = make_rows([noisy, dataclasses.replace(noisy, round=2)])
-    assert row.marks == ("6 errors", "client-bound", "others 25%", "stolen 2%")
+    assert row.marks == ("6 errors", "client-bound", "others 25%", "stolen 2%", "client's others 6%")
     assert make_rows([make_sample()])[0].marks == ()
 
 
@@ -232,9 +219,12 @@ def test_copies_are_added_for_us_and_absent_for_peers() -> None:
 
 def verdict_of(goal: Goal, ours: list[dict[str, object]], base: list[dict[str, object]]) -> tuple[str, str]:
     samples = [
-        make_sample("zerocopy", number, size=goal.size, **fields) for number, fields in enumerate(ours)
+        make_sample("zerocopy", number, workload=goal.workload, **fields)
+        for number, fields in enumerate(ours)
     ]
-    samples += [make_sample("nginx", number, size=goal.size, **fields) for number, fields in enumerate(base)]
+    samples += [
+        make_sample("nginx", number, workload=goal.workload, **fields) for number, fields in enumerate(base)
+    ]
     verdict = judge(goal, *make_rows(samples))
     return verdict.state, verdict.words
 
@@ -245,7 +235,7 @@ def verdict_of(goal: Goal, ours: list[dict[str, object]], base: list[dict[str, o
 )
 def test_cpu_goals(costs: tuple[float, ...], state: str) -> None:
     ours: list[dict[str, object]] = [{"server_cpu_s": cost} for cost in costs]
-    found, words = verdict_of(Goal(1024, "cpu", 0.85), ours, [{"server_cpu_s": 1.0}, {"server_cpu_s": 1.0}])
+    found, words = verdict_of(Goal("1K", "cpu", 0.85), ours, [{"server_cpu_s": 1.0}, {"server_cpu_s": 1.0}])
     assert found == state
     assert f"rounds {costs[0]:.2f} to {costs[1]:.2f}" in words
 
@@ -255,143 +245,48 @@ def test_cpu_goals(costs: tuple[float, ...], state: str) -> None:
     [((1.3, 1.5), "met"), ((1.2, 1.5), "unclear"), ((1.0, 1.2), "missed")],
 )
 def test_throughput_goals(gains: tuple[float, ...], state: str) -> None:
-    ours: list[dict[str, object]] = [{"bytes": int(1e6 * gain)} for gain in gains]
-    assert verdict_of(Goal(1024, "throughput", 1.3), ours, [{"bytes": 10**6}] * 2)[0] == state
+    ours: list[dict[str, object]] = [{"requests": 1e6 * gain} for gain in gains]
+    assert verdict_of(Goal("1K", "throughput", 1.3), ours, [{"requests": 1e6}] * 2)[0] == state
 
 
 def test_throughput_is_not_judged_when_the_client_was_the_limit() -> None:
-    goal, full = Goal(1024, "throughput", 1.3), {"client_cpu_s": 1.0}
-    ours: dict[str, object] = {"bytes": 1_100_000, "server_cpu_s": 0.1, **full}
-    state, words = verdict_of(goal, [ours], [{"bytes": 10**6, "server_cpu_s": 0.2}])
+    goal, full = Goal("1K", "throughput", 1.3), {"client_cpu_s": 1.0}
+    ours: dict[str, object] = {"requests": 1100.0, "bytes": 1_100_000, "server_cpu_s": 0.1, **full}
+    state, words = verdict_of(goal, [ours], [{"requests": 1000.0, "bytes": 10**6, "server_cpu_s": 0.2}])
     assert state == "not measurable"
     assert "2.20x the bytes per CPU second" in words
     assert "zerocopy: client-bound" in words
-    assert verdict_of(goal, [{"bytes": 2 * 10**6}], [{"bytes": 10**6, **full}])[0] == "not measurable"
-    assert verdict_of(goal, [{"bytes": 2 * 10**6, **full}], [{"bytes": 10**6}])[0] == "met"
+    assert verdict_of(goal, [{"requests": 2000.0}], [{"requests": 1000.0, **full}])[0] == "not measurable"
+    assert verdict_of(goal, [{"requests": 2000.0, **full}], [{"requests": 1000.0}])[0] == "met"
 
 
 def test_errors_are_never_judged() -> None:
     ours: dict[str, object] = {"server_cpu_s": 0.1, "errors": 1}
-    state, words = verdict_of(Goal(1024, "cpu", 0.85), [ours], [{"server_cpu_s": 1.0}])
+    state, words = verdict_of(Goal("1K", "cpu", 0.85), [ours], [{"server_cpu_s": 1.0}])
     assert state == "not measurable"
     assert "there were errors" in words
 
 
 @pytest.mark.parametrize("shares", [{"others_share": 0.21}, {"others_share": 0.15, "steal_share": 0.06}])
 def test_a_disturbed_machine_is_never_judged(shares: dict[str, object]) -> None:
-    for goal in (Goal(1024, "cpu", 0.85), Goal(1024, "throughput", 1.3)):
+    for goal in (Goal("1K", "cpu", 0.85), Goal("1K", "throughput", 1.3)):
         for ours, base in ((shares, {}), ({}, shares)):
             state, words = verdict_of(goal, [ours], [base])
             assert state == "not measurable"
             assert "run it alone" in words
-    assert verdict_of(Goal(1024, "cpu", 1.0), [{"others_share": 0.19}], [{}])[0] == "met"
+    assert verdict_of(Goal("1K", "cpu", 1.0), [{"others_share": 0.19}], [{}])[0] == "met"
 
 
 def test_the_goals_of_the_project() -> None:
-    assert [(goal.size, goal.metric, goal.bound) for goal in GOALS] == [
-        (1024, "cpu", 0.85), (10240, "cpu", 0.85), (102400, "cpu", 1.1), (10 * 2**20, "throughput", 1.3),
+    assert [(goal.workload, goal.metric, goal.bound) for goal in GOALS] == [
+        ("1K", "cpu", 0.85), ("10K", "cpu", 0.85), ("100K", "cpu", 1.1), ("10M", "throughput", 1.3),
     ]  # fmt: skip
 
 
-def test_cpu_is_judged_with_wrk_and_throughput_with_the_discarding_client() -> None:
-    goals = (Goal(1024, "cpu", 0.85), Goal(1024, "throughput", 1.3))
-    samples = [
-        make_sample(name, client=client) for client in ("wrk", "discard") for name in ("nginx", "plain")
-    ]
+def test_goals_are_judged_beside_the_baseline_only() -> None:
+    goals = (Goal("1K", "cpu", 0.85), Goal("1M", "throughput", 1.3))
+    samples = [make_sample(name, workload="1K") for name in ("nginx", "plain")]
+    samples.append(make_sample("plain", workload="1M"))
     verdicts = make_verdicts(make_rows(samples), ["plain", "zerocopy"], goals)
-    assert [verdict.server for verdict in verdicts] == ["plain", "plain"]
-    assert ["client wrk" in verdict.words for verdict in verdicts] == [True, False]
-    only_wrk = make_verdicts(make_rows(samples[:2]), ["plain"], goals)
-    assert ["client wrk" in verdict.words for verdict in only_wrk] == [True, True]
-    assert make_verdicts(make_rows(samples[1::2]), ["plain"], goals) == []
-
-
-def test_where_a_peer_is_cheaper_is_said() -> None:
-    costs = {"plain": 0.012, "zerocopy": 0.010, "nginx": 0.0097, "h2o": 0.0099}
-    rows = make_rows([make_sample(name, server_cpu_s=cost) for name, cost in costs.items()])
-    assert where_behind(rows, ["plain", "zerocopy"]) == [
-        "1K with wrk: nginx needs 0.97x the CPU of zerocopy, our cheapest"
-    ]
-    assert where_behind(rows, []) == []
-
-
-# Runs
-
-
-@pytest.mark.parametrize(
-    ("failure", "why", "status"),
-    [(KeyboardInterrupt(), INTERRUPTED, 130), (CannotMeasure("nginx died"), "nginx died", 1), (None, "", 0)],
-)
-def test_what_was_measured_before_a_failure_is_kept(
-    failure: BaseException | None, why: str, status: int
-) -> None:
-    def stream() -> Iterator[Sample]:
-        yield make_sample("nginx")
-        if failure is not None:
-            raise failure
-
-    samples, cut_short = collect(stream())
-    assert samples == [make_sample("nginx")]
-    assert cut_short == why
-    assert exit_status(samples, cut_short) == status
-
-
-def test_errors_under_load_fail_the_run() -> None:
-    assert exit_status([make_sample(), make_sample(errors=1)], "") == 1
-
-
-# Reports
-
-
-@pytest.fixture
-def results() -> Results:
-    head = "HTTP/1.1 200 OK\r\nDate: x\r\nETag: y\r\n\r\n"
-    peers = [
-        Peer("zerocopy", True, "zchttpd 1", "zchttpd --root RUN/root", "", {"1K": head}),
-        Peer("nginx", False, "nginx 2", "nginx -c RUN/nginx.conf", "sendfile on;", {"1K": head + "z"}),
-    ]
-    samples = [make_sample("zerocopy", zero_copied=0, copied=5, server_cpu_s=0.007), make_sample("nginx")]
-    settings: dict[str, str | int | float] = {"connections": 64, "seconds": 4.0, "rounds": 1}
-    return Results({"kernel": "Linux"}, settings, peers, samples, cut_short="")
-
-
-def test_a_run_survives_json(results: Results) -> None:
-    assert from_json(to_json(results)) == results
-    with pytest.raises(ValueError, match="measure again"):
-        from_json('{"schema": 0}')
-
-
-def test_the_terminal_report_has_table_verdict_and_method(results: Results) -> None:
-    text = terminal(results)
-    assert "wanted: at most 0.85x nginx's CPU per request at 1K" in text
-    assert "zerocopy: met (0.70x" in text
-    assert " 0/5" in text
-    assert "closed loop" in text
-    assert max(map(len, text.partition("One run")[2].splitlines())) <= 110
-    assert "INCOMPLETE" not in text
-    assert "INCOMPLETE" in terminal(dataclasses.replace(results, cut_short="interrupted"))
-
-
-def test_the_markdown_table_is_rectangular(results: Results) -> None:
-    text = markdown(results)
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + len(results.rows())
-    assert {line.count("|") for line in lines} == {lines[0].count("|")}
-    for expected in (
-        "$ nginx -c RUN/nginx.conf",
-        "sendfile on;",
-        "- kernel: Linux",
-        "zerocopy: met",
-        "</details>",
-    ):
-        assert expected in text
-
-
-def test_heads_are_compared_by_bytes_and_fields(results: Results) -> None:
-    lines = heads_table(results.peers).splitlines()
-    assert lines[1].split() == ["zerocopy", "37", "Date,", "ETag"]
-    assert lines[2].split() == ["nginx", "38", "Date,", "ETag,", "z"]
-
-
-def test_columns_align() -> None:
-    assert align(("a", "n"), [("long", "1"), ("x", "100")], (0,)) == "a       n\nlong    1\nx     100"
+    assert [(verdict.server, verdict.goal.workload) for verdict in verdicts] == [("plain", "1K")]
+    assert make_verdicts(make_rows(samples[1:]), ["plain"], goals) == []

@@ -16,15 +16,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "loadtest"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import memory
+from bench_parts import make_taken
 from measure.discard import Connection as DiscardConnection
-from measure.discard import Ended, body_length, drive, percentile, receive
+from measure.discard import Ended, drive, percentile, receive
 from measure.fetch import fetch
 from measure.kinds import KINDS, Kind, with_arguments
 from measure.payload import write_payload
 from measure.servers import CannotMeasure, find_tool, parse_counters, running, temporary_site
+from measure.silent import ask, await_answers
 from measure.usage import CoreTimes, core_times, cpu_ns, process_tree, read_memory
+from measure.workloads import RECIPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,11 +57,11 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield near, far
 
 
-def take_all(connection: DiscardConnection) -> int:
-    """Receive until the response is complete; return its bytes."""
+def take_all(connection: DiscardConnection, length: int) -> int:
+    """Receive until the response of `length` bytes is complete; return its bytes."""
     total, complete = 0, False
     while not complete:
-        got, complete = receive(connection, bytearray(2**20))
+        got, complete = receive(connection, bytearray(2**20), length)
         total += got
     return total
 
@@ -67,28 +71,37 @@ def test_a_response_is_dropped_to_its_last_byte(pair: tuple[socket.socket, socke
     first = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"a" * 5000
     second = b"HTTP/1.1 200 OK\r\ncontent-length:3\r\n\r\nxyz"
     connection = DiscardConnection(near)
-    far.sendall(first[:20])
-    assert receive(connection, bytearray(2**20)) == (20, False)
-    far.sendall(first[20:])
-    assert take_all(connection) == len(first) - 20
+    far.sendall(first[:10])
+    assert receive(connection, bytearray(2**20), len(first)) == (10, False)
+    far.sendall(first[10:])
+    assert take_all(connection, len(first)) == len(first) - 10
     far.sendall(second)
-    assert take_all(connection) == len(second)
+    assert take_all(connection, len(second)) == len(second)
 
 
 def test_a_server_that_closes_early_is_an_error(pair: tuple[socket.socket, socket.socket]) -> None:
     near, far = pair
-    far.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"a" * 4999)
+    first = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"a" * 4999
+    far.sendall(first)
     far.close()
     with pytest.raises(Ended, match="1 bytes missing"):
-        take_all(DiscardConnection(near))
+        take_all(DiscardConnection(near), len(first) + 1)
 
 
 @pytest.mark.parametrize(
-    "head", [b"HTTP/1.1 404 Not Found\r\nContent-Length: 1", b"HTTP/1.1 200 OK\r\nDate: x"]
+    ("answer", "length", "words"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 1\r\n\r\nx", 48, "unexpected answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", 38, "1 bytes more"),
+    ],
 )
-def test_only_a_200_with_a_length_counts(head: bytes) -> None:
-    with pytest.raises(Ended, match="unexpected answer"):
-        body_length(head)
+def test_another_status_or_length_is_an_error(
+    pair: tuple[socket.socket, socket.socket], answer: bytes, length: int, words: str
+) -> None:
+    near, far = pair
+    far.sendall(answer)
+    with pytest.raises(Ended, match=words):
+        take_all(DiscardConnection(near), length)
 
 
 def test_percentiles() -> None:
@@ -102,7 +115,7 @@ def test_the_discarding_client_measures_a_real_server() -> None:
         payload = write_payload(site.root, 3 * 2**20)
         answer = fetch("127.0.0.1", server.port, payload.target)
         assert (answer.status, answer.sha256) == (200, payload.sha256)
-        count = drive("127.0.0.1", server.port, payload.target, 1, 0.5)
+        count = drive("127.0.0.1", server.port, payload.target, answer.wire_length, 1, 0.5)
     # http.server closes after each response: one response, then one connection that ended.
     assert count.requests == len(count.latencies_s) == 1
     assert count.bytes == answer.wire_length
@@ -148,10 +161,13 @@ def test_a_missing_program_names_the_package() -> None:
 
 
 def test_every_configuration_can_be_filled_in() -> None:
-    names = dict.fromkeys(("root", "run", "config", "host", "port", "admin", "user", "group"), "1")
+    fields = "root run config host port admin user group directory modules brotli"
+    names = dict.fromkeys(fields.split(), "1")
     for kind in KINDS.values():
-        filled = kind.config.format(**names) + " ".join(item.format(**names) for item in kind.arguments)
+        values = (*kind.arguments, *(value for _, value in kind.environment))
+        filled = kind.config.format(**names) + " ".join(item.format(**names) for item in values)
         assert filled.count("{") == filled.count("}")
+        assert set(dict(kind.skips)) <= set(RECIPES)
     longer = with_arguments(KINDS["zerocopy"], "big", "--window-size", "1048576")
     assert (longer.name, longer.ours) == ("big", True)
     assert longer.arguments == (*KINDS["zerocopy"].arguments, "--window-size", "1048576")
@@ -231,33 +247,31 @@ def test_memory_is_read_in_bytes() -> None:
 # Memory of silent clients
 
 
-def taken(server: str, available: int, steady: bool = True) -> memory.Taken:
-    return memory.Taken(server, 1, 10, available, tcp=20480, slab=10240, resident=0, left=0, steady=steady)
-
-
 @pytest.mark.parametrize(("zerocopy", "state"), [(100_000, "met"), (100_001, "missed")])
 def test_the_memory_goal(zerocopy: int, state: str) -> None:
-    words = memory.verdict([taken("zerocopy", zerocopy), taken("plain", 1_000_000), taken("nginx", 5)])
+    words = memory.verdict(
+        [make_taken("zerocopy", zerocopy), make_taken("plain", 1_000_000), make_taken("nginx", 5)]
+    )
     assert f": {state} (" in words
 
 
 def test_memory_without_a_comparison_is_not_judged() -> None:
-    assert memory.verdict([taken("zerocopy", 1)]).startswith("no verdict")
-    assert memory.verdict([taken("zerocopy", 1), taken("plain", -5)]).startswith("no verdict")
-    disturbed = memory.verdict([taken("zerocopy", 1), taken("plain", 100, steady=False)])
+    assert memory.verdict([make_taken("zerocopy", 1)]).startswith("no verdict")
+    assert memory.verdict([make_taken("zerocopy", 1), make_taken("plain", -5)]).startswith("no verdict")
+    disturbed = memory.verdict([make_taken("zerocopy", 1), make_taken("plain", 100, steady=False)])
     assert disturbed.startswith("no verdict: memory never kept still")
 
 
 def test_the_memory_table_shows_median_and_rounds() -> None:
-    text = memory.table([taken("plain", 1024 * 10 * figure) for figure in (3, 9, 5)])
+    text = memory.table([make_taken("plain", 1024 * 10 * figure) for figure in (3, 9, 5)])
     assert text.splitlines()[1].split() == ["plain", "5", "3", "to", "9", "2", "1", "0", "0"]
-    assert "1 rounds disturbed" in memory.table([taken("plain", 1, steady=False)])
+    assert "1 rounds disturbed" in memory.table([make_taken("plain", 1, steady=False)])
 
 
 def test_silent_clients_get_an_answer_and_leave_it() -> None:
     with temporary_site() as site, running(PYTHON_SERVER, sys.executable, site, FIRST_CORE) as server:
         payload = write_payload(site.root, 4096)
-        with closing(memory.ask(server.port, payload.target, 8192)) as client:
+        with closing(ask(server.port, payload.target, 8192)) as client:
             with pytest.raises(CannotMeasure, match=r"answered b'HTTP/1.0 200'"):
-                memory.await_answers([client], server)
+                await_answers([client], server)
             assert client.recv(8) == b"HTTP/1.0"
