@@ -124,6 +124,12 @@ def begin(chosen: argparse.Namespace, bench: Bench) -> Results:
     if not (chosen.resume and chosen.json.exists() and chosen.json.stat().st_size):
         return Results(machine(), describe(chosen, bench))
     results = from_json(chosen.json.read_text())
+    for name, mine in (("seconds", bench.seconds), ("connections", bench.connections)):
+        if results.settings.get(name) != mine:
+            raise CannotMeasure(
+                f"{chosen.json} was measured with --{name} {results.settings.get(name):g}; "
+                "give the same, or begin anew without --resume"
+            )
     results.cut_short = ""
     done = [name for name in chosen.workloads if name in results.workloads]
     say(f"resuming: {', '.join(done) or 'nothing'} is kept from {chosen.json}")
@@ -149,12 +155,19 @@ def find_programs(chosen: argparse.Namespace, results: Results) -> dict[str, str
 
 
 def run_all(run: Run, chosen: argparse.Namespace) -> None:
-    """Do every workload that is still missing, and write the file after each."""
+    """Do every workload that is still missing, and write the file after each. One that fails as a whole is
+    noted, and the next is done.
+    """
     for name in chosen.workloads:
-        if name not in run.results.workloads:
+        if name in run.results.workloads:
+            continue
+        try:
             perform(run, RECIPES[name])
-            if chosen.json:
-                save(run.results, chosen.json)
+        except (CannotMeasure, OSError, ValueError) as error:
+            run.results.cut_short = f"{name}: {error}"
+            run.absent("every server", name, str(error))
+        if chosen.json:
+            save(run.results, chosen.json)
 
 
 def measure_everything(chosen: argparse.Namespace) -> Results:
@@ -181,8 +194,6 @@ def measure_everything(chosen: argparse.Namespace) -> Results:
             run_all(run, chosen)
         except KeyboardInterrupt:
             results.cut_short = INTERRUPTED
-        except (CannotMeasure, OSError) as error:
-            results.cut_short = str(error)
     return results
 
 

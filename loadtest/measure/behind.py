@@ -142,7 +142,6 @@ def behind_lines(results: Results) -> list[str]:
     for each in where_behind(results):
         groups.setdefault((each.workload, each.figure, each.ours), []).append(each)
     return [
-        f"{workload}: {ours} has "
-        + " and ".join(f"{each.ratio:.2f}x the {figure} of {each.peer}" for each in group)
+        f"{workload}: {ours}'s {figure} is " + ", ".join(f"{each.ratio:.2f}x {each.peer}'s" for each in group)
         for (workload, figure, ours), group in groups.items()
     ]

@@ -131,18 +131,23 @@ class PacedSample:
     steal_share: float
 
 
-def parse_load(output: str, client_cpu_s: float | None = None) -> Load:
-    """Read the last JSON line of a client; wrk's has no `client_cpu_s`, so it comes from the caller.
-
-    Raises CannotMeasure when there is none.
-    """
+def last_json(output: str) -> dict[str, Any]:
+    """Read the last JSON line of a client. Raises CannotMeasure when there is none."""
     for line in reversed(output.splitlines()):
         if line.startswith("{"):
-            fields = json.loads(line)
-            if client_cpu_s is not None:
-                fields["client_cpu_s"] = client_cpu_s
-            return Load(**fields)
+            found: dict[str, Any] = json.loads(line)
+            return found
     raise CannotMeasure(f"the load client printed no result, only:\n{output}")
+
+
+def parse_load(output: str, client_cpu_s: float | None = None) -> Load:
+    """Read what a client found; wrk's has no `client_cpu_s`, so it comes from the caller. Raises
+    CannotMeasure.
+    """
+    fields = last_json(output)
+    if client_cpu_s is not None:
+        fields["client_cpu_s"] = client_cpu_s
+    return Load(**fields)
 
 
 def equivalent_requests(load: Load, checked: Checked, connections: int) -> float:
@@ -310,9 +315,10 @@ def measure_paced(
     name, per_s, knee = rate
     argv = client_command(bench, server, workload, checked, bench.seconds, per_s)
     side = _watched(bench, server, argv, bench.seconds)
-    fields: dict[str, Any] = json.loads(side.output.splitlines()[-1])
     shares = side.shares(len(bench.client_cores))
-    return PacedSample(server.name, name, round_number, knee, Pace(**fields), side.server_cpu_s, **shares)
+    return PacedSample(
+        server.name, name, round_number, knee, Pace(**last_json(side.output)), side.server_cpu_s, **shares
+    )
 
 
 def _gain(name: str, before: dict[str, int] | None, after: dict[str, int] | None) -> int | None:

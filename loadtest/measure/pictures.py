@@ -37,14 +37,11 @@ def plots_of(results: Results) -> tuple[Plot, ...]:
     """CPU per request of each workload, p99 at the fixed rates, memory per silent client."""
     plots = []
     rows = make_rows(results.samples)
-    for workload, title in results.workloads.items():
+    for workload in dict.fromkeys(row.workload for row in rows):
         values = {row.server: row.cpu_us_per_request.median for row in rows if row.workload == workload}
-        if values:
-            note = "Lower is better. Where a server sends other bytes per response, the table says so."
-            groups = _bars(results, values)
-            plots.append(
-                Plot(f"{title}: server CPU us per request", note, groups=groups, logarithmic=True, wide=True)
-            )
+        title = f"{results.workloads.get(workload, workload)}: server CPU us per request"
+        note = "Lower is better. Where a server sends other bytes per response, the table says so."
+        plots.append(Plot(title, note, groups=_bars(results, values), logarithmic=True, wide=True))
     paced = paced_rows(results.paced)
     for rate, note in (
         ("own", "Each server at 65 % of its own knee, so at another rate; the table has the rates."),

@@ -118,10 +118,9 @@ def closed_tables(results: Results) -> list[Table]:
         *("server CPU", "client CPU", f"CPU vs {BASELINE}", f"req/s vs {BASELINE}", "zc/copied", "marks"),
     )
     tables = []
-    for workload, title in results.workloads.items():
+    for workload in dict.fromkeys(row.workload for row in rows):
         mine = [row for row in rows if row.workload == workload]
-        if not mine:
-            continue
+        title = results.workloads.get(workload, "not finished")
         absent = [
             _absent_cells(each.server, each.reason, len(headings))
             for each in results.absent
@@ -202,11 +201,16 @@ def verdict_lines(verdicts: list[Verdict]) -> list[str]:
 
 
 def left_out(results: Results) -> list[str]:
-    """Rows that are no ground for a comparison, with what is wrong with them."""
+    """Which servers' rows are no ground for a comparison, by workload."""
+    wrong: dict[str, list[str]] = {}
+    count: dict[str, int] = {}
+    for row in make_rows(results.samples):
+        count[row.workload] = count.get(row.workload, 0) + 1
+        if row.disturbed_share > DISTURBED_SHARE or any("errors" in mark for mark in row.marks):
+            wrong.setdefault(row.workload, []).append(row.server)
     return [
-        f"{row.workload} {row.server} ({', '.join(row.marks)})"
-        for row in make_rows(results.samples)
-        if row.disturbed_share > DISTURBED_SHARE or any("errors" in mark for mark in row.marks)
+        f"{workload} ({'all' if len(servers) == count[workload] else ', '.join(servers)})"
+        for workload, servers in wrong.items()
     ]
 
 
@@ -218,7 +222,7 @@ def behind_words(results: Results) -> list[str]:
         "only where the client was not our limit):"
     )
     if missing := left_out(results):
-        lines.append(f"  not compared, the core was shared or there were errors: {'; '.join(missing)}")
+        lines.append(f"  not compared, the core was shared or there were errors: {', '.join(missing)}")
     return [head, *lines]
 
 

@@ -71,6 +71,7 @@ class Results:
         self.absent = [each for each in self.absent if each.workload != workload]
         if workload == "rate":
             self.paced = []
+            self.absent = [each for each in self.absent if each.workload != "common"]
         if workload == "silent":
             self.takings = []
 

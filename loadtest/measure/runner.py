@@ -287,7 +287,7 @@ def silent(run: Run, workload: Workload, rounds: int) -> None:
                             START_S + SILENT_S,
                             f"silent {kind.name}: {taken.per_connection / 1024:,.0f} KiB each",
                         )
-            except CannotMeasure as error:
+            except (CannotMeasure, OSError) as error:
                 run.absent(kind.name, workload.name, str(error))
             finally:
                 run.kinds = everyone

@@ -56,7 +56,7 @@ def test_behind_means_in_every_round(theirs: tuple[float, ...], behind: bool) ->
     found = make_results("auto", "nginx")
     found.samples = [*rounds("auto", (0.010, 0.010, 0.010)), *rounds("nginx", theirs)]
     lines = behind_lines(found)
-    assert lines == (["1K: auto has 1.18x the CPU per request of nginx"] if behind else [])
+    assert lines == (["1K: auto's CPU per request is 1.18x nginx's"] if behind else [])
 
 
 def test_the_default_speaks_for_zchttpd() -> None:
@@ -75,7 +75,7 @@ def test_throughput_is_compared_where_our_client_was_not_the_limit() -> None:
     found = make_results("auto", "nginx")
     slow = {"requests": 500.0, "server_cpu_s": 0.005}
     found.samples = [make_sample("auto", **slow), make_sample("nginx")]
-    assert behind_lines(found) == ["1K: auto has 2.00x the time per request of nginx"]
+    assert behind_lines(found) == ["1K: auto's time per request is 2.00x nginx's"]
     found.samples = [make_sample("auto", **slow, client_cpu_s=1.0), make_sample("nginx")]
     assert behind_lines(found) == []
 
@@ -85,7 +85,7 @@ def test_a_disturbed_row_is_named_and_not_compared(wrong: dict[str, object]) -> 
     found = make_results("auto", "nginx")
     found.samples = [make_sample("auto", server_cpu_s=0.05), make_sample("nginx", **wrong)]
     assert behind_lines(found) == []
-    assert "not compared, the core was shared or there were errors: 1K nginx (" in terminal(found)
+    assert "not compared, the core was shared or there were errors: 1K (nginx)" in terminal(found)
 
 
 def test_latency_is_compared_at_the_common_rate() -> None:
@@ -95,13 +95,13 @@ def test_latency_is_compared_at_the_common_rate() -> None:
     found.paced += [
         make_paced(name, "common", p99) for name, p99 in (("auto", 900.0), ("nginx", 300.0), ("h2o", 950.0))
     ]
-    assert behind_lines(found) == ["rate: auto has 3.00x the p99 at 1,000 requests/s of nginx"]
+    assert behind_lines(found) == ["rate: auto's p99 at 1,000 requests/s is 3.00x nginx's"]
 
 
 def test_memory_is_compared_where_it_kept_still() -> None:
     found = make_results("auto", "nginx")
     found.takings = [make_taken("auto", 4000), make_taken("nginx", 1000)]
-    assert behind_lines(found) == ["silent: auto has 4.00x the memory per connection of nginx"]
+    assert behind_lines(found) == ["silent: auto's memory per connection is 4.00x nginx's"]
     found.takings[1] = make_taken("nginx", 1000, steady=False)
     assert behind_lines(found) == []
 
@@ -165,7 +165,7 @@ def test_the_terminal_report_has_tables_verdict_and_absent_servers(results: Resu
         "absent: answers / 404",
         "3 unanswered",
         "closed loop",
-        "silent: auto has 2.00x the memory per connection of nginx",
+        "silent: auto's memory per connection is 2.00x nginx's",
     ):
         assert expected in text, expected
     assert "INCOMPLETE" not in text
@@ -192,7 +192,7 @@ def test_the_short_table_has_ratios_and_says_where_the_client_was_the_limit(resu
 
 def test_the_readme_is_short_and_the_page_has_everything(results: Results) -> None:
     short, whole = readme(results), page(results)
-    assert "  - silent: auto has 2.00x the memory per connection of nginx" in short
+    assert "  - silent: auto's memory per connection is 2.00x nginx's" in short
     assert "docs/figures.md" in short
     assert len(short.splitlines()) < 25
     for expected in (
