@@ -19,16 +19,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import bench
 import sweep
-from bench_parts import make_checked
+from bench_parts import make_checked, make_sample
 from measure.check import Unfit, check, judge, validator
 from measure.fetch import Answer, BadAnswer, fetch
 from measure.kinds import KINDS
 from measure.load import client_command
 from measure.options import chosen_program
-from measure.results import Results
+from measure.results import Results, from_json, save
 from measure.runner import Progress, Run, perform, planned_s
 from measure.servers import CannotMeasure, Server, running, temporary_site
-from measure.workloads import RECIPES, Request, Scale, sized, zipf_ranks
+from measure.workloads import RECIPES, Recipe, Request, Scale, sized, zipf_ranks
 from measure.wrk import Bench
 
 if TYPE_CHECKING:
@@ -261,6 +261,41 @@ def test_a_tiny_run_measures_marks_and_leaves_nothing() -> None:
     assert "did not start" in results.absent[0].reason
     assert results.workloads == {"64K": "64K, keep-alive"}
     assert results.peers[0].codings == {"64K": "identity"}
+
+
+def test_a_workload_that_fails_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first cannot write its files; the second is done, and the file has both."""
+    made: list[str] = []
+
+    def stand_in(run: Run, recipe: Recipe) -> None:
+        made.append(recipe.name)
+        if recipe.name == "1K":
+            raise OSError("no space left")
+        run.results.workloads[recipe.name] = recipe.title
+
+    monkeypatch.setattr(bench, "perform", stand_in)
+    chosen = bench.parse_arguments(["--workloads", "1K,mix,10K", "--json", str(tmp_path / "bench.json")])
+    results = Results({}, {"connections": 64, "seconds": 2.0}, workloads={"10K": "done before"})
+    with temporary_site() as site:
+        cores = Bench(0, (1,), 64, 2.0, site.directory)
+        bench.run_all(Run(cores, site, [], {}, None, TINY, results, Progress(1.0)), chosen)
+    assert made == ["1K", "mix"]
+    kept = from_json((tmp_path / "bench.json").read_text())
+    assert set(kept.workloads) == {"mix", "10K"}
+    assert kept.cut_short == "1K: no space left"
+    assert [(each.workload, each.reason) for each in kept.absent] == [("1K", "no space left")]
+
+
+def test_a_run_is_resumed_only_by_one_like_it(tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    old = Results({}, {"connections": 64, "seconds": 2.0}, workloads={"1K": "1K, keep-alive"})
+    old.samples = [make_sample("auto", workload="1K"), make_sample("auto", workload="mix")]
+    save(old, path)
+    chosen = bench.parse_arguments(["--resume", "--json", str(path), "--workloads", "1K,mix"])
+    found = bench.begin(chosen, Bench(0, (1,), 64, 2.0, tmp_path))
+    assert [sample.workload for sample in found.samples] == ["1K"]
+    with pytest.raises(CannotMeasure, match="was measured with --seconds 2; give the same"):
+        bench.begin(chosen, Bench(0, (1,), 64, 1.0, tmp_path))
 
 
 def test_an_unfit_server_is_stopped_and_named() -> None:
