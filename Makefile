@@ -77,7 +77,7 @@ $(VENV)-peers/installed: Makefile
 	done
 	@touch $@
 
-bench: setup $(VENV)-peers/installed ## throughput, CPU per request, latency and memory beside the peers (25 min)
+bench: setup $(VENV)-peers/installed ## throughput, CPU per request, latency and memory beside the peers (27 min)
 	tools/need bench
 	$(BIN)/pip install --quiet --disable-pip-version-check 'matplotlib>=3.8' || echo "without matplotlib there is no PNG" >&2
 	$(BIN)/python loadtest/bench.py --json results/bench.json --plots results $(BENCH_ARGS)

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from measure.wrk import Bench
 
 SERVERS = "zerocopy,plain,auto,portable,nginx,lighttpd,h2o,caddy,granian,starlette,aiohttp,http.server"
-QUICK_WORKLOADS = "1K,10K,10M,mix,304,cookie,rate"
+QUICK_WORKLOADS = "1K,10M,mix,rate"
 SECONDS, QUICK_SECONDS = 2, 1
 
 
@@ -110,7 +110,7 @@ def describe(chosen: argparse.Namespace, bench: Bench) -> dict[str, str | int | 
     return {
         "connections": bench.connections,
         "seconds": bench.seconds,
-        "rounds": chosen.rounds or "3 for the sizes up to 10M, mix and 304, 1 for silent, else 2",
+        "rounds": chosen.rounds or ", ".join(f"{name} {RECIPES[name].rounds}" for name in chosen.workloads),
         "server_core": f"{bench.server_core} (hardware threads {siblings(bench.server_core)})",
         "client_cores": ", ".join(
             f"{core} (hardware threads {siblings(core)})" for core in bench.client_cores

@@ -86,7 +86,7 @@ def milliseconds(value: float) -> str:
     return "none" if math.isinf(value) else f"{value:.2f}"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, coding: str) -> tuple[str, ...]:
     return (
         row.server,
         f"{row.requests_per_s.median:,.0f}",
@@ -102,8 +102,14 @@ def _cells(row: Row) -> tuple[str, ...]:
         ratio_words(row.cpu_ratio),
         ratio_words(row.throughput_ratio),
         f"{row.zero_copied}/{row.copied}" if row.zero_copied or row.copied else "",
-        ", ".join(row.marks),
+        ", ".join([*([f"sends {coding}"] if coding else []), *row.marks]),
     )
+
+
+def _codings(results: Results, workload: str) -> dict[str, str]:
+    """What each server sends, by Content-Encoding, where not all send the same."""
+    found = {peer.name: peer.codings[workload] for peer in results.peers if workload in peer.codings}
+    return found if len(set(found.values())) > 1 else {}
 
 
 def _absent_cells(server: str, reason: str, columns: int) -> tuple[str, ...]:
@@ -121,6 +127,7 @@ def closed_tables(results: Results) -> list[Table]:
     for workload in dict.fromkeys(row.workload for row in rows):
         mine = [row for row in rows if row.workload == workload]
         title = results.workloads.get(workload, "not finished")
+        codings = _codings(results, workload)
         absent = [
             _absent_cells(each.server, each.reason, len(headings))
             for each in results.absent
@@ -130,7 +137,7 @@ def closed_tables(results: Results) -> list[Table]:
             Table(
                 f"{workload}: {title} (client {mine[0].client}, {mine[0].rounds} rounds)",
                 headings,
-                (*map(_cells, mine), *absent),
+                (*(_cells(row, codings.get(row.server, "")) for row in mine), *absent),
                 (0, len(headings) - 1),
             )
         )

@@ -98,7 +98,7 @@ def sized(size: int, client: str = "") -> Recipe:
     def make(folder: Path, target: str, scale: Scale) -> Workload:
         return Workload(label, f"{label}, keep-alive", chosen, (_file(folder, target, size),))
 
-    return Recipe(label, f"one file of {label}, over and over", make, rounds=3)
+    return Recipe(label, f"one file of {label}, over and over", make, rounds=2 if size == MIB else 3)
 
 
 def _file(folder: Path, target: str, size: int, fields: Fields = ()) -> Request:
@@ -223,7 +223,7 @@ RECIPES = {
             _mix,
             rounds=3,
         ),
-        Recipe("304", "revalidations of a file of 10K, by ETag or else by date", _revalidation, rounds=3),
+        Recipe("304", "revalidations of a file of 10K, by ETag or else by date", _revalidation),
         Recipe("range", "seeks of 64K in a file of 16M", _seeks),
         Recipe("connect", "1K, a new connection for each request", _fresh),
         Recipe("cookie", "1K, another cookie in each request", _cookie),

@@ -173,6 +173,13 @@ def test_the_terminal_report_has_tables_verdict_and_absent_servers(results: Resu
     assert "INCOMPLETE: interrupted" in terminal(results)
 
 
+def test_other_codings_are_said_where_servers_differ(results: Results) -> None:
+    assert "sends" not in tables(results)[0].plain()
+    results.peers[0].codings["1K"] = "br, identity"
+    marks = [line[-1] for line in tables(results)[0].lines]
+    assert marks[:2] == ["sends br, identity", "sends identity"]
+
+
 def test_markdown_tables_are_rectangular(results: Results) -> None:
     for table in (*tables(results), short_table(results)):
         lines = table.markdown().splitlines()
