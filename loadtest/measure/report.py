@@ -82,7 +82,7 @@ def ratio_words(ratio: Spread | None) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """A latency; one that never came is shown as such."""
+    """A latency; where no answer came there is none."""
     return "none" if math.isinf(value) else f"{value:.2f}"
 
 
@@ -94,8 +94,8 @@ def _cells(row: Row, coding: str) -> tuple[str, ...]:
         f"{row.bytes_per_request:,.0f}",
         f"{row.cpu_us_per_request.median:,.2f}",
         f"{row.bytes_per_cpu_s.median / 1e9:.2f}",
-        f"{row.p50_us / 1000:.2f}",
-        f"{row.p99_us / 1000:.2f}",
+        milliseconds(row.p50_us / 1000 or math.inf),
+        milliseconds(row.p99_us / 1000 or math.inf),
         f"{row.resident_bytes / 1e6:.1f}",
         f"{row.server_share:.0%}",
         f"{row.client_share:.0%}",
@@ -223,12 +223,14 @@ def left_out(results: Results) -> list[str]:
 
 def behind_words(results: Results) -> list[str]:
     """Where zchttpd is behind a peer, and what could not be compared."""
-    lines = [f"  {line}" for line in behind_lines(results)] or ["  nowhere, by that rule"]
+    missing = left_out(results)
+    nowhere = "  nowhere among what could be compared" if missing else "  nowhere"
+    lines = [f"  {line}" for line in behind_lines(results)] or [nowhere]
     head = (
         "zchttpd (auto, the default) is behind a peer, by more than 2 % in every round, here (throughput "
         "only where the client was not our limit):"
     )
-    if missing := left_out(results):
+    if missing:
         lines.append(f"  not compared, the core was shared or there were errors: {', '.join(missing)}")
     return [head, *lines]
 
