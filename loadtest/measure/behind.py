@@ -99,7 +99,11 @@ def _by_round(
 
 def _paced(results: Results) -> list[Behind]:
     """Compared at the common rate only: at its own share of its own knee each server has another load."""
-    rows = {row.server: row for row in paced_rows(results.paced) if row.workload == "common"}
+    rows = {
+        row.server: row
+        for row in paced_rows(results.paced)
+        if row.workload == "common" and row.disturbed_share <= DISTURBED_SHARE
+    }
     mine = choose_ours(results.ours(), set(rows))
     if mine is None:
         return []

@@ -32,6 +32,7 @@ class PacedRow:
     server_share: float
     cpu_us_per_request: float
     by_round: dict[int, float]
+    disturbed_share: float
     marks: tuple[str, ...]
 
 
@@ -78,6 +79,9 @@ def paced_rows(samples: list[PacedSample]) -> list[PacedRow]:
                 sample.round: math.inf if sample.pace.p99_us is None else sample.pace.p99_us / 1000
                 for sample in group
             },
+            disturbed_share=statistics.median(
+                max(sample.others_share, sample.client_others_share) + sample.steal_share for sample in group
+            ),
             marks=_marks(group),
         )
         for (workload, server), group in groups.items()

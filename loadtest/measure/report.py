@@ -211,6 +211,11 @@ def left_out(results: Results) -> list[str]:
     """Which servers' rows are no ground for a comparison, by workload."""
     wrong: dict[str, list[str]] = {}
     count: dict[str, int] = {}
+    for paced in paced_rows(results.paced):
+        name = f"rate, {paced.workload}"
+        count[name] = count.get(name, 0) + 1
+        if paced.disturbed_share > DISTURBED_SHARE:
+            wrong.setdefault(name, []).append(paced.server)
     for row in make_rows(results.samples):
         count[row.workload] = count.get(row.workload, 0) + 1
         if row.disturbed_share > DISTURBED_SHARE or any("errors" in mark for mark in row.marks):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -96,6 +97,15 @@ def test_latency_is_compared_at_the_common_rate() -> None:
         make_paced(name, "common", p99) for name, p99 in (("auto", 900.0), ("nginx", 300.0), ("h2o", 950.0))
     ]
     assert behind_lines(found) == ["rate: auto's p99 at 1,000 requests/s is 3.00x nginx's"]
+
+
+def test_a_disturbed_latency_is_not_compared() -> None:
+    found = make_results("auto", "nginx")
+    quiet = make_paced("nginx", "common", 300.0)
+    for share in ("others_share", "client_others_share"):
+        found.paced = [make_paced("auto", "common", 900.0), dataclasses.replace(quiet, **{share: 0.3})]
+        assert behind_lines(found) == []
+        assert "there were errors: rate, common (nginx)" in terminal(found)
 
 
 def test_memory_is_compared_where_it_kept_still() -> None:
