@@ -23,6 +23,9 @@ EXIT_OK = 0
 EXIT_CRASHED = 1
 EXIT_CONFIGURATION = 3
 
+# Collections of the middle generation between two of the oldest (gc.set_threshold); 10 is Python's own.
+OLDEST_WALK_EVERY = 1000
+
 URING = "uring"
 PORTABLE = "portable"
 _REFUSALS = (errno.EPERM, errno.EACCES, errno.ENOSYS)
@@ -144,6 +147,9 @@ class Worker:
         # What was made while starting lives as long as the worker: the collector need not walk it again.
         gc.collect()
         gc.freeze()
+        # A walk through all that a full cache holds stops the loop for tens of milliseconds, to find next to
+        # nothing: only a refused head leaves a cycle, and it dies young.
+        gc.set_threshold(*gc.get_threshold()[:2], OLDEST_WALK_EVERY)
         self._tell(report)
 
     def _tell(self, report: dict[str, object]) -> None:

@@ -25,7 +25,7 @@ from zchttpd.files.entry import (
 from zchttpd.files.listing import Shelf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from zchttpd.files.root import Root
     from zchttpd.settings import Settings
@@ -231,14 +231,31 @@ class Cache:
         # S_ISREG of what was really opened: a FIFO, a socket or a device has nothing to serve.
         if not stat.S_ISREG(facts.st_mode):
             return Sighting(Kind.MISSING)
-        versions = [(IDENTITY, Version.of(facts))]
-        name = segments[-1]
-        if not name.endswith(_SIBLING_SUFFIXES):
-            for encoding, suffix in self._siblings:
-                beside = self._stat((*segments[:-1], name + suffix))
-                if isinstance(beside, os.stat_result) and stat.S_ISREG(beside.st_mode):
-                    versions.append((encoding, Version.of(beside)))
+        versions = [(IDENTITY, Version.of(facts)), *self._sight_siblings(segments)]
         return Sighting(Kind.FILE, segments, tuple(versions))
+
+    def _sight_siblings(self, segments: tuple[bytes, ...]) -> Iterator[tuple[str, Version]]:
+        """What lies beside a file: most often nothing, so its directory is resolved once for all of them."""
+        if not self._siblings or segments[-1].endswith(_SIBLING_SUFFIXES):
+            return
+        try:
+            place = self._root.open(segments[:-1], os.O_PATH | os.O_DIRECTORY)
+        except OSError as error:
+            if error.errno in _NOTHING or error.errno in _REFUSED:
+                return
+            raise
+        try:
+            for encoding, suffix in self._siblings:
+                try:
+                    # One name in an open directory leads out of it only if it is a symlink.
+                    facts = os.stat(segments[-1] + suffix, dir_fd=place, follow_symlinks=False)
+                except OSError:
+                    continue
+                beside = self._stat((*segments[:-1], segments[-1] + suffix)) if _is_symlink(facts) else facts
+                if isinstance(beside, os.stat_result) and stat.S_ISREG(beside.st_mode):
+                    yield encoding, Version.of(beside)
+        finally:
+            os.close(place)
 
     def _stat(self, segments: tuple[bytes, ...]) -> os.stat_result | Kind:
         # O_PATH: nothing is woken up, rewound or waited for.
@@ -293,6 +310,10 @@ class Cache:
         finally:
             os.close(fd)
         return Representation(version, encoding, etag, last_modified_s, segments, self._root)
+
+
+def _is_symlink(facts: os.stat_result) -> bool:
+    return stat.S_ISLNK(facts.st_mode)
 
 
 def _is_directory(facts: os.stat_result | Kind) -> bool:
