@@ -31,6 +31,7 @@ class Expected:
     """What must come: the status, the body's length in bytes and SHA-256 (None: any), fields by value.
 
     `prefix` > 0: only that many bytes of the body are read and hashed, then the connection is to be closed.
+    `judge`: called with head and body once all of it has come; raises WrongAnswer.
     """
 
     status: int
@@ -38,6 +39,7 @@ class Expected:
     sha256: str | None
     fields: tuple[tuple[bytes, bytes], ...] = ()
     prefix: int = 0
+    judge: Callable[[bytes, bytes], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ class Connection:
         if len(body) > length:
             raise WrongAnswer(f"{len(body) - length} bytes more than the Content-Length of {length}")
         digest = hashlib.sha256(body[:wanted])
+        whole = bytearray(body) if expected.judge is not None else None
         got = len(body)
         into = memoryview(self._piece)
         while got < wanted:
@@ -157,9 +160,13 @@ class Connection:
             if not count:
                 raise WrongAnswer(f"closed after {got} of {length} body bytes")
             digest.update(into[:count])
+            if whole is not None:
+                whole += into[:count]
             got += count
         if expected.sha256 is not None and digest.hexdigest() != expected.sha256:
             raise WrongAnswer(f"{wanted} body bytes have the wrong SHA-256 (status {expected.status})")
+        if expected.judge is not None and whole is not None:
+            expected.judge(head, bytes(whole))
         self._kept = True
         if (field(head, b"connection") or b"").lower() == b"close":
             self.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING
 
 import gevent
@@ -12,7 +13,7 @@ from gevent.pool import Group
 from locust import User, between, task
 from locust.exception import StopUser
 
-from rig import session
+from rig import multipart, session
 from rig.client import PIECE_BYTES, Connection, Expected, Reply, WrongAnswer, field, request_head
 from rig.tree import KIB, PREFIX_BYTES
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from locust.env import Environment
 
-    from rig.targets import Target
+    from rig.targets import Stage, Target
     from rig.tree import File
 
 AGENTS = (
@@ -39,13 +40,13 @@ ACCEPTS = {
     "image": "image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5",
 }
 NEW_VISITOR_SHARE = 0.2
+COUNTED_SHARE = 0.5
 REVALIDATE_SHARE = 0.6
 SEEKS = 5
-# With 64 KiB, zero-copy sends over loopback took 32 s for 4 MiB where copying ones took 2 to 3 s;
-# why is not known. Such a reader would measure that alone, so this one has more room, and the stall is not
-# part of the mix.
-SLOW_RECEIVE_BUFFER = 256 * KIB
-SLOW_PIECE_BYTES = 64 * KIB
+MULTI_RANGE_SHARE = 0.3
+RANGES = 4
+SLOW_RECEIVE_BUFFER = 64 * KIB
+SLOW_PIECE_BYTES = 32 * KIB
 SLOW_BYTES_PER_S = 2 * 1024 * KIB
 
 
@@ -64,6 +65,10 @@ class Visitor(User):
         stage = session.of(self.environment).stage_for_user()
         if stage is None:
             raise StopUser
+        self.meet(stage)
+
+    def meet(self, stage: Stage) -> None:
+        """Learn where to ask and what must come."""
         self.targets = stage.targets
         self.tree = stage.tree
         self.links = {
@@ -130,6 +135,8 @@ class Browser(Visitor):
         """A new visitor: other browser, other cookies, nothing seen yet."""
         self.agent, self.language = random.choice(AGENTS), random.choice(LANGUAGES)
         self.cookie = f"sid={uuid.uuid4().hex}; theme={random.choice(('dark', 'light'))}"
+        # Some sites count views in a cookie, so that no two requests are alike; others leave it alone.
+        self.counted = random.random() < COUNTED_SHARE
         self.views = 0
         self.etags: dict[tuple[str, str], bytes] = {}
         for link in self.links.values():
@@ -141,7 +148,7 @@ class Browser(Visitor):
             f"Accept: {ACCEPTS.get(role, '*/*')}",
             f"Accept-Language: {self.language}",
             "Accept-Encoding: identity",
-            f"Cookie: {self.cookie}; views={self.views}",
+            f"Cookie: {self.cookie}" + (f"; views={self.views}" if self.counted else ""),
         ]
         if referer:
             lines.append(f"Referer: {referer}")
@@ -206,7 +213,8 @@ class Downloader(Visitor):
 
 
 class Seeker(Visitor):
-    """Jumps about in a video: range requests, each answered by exactly those bytes."""
+    """Jumps about in a video: range requests, each answered by exactly those bytes; at times several at "
+    "once."""
 
     weight = 4
     wait_time = between(0.3, 1.0)
@@ -221,9 +229,20 @@ class Seeker(Visitor):
             last = span.first + span.length - 1
             content_range = b"bytes %d-%d/%d" % (span.first, last, file.size)
             expected = Expected(206, span.length, span.sha256, ((b"content-range", content_range),))
-            fields = b"Range: %b\r\n" % span.spec.encode("ascii")
-            for target in self.in_turn():
-                self.ask(target, "seek (206)", file.target, expected, fields)
+            self.seek("seek (206)", file, span.spec, expected)
+        spans = multipart.choose(file, RANGES)
+        if len(spans) > 1 and random.random() < MULTI_RANGE_SHARE:
+            judge = partial(multipart.check, spans=spans, size=file.size)
+            self.seek(
+                "several ranges (206)",
+                file,
+                multipart.range_value(spans),
+                Expected(206, None, None, judge=judge),
+            )
+
+    def seek(self, scene: str, file: File, spec: str, expected: Expected) -> None:
+        for target in self.in_turn():
+            self.ask(target, scene, file.target, expected, b"Range: %b\r\n" % spec.encode("ascii"))
 
 
 class SlowReader(Visitor):
@@ -262,7 +281,7 @@ class Aborter(Visitor):
 
     @task
     def leave(self) -> None:
-        files = [file for file in self.tree.of("download", "video") if file.size > PREFIX_BYTES]
+        files = [file for file in self.tree.files if file.spans and file.size > PREFIX_BYTES]
         if not files:
             raise StopUser
         file = random.choice(files)
