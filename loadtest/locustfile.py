@@ -7,6 +7,8 @@ run. Every byte is checked. At the end it writes one HTML report below results/ 
 
 from __future__ import annotations
 
+import argparse
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +17,11 @@ from locust import LoadTestShape, events
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from measure.options import size
-from rig import session
+from measure.options import say, size
+from measure.servers import CannotMeasure, free_port
+from rig import cost, session
 from rig.shapes import SHAPES, users_at
+from rig.tree import MIB, write_tree
 from rig.users import Aborter, Browser, Downloader, Seeker, SlowReader
 
 if TYPE_CHECKING:
@@ -30,12 +34,46 @@ __all__ = ["Aborter", "Browser", "Downloader", "Seeker", "SlowReader"]
 
 RUN_S = 120
 USERS = 50
+LARGE_MIN = MIB
+
+
+def large_size(text: str) -> int:
+    """argparse type of --large."""
+    found = size(text)
+    if found < LARGE_MIN:
+        raise argparse.ArgumentTypeError(f"{text!r} is too small for a large download; 1M is the least")
+    return found
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def choose_ports(parser: LocustArgumentParser) -> None:
+    """Other ports by default where another run has locust's own; what the user names stays."""
+    if not is_free(parser.get_default("web_port")):
+        parser.set_defaults(web_port=free_port())
+    forks = any(word.split("=")[0] == "--processes" for word in sys.argv)
+    if forks and not {"--worker", "--master"} & set(sys.argv):
+        port = free_port()
+        parser.set_defaults(master_port=port, master_bind_port=port)
 
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: LocustArgumentParser) -> None:
+    choose_ports(parser)
     group = parser.add_argument_group("zchttpd", "What is tested, and how the load changes")
-    add = group.add_argument
+
+    def add(*names: str, **more: Any) -> None:
+        # All of it is decided when the program starts, so the web interface does not ask for it.
+        group.add_argument(*names, **more).include_in_web_ui = False
+
     add(
         "--shape",
         choices=("", *SHAPES),
@@ -73,11 +111,22 @@ def add_options(parser: LocustArgumentParser) -> None:
     )
     add(
         "--large",
-        type=size,
-        default=64 * 2**20,
+        type=large_size,
+        default=64 * MIB,
         env_var="LOADTEST_LARGE",
         metavar="SIZE",
         help="the largest generated download (default: 64M)",
+    )
+    add(
+        "--write-tree",
+        default="",
+        metavar="DIR",
+        help="only write the generated files, into a new folder, for servers on another machine",
+    )
+    add(
+        "--client-cost",
+        action="store_true",
+        help="only measure what the load client itself can do per second of a core, beside FastHttpUser",
     )
     add("--results", default="results", env_var="LOADTEST_RESULTS", metavar="DIR",
         help="where the report's folder is made (default: results)")  # fmt: skip
@@ -85,6 +134,7 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 @events.init.add_listener
 def begin(environment: Environment, web_ui: Any = None, **_: object) -> None:
+    do_and_leave(environment)
     made = session.begin(environment)
     if environment.parsed_options.shape and not made.is_worker:
         environment.shape_class = make_shape(environment)
@@ -95,6 +145,50 @@ def begin(environment: Environment, web_ui: Any = None, **_: object) -> None:
             if made.last_report is None:
                 return "No test has ended yet: stop one, then look here again.", 404
             return made.last_report.read_text(encoding="utf-8"), 200
+
+        if not is_free(web_ui.port):
+            # Another run began at the same moment.
+            web_ui.port = free_port()
+            say(f"the web interface is on port {web_ui.port}, as the one above has been taken meanwhile")
+
+
+def do_and_leave(environment: Environment) -> None:
+    """What the options ask for in place of a test, if anything."""
+    options = environment.parsed_options
+    try:
+        if options.write_tree:
+            print(write_tree_for_others(Path(options.write_tree), options.large))
+        elif options.client_cost:
+            print(cost.measure(environment, say))
+        else:
+            return
+    except (CannotMeasure, OSError) as error:
+        say(f"loadtest: {error}")
+        sys.exit(1)
+    sys.exit(0)
+
+
+def write_tree_for_others(folder: Path, large: int) -> str:
+    """Write the tree into `folder`; say how to serve it. Raises CannotMeasure when there is something in "
+    "it."""
+    if folder.exists() and any(folder.iterdir()):
+        raise CannotMeasure(f"--write-tree: {folder} is not empty; name a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tree(folder, say, large=large)
+    serve = [
+        f"zchttpd --root {folder} --host ADDRESS --port 808{place} --admin ADDRESS:909{place} --send-mode "
+        f"{mode}"
+        for place, mode in enumerate(("zerocopy", "plain"), 1)
+    ]
+    targets = "zerocopy=ADDRESS:8081/ADDRESS:9091,plain=ADDRESS:8082/ADDRESS:9092"
+    return "\n".join(
+        [
+            f"Serve {folder} on this machine, with an ADDRESS that the load client can reach:",
+            *(f"  {line}" for line in serve),
+            "and where the load client is type:",
+            f"  locust -f loadtest/ --targets {targets}",
+        ]
+    )
 
 
 def make_shape(environment: Environment) -> LoadTestShape:

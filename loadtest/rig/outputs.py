@@ -15,7 +15,7 @@ from rig.page import render
 from rig.picture import write_picture
 from rig.plots import plots_of
 from rig.verdict import findings
-from rig.words import server_rows
+from rig.words import minutes, server_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,7 +120,8 @@ def write_all(results: Results, folder: Path, say: Callable[[str], None]) -> tup
     everything = {"verdict": [asdict(each) for each in found], **asdict(results)}
     (place / EVERYTHING).write_text(json.dumps(_finite(everything), indent=1), encoding="utf-8")
     try:
-        write_picture(plots, place / PICTURE)
+        title = f"zchttpd load test, {results.started}, {results.users} users, {minutes(results.seconds)}"
+        write_picture(plots, place / PICTURE, title)
     except ImportError:
         say("loadtest: no plots.png without matplotlib; for it type: pip install matplotlib")
     return report, f"{terminal(results, found)}\n\nreport: {report}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from rig.charts import bar_chart, line_chart
+from rig.charts import DARK, bar_chart, line_chart, spread_chart, variables
 from rig.words import client_rows, minutes, server_rows
 
 if TYPE_CHECKING:
@@ -15,49 +15,73 @@ if TYPE_CHECKING:
     from rig.results import Results
     from rig.verdict import Finding
 
-STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; background: #fff; max-width: 1180px;
-  margin: 0 auto;
-  padding: 24px 20px 60px; }
-h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 19px; margin: 38px 0 8px; }
-p, li { max-width: 78ch; } .when { color: #57606a; margin: 0 0 18px; }
-.verdict { overflow-wrap: anywhere; list-style: none; padding: 0; margin: 0; }
-.verdict li { border-left: 5px solid #8c959f; background: #f6f8fa; padding: 8px 14px; margin: 8px 0;
-  max-width: none; }
-.verdict li.good { border-color: #1a7f37; } .verdict li.bad { border-color: #cf222e; background: #fff1f0; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(480px, 100%), 1fr));
-  gap: 26px 34px; }
-figure { margin: 0; } figure.across { grid-column: 1 / -1; } figcaption { color: #57606a; font-size: 13px; }
-svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; } svg .title { font-weight: 600;
-  font-size: 13px; }
-svg .tick { fill: #57606a; font-size: 11px; } svg .grid { stroke: #d8dee4; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 12px; border-bottom: 1px solid #d8dee4; text-align: right; vertical-align: top; }
-th { font-weight: 600; background: #f6f8fa; } th:first-child, td:first-child { text-align: left; }
-td { white-space: nowrap; }
-td.why, th.why { white-space: normal; min-width: 24ch; text-align: left; color: #57606a; font-size: 13px;
-  max-width: 46ch; }
-td.failed { color: #cf222e; font-weight: 600; } tr.part td { border-top: 2px solid #8c959f; }
-pre { background: #f6f8fa; padding: 10px 14px; overflow-x: auto; white-space: pre-wrap;
-  overflow-wrap: anywhere; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 18px; } dt { color: #57606a;
-  } dd { margin: 0; }
-@media (max-width: 560px) { dl { grid-template-columns: 1fr; } dt { margin-top: 6px; } }
+LIGHT_STYLE = f"""--ink: #1b1f24; --faint: #57606a; --paper: #fff; --panel: #f6f8fa; --rule: #d8dee4;
+  --edge: #8c959f; --good: #1a7f37; --bad: #cf222e; --bad-panel: #fff1f0; {variables(DARK)}"""
+DARK_STYLE = f"""--ink: #e6edf3; --faint: #9aa4af; --paper: #0f1419; --panel: #1a2129; --rule: #303a44;
+  --edge: #6e7781; --good: #3fb950; --bad: #ff7b72; --bad-panel: #2d1618; {variables(DARK.values())}"""
+STYLE = f"""
+:root {{ color-scheme: light dark; {LIGHT_STYLE} }}
+@media screen and (prefers-color-scheme: dark) {{ :root {{ {DARK_STYLE} }} }}
+* {{ box-sizing: border-box; }}
+body {{ font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 1180px;
+  margin: 0 auto; padding: 24px 20px 60px; }}
+h1 {{ font-size: 26px; line-height: 1.25; margin: 0 0 4px; }} h2 {{ font-size: 19px; margin: 38px 0 8px; }}
+p, ul.limits {{ max-width: 78ch; }} .when {{ color: var(--faint); margin: 0 0 18px; }}
+.verdict {{ overflow-wrap: anywhere; list-style: none; padding: 0; margin: 0; }}
+.verdict li {{ border-left: 5px solid var(--edge); background: var(--panel); padding: 8px 14px;
+  margin: 8px 0; }}
+.verdict li.good {{ border-color: var(--good); }}
+.verdict li.bad {{ border-color: var(--bad); background: var(--bad-panel); }}
+.plots {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(480px, 100%), 1fr));
+  gap: 30px 34px; }}
+figure {{ margin: 0; min-width: 0; overflow-x: auto; }} figure.across {{ grid-column: 1 / -1; }}
+figcaption {{ color: var(--faint); font-size: 13px; }}
+svg {{ width: 100%; height: auto; min-width: 400px; font: 12px system-ui, sans-serif; fill: var(--ink);
+  display: block; }}
+.across svg {{ min-width: 860px; }}
+svg .title {{ font-weight: 600; font-size: 13px; }} svg .tick {{ fill: var(--faint); font-size: 11px; }}
+svg .grid {{ stroke: var(--rule); }} svg .one {{ stroke: var(--ink); stroke-width: 1.5; }}
+.wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: 5px 12px; border-bottom: 1px solid var(--rule); text-align: right; vertical-align: top; }}
+th {{ font-weight: 600; background: var(--panel); }}
+th:first-child, td:first-child, .second-left th:nth-child(2), .second-left td:nth-child(2) {{
+  text-align: left; }}
+td {{ white-space: nowrap; }} td.part {{ padding-left: 28px; }}
+td.why, th.why {{ white-space: normal; min-width: 24ch; text-align: left; color: var(--faint);
+  font-size: 13px; max-width: 46ch; }}
+td.failed {{ color: var(--bad); font-weight: 600; }} tr.part td {{ border-top: 2px solid var(--edge); }}
+pre {{ background: var(--panel); padding: 10px 14px; overflow-x: auto; white-space: pre-wrap;
+  overflow-wrap: anywhere; }}
+dl {{ display: grid; grid-template-columns: max-content 1fr; gap: 2px 18px; }} dt {{ color: var(--faint); }}
+dd {{ margin: 0; }}
+@media (max-width: 560px) {{ body {{ padding: 16px 12px 40px; }} dl {{ grid-template-columns: 1fr; }}
+  dt {{ margin-top: 6px; }} th, td {{ padding: 4px 7px; }} }}
+@media print {{ body {{ max-width: none; padding: 0; font-size: 11px; }} h2 {{ break-after: avoid; }}
+  figure, .verdict li, tr {{ break-inside: avoid; }} figure, .wide {{ overflow: visible; }}
+  svg, .across svg {{ min-width: 0; }} .plots {{ grid-template-columns: 1fr 1fr; }}
+  th, td {{ padding: 2px 6px; }} figcaption, td.why, th.why {{ font-size: 10px; }}
+  .verdict li, th, pre {{ print-color-adjust: exact; -webkit-print-color-adjust: exact; }} }}
 """
 LIMITS = (
     "Every user does the same to each server before it does the next thing, and who is asked first "
-    "alternates; so a "
-    "disturbance of the machine meets all servers alike. The ratios come from pairs of readings taken at the "
-    "same moment.",
+    "alternates; so a disturbance of the machine meets all servers alike. The ratios are taken part by "
+    "part, between readings made at the same moments, and a difference that is smaller than what the parts "
+    "differ by is not called one.",
+    "CPU is that of the servers' own processes. What the kernel does for a send while another process runs "
+    "is charged to that one; on loopback this includes part of the late copy of a zero-copy send, which "
+    "the client then pays for.",
     "Users wait for an answer before they ask again (a closed loop). Percentiles of response times are "
-    "therefore too "
-    "friendly and only good for comparing modes; for the ceiling and for latency at a fixed rate there is "
-    "make bench.",
+    "therefore too friendly and only good for comparing modes; for the ceiling and for latency at a fixed "
+    "rate there is make bench.",
     "Slow readers and aborted downloads are part of the mix on purpose: they hold the kernel's leases for "
-    "long, and they "
-    "end connections in the middle of an answer.",
+    "long, and they end connections in the middle of an answer.",
 )
+MODES = {
+    "zerocopy": "zerocopy asks the kernel to send file bytes out of the server's memory without copying them "
+    "(io_uring, SEND_ZC)",
+    "plain": "plain is the same server with sends that copy",
+    "portable": "portable is its engine for machines without io_uring (sendfile)",
+}
 
 
 def _verdict(found: Sequence[Finding]) -> str:
@@ -68,18 +92,29 @@ def _verdict(found: Sequence[Finding]) -> str:
 def _what(results: Results) -> str:
     where = "started for this run on loopback" if results.own else "already running elsewhere"
     shape = f", in the shape of a {results.shape}" if results.shape else ""
-    modes = ", ".join(results.modes)
+    meant = "; ".join(MODES[mode] for mode in results.modes if mode in MODES)
+    explained = f"zchttpd is a static file server. {meant[:1].upper()}{meant[1:]}. " if meant else ""
     return (
-        "<h2>What was done</h2>"
-        f"<p>Up to {results.users} users{shape} asked {escape(modes)} ({where}) for {results.files} files of "
-        f"{results.file_bytes / 2**20:,.0f} MiB in all, for {minutes(results.seconds)}. Browsing users open "
-        f"pages with "
-        "all they need, with cookies of their own, and revalidate what they have seen; downloaders fetch "
-        "large files "
-        "whole; seekers ask for ranges of a video; slow readers take 2 MiB/s; aborting clients leave after "
-        "64 KiB. "
-        "Status, length and SHA-256 of every answer were checked.</p>"
+        f"<h2>What was done</h2><p>{escape(explained)}"
+        f"Up to {results.users} users{shape} asked {escape(', '.join(results.modes))} ({where}) for "
+        f"{results.files} files of {results.file_bytes / 2**20:,.0f} MiB in all, for "
+        f"{minutes(results.seconds)}. "
+        "Browsing users open pages with all they need, with cookies of their own, and revalidate what they "
+        "have "
+        "seen; downloaders fetch large files whole; seekers ask for ranges of a video, at times for several "
+        "at "
+        "once; slow readers take 2 MiB/s; aborting clients leave after 64 KiB. Status, length and SHA-256 of "
+        "every "
+        "answer were checked.</p>"
     )
+
+
+PART_OF = ' class="part"'
+
+
+def _cell(text: str) -> str:
+    """Several figures one below the other."""
+    return f"<td>{escape(text).replace(', ', ',<br>')}</td>"
 
 
 def _servers(results: Results) -> str:
@@ -88,7 +123,8 @@ def _servers(results: Results) -> str:
     modes = [side.mode for side in results.sides]
     head = "".join(f"<th>{escape(mode)}</th>" for mode in modes)
     rows = "".join(
-        f"<tr><td>{escape(row.name)}</td>{''.join(f'<td>{escape(cell)}</td>' for cell in row.cells)}"
+        f"<tr><td{PART_OF if row.name.startswith(' ') else ''}>{escape(row.name.strip())}</td>"
+        f"{''.join(map(_cell, row.cells))}"
         f'<td class="why">{escape(row.why)}</td></tr>'
         for row in server_rows(results.sides)
     )
@@ -117,7 +153,10 @@ def _users(results: Results) -> str:
         before = row[0]
     heads = ("request", "server", "answers", "failures", "median ms", "95% ms", "99% ms", "MiB")
     head = "".join(f"<th>{name}</th>" for name in heads)
-    return f'<h2>What users saw</h2><div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+    return (
+        '<h2>What users saw</h2><div class="wide"><table class="second-left">'
+        f"<tr>{head}</tr>{''.join(rows)}</table></div>"
+    )
 
 
 def _failures(results: Results) -> str:
@@ -134,14 +173,18 @@ def _failures(results: Results) -> str:
     )
 
 
+def _drawn(plot: Plot) -> str:
+    if plot.spread:
+        return spread_chart(plot.title, plot.groups, plot.unit)
+    if plot.groups:
+        return bar_chart(plot.title, plot.groups, logarithmic=plot.logarithmic, wide=plot.wide)
+    return line_chart(plot.title, plot.lines)
+
+
 def _plots(plots: Sequence[Plot]) -> str:
     figures = []
     for plot in plots:
-        drawn = (
-            bar_chart(plot.title, plot.groups, logarithmic=plot.logarithmic, wide=plot.wide)
-            if plot.groups
-            else line_chart(plot.title, plot.lines)
-        )
+        drawn = _drawn(plot)
         if drawn:
             kind = ' class="across"' if plot.wide else ""
             figures.append(f"<figure{kind}>{drawn}<figcaption>{escape(plot.note)}</figcaption></figure>")
@@ -160,8 +203,8 @@ def _again(results: Results) -> str:
     )
     limits = "".join(f"<li>{escape(text)}</li>" for text in LIMITS)
     return (
-        f"<h2>How far this goes</h2><ul>{limits}</ul><h2>To do it "
-        f"again</h2><pre>{escape(results.command)}</pre>"
+        f'<h2>How far this goes</h2><ul class="limits">{limits}</ul><h2>To do it again</h2>'
+        f"<pre>{escape(results.command)}</pre>"
         f"<pre>{escape(servers)}</pre><dl>{facts}</dl>"
     )
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Lines over seconds, or groups of bars; `note` says how to read it."""
+    """Lines over seconds, or groups of bars, or (`spread`) a row of dots around 1 for each group; `note` says
+    how to read it, `unit` what the axis counts.
+    """
 
     title: str
     note: str
@@ -25,6 +27,8 @@ class Plot:
     groups: tuple[Group, ...] = ()
     logarithmic: bool = False
     wide: bool = False
+    spread: bool = False
+    unit: str = ""
 
 
 def _per_mode(results: Results, figure: Callable[[Slice], float | None]) -> tuple[Line, ...]:
@@ -51,13 +55,8 @@ def _cost(results: Results) -> tuple[Group, ...]:
 
 
 def _parts(results: Results) -> tuple[Group, ...]:
-    count = max((len(each) for each in results.ratios.values()), default=0)
     return tuple(
-        Group(
-            str(place + 1),
-            tuple((mode, each[place]) for mode, each in results.ratios.items() if place < len(each)),
-        )
-        for place in range(count)
+        Group(mode, tuple((mode, ratio) for ratio in each)) for mode, each in results.ratios.items() if each
     )
 
 
@@ -67,28 +66,35 @@ def _lease_bars(results: Results, percent: str) -> tuple[tuple[str, float], ...]
     return tuple((mode, bound * 1000) for mode, bound in bounds if math.isfinite(bound))
 
 
-def plots_of(results: Results) -> tuple[Plot, ...]:
-    """Those plots that have something to show."""
-    leases = tuple(
-        Group(f"{percent}% done within", _lease_bars(results, percent)) for percent in ("50", "90", "99")
-    )
-    found = (
+def _costs(results: Results) -> tuple[Plot, ...]:
+    return (
+        Plot(
+            "CPU per response, relative to plain mode",
+            "A dot for each part of the run, a stroke at their median. A row of dots on both sides of 1 "
+            "shows no difference.",
+            groups=_parts(results),
+            spread=True,
+            unit="left of 1: cheaper than plain; right: dearer",
+        ),
         Plot(
             "Server CPU seconds for each GiB sent",
             "Lower is better. Of bytes given to the kernel, also those that aborting clients never took.",
             groups=_cost(results),
+            unit="s per GiB",
         ),
-        Plot(
-            "CPU per response against plain, part by part of the run",
-            "1 is the same as plain in that part of the run; bars that lie on both sides of 1 are noise.",
-            groups=_parts(results),
-        ),
+    )
+
+
+def _times(results: Results) -> tuple[Plot, ...]:
+    return (
         Plot(
             "Median time of a whole answer, ms",
-            "As the user saw it; the axis is logarithmic.",
+            "As the user saw it, from the request to the last byte checked; logarithmic axis. A slow "
+            "reader takes as long as it wants to.",
             groups=_scenes(results, lambda scene: scene.p50_ms),
             logarithmic=True,
             wide=True,
+            unit="ms",
         ),
         Plot(
             "99th percentile of a whole answer, ms",
@@ -96,35 +102,58 @@ def plots_of(results: Results) -> tuple[Plot, ...]:
             groups=_scenes(results, lambda scene: scene.p99_ms),
             logarithmic=True,
             wide=True,
+            unit="ms",
         ),
+    )
+
+
+def _courses(results: Results) -> tuple[Plot, ...]:
+    leases = tuple(
+        Group(f"{percent}% done within", _lease_bars(results, percent)) for percent in ("50", "90", "99")
+    )
+    return (
         Plot(
             "Server CPU, % of one core",
-            "All servers share one core when they were started here.",
+            "Of each server's workers, user and system. All share one core when they were started here.",
             lines=_per_mode(results, lambda part: part.cpu_share * 100),
+            unit="%",
         ),
         Plot(
-            "Sent by each server, MiB/s", "", lines=_per_mode(results, lambda part: part.bytes_per_s / 2**20)
+            "Sent by each server, MiB/s",
+            "Heads and bodies given to the kernel.",
+            lines=_per_mode(results, lambda part: part.bytes_per_s / 2**20),
+            unit="MiB/s",
         ),
         Plot(
             "Users",
             "Whom locust kept busy.",
             lines=(Line("users", tuple((each.at_s, float(each.users)) for each in results.moments)),),
+            unit="users",
         ),
         Plot(
             "Answers per second, by server",
-            "Every server is asked the same.",
+            "Every server is asked the same, so these lines lie on each other.",
             lines=_per_mode(results, lambda part: part.requests_per_s),
+            unit="answers/s",
         ),
         Plot(
             "How long the kernel held the memory of a zero-copy send, ms",
             "Upper bounds of the histogram's buckets. Slow readers hold it for as long as they read.",
             groups=tuple(group for group in leases if group.bars),
             logarithmic=True,
+            unit="ms",
         ),
         Plot(
             "Memory of each server, MiB",
-            "Proportional set size of all its processes, cached files included.",
+            "Proportional set size of all its processes. With io_uring the cached files are in it; the "
+            "portable engine's are in memory files, which are not.",
             lines=_per_mode(results, lambda part: part.resident / 2**20),
+            unit="MiB",
         ),
     )
+
+
+def plots_of(results: Results) -> tuple[Plot, ...]:
+    """Those plots that have something to show."""
+    found = (*_costs(results), *_times(results), *_courses(results))
     return tuple(plot for plot in found if any(len(line.points) > 1 for line in plot.lines) or plot.groups)

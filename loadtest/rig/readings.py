@@ -79,13 +79,18 @@ def read_target(target: Target) -> Reading | None:
     return Reading(remote.at_s, cpu_s, int(remote.total("zchttpd_worker_resident_bytes")), counters)
 
 
+def has_ring(reading: Reading) -> bool:
+    """Whether a server that has answered before did so through io_uring."""
+    return reading.count("zchttpd_enters_total") > 0
+
+
 @dataclass(frozen=True, slots=True)
 class Side:
     """What one server did between two readings. Shares are 0 to 1; None where there was nothing to divide.
 
     `lease_s`: percentile (PERCENTILES) -> seconds, the upper bound of the histogram's bucket it falls into.
     `connection_bytes`: memory beyond what it was at the start and beyond cached file bytes, for each
-    connection open at the moment when most were.
+    connection open at the moment when most were; plans and entries made meanwhile count in.
     """
 
     mode: str
@@ -188,6 +193,9 @@ def difference(mode: str, readings: Sequence[Reading]) -> Side:
 
 def _connection_bytes(first: Reading, busiest: Reading) -> float | None:
     def beside_files(reading: Reading) -> float:
+        # The portable engine keeps files in memory files, which it does not map.
+        if not has_ring(reading):
+            return reading.resident
         return reading.resident - reading.count("zchttpd_mapped_bytes") - reading.count("zchttpd_pool_bytes")
 
     opened = busiest.count("zchttpd_connections_open") - first.count("zchttpd_connections_open")
@@ -213,6 +221,9 @@ def slices(readings: Sequence[Reading], started_s: float, count_max: int = 120) 
     """The run in at most `count_max` parts; `at_s` is the end of a part, since `started_s`."""
     step = max(1, math.ceil((len(readings) - 1) / count_max)) if len(readings) > 1 else 1
     chosen = list(readings[::step])
+    # The last look comes whenever the run ends; what little it adds would be a dent in every plot.
+    if len(chosen) > 2 and chosen[-1].at_s - chosen[-2].at_s < (chosen[1].at_s - chosen[0].at_s) / 2:
+        chosen.pop()
     found = []
     for before, after in itertools.pairwise(chosen):
         seconds = after.at_s - before.at_s

@@ -57,7 +57,7 @@ class Moment:
 @dataclass(frozen=True, slots=True)
 class Results:
     """One run. `ratios`: mode -> CPU per response against plain, part by part; `sides` only of servers that
-    could be read.
+    could be read; `missing`: mode -> why it could not run.
     """
 
     started: str
@@ -77,6 +77,7 @@ class Results:
     ratios: Mapping[str, tuple[float, ...]]
     moments: tuple[Moment, ...]
     client: ClientCost
+    missing: Mapping[str, str]
 
     @property
     def modes(self) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ import atexit
 import logging
 import os
 import shlex
+import signal
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -31,6 +32,8 @@ from rig.targets import MODES, Stage, Target, parse_targets, split_host, start_o
 from rig.verdict import PLAIN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from locust.env import Environment
 
     from rig.readings import Reading
@@ -39,6 +42,7 @@ log = logging.getLogger(__name__)
 ASK, TELL = "zchttpd_stage_please", "zchttpd_stage"
 CPU = "zchttpd_cpu"
 LOOK_S = 1.0
+PROGRESS_S = 5.0
 STAGE_S_MAX = 30.0
 # Workers report every 3 s: so long may the last report of a test take that the web interface stopped.
 LAST_REPORTS_S = 3.5
@@ -67,6 +71,39 @@ class Cpu:
 
     def used(self) -> tuple[float, float]:
         return time.process_time() - self._cpu_s, time.monotonic() - self._wall_s
+
+
+@contextmanager
+def signals_wait() -> Iterator[Callable[[str], None]]:
+    """While servers start, SIGINT, SIGTERM and SIGHUP take effect when the next word of progress is said, a
+    second
+    one at once. An exception at any moment could fall into the fork of a server, where Python swallows it.
+    Yields what says that word.
+    """
+    came: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        if came:
+            raise SystemExit(128 + number)
+        came.append(number)
+
+    def say_or_leave(text: str = "") -> None:
+        if came:
+            raise SystemExit(128 + came[0])
+        if text:
+            say(text)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, action in before.items():
+        if action is not signal.SIG_IGN:
+            signal.signal(number, note)
+    try:
+        yield say_or_leave
+        say_or_leave()
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
 
 
 class Session:
@@ -100,14 +137,18 @@ class Session:
         if isinstance(self.runner, MasterRunner):
             self.runner.register_message(ASK, self._answer_worker)
         try:
-            self._set_stage()
+            with signals_wait() as say_or_leave:
+                self._set_stage(say_or_leave)
         except CannotMeasure as error:
             say(f"loadtest: {error}")
             sys.exit(1)
+        # A closed terminal is none of locust's concerns.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            gevent.signal_handler(signal.SIGHUP, os.kill, os.getpid(), signal.SIGTERM)
 
     # The stage
 
-    def _set_stage(self) -> None:
+    def _set_stage(self, say: Callable[[str], None] = say) -> None:
         """Choose what is tested: --targets, else --host (or what the web interface says), else our own
         servers.
         """
@@ -122,9 +163,10 @@ class Session:
             self.stage = visit_running((target,), self.options.paths, say)
         else:
             if self._own is None:
-                modes = tuple(self.options.modes.split(","))
-                if unknown := set(modes) - set(MODES):
-                    raise CannotMeasure(f"--modes: no {', '.join(unknown)}; choose from {', '.join(MODES)}")
+                modes = tuple(dict.fromkeys(self.options.modes.split(",")))
+                if unknown := [mode for mode in modes if mode not in MODES]:
+                    names = ", ".join(map(repr, unknown))
+                    raise CannotMeasure(f"--modes: no mode {names}; choose from {', '.join(MODES)}")
                 self._own, stack = start_own(modes, self.options.large, say)
                 self._stack.push(stack)
             self.stage = self._own
@@ -231,6 +273,7 @@ class Test:
         self.readings: dict[str, list[Reading]] = {each.mode: [] for each in self.stage.targets}
         self.moments: list[Moment] = []
         self.users = 0
+        self._told_s = self.started_s
         self._look_at_servers()
         self._looking = gevent.spawn(self._look_on)
 
@@ -253,6 +296,22 @@ class Test:
         self.users = max(self.users, runner.user_count)
         at_s = time.monotonic() - self.started_s
         self.moments.append(Moment(at_s, runner.user_count, total.current_rps, total.current_fail_per_sec))
+        self._tell(at_s)
+
+    def _tell(self, at_s: float) -> None:
+        """A line of progress where locust prints no table."""
+        options, total = self.session.options, self.session.runner.stats.total
+        if (
+            not (options.headless and options.only_summary)
+            or self.started_s + at_s < self._told_s + PROGRESS_S
+        ):
+            return
+        self._told_s = self.started_s + at_s
+        of_all = f" of {options.run_time}" if options.run_time else ""
+        say(
+            f"{at_s:.0f}{of_all} s: {self.session.runner.user_count} users, {total.num_requests:,} answers "
+            f"({total.current_rps:,.0f} per second), {total.num_failures:,} failures"
+        )
 
     def _client_cost(self) -> ClientCost:
         used = list(self.session.worker_cpu.values()) or [self.session.cpu.used()]
@@ -290,4 +349,5 @@ class Test:
             },
             moments=tuple(self.moments),
             client=client,
+            missing=self.stage.missing,
         )

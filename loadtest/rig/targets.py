@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import http.client
 import random
 import re
+import shutil
+import sys
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from measure.kinds import KINDS
 from measure.load import default_cores
-from measure.options import chosen_programs
-from measure.servers import CannotMeasure, running, temporary_site
+from measure.servers import CannotMeasure, find_program, running, temporary_site
 
 from rig.client import WrongAnswer
+from rig.readings import has_ring, read_target
 from rig.tree import (
     MANIFEST,
     MIB,
@@ -34,7 +36,10 @@ from rig.tree import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MODES = ("zerocopy", "plain", "portable")
+    from measure.servers import Server, Site
+
+PORTABLE = "portable"
+MODES = ("zerocopy", "plain", PORTABLE)
 LEARN_BYTES_MAX = 256 * MIB
 LEARN_FILES_MAX = 200
 LINK = re.compile(rb"""(?:src|href)\s*=\s*["']?([^"'\s>#]+)""", re.IGNORECASE)
@@ -59,11 +64,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """All that a user must know: where to ask and what must come. `own`: the servers were started here."""
+    """All that a user must know: where to ask and what must come. `own`: the servers were started here;
+    `missing`: mode -> why it could not be (not told to workers).
+    """
 
     targets: tuple[Target, ...]
     tree: Tree
     own: bool
+    missing: dict[str, str] = field(default_factory=dict)
 
     def to_message(self) -> dict[str, Any]:
         """As plain values, for the way to locust's workers."""
@@ -110,39 +118,78 @@ def parse_targets(text: str) -> tuple[Target, ...]:
     return tuple(found)
 
 
+def own_program() -> str:
+    """The zchttpd beside this Python, else the one on PATH. Raises CannotMeasure saying what to type."""
+    found = shutil.which("zchttpd", path=str(Path(sys.executable).parent)) or shutil.which("zchttpd")
+    if found is None:
+        raise CannotMeasure(
+            f"zchttpd is not installed, neither beside {sys.executable} nor on PATH; type make setup and "
+            "then .venv/bin/locust -f loadtest/ (or: pip install '.[loadtest]'), or test a running server: "
+            "--host"
+        )
+    return found
+
+
 def start_own(modes: tuple[str, ...], large: int, say: Callable[[str], None]) -> tuple[Stage, ExitStack]:
-    """Generate a tree and start a server for each of `modes`; closing the stack ends all of it. Raises
-    CannotMeasure.
+    """Generate a tree and start a server for each of `modes`; closing the stack ends all of it. A mode that
+    this machine refuses is left out. Raises CannotMeasure when nothing is left, or for any other trouble.
     """
+    program = own_program()
     with ExitStack() as stack:
         site = stack.enter_context(temporary_site())
-        say("writing the generated site")
-        tree = write_tree(site.root, large=large)
-        say(f"{len(tree.files)} files, {tree.total_bytes() / MIB:.0f} MiB")
+        tree = write_tree(site.root, say, large=large)
         try:
             core = default_cores()[0]
         except CannotMeasure:
             # A scenario may still be run on one core; only its times say less, and the report says so.
             core = 0
-        targets = []
+        targets: list[Target] = []
+        missing: dict[str, str] = {}
         for mode in modes:
-            kind = KINDS[mode]
-            programs = chosen_programs((mode,), argparse.Namespace(**{kind.program: None}))
-            server = stack.enter_context(running(kind, programs[mode], site, core))
-            say(f"{mode} on {server.port}: {server.command}")
-            targets.append(
-                Target(
-                    mode,
-                    "127.0.0.1",
-                    server.port,
-                    f"127.0.0.1:{server.admin_port}",
-                    server.pid,
-                    server.version,
-                    server.command,
-                )
-            )
-        return Stage(tuple(targets), tree, True), stack.pop_all()
+            say(f"starting {mode}")
+            target, why = _start(mode, program, site, core, stack)
+            if why:
+                say(f"{mode} is left out: {why}")
+                missing[mode] = why
+            else:
+                say(f"{mode} on {target.port}: {target.command}")
+                targets.append(target)
+        if not targets:
+            raise CannotMeasure(f"none of {', '.join(modes)} can run here; --modes portable can")
+        return Stage(tuple(targets), tree, True, missing), stack.pop_all()
     raise AssertionError("the stack swallows nothing")
+
+
+def _start(mode: str, program: str, site: Site, core: int, stack: ExitStack) -> tuple[Target, str]:
+    """Start one server. Without io_uring zchttpd serves all the same, but not in the mode asked for: then it
+    is stopped again, and the second value says why.
+    """
+    kind = KINDS[mode]
+    with ExitStack() as starting:
+        server = starting.enter_context(running(kind, find_program(kind, program), site, core))
+        target = Target(
+            mode,
+            "127.0.0.1",
+            server.port,
+            f"127.0.0.1:{server.admin_port}",
+            server.pid,
+            server.version,
+            server.command,
+        )
+        reading = read_target(target)
+        if reading is None:
+            raise CannotMeasure(f"{mode}: its admin listener does not answer; log:\n{server.log_tail()}")
+        if mode != PORTABLE and not has_ring(reading):
+            return target, _refusal(server)
+        stack.push(starting.pop_all())
+        return target, ""
+    raise AssertionError("the stack swallows nothing")
+
+
+def _refusal(server: Server) -> str:
+    """Why a server runs without io_uring, in its own words."""
+    lines = [line for line in server.log_tail().splitlines() if "without io_uring" in line]
+    return lines[-1] if lines else "it runs without io_uring"
 
 
 def visit_running(targets: tuple[Target, ...], paths: str, say: Callable[[str], None]) -> Stage:
@@ -150,6 +197,12 @@ def visit_running(targets: tuple[Target, ...], paths: str, say: Callable[[str], 
     `paths` and what those pages link to. Raises CannotMeasure.
     """
     first = targets[0]
+    for each in targets:
+        if each.admin and read_target(each) is None:
+            raise CannotMeasure(
+                f"no counters at http://{each.admin}/metrics.json; start zchttpd with --admin HOST:PORT and "
+                "name that HOST:PORT here, or leave it out"
+            )
     try:
         answer = _fetch(first, f"/{MANIFEST}")
         if answer is not None:

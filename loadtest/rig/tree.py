@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 KIB, MIB = 2**10, 2**20
@@ -19,6 +20,7 @@ PREFIX_BYTES = 64 * KIB
 SPANS = 32
 SEEK_SIZE_MIN = MIB
 PIECE_BYTES = MIB
+TELL_BYTES_MIN = 64 * MIB
 PAGES = 6
 Role = Literal["page", "asset", "image", "video", "download"]
 
@@ -175,9 +177,10 @@ def _page(title: str, needs: tuple[str, ...], size: int, source: random.Random) 
 
 
 class _Writer:
-    def __init__(self, root: Path, seed: int) -> None:
+    def __init__(self, root: Path, seed: int, say: Callable[[str], None]) -> None:
         self.root = root
         self.seed = seed
+        self.say = say
         self.files: list[File] = []
 
     def source(self, name: str) -> random.Random:
@@ -195,6 +198,8 @@ class _Writer:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
+        if size >= TELL_BYTES_MIN:
+            self.say(f"writing {name}, {size / MIB:,.0f} MiB")
         with path.open("wb") as file:
             for offset in range(0, size, PIECE_BYTES):
                 piece = source.randbytes(min(PIECE_BYTES, size - offset))
@@ -203,10 +208,12 @@ class _Writer:
         self.files.append(File(f"/{name}", role, size, digest.hexdigest(), spans_of(path, size, source)))
 
 
-def write_tree(root: Path, *, large: int = 64 * MIB, seed: int = 1) -> Tree:
-    """Write the site below `root` and its manifest; the same `large` (bytes) and `seed` give the same "
-    "bytes."""
-    writer = _Writer(root, seed)
+def write_tree(root: Path, say: Callable[[str], None], *, large: int = 64 * MIB, seed: int = 1) -> Tree:
+    """Write the site below `root` and its manifest; the same `large` (bytes) and `seed` give the same bytes.
+    `say` is told of the progress.
+    """
+    say("writing the generated site")
+    writer = _Writer(root, seed, say)
     for name, size in SHARED_ASSETS:
         if name.endswith((".css", ".js", ".svg")):
             writer.text(name, "asset", _prose(size, writer.source(name)))
@@ -227,4 +234,5 @@ def write_tree(root: Path, *, large: int = 64 * MIB, seed: int = 1) -> Tree:
         writer.noise(f"download/{name}.iso", "download", size)
     tree = Tree(tuple(writer.files), "/favicon.ico")
     (root / MANIFEST).write_text(to_json(tree), encoding="ascii")
+    say(f"{len(tree.files)} files, {tree.total_bytes() / MIB:,.0f} MiB")
     return tree

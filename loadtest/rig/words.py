@@ -100,20 +100,28 @@ MEASURES: tuple[tuple[str, Callable[[Side], str], str], ...] = (
     (
         "plan hit rate",
         lambda side: _optional(side.plan_hit_share, "{:.1%}"),
-        "request heads seen before, byte for byte; a new cookie makes a new head",
+        "request heads whose answer was remembered; a cookie alone makes no new one",
     ),
     ("memory at the start", lambda side: _mib(side.resident_start), "proportional set size, all processes"),
-    ("memory, most", lambda side: _mib(side.resident_max), "with the cached files of the line below"),
-    ("  of it cached files, most", lambda side: _mib(side.mapped_max), "file versions held in memory"),
+    (
+        "memory, most",
+        lambda side: _mib(side.resident_max),
+        "with the cached files, but for those of the portable engine, which are in memory files",
+    ),
+    ("cached files, most", lambda side: _mib(side.mapped_max), "file versions held in memory"),
     ("connections open, most", lambda side: f"{side.connections_max:,.0f}", "seen by one look a second"),
     (
         "memory per connection",
         lambda side: _optional(
             None if side.connection_bytes is None else side.connection_bytes / 1024, "{:,.1f} KiB"
         ),
-        "of the process, without cached files and pool; the kernel's own is measured by make memory",
+        "at most: what the process grew by beside cached files, for each; the kernel's part: make memory",
     ),
-    ("ended in mid-response", lambda side: f"{side.aborts:,.0f}", "aborting clients"),
+    (
+        "ended in mid-response",
+        lambda side: f"{side.aborts:,.0f}",
+        "by aborting clients, and by the end of the run",
+    ),
 )
 
 

@@ -18,9 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "loadtest"))
 
 from measure.servers import CannotMeasure
 from rig.client import Connection, Expected, WrongAnswer, field, request_head
+from rig.multipart import check, choose, range_value
 from rig.shapes import SHAPES, users_at
-from rig.targets import Stage, Target, local_links, parse_targets, split_host
-from rig.tree import MANIFEST, PREFIX_BYTES, Tree, choose_spans, from_json, to_json, write_tree
+from rig.targets import Stage, Target, local_links, own_program, parse_targets, split_host, visit_running
+from rig.tree import MANIFEST, PREFIX_BYTES, File, Span, Tree, choose_spans, from_json, to_json, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ LARGE = 16 * 2**20
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tree]:
     root = tmp_path_factory.mktemp("site")
-    return root, write_tree(root, large=LARGE)
+    return root, write_tree(root, print, large=LARGE)
 
 
 # The tree
@@ -76,8 +77,8 @@ def test_the_same_seed_gives_the_same_tree(tmp_path: Path, site: tuple[Path, Tre
     again, other = tmp_path / "again", tmp_path / "other"
     again.mkdir()
     other.mkdir()
-    assert write_tree(again, large=LARGE) == site[1]
-    assert write_tree(other, large=LARGE, seed=2) != site[1]
+    assert write_tree(again, print, large=LARGE) == site[1]
+    assert write_tree(other, print, large=LARGE, seed=2) != site[1]
 
 
 def test_the_manifest_brings_the_tree_back(site: tuple[Path, Tree]) -> None:
@@ -121,6 +122,21 @@ def test_targets_that_cannot_be(text: str) -> None:
 def test_hosts_that_cannot_be(text: str) -> None:
     with pytest.raises(CannotMeasure, match="cannot be tested"):
         split_host(text)
+
+
+def test_counters_that_cannot_be_read_are_told_before_the_test() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    for admin in (f"127.0.0.1:{port}", "nonsense"):
+        with pytest.raises(CannotMeasure, match=f"no counters at http://{admin}/"):
+            visit_running((Target("plain", "127.0.0.1", port, admin),), "/", print)
+
+
+def test_a_server_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CannotMeasure, match="type make setup"):
+        own_program()
 
 
 def test_a_stage_survives_the_way_to_a_worker(site: tuple[Path, Tree]) -> None:
@@ -270,3 +286,72 @@ def test_fields_are_found_by_whole_names() -> None:
     head = b'HTTP/1.1 200 OK\r\nX-ETag: 1\r\netag:  "2" \r\n\r\n'
     assert field(head, b"etag") == b'"2"'
     assert field(head, b"content-length") is None
+
+
+# Several ranges
+
+VIDEO = bytes(range(256)) * 64
+
+
+def span(first: int, length: int) -> Span:
+    return Span("", first, length, hashlib.sha256(VIDEO[first : first + length]).hexdigest())
+
+
+SPANS = (span(10, 100), span(8000, 50))
+
+
+def part(each: Span, body: bytes | None = None) -> bytes:
+    place = b"bytes %d-%d/%d" % (each.first, each.first + each.length - 1, len(VIDEO))
+    body = VIDEO[each.first : each.first + each.length] if body is None else body
+    return b"--B\r\nContent-Type: video/mp4\r\nContent-Range: %b\r\n\r\n%b\r\n" % (place, body)
+
+
+MULTIPART = b'HTTP/1.1 206 Partial Content\r\nContent-Type: multipart/byteranges; boundary="B"\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        part(SPANS[0]) + part(SPANS[1]) + b"--B--\r\n",
+        b"\r\n" + part(SPANS[1]) + part(SPANS[0]) + b"--B--",
+    ],
+)
+def test_parts_may_come_in_any_order(body: bytes) -> None:
+    check(MULTIPART, body, SPANS, len(VIDEO))
+    assert range_value(SPANS) == "bytes=10-109,8000-8049"
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "words"),
+    [
+        (MULTIPART, part(SPANS[0]) + part(SPANS[1], bytes(50)) + b"--B--\r\n", "wrong SHA-256"),
+        (MULTIPART, part(SPANS[0]) + b"--B--\r\n", "1 of 2 parts are missing"),
+        (
+            MULTIPART,
+            part(SPANS[0]) + part(SPANS[0]) + b"--B--\r\n",
+            "a part with Content-Range b'bytes 10-109",
+        ),
+        (MULTIPART, part(SPANS[0]) + part(SPANS[1])[:-2] + b"--B--\r\n", "ends in b'--B--"),
+        (MULTIPART, part(SPANS[0]) + part(SPANS[1]) + b"--C--\r\n", "after the last part"),
+        (MULTIPART, b"", "2 of 2 parts are missing"),
+        (b"HTTP/1.1 206 Partial Content\r\nContent-Type: video/mp4\r\n\r\n", b"", "expected multipart"),
+    ],
+)
+def test_wrong_parts_are_told(head: bytes, body: bytes, words: str) -> None:
+    with pytest.raises(WrongAnswer, match=words):
+        check(head, body, SPANS, len(VIDEO))
+
+
+def test_ranges_asked_for_at_once_lie_apart() -> None:
+    spans = tuple(span(first, 1000) for first in (0, 900, 3000, 9000))
+    file = File("/v", "video", len(VIDEO), "", spans)
+    for _ in range(50):
+        chosen = choose(file, 4)
+        assert [each.first for each in chosen] == [0, 9000]
+
+
+def test_what_judges_the_whole_body_is_given_all_of_it(canned: tuple[socket.socket, list[bytes]]) -> None:
+    canned[1].extend([answer(b"body", b"206 Partial Content")])
+    seen: list[bytes] = []
+    ask(canned[0], Expected(206, None, None, judge=lambda _, body: seen.append(body)))
+    assert seen == [b"body"]

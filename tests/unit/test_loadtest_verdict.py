@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "loadtest"))
 
 from rig import outputs
-from rig.charts import Group, Line, bar_chart, line_chart, number, ticks
+from rig.charts import Group, Line, bar_chart, line_chart, marks_between, number, spread_chart, ticks
 from rig.page import render
 from rig.plots import plots_of
 from rig.readings import Reading, difference, paired_ratios, percentile_bound, slices
@@ -69,7 +69,7 @@ def results(ours: list[Reading] | None, base: list[Reading] | None, **changed: o
         "slices": {mode: tuple(slices(found, 1000)) for mode, found in read.items()},
         "ratios": {"zerocopy": tuple(paired_ratios(ours, base))} if ours and base else {},
         "moments": (Moment(0.0, 1, 10.0, 0.0), Moment(1.0, 5, 50.0, 0.0)),
-        "client": ClientCost(1.0, 1, 0.5),
+        "client": ClientCost(1.0, 1, 0.5), "missing": {},
         **changed,
     }  # fmt: skip
     return Results(**fields)  # type: ignore[arg-type]
@@ -127,6 +127,17 @@ def test_slices_cover_the_run_without_gaps() -> None:
     assert all(part.cpu_share == 0.5 for part in parts)
 
 
+def test_the_last_look_makes_no_part_of_its_own() -> None:
+    last = dataclasses.replace(reading(30), at_s=1030.1)
+    assert len(slices([*run_of(30), last], 1000)) == 30
+    assert len(slices([*run_of(30), dataclasses.replace(last, at_s=1030.9)], 1000)) == 31
+
+
+def test_files_that_are_not_mapped_do_not_count_against_connections() -> None:
+    portable = [reading(second, zchttpd_enters_total=0, zchttpd_mapped_bytes=4000) for second in (0, 4)]
+    assert difference("portable", portable).connection_bytes == 100.0
+
+
 def test_ratios_pair_the_same_parts_of_two_servers() -> None:
     assert paired_ratios(run_of(cpu_per_s=0.6), run_of(cpu_per_s=0.5)) == pytest.approx([1.2] * 8)
     assert paired_ratios(run_of(1), run_of(1)) == []
@@ -155,11 +166,16 @@ def test_scenes_come_from_entries_named_by_mode() -> None:
 @pytest.mark.parametrize(
     ("ratios", "whole", "judged"),
     [
-        ([1.2] * 3, 1.2, "too short"),
+        ([1.2] * 5, 1.2, "too short"),
         ([1.2] * 8, 1.2, "more"),
         ([0.8] * 8, 0.8, "less"),
         ([1.01] * 8, 0.99, "same"),
         ([0.7, 1.4, 0.7, 1.4, 1.2, 0.8, 1.3, 1.1], 1.1, "unclear"),
+        # A part on the other side of 1, and a difference smaller than the spread.
+        ([1.05, 0.99, 1.08, 0.78, 1.07, 1.08, 1.05, 1.03], 1.01, "unclear"),
+        ([1.2, 1.25, 1.3, 0.99, 1.2, 1.3, 1.25, 1.2], 1.2, "unclear"),
+        ([1.02, 1.05, 1.1, 1.6, 1.08, 1.1, 1.04, 1.03], 1.1, "unclear"),
+        ([1.3, 1.4, 1.75, 1.35, 1.4, 1.5, 1.4, 1.3], 1.4, "more"),
         ([1.2] * 8, 0.95, "unclear"),
         ([1.01] * 8, 1.3, "more"),
     ],
@@ -203,6 +219,44 @@ def test_without_zero_copy_sends_none_is_judged() -> None:
     said = words(results(run_of(copied=0), run_of()))
     assert "No zero-copy send ended in this run" in said
     assert "says nothing about what zero copy is worth" in said
+
+
+def test_no_difference_is_claimed_that_is_smaller_than_the_spread() -> None:
+    noisy = (1.05, 0.99, 1.08, 0.78, 1.07, 1.08, 1.05, 1.03)
+    said = words(results(run_of(cpu_per_s=0.52), run_of(cpu_per_s=0.5), ratios={"zerocopy": noisy}))
+    assert "zerocopy and plain: no difference shown" in said
+    assert "0.78x to 1.08x" in said
+    assert "costs more" not in said
+
+
+def test_sends_of_broken_off_answers_do_not_make_a_path_mixed() -> None:
+    aborted = {"zchttpd_aborts_total": 3.0}
+    ours = [*run_of(15, copied=9.5, zero=0.5), reading(16, copied=9.5, zero=0.5, **aborted)]
+    said = words(results(ours, run_of()))
+    assert "152 of 160 zero-copy sends as copied after all" in said
+    assert "The other 8 went without one: of an answer that a client broke off (3 were)" in said
+
+
+def test_less_cpu_on_a_path_that_copies_is_no_gain() -> None:
+    said = words(results(run_of(cpu_per_s=0.3), run_of(cpu_per_s=0.5)))
+    assert "zerocopy costs less" in said
+    assert "is no gain" in said
+    assert "pays here, for this mix" not in said
+
+
+def test_a_single_server_is_not_compared() -> None:
+    alone = (Target("host", "h", 80),)
+    found = [difference("host", run_of(copied=0, zero=10))]
+    said = words(results(None, None, targets=alone, sides=tuple(found), slices={}))
+    assert "really zero copy" in said
+    assert "only a plain server beside it can tell" in said
+
+
+def test_modes_that_cannot_run_are_named_with_the_cause() -> None:
+    found = findings(results(None, run_of(), missing={"zerocopy": "no ring", "portable": "no ring"}))
+    assert [each.words for each in found if "no ring" in each.words] == [
+        "Not compared, because it cannot run here: zerocopy and portable. The server says: no ring"
+    ]
 
 
 def test_a_wrong_byte_comes_first() -> None:
@@ -276,6 +330,24 @@ def test_plots_are_well_formed_and_empty_ones_are_none() -> None:
         == bar_chart("zero", [Group("", (("a", 0.0),))])
         == ""
     )
+
+
+def test_a_spread_has_a_dot_for_each_value_and_a_line_at_one() -> None:
+    chart = spread_chart("a & b", [Group("zerocopy", (("zerocopy", 1.1), ("zerocopy", 1.3)))], "left < right")
+    found = ElementTree.fromstring(chart)
+    xs = [float(dot.get("cx", 0)) for dot in found.iter("circle")]
+    (one,) = [float(line.get("x1", 0)) for line in found.iter("line") if line.get("class") == "one"]
+    assert one < xs[0] < xs[1]
+    assert "left < right" in "".join(found.itertext())
+    assert spread_chart("nothing", [], "x") == ""
+
+
+@given(st.floats(0.01, 1), st.floats(1.01, 100))
+def test_marks_lie_within_the_axis_and_one_is_among_them(low: float, high: float) -> None:
+    marks = marks_between(low, high)
+    assert 1 in marks
+    assert all(low - 1e-9 <= mark <= high + 1e-9 for mark in marks)
+    assert len(marks) <= 8
 
 
 def test_the_page_is_one_file_and_escapes_what_it_quotes() -> None:
