@@ -91,8 +91,7 @@ sweep: setup ## options whose best value only measuring tells
 	$(BIN)/python loadtest/sweep.py $(SWEEP_ARGS)
 
 loadtest: setup ## zero copy against plain sends under locust, with a report
-	$(BIN)/pip install --quiet --disable-pip-version-check 'locust>=2.32' 'matplotlib>=3.8'
-	$(BIN)/locust -f loadtest/ --headless -u 50 -r 10 -t 30s
+	$(BIN)/locust -f loadtest/ --headless --only-summary -u 50 -r 10 -t 30s $(LOADTEST_ARGS)
 
 readme: setup ## put the figures of the last bench into README.md and docs/figures.md
 	$(BIN)/python loadtest/bench.py --from-json results/bench.json --readme results/short.md --page results/page.md >/dev/null

@@ -2,67 +2,68 @@
 
 from __future__ import annotations
 
-import importlib.util
+import errno
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "loadtest"))
+
+from rig.tree import MANIFEST, Tree, write_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 PROJECT = Path(__file__).resolve().parents[2]
 RUN_S_MAX = 110
+LARGE = 2**20
+SPAWNED = "All users spawned"
+SIZES = ("--large", "1M", "-u", "5", "-r", "5")
+pytestmark = [pytest.mark.slow, pytest.mark.uring]
 
 
-@pytest.mark.slow
-@pytest.mark.uring
-@pytest.mark.skipif(
-    importlib.util.find_spec("locust") is None, reason="locust is not installed: pip install locust"
-)
-def test_a_short_headless_run_checks_every_byte_and_leaves_nothing(tmp_path: Path) -> None:
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    beside = Path(sys.executable).parent
-    assert shutil.which("zchttpd", path=str(beside)), (
-        "zchttpd is not installed beside this Python: make setup"
-    )
-    # The installed server, not the sources that PYTHONPATH may name.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment["TMPDIR"] = str(temporary)
-    done = subprocess.run(
-        [
-            *(
-                sys.executable,
-                "-m",
-                "locust",
-                "-f",
-                str(PROJECT / "loadtest"),
-                "--headless",
-                "--only-summary",
-            ),
-            *("-u", "5", "-r", "5", "-t", "5s", "--large", "16M", "--results", str(tmp_path / "results")),
-        ],
-        cwd=PROJECT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=RUN_S_MAX,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    (folder,) = (tmp_path / "results").iterdir()
-    found = json.loads((folder / "results.json").read_text())
-    assert [side["mode"] for side in found["sides"]] == ["zerocopy", "plain", "portable"]
-    assert sum(scene["requests"] for scene in found["scenes"]) > 0
-    assert sum(scene["failures"] for scene in found["scenes"]) == 0
-    assert all(side["requests"] > 0 for side in found["sides"])
-    assert "<svg" in (folder / "report.html").read_text()
-    assert found["verdict"][0]["words"] in " ".join(done.stdout.split())
-    # The servers' own directory and all their processes are gone.
-    assert not list(temporary.glob("zchttpd-bench-*"))
-    assert not [line for line in _command_lines() if str(temporary) in line]
+@dataclass
+class Run:
+    """A locust of its own, with a directory for temporary files that nobody else uses."""
+
+    child: subprocess.Popen[str]
+    folder: Path
+    said: Path
+
+    def end(self) -> int:
+        return self.child.wait(RUN_S_MAX)
+
+    def wait_for(self, words: str) -> None:
+        until = time.monotonic() + RUN_S_MAX
+        while words not in self.words():
+            assert self.child.poll() is None, self.words()
+            assert time.monotonic() < until, self.words()
+            time.sleep(0.05)
+
+    def words(self) -> str:
+        return self.said.read_text()
+
+    def report(self) -> dict[str, Any]:
+        """results.json of the one report."""
+        (folder,) = (self.folder / "results").iterdir()
+        found: dict[str, Any] = json.loads((folder / "results.json").read_text())
+        return found
+
+    def left(self) -> list[str]:
+        """Processes and directories that are still there."""
+        served = [line for line in _command_lines() if f"--root {self.folder}" in line]
+        return served + [path.name for path in (self.folder / "tmp").glob("zchttpd-*")]
 
 
 def _command_lines() -> list[str]:
@@ -74,3 +75,213 @@ def _command_lines() -> list[str]:
             except (FileNotFoundError, ProcessLookupError):
                 continue
     return found
+
+
+def start(folder: Path, *options: str, before: tuple[str, ...] = ()) -> Run:
+    """Locust on loadtest/, headless, with a few users."""
+    (folder / "tmp").mkdir(parents=True)
+    beside = Path(sys.executable).parent
+    assert shutil.which("zchttpd", path=str(beside)), (
+        "zchttpd is not installed beside this Python: make setup"
+    )
+    # The installed server, not the sources that PYTHONPATH may name.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["TMPDIR"] = str(folder / "tmp")
+    said = folder / "said"
+    with said.open("w") as output:
+        child = subprocess.Popen(
+            [
+                *before, sys.executable, "-m", "locust", "-f", str(PROJECT / "loadtest"),
+                "--headless", "--only-summary", "--results", str(folder / "results"), *SIZES, *options,
+            ],
+            cwd=PROJECT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            text=True,
+        )  # fmt: skip
+    return Run(child, folder, said)
+
+
+@pytest.fixture
+def runs() -> Iterator[list[Run]]:
+    """Runs to be ended, whatever a test found."""
+    begun: list[Run] = []
+    yield begun
+    for run in begun:
+        if run.child.poll() is None:
+            run.child.kill()
+            run.child.wait()
+
+
+def test_a_short_headless_run_checks_every_byte_and_leaves_nothing(tmp_path: Path, runs: list[Run]) -> None:
+    runs.append(start(tmp_path / "one", "-t", "4s"))
+    (run,) = runs
+    assert run.end() == 0, run.words()
+    found = run.report()
+    assert [side["mode"] for side in found["sides"]] == ["zerocopy", "plain", "portable"]
+    assert sum(scene["requests"] for scene in found["scenes"]) > 0
+    assert sum(scene["failures"] for scene in found["scenes"]) == 0
+    assert all(side["requests"] > 0 for side in found["sides"])
+    (folder,) = (run.folder / "results").iterdir()
+    assert {path.name for path in folder.iterdir()} == {
+        "plots.png",
+        "report.html",
+        "requests.csv",
+        "results.json",
+        "series.csv",
+    }
+    assert "<svg" in (folder / "report.html").read_text()
+    assert found["verdict"][0]["words"] in " ".join(run.words().split())
+    assert not run.left()
+
+
+def test_two_runs_at_once_with_workers_do_not_collide(tmp_path: Path, runs: list[Run]) -> None:
+    modes = ("--modes", "zerocopy,plain", "--processes", "2", "-t", "4s")
+    runs += [start(tmp_path / name, *modes) for name in ("one", "two")]
+    assert [run.end() for run in runs] == [0, 0], [run.words() for run in runs]
+    for run in runs:
+        found = run.report()
+        assert found["client"]["processes"] == 2
+        assert found["errors"] == []
+        assert all(side["requests"] > 0 for side in found["sides"])
+        assert not run.left()
+    ports = [{target["port"] for target in run.report()["targets"]} for run in runs]
+    assert len(ports[0] | ports[1]) == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_test_with_a_report_and_no_server(
+    tmp_path: Path, runs: list[Run], number: signal.Signals
+) -> None:
+    runs.append(start(tmp_path / "one", "--modes", "plain"))
+    (run,) = runs
+    run.wait_for(SPAWNED)
+    run.child.send_signal(number)
+    assert run.end() == 0, run.words()
+    assert run.report()["errors"] == []
+    assert not run.left()
+
+
+def test_a_signal_while_servers_start_leaves_none(tmp_path: Path, runs: list[Run]) -> None:
+    runs.append(start(tmp_path / "one"))
+    (run,) = runs
+    run.wait_for("starting plain")
+    run.child.send_signal(signal.SIGINT)
+    assert run.end() == 128 + signal.SIGINT, run.words()
+    assert not run.left()
+
+
+def test_the_servers_end_too_when_a_worker_has_died(tmp_path: Path, runs: list[Run]) -> None:
+    runs.append(start(tmp_path / "one", "--modes", "plain", "--processes", "2", "-t", "6s"))
+    (run,) = runs
+    run.wait_for(SPAWNED)
+    os.kill(_worker_of(run), signal.SIGKILL)
+    run.end()
+    assert run.report()["errors"] == []
+    assert not run.left()
+
+
+def _worker_of(run: Run) -> int:
+    pid = run.child.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return next(int(each) for each in children if b"locust" in Path(f"/proc/{each}/cmdline").read_bytes())
+
+
+def test_without_io_uring_what_can_run_is_tested(tmp_path: Path, runs: list[Run]) -> None:
+    refuse = PROJECT / "tests" / "ring" / "refuse_ring.py"
+    before = (sys.executable, str(refuse), str(errno.EPERM))
+    runs.append(start(tmp_path / "one", "-t", "2s", before=before))
+    (run,) = runs
+    assert run.end() == 0, run.words()
+    found = run.report()
+    assert set(found["missing"]) == {"zerocopy", "plain"}
+    assert "refuses io_uring" in found["missing"]["zerocopy"]
+    assert [side["mode"] for side in found["sides"]] == ["portable"]
+    assert "cannot run here: zerocopy and plain" in found["verdict"][1]["words"]
+    assert not run.left()
+
+
+class Liar:
+    """A server that has one byte wrong in one of its files, and answers GET of a whole file only."""
+
+    def __init__(self, root: Path, tree: Tree, wrong: str) -> None:
+        self.bodies = {
+            f"/{path.relative_to(root)}": path.read_bytes() for path in root.rglob("*") if path.is_file()
+        }
+        body = bytearray(self.bodies[wrong])
+        body[len(body) // 2] ^= 1
+        self.bodies[wrong] = bytes(body)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.threads = [threading.Thread(target=self._accept)]
+        self.threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=self._serve, args=(connection,))
+            self.threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as lines:
+            while request := lines.readline():
+                while lines.readline() not in (b"\r\n", b""):
+                    pass
+                body = self.bodies[request.split()[1].decode("ascii")]
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    def close(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for thread in self.threads:
+            thread.join(10)
+
+
+def test_a_wrong_byte_is_a_failure_in_the_table(tmp_path: Path, runs: list[Run]) -> None:
+    root = tmp_path / "site"
+    root.mkdir()
+    tree = write_tree(root, print, large=LARGE)
+    wrong = "/download/small.iso"
+    assert f"/{MANIFEST}" != wrong
+    liar = Liar(root, tree, wrong)
+    try:
+        runs.append(
+            start(tmp_path / "one", "--host", f"http://127.0.0.1:{liar.port}", "-t", "5s", "Downloader")
+        )
+        (run,) = runs
+        assert run.end() == 1, run.words()
+    finally:
+        liar.close()
+    found = run.report()
+    (error,) = found["errors"]
+    assert error[0] == "host download 64 KiB"
+    assert "wrong SHA-256" in error[1]
+    scenes = {scene["name"]: scene for scene in found["scenes"]}
+    assert scenes["download 64 KiB"]["failures"] == scenes["download 64 KiB"]["requests"] > 0
+    assert sum(scene["failures"] for scene in found["scenes"]) == error[2]
+    assert "host download 64 KiB: WrongAnswer" in run.words()
+    assert found["verdict"][0]["tone"] == "bad"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--host", "http://127.0.0.1:1"), "is a server running there?"),
+        (("--modes", "zerocpy"), "choose from zerocopy, plain, portable"),
+    ],
+)
+def test_what_cannot_be_tested_is_said_at_once(
+    tmp_path: Path, runs: list[Run], options: tuple[str, ...], words: str
+) -> None:
+    runs.append(start(tmp_path / "one", *options))
+    (run,) = runs
+    assert run.end() == 1
+    assert words in run.words()
+    assert "Traceback" not in run.words()
+    assert not run.left()
