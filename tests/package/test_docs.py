@@ -26,6 +26,7 @@ FILL = runpy.run_path(str(TOP / "tools" / "fill.py"))["fill"]
 
 # Flags of other programs that the documents name outside of a command line.
 FLAGS_OF_OTHERS = {"--ulimit", "--security-opt"}
+LOCUSTS = {"--headless", "--help", "--host", "--master", "--master-host", "--processes", "--worker"}
 # Pages served by the demo site; written by `make serve` where they are not in the tree.
 MADE = {"/assets/10MiB.bin"}
 
@@ -79,6 +80,22 @@ def test_command_lines_of_the_server_are_understood(words: list[str]) -> None:
 def test_there_are_command_lines_of_the_server() -> None:
     assert len(commands_of("zchttpd")) >= 5
     assert ["doctor"] in commands_of("zchttpd")
+
+
+def test_command_lines_of_the_load_test_are_understood() -> None:
+    """Its own options are in the locustfile, the others are locust's."""
+    ours = set(
+        re.findall(
+            r'^ +"(--[a-z-]+)",$|add\("(--[a-z-]+)"', text_of(TOP / "loadtest/locustfile.py"), re.MULTILINE
+        )
+    )
+    ours = {flag for pair in ours for flag in pair if flag}
+    assert len(ours) >= 8
+    lines = commands_of("locust")
+    assert all(words[:2] == ["-f", "loadtest/"] for words in lines)
+    named = {word for words in lines for word in words if word.startswith("--")}
+    assert named & ours
+    assert named <= ours | LOCUSTS, f"no such options: {named - ours - LOCUSTS}"
 
 
 def test_make_targets_exist() -> None:
