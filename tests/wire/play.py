@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from .client import ProtocolError, request
 from .tree import FILES, MTIME_S
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import TypeAlias
 
     from .client import Peer, Reply
@@ -45,6 +46,27 @@ def pipelined(server: Server, case: Case, etags: Etags) -> Reply | None:
         peer.send(PROBE + case.request(etags) + after)
         _check_probe(peer)
         return _finish(peer, case, probe_sent=bool(after))
+
+
+def stream(server: Server, cases: Sequence[Case], etags: Etags, piece: int) -> None:
+    """Many cases that keep the connection, on one, in writes of `piece` bytes that know no requests."""
+    asked = b"".join(case.request(etags) for case in cases)
+    with server.peer() as peer:
+        # The server stops reading while nobody takes its answers, so both sides must go on at once.
+        writer = threading.Thread(
+            target=peer.send, args=([asked[at : at + piece] for at in range(0, len(asked), piece)],)
+        )
+        writer.start()
+        for case in cases:
+            reply = peer.reply(case.method)
+            try:
+                rules.judge(reply, case.method)
+                check(case, reply)
+            except AssertionError as error:
+                raise AssertionError(f"{case.name}: {error}") from error
+        peer.send(PROBE)
+        _check_probe(peer)
+        writer.join()
 
 
 def _finish(peer: Peer, case: Case, *, probe_sent: bool = False, reset_allowed: bool = False) -> Reply | None:

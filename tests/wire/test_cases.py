@@ -31,9 +31,6 @@ TABLES: dict[str, tuple[Case, ...]] = {
 }
 # Beyond this many bytes, one write for each byte costs more than it can find.
 BYTEWISE_MAX = 600
-# The tables that ask what a request means, not where it ends: a few of each are enough byte by byte.
-BYTEWISE_EVERY = {"framing": 1, "headers": 1, "methods": 2}
-BYTEWISE_ELSE = 10
 
 
 def params(tables: dict[str, tuple[Case, ...]]) -> list[object]:
@@ -46,9 +43,7 @@ def params(tables: dict[str, tuple[Case, ...]]) -> list[object]:
 def bytewise_tables() -> dict[str, tuple[Case, ...]]:
     """The part of the tables that is also sent byte by byte."""
     return {
-        table: tuple(case for case in cases if len(case.send) <= BYTEWISE_MAX)[
-            :: BYTEWISE_EVERY.get(table, BYTEWISE_ELSE)
-        ]
+        table: tuple(case for case in cases if len(case.send) <= BYTEWISE_MAX)
         for table, cases in TABLES.items()
     }
 

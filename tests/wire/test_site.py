@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from html.parser import HTMLParser
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 
@@ -13,6 +15,7 @@ from .cases.site import BROWSER, JSON, SITES, build_site
 from .client import eventually, request
 from .conftest import Fleet
 from .servers import ENGINES, serving
+from .tree import SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,3 +131,76 @@ def test_a_large_listing_arrives_whole(tmp_path: Path, kind: tuple[str, str]) ->
         with server.peer() as peer:
             for _ in range(5):
                 assert peer.ask(request("/?sort=time")).body == page
+
+
+HOSTILE = (
+    b"<script>alert(1)<",
+    b'"onerror="alert(1)',
+    b"'single'",
+    b"a&b&amp;c",
+    b"javascript:alert(1)",
+    b"%2e%2e",
+    b"up..%2f..",
+    b":first",
+    b"new\nline",
+    b"cr\rlf\n",
+    b"\x1b[31m",
+    b"invalid\xff\xfe",
+    b"back\\slash",
+    b"q?uery#fragment",
+    b" space ",
+    "\u202egnp.exe".encode(),
+)
+
+
+class Links(HTMLParser):
+    """Where a page leads, and whether anything in it could run."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.hrefs: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        assert tag not in ("script", "img", "iframe", "base", "form"), tag
+        for name, value in attributes:
+            assert not name.startswith("on"), (tag, name)
+            if name == "href":
+                assert value is not None
+                self.hrefs.append(value)
+
+
+def test_hostile_names_are_listed_and_lead_to_their_files(tmp_path: Path, kind: tuple[str, str]) -> None:
+    engine, send_mode = kind
+    for name in HOSTILE:
+        (tmp_path / os.fsdecode(name)).write_bytes(b"content of " + name)
+    with (
+        serving(tmp_path, engine=engine, send_mode=send_mode, listing=True) as server,
+        server.peer() as peer,
+    ):
+        page = peer.ask(request("/", BROWSER))
+        rows = json.loads(peer.ask(request("/", JSON)).body)
+        assert len(rows) == len(HOSTILE)
+        found = set()
+        for href in (*(row["href"] for row in rows), *Links(page.body.decode()).hrefs):
+            url = urlsplit(urljoin("http://wire.test/", href))
+            assert (url.scheme, url.netloc) == ("http", "wire.test"), href
+            if url.path != "/":
+                found.add(peer.ask(request(url.path)).body)
+        assert found == {b"content of " + name for name in HOSTILE}
+
+
+@pytest.mark.parametrize("page", ["404.html", "index.html", "about.html"])
+def test_no_page_leads_out(tmp_path: Path, kind: tuple[str, str], page: str) -> None:
+    """A page that the server chooses by itself is opened under the same policy as one that is asked for."""
+    engine, send_mode = kind
+    (tmp_path / "secret").write_bytes(SECRET)
+    root = tmp_path / "www"
+    root.mkdir()
+    (root / page).symlink_to("../secret")
+    options = {"error_pages": True, "spa": True, "clean_urls": True}
+    with serving(root, engine=engine, send_mode=send_mode, **options) as server:
+        for path in ("/nothing", "/", "/about", f"/{page}", "/.env", "/a%2fb"):
+            reply = server.ask(request(path, BROWSER))
+            assert reply.status in (403, 404), path
+            assert SECRET not in reply.body

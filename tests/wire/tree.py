@@ -123,6 +123,7 @@ FILES: dict[bytes, bytes] = {
     b"\xc3\xa9t\xc3\xa9/index.html": b"<!doctype html><title>summer</title>\n",
     b"back\\dir/index.html": b"<!doctype html><title>backslash</title>\n",
     b"\\evil.com/index.html": b"<!doctype html><title>evil backslash</title>\n",
+    b"evil.com/dir/index.html": b"<!doctype html><title>evil dir</title>\n",
     b"evil.com/index.html": b"<!doctype html><title>evil</title>\n",
     b"<img>/index.html": b"<!doctype html><title>img</title>\n",
     b"pc%dir/index.html": b"<!doctype html><title>percent</title>\n",
@@ -188,6 +189,7 @@ LINKS: dict[bytes, bytes] = {
     b"a/out.txt": b"../../secret.txt",
     b"around.txt": b"../www/hello.txt",
     b"passwd": b"/etc/passwd",
+    b"device": b"/dev/zero",
     b"proc": b"/proc/self",
     b"loop": b"loop",
     b"loop-a": b"loop-b",
@@ -207,6 +209,9 @@ LINKS: dict[bytes, bytes] = {
 }
 
 LONG_COMPONENT = b"n" * 255
+# A hole, not blocks: whoever reads or compresses it whole is busy for minutes.
+SPARSE = b"sparse.txt"
+SPARSE_SIZE = 10 * 1024 * MIB
 
 NS_TIMES = {
     b"mtime-zero.txt": 0,
@@ -258,6 +263,9 @@ def build(base: Path) -> Path:
         os.utime(at + path, ns=(MTIME_NS, NS_TIMES.get(path, MTIME_NS)))
     next_year_s = time.time() + 365 * 86400
     os.utime(at + b"mtime-future.txt", (next_year_s, next_year_s))
+    with open(at + SPARSE, "wb") as file:
+        file.truncate(SPARSE_SIZE)
+    os.utime(at + SPARSE, ns=(MTIME_NS, MTIME_NS))
     os.mkfifo(at + b"pipe")
     os.mknod(at + b"socket", stat.S_IFSOCK | 0o666)
     for path, target in LINKS.items():

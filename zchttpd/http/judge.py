@@ -25,6 +25,8 @@ _HOST = re.compile(
     rb"(?::[0-9]{0,5})?"
 )
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE)
+_CODINGS = re.compile(rb"\r\ntransfer-encoding:([^\r]*)", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length:", re.IGNORECASE)
 _CONTROLS = bytes(byte for byte in (*range(0x20), 0x7F) if byte not in b"\t\r\n")
 
 # The fields that the verdict depends on, here or in h11.
@@ -106,7 +108,7 @@ def judge(head: bytes, *, target_size_max: int = TARGET_SIZE_MAX) -> Verdict | R
         request = connection.next_event()
         end = connection.next_event() if type(request) is h11.Request else None
     except h11.RemoteProtocolError as error:
-        return _without_body(Refusal(error.error_status_hint, "The head is not valid HTTP/1.1."), head)
+        return _without_body(Refusal(_status_of(error, head), "The head is not valid HTTP/1.1."), head)
     # The framer and h11 must agree on where the head ends, or one of them is being fooled.
     if type(request) is not h11.Request or connection.trailing_data != (b"", False):
         return _without_body(Refusal(400, "The head does not end where its empty line is."), head)
@@ -117,6 +119,19 @@ def judge(head: bytes, *, target_size_max: int = TARGET_SIZE_MAX) -> Verdict | R
 def _without_body(refusal: Refusal, head: bytes) -> Refusal:
     # RFC 9110 section 9.3.2: no content in answer to HEAD, not even when the rest of the request is bad.
     return Refusal(refusal.status, refusal.reason, bodiless=True) if head.startswith(b"HEAD ") else refusal
+
+
+def _status_of(error: h11.RemoteProtocolError, head: bytes) -> int:
+    """RFC 9112 section 6.3: unless chunked comes once, and last, nobody can tell where the content ends: 400.
+    501 is for what may come before it.
+    """
+    if error.error_status_hint != 501:
+        return error.error_status_hint
+    lists = b",".join(_CODINGS.findall(head)).lower().split(b",")
+    *others, last = (coding.strip(b" \t") for coding in lists)
+    framed = last == b"chunked" and b"chunked" not in others and any(others)
+    ambiguous = b" HTTP/1.0\r\n" in head or _LENGTH.search(head)
+    return 501 if framed and not ambiguous else 400
 
 
 def _refuse_bytes(head: bytes, target_size_max: int) -> Refusal | None:

@@ -211,6 +211,20 @@ CASES = (
         kept=KEPT,
     ),
     Case(
+        "failed-says-that-it-varies",
+        request("/app.js", 'If-Match: "vary"', "Accept-Encoding: br"),
+        412,
+        headers={"Vary": VARY, "Content-Encoding": ABSENT},
+        kept=KEPT,
+    ),
+    Case(
+        "unsatisfiable-says-that-it-varies",
+        request("/app.js", "Range: bytes=999999-", "Accept-Encoding: gzip"),
+        416,
+        headers={"Vary": VARY, "Content-Encoding": ABSENT},
+        kept=KEPT,
+    ),
+    Case(
         "if-range-of-other-encoding",
         request("/app.js", "Range: bytes=5-19", "If-Range: @etag(/app.js)", "Accept-Encoding: br"),
         200,

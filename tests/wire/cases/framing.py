@@ -137,6 +137,9 @@ CODINGS = [
     ("nul", b"chunked\x00"),
     ("trailing-comma-and-identity", b"chunked, identity"),
     ("space-inside", b"chun ked"),
+    ("comma-before", b", chunked"),
+    ("comma-after", b"chunked,"),
+    ("twice-and-gzip", b"chunked, gzip, chunked"),
 ]
 
 # Bodies of a GET that are not what they say (RFC 9112 section 7.1).
@@ -157,9 +160,13 @@ CHUNKS = [
     ("bare-cr-in-extension", b"5;a\rb\r\nhello\r\n0\r\n\r\n"),
     ("garbage", b"hello world\r\n\r\n"),
     ("trailer-space-before-colon", b"0\r\nA : b\r\n\r\n"),
+    ("leading-space", b" 5\r\nhello\r\n0\r\n\r\n"),
+    ("spilling", b"5\r\nhello!!\r\n0\r\n\r\n"),
+    ("control-in-extension", b"5;a\x01\r\nhello\r\n0\r\n\r\n"),
 ]
 
 WITH_CODING = b"GET /hello.txt HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+TRAILERS = b'5;a=b;c="d"\r\nhello\r\nA\r\n0123456789\r\n0\r\nA: b\r\n\r\n'
 POSTED_CODING = WITH_CODING.replace(b"GET", b"POST")
 
 
@@ -177,6 +184,9 @@ CASES = (
     Case("good", request("/hello.txt"), 200, body=HELLO, kept=KEPT),
     Case("leading-empty-line", b"\r\n" + request("/hello.txt"), 200, body=HELLO, kept=KEPT),
     Case("leading-empty-lines", b"\r\n\r\n" + request("/hello.txt"), (200, 400)),
+    _bad(
+        "proxy-v2", b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x7f\x00\x00\x01\x7f\x00\x00\x01\x30\x39\x1f\x90"
+    ),
     Case("endless-empty-lines", b"\r\n" * 40_000, (400, 431), kept=CLOSED, reset=True),
     *(_bad(f"line-{name}", _line(line)) for name, line in REQUEST_LINES),
     *(
@@ -196,9 +206,19 @@ CASES = (
     Case("length-zero", _length(b"0"), 200, body=HELLO, kept=KEPT),
     Case("length-zeros", _length(b"000"), 200, body=HELLO),
     Case("length-with-space-around", _length(b" \t 0 \t "), 200, body=HELLO, kept=KEPT),
-    *(Case(f"coding-{name}", _coding(value), (400, 501), kept=CLOSED) for name, value in CODINGS),
-    Case("coding-two-lines", _coding(b"chunked", b"chunked"), (400, 501), kept=CLOSED),
-    Case("coding-two-lines-identity", _coding(b"chunked", b"identity"), (400, 501), kept=CLOSED),
+    *(_bad(f"coding-{name}", _coding(value)) for name, value in CODINGS),
+    *(
+        _bad(f"coding-{name}-and-length", _coding(value, extra=b"Content-Length: 5\r\n"))
+        for name, value in CODINGS
+    ),
+    _bad("coding-two-lines", _coding(b"chunked", b"chunked")),
+    _bad("coding-two-lines-identity", _coding(b"chunked", b"identity")),
+    # It ends where the chunks do, but nobody here can unpack it (RFC 9112 section 6.1).
+    *(
+        Case(f"coding-{name}-before-chunked", _coding(value), 501, kept=CLOSED)
+        for name, value in (("gzip", b"gzip, chunked"), ("unknown", b"x-unknown,chunked"))
+    ),
+    Case("coding-two-lines-gzip-first", _coding(b"gzip", b"chunked"), 501, kept=CLOSED),
     _bad("coding-in-1.0", _coding(b"chunked", version=b"1.0") + b"0\r\n\r\n"),
     _bad("coding-and-length", _coding(b"chunked", extra=b"Content-Length: 5\r\n") + b"0\r\n\r\n"),
     _bad(
@@ -217,6 +237,15 @@ CASES = (
     Case("body-of-get", _length(b"5", body=b"hello"), (200, 400), kept=CLOSED),
     Case("body-of-get-chunked", WITH_CODING + b"5\r\nhello\r\n0\r\n\r\n", (200, 400, 413, 501), kept=CLOSED),
     Case("body-of-head", _length(b"5", method=b"HEAD", body=b"hello"), (200, 400), kept=CLOSED),
+    *(
+        Case(
+            f"body-with-trailers-{method.decode().lower()}",
+            WITH_CODING.replace(b"GET", method) + TRAILERS,
+            status,
+            kept=CLOSED,
+        )
+        for method, status in ((b"GET", 400), (b"HEAD", 400), (b"POST", 405), (b"PUT", 405))
+    ),
     Case("body-of-post", _length(b"5", method=b"POST", body=b"hello"), 405, kept=CLOSED),
     Case(
         "body-is-a-request",

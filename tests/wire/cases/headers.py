@@ -137,6 +137,13 @@ IGNORED: list[tuple[str, list[bytes]]] = [
     ("original-url", [b"X-Original-URL: /.env", b"X-Rewrite-URL: /.env"]),
     ("method-override", [b"X-HTTP-Method-Override: DELETE"]),
     ("authorization", [b"Authorization: Basic Og=="]),
+    ("authorization-empty", [b"Authorization: Basic"]),
+    ("authorization-garbage", [b"Authorization: Basic \xff\xfe"]),
+    ("authorization-bearer", [b"Authorization: Bearer x", b"Proxy-Authorization: Basic Og=="]),
+    ("quotes-and-8-bit", [b'User-Agent: "ZEBRA\\', b"Referer: \xff\xfeZEBRA"]),
+    ("accept-of-nothing", [b"Accept: application/x-nothing", b"Accept-Charset: x", b"Accept-Language: x"]),
+    ("two-content-types", [b"Content-Type: text/plain", b"Content-Type: text/html"]),
+    ("coding-with-underscore", [b"Transfer_Encoding: chunked", b"Content_Length: 5"]),
     ("te", [b"TE: trailers, deflate;q=0.5"]),
     ("trailer", [b"Trailer: A"]),
     ("max-forwards", [b"Max-Forwards: 0"]),
@@ -194,7 +201,7 @@ CASES = (
             request("/hello.txt", *lines),
             200,
             body=HELLO,
-            headers={"Upgrade": ABSENT},
+            headers={"Upgrade": ABSENT, "WWW-Authenticate": ABSENT, "Set-Cookie": ABSENT},
         )
         for name, lines in IGNORED
     ),
@@ -218,6 +225,11 @@ CASES = (
     ),
     Case("no-echo-path", request("/ZEBRA-93<script>alert(1)"), (400, 404), never=(ECHO, b"<script>alert")),
     Case("no-echo-encoded-path", request("/ZEBRA-93%3Cscript%3E"), 404, never=(ECHO, b"<script>")),
+    # What would break a line of a log, or end a string in one.
+    *(
+        Case(f"no-echo-{target}", request(target), 404, kept=KEPT, never=(b"ZEBRA",))
+        for target in ("/%0aZEBRA", "/%0d%0aZEBRA", "/%1b[31mZEBRA", "/%22ZEBRA%5c", "/%7fZEBRA", "/%ffZEBRA")
+    ),
     Case("no-echo-host", request("/nothing", host="zebra-93.test"), 404, never=(b"zebra-93",)),
     Case("no-echo-method", request("/hello.txt", method="ZEBRA-93"), (400, 405, 501), never=(ECHO,)),
     Case("no-echo-bad-line", request("/hello.txt", "ZEBRA-93"), 400, never=(ECHO,), kept=CLOSED),
@@ -237,6 +249,13 @@ CASES = (
     Case(
         "head-without-end",
         b"GET /hello.txt HTTP/1.1\r\nHost: wire.test\r\nA: " + b"b" * 50_000,
+        431,
+        kept=CLOSED,
+        reset=True,
+    ),
+    Case(
+        "head-authorization-64k",
+        request("/hello.txt", b"Authorization: Basic " + b"A" * 65536),
         431,
         kept=CLOSED,
         reset=True,

@@ -16,7 +16,8 @@ MARK = b"ZEBRA-93"
 
 
 def _not_allowed(method: str, path: str = "/hello.txt") -> Case:
-    return Case(f"not-allowed-{method}-{path}", request(path, method=method), 405, headers={"Allow": ALL})
+    sent = request(path, method=method)
+    return Case(f"not-allowed-{method}-{path}", sent, 405, headers={"Allow": ALL}, kept=KEPT)
 
 
 def _head(path: str, content: bytes) -> Case:
@@ -33,7 +34,7 @@ CASES = (
     *(_not_allowed(method) for method in ("POST", "PUT", "DELETE", "PATCH")),
     _not_allowed("POST", "/"),
     *(
-        Case(f"other-{method}", request("/hello.txt", method=method), (405, 501), never=(HELLO,))
+        Case(f"other-{method}", request("/hello.txt", method=method), (405, 501), kept=KEPT, never=(HELLO,))
         for method in ("PROPFIND", "MKCOL", "LINK", "PURGE", "QUERY", "BREW", "A", "X" * 40)
     ),
     Case("unknown-is-not-get", request("/hello.txt", method="GETT"), (405, 501), never=(HELLO,)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..case import ABSENT, KEPT, PRESENT, Case
 from ..client import request
-from ..tree import FILES, LAST_MODIFIED, SIZES
+from ..tree import FILES, LAST_MODIFIED, SIZES, SPARSE, SPARSE_SIZE
 
 CASES = (
     *(
@@ -38,6 +38,28 @@ CASES = (
         200,
         body=b"",
         headers={"Content-Length": b"0", "Content-Type": b"text/plain; charset=utf-8"},
+        kept=KEPT,
+    ),
+    Case(
+        "ten-gigabytes-head",
+        request(b"/" + SPARSE, "Accept-Encoding: br, gzip, zstd", method="HEAD"),
+        200,
+        headers={"Content-Length": b"%d" % SPARSE_SIZE, "Content-Encoding": ABSENT},
+        kept=KEPT,
+    ),
+    Case(
+        "ten-gigabytes-the-end",
+        request(b"/" + SPARSE, f"Range: bytes={SPARSE_SIZE - 5}-", f"If-Range: {LAST_MODIFIED.decode()}"),
+        206,
+        body=bytes(5),
+        headers={"Content-Range": b"bytes %d-%d/%d" % (SPARSE_SIZE - 5, SPARSE_SIZE - 1, SPARSE_SIZE)},
+        kept=KEPT,
+    ),
+    Case(
+        "ten-gigabytes-beyond-the-end",
+        request(b"/" + SPARSE, f"Range: bytes={SPARSE_SIZE}-"),
+        416,
+        headers={"Content-Range": b"bytes */%d" % SPARSE_SIZE},
         kept=KEPT,
     ),
     Case(

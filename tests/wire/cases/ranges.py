@@ -247,6 +247,8 @@ CASES = (
     _covered("two-thousand-unsatisfiable-and-one", "bytes=" + "99999-," * 1500 + "0-0", (0, 0)),
     # If-Range: strong comparison, exact date.
     _part("if-range-tag", "bytes=0-9", (0, 9), lines=(f"If-Range: {TAG}",)),
+    _part("if-range-date-rfc850", "bytes=0-9", (0, 9), lines=("If-Range: Tuesday, 14-Nov-23 22:13:20 GMT",)),
+    _part("if-range-date-asctime", "bytes=0-9", (0, 9), lines=("If-Range: Tue Nov 14 22:13:20 2023",)),
     _part("if-range-date", "bytes=0-9", (0, 9), lines=(f"If-Range: {DATE}",)),
     _part(
         "if-range-two-ranges", "bytes=0-9,30000-30009", (0, 9), (30000, 30009), lines=(f"If-Range: {TAG}",)

@@ -46,12 +46,15 @@ REDIRECTS = [
     ("needless-encoding", "/%73ub", b"/sub/"),
     ("host-like-name", "/evil.com", b"/evil.com/"),
     ("link-to-directory", "/in-dir", b"/in-dir/"),
+    ("two-slashes-before-a-directory", "//evil.com/dir", b"/evil.com/dir/"),
+    ("three-slashes-before-a-directory", "///evil.com", b"/evil.com/"),
 ]
 
 AWAY = [
     "//evil.com",
     "//evil.com/",
     "//evil.com/%2e%2e",
+    "///evil",
     "///evil.com",
     "////evil.com",
     "//evil.com/..",
