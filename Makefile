@@ -7,12 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8080
 ADMIN ?= 127.0.0.1:9090
+FUZZ_SECONDS ?= 60
 SOURCES := $(shell find ext zchttpd -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.build') \
     pyproject.toml meson.build meson.options
 BUILD_TOOLS := 'pip>=23.1' 'meson-python>=0.17' 'meson>=1.3' ninja 'cython>=3.1'
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation
 
-.PHONY: help setup serve test check lint asan debug bench memory sweep loadtest readme docs clean
+.PHONY: help setup serve test check fuzz lint asan debug bench memory sweep loadtest readme docs clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -39,6 +40,10 @@ test: setup check ## the tests
 
 check: setup ## who may import whom
 	@$(BIN)/lint-imports --config pyproject.toml --no-cache >build/imports.log 2>&1 || { cat build/imports.log; exit 1; }
+
+fuzz: setup ## the fuzzers, FUZZ_SECONDS (60) each
+	$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3.0,<4'
+	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 lint: setup ## style and types
 	$(BIN)/pip install --quiet --disable-pip-version-check 'cython-lint>=0.16' 'mypy>=1.13' 'ruff>=0.9'

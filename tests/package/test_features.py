@@ -17,9 +17,9 @@ COLUMNS = ("Feature", "zchttpd", "nginx", "Caddy", "h2o", "SWS", "WhiteNoise", "
 WORDS = ("yes", "no", "partly", "?")
 # The cases of a file by their ids, without the engine: a feature is there on all of them.
 CASES = {
-    "tests/wire/test_cases.py": {f"{table}-{case.name}" for table, cases in TABLES.items() for case in cases},
+    "tests/wire/test_cases.py": {f"{name}-{case.name}" for name, cases in TABLES.items() for case in cases},
     "tests/wire/test_site.py": {
-        f"{site}-{case.name}" for site, (_, cases) in SITES.items() for case in cases
+        f"{name}-{case.name}" for name, (_, cases) in SITES.items() for case in cases
     },
 }
 
@@ -69,3 +69,9 @@ def test_every_named_test_exists() -> None:
     assert not missing, f"no such tests: {missing}"
     assert not exists("tests/wire/test_cases.py::test_case[no-such-case]")
     assert not exists("tests/wire/test_cases.py::test_nothing")
+
+
+def test_the_number_of_cases_is_not_made_up() -> None:
+    said = re.search(r"More than (\d+) wire cases", PAGE.read_text(encoding="utf-8"))
+    assert said is not None
+    assert sum(len(cases) for cases in CASES.values()) > int(said[1])

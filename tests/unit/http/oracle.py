@@ -55,13 +55,15 @@ def body_of(response: Response, content: bytes = CONTENT) -> bytes:
     return b"".join(pieces)
 
 
-def received(verdict: Verdict | None, response: Response, method: bytes = b"GET") -> bytes:
+def received(
+    verdict: Verdict | None, response: Response, method: bytes = b"GET", content: bytes = CONTENT
+) -> bytes:
     """The body that h11 as client gets from the whole response; nothing may be left over."""
     encoded = encode_head(verdict, response.status, response.headers, keep_alive=response.keep_alive)
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method=method, target="/", headers=[("Host", "h")]))
     client.send(h11.EndOfMessage())
-    client.receive_data(encoded.head + body_of(response))
+    client.receive_data(encoded.head + body_of(response, content))
     body = b""
     event = client.next_event()
     assert isinstance(event, h11.Response)
