@@ -30,6 +30,7 @@ def _fields(*lines: bytes) -> tuple[bytes, ...]:
 
 _ROOT = "tests/unit/files/test_root.py::"
 _CONNECTIONS = "tests/wire/test_connections.py::"
+_COMPRESS = "tests/wire/test_compress.py::"
 _CHANGES = "tests/wire/test_files_change.py::"
 
 PATHS = (
@@ -345,6 +346,14 @@ SEMANTICS = (
     Row("long-authorization", (b"Authorization: Basic " + b"A" * 65536,), (431,)),
     Row("no-inode-in-a-tag", _get(b"/twin-b.txt"), (304,)),
     Row("ten-gigabytes", (b"HEAD /sparse.txt HTTP/1.1", b"GET /sparse.txt HTTP/1.1"), (200, 206)),
+    Row(
+        "compression-of-much",
+        tests=(
+            _COMPRESS + "test_what_is_too_large_is_never_read",
+            _COMPRESS + "test_many_at_once_are_one_compression",
+            _COMPRESS + "test_everything_is_served_while_the_threads_are_busy",
+        ),
+    ),
 )
 
 ROWS = (*PATHS, *FRAMING, *SEMANTICS)
