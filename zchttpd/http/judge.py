@@ -177,7 +177,7 @@ def _weigh(request: h11.Request, connection: h11.Connection, *, has_body: bool) 
         target=target,
         headers=tuple(each for each in headers if each[0] in ANSWER_FIELDS),
         version=version,
-        keep_alive=not has_body and connection.their_state is not h11.MUST_CLOSE,
+        keep_alive=not has_body and version == b"1.1" and b"close" not in _members(headers, b"connection"),
         has_body=has_body,
         expect=expect,
         memo=not has_body and not expect and b"upgrade" not in present,

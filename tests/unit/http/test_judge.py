@@ -251,6 +251,9 @@ def test_target(method: bytes, sent: bytes, target: bytes) -> None:
             b"1.1",
             True,
         ),
+        # h11 puts off what it thinks of the connection while a switch of protocols is asked for.
+        (get(b"/", b"Connection: Upgrade, close", b"Upgrade: h2c"), b"1.1", False),
+        (get(b"/", b"Connection: Upgrade", b"Upgrade: h2c", version=b"1.0"), b"1.0", False),
     ],
 )
 def test_keep_alive(head: bytes, version: bytes, keep_alive: bool) -> None:

@@ -207,6 +207,16 @@ CASES = (
     ),
     *(
         Case(
+            f"upgrade-and-{name}",
+            request("/hello.txt", "Connection: Upgrade, close", "Upgrade: h2c", version=version),
+            200,
+            body=HELLO,
+            kept=CLOSED,
+        )
+        for name, version in (("close", "1.1"), ("1.0", "1.0"))
+    ),
+    *(
+        Case(
             f"no-echo-{path.strip('/') or 'root'}-{at}",
             request(path + "?" + ECHO.decode(), *lines),
             (200, 404, 405, 417),
