@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_PREFIX = "ZCHTTPD_"
 PAGE_SIZE = 4096
+SIZE_MAX = 1024 * GIB
+DAY_MS = 86_400_000
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -51,11 +53,13 @@ def _option(default: Any, group: Group, text: str, **more: Any) -> Any:
 
 
 def _size(default: int, group: Group, text: str, **more: Any) -> Any:
-    return _option(default, group, text, parse=parse_size, metavar="SIZE", unit="bytes", **more)
+    most = {"parse": parse_size, "metavar": "SIZE", "unit": "bytes", "high": SIZE_MAX}
+    return _option(default, group, text, **{**most, **more})
 
 
 def _ms(default: int, group: Group, text: str, **more: Any) -> Any:
-    return _option(default, group, text, parse=parse_count, metavar="MS", unit="milliseconds", **more)
+    most = {"parse": parse_count, "metavar": "MS", "unit": "milliseconds", "high": DAY_MS}
+    return _option(default, group, text, **{**most, **more})
 
 
 def _count(default: int, group: Group, text: str, **more: Any) -> Any:
@@ -160,7 +164,7 @@ class Settings:
         choices=(AUTO, "uring", "portable"),
     )
     zc_size_min: int = _size(
-        16 * KIB, Group.SENDS, "smaller bodies are copied, which is cheaper than a notification"
+        16 * KIB, Group.SENDS, "smaller bodies are copied, which is cheaper than a notification", high=GIB
     )
 
     memory: int = _size(256 * MIB, Group.MEMORY, "file bytes cached by each worker", low=64 * KIB)
@@ -174,7 +178,7 @@ class Settings:
         4, Group.MEMORY, "windows that one connection may hold at a time", low=1, high=1024
     )
     plans_max: int = _count(
-        16384, Group.MEMORY, "request heads that each worker remembers", low=16, high=2**24
+        16384, Group.MEMORY, "request heads that each worker remembers", low=16, high=2**22
     )
     recv_buffers: int = _count(
         512, Group.MEMORY, "receive buffers of each worker; a power of two", low=8, high=32768
@@ -191,7 +195,6 @@ class Settings:
         Group.LIMITS,
         "time without progress while sending; beyond it the connection is reset",
         low=1,
-        high=2**31 - 1,
     )
     drain_ms_max: int = _ms(10_000, Group.LIMITS, "time to finish open responses after SIGTERM or Ctrl-C")
     connections_max: int = _count(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from zchttpd.doctor import LADDER
+from zchttpd.settings import OPTIONS, Settings
 
 from . import play
 from .client import ProtocolError, eventually, refused, request
@@ -92,6 +93,20 @@ def test_admin_port_in_use(root: Path) -> None:
 )
 def test_refuses_to_start(arguments: list[str], words: list[str]) -> None:
     assert_one_line(refuse(*arguments), *words)
+
+
+def test_starts_with_every_option_at_its_upper_bound(root: Path, kind: tuple[str, str]) -> None:
+    engine, send_mode = kind
+    # One worker on a free port; so many receive buffers of that size are 32 GiB, which not every machine has.
+    defaults = Settings(root=root)
+    left_out = ("port", "workers", "recv_buffer_size")
+    highest = {
+        name: option.high
+        for name, option in OPTIONS.items()
+        if type(getattr(defaults, name)) is int and name not in left_out
+    }
+    with serving(root, engine=engine, send_mode=send_mode, **highest) as server:
+        assert server.ask(request("/hello.txt")).body == FILES[b"hello.txt"]
 
 
 def test_start_line_and_health(server: Server) -> None:
