@@ -60,6 +60,27 @@ def test_every_size_arrives_whole_in_bounded_memory(small: Server) -> None:
     )
 
 
+def test_copying_everything_keeps_memory_bounded(files: Path, kind: tuple[str, str]) -> None:
+    """What is copied because of --zc-size-min is no exception from --memory."""
+    engine, send_mode = kind
+    name, size = max(SIZES.items(), key=lambda item: item[1])
+    with serving(
+        files,
+        engine=engine,
+        send_mode=send_mode,
+        memory=MEMORY,
+        stream_memory=STREAM_MEMORY,
+        zc_size_min="1G",
+    ) as server:
+        download(server, "/64k")
+        before = server.resident()
+        for _ in range(2):
+            reply, got = download(server, f"/{name}")
+            assert (reply.status, got) == (200, digest_of(pattern(size)))
+        grown = server.resident("VmHWM") - before
+        assert grown <= 2 * (MEMORY + STREAM_MEMORY), f"grew by {grown} bytes"
+
+
 def test_ranges_of_a_streamed_file(small: Server) -> None:
     content = pattern(SIZES["64m"])
     for first, last in (

@@ -35,6 +35,8 @@ LOGGER = logging.getLogger("zchttpd")
 CACHED_PART = 4
 # A file may change faster than it can be read: after so many attempts the request is told 503.
 ATTEMPTS_MAX = 3
+# Larger bodies are not copied into plans, however large --zc-size-min is: making the copy holds up the loop.
+INLINE_SIZE_MAX = 1 << 20
 # Plans of one entry that the desk finds again by their head; ranges and the like are not among them.
 PLANS_PER_ENTRY = 64
 MAPPINGS_MAX = 12_000
@@ -106,6 +108,9 @@ class UringDesk:
         self._inline_bytes = 0
         self._streamed = 0
         self._streamed_max = _streamed_max()
+        self._cached_max = settings.memory // CACHED_PART
+        # Bodies below this are joined to their heads.
+        self._inline_below = min(settings.zc_size_min, INLINE_SIZE_MAX, self._cached_max + 1)
         self._silent_until_ms = 0
         self._memlock_told = False
         self.engine: Engine
@@ -237,7 +242,7 @@ class UringDesk:
         """The bytes of a window if it is cheaper to join them to the head than to send them on their own."""
         if body.state is State.INLINE:
             return body.small[offset : offset + length]
-        if body.state is State.MAPPED and length < self._settings.zc_size_min:
+        if body.state is State.MAPPED and length < self._inline_below:
             return self.engine.read(body.number, offset, length)
         return None
 
@@ -295,13 +300,13 @@ class UringDesk:
     def _open(self, representation: Representation) -> Body:
         fd = representation.open()
         size = representation.size
-        if size < self._settings.zc_size_min:
+        if size < self._inline_below:
             small = _read_at_once(fd, representation)
             if small is not None:
                 os.close(fd)
                 self._inline_bytes += len(small)
                 return Body(representation, State.INLINE, small)
-        cacheable = size <= self._settings.memory // CACHED_PART
+        cacheable = size <= self._cached_max
         if cacheable and self._has_room(size):
             try:
                 number = self.engine.fill(fd, size, representation.mtime_ns)
@@ -334,7 +339,7 @@ class UringDesk:
         body = self._filling.pop(number)
         waiting, body.waiting = body.waiting, []
         size = body.representation.size
-        if error or size < self._settings.zc_size_min:
+        if error or size < self._inline_below:
             self._mapped_bytes -= size
             self._mapped -= 1
             if not error:
