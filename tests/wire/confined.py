@@ -1,4 +1,4 @@
-"""Run a command with less than this user has: `confined.py [--memlock BYTES] COMMAND...`
+"""Run a command with less than this user has: `confined.py [--memlock BYTES] [--nofile N] COMMAND...`
 
 Root may read every file and lock all memory, so tests that run as root would never meet EACCES or ENOMEM.
 Capabilities taken out of the
@@ -34,6 +34,10 @@ def main(arguments: list[str]) -> None:
         limit = int(arguments[1])
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))
         surplus.append(CAP_IPC_LOCK)
+        arguments = arguments[2:]
+    if arguments[0] == "--nofile":
+        count = int(arguments[1])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
         arguments = arguments[2:]
     if os.geteuid() == 0:
         for capability in surplus:

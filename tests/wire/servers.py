@@ -67,6 +67,7 @@ class Server:
         engine: str = "uring",
         send_mode: str = "auto",
         memlock: int | None = None,
+        nofile: int | None = None,
         **options: object,
     ) -> None:
         chosen = {
@@ -78,7 +79,10 @@ class Server:
             **options,
         }
         flags = [text for name, value in chosen.items() for text in flags_of(name, value)]
-        confinement = [] if memlock is None else ["--memlock", str(memlock)]
+        limits = {"--memlock": memlock, "--nofile": nofile}
+        confinement = [
+            word for flag, value in limits.items() if value is not None for word in (flag, str(value))
+        ]
         self.name = name_of(engine, send_mode)
         self.send_mode = send_mode
         self._stderr = os.memfd_create("stderr")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -212,3 +213,17 @@ def test_without_a_rung_of_the_ladder(root: Path, fleet: Fleet, without: str) ->
             assert f"without {name}" in server.stdout()
         if "send_zc" in without:
             assert server.metric(SENDS_ZEROCOPY) == 0
+
+
+def test_few_descriptors_are_kept_for_files(root: Path, kind: tuple[str, str]) -> None:
+    """Idle connections make room before there is no descriptor left to open a file with."""
+    engine, send_mode = kind
+    with (
+        serving(root, engine=engine, send_mode=send_mode, nofile=64) as server,
+        contextlib.ExitStack() as idle,
+    ):
+        for _ in range(100):
+            idle.enter_context(server.peer())
+        for path in ("hello.txt", "probe.txt", "64k.bin"):
+            reply = server.ask(request(f"/{path}", "Connection: close"))
+            assert (reply.status, reply.body) == (200, FILES[path.encode()])

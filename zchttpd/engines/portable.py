@@ -47,6 +47,8 @@ READERS = 4
 # Descriptors for files, snapshots or not: so many where the limit allows, and never less than a part of it.
 FILES_MAX = 8192
 FILES_PART = 8
+# Descriptors for the loop, the listener, the log, and the files that are being opened.
+FDS_SPARE = 32
 _GONE_BEFORE_ACCEPT = (errno.ECONNABORTED, errno.EPROTO)
 
 
@@ -60,6 +62,8 @@ class Portable:
         self.tally = tally
         self.loop = loop
         self.executor = ThreadPoolExecutor(READERS, thread_name_prefix="read")
+        files_max = _files_max(settings)
+        self._connections_max = _connections_max(settings, files_max)
         cache = Cache(Root(settings.root), settings)
         compressor = Compressor.of(settings, partial(cells_of, tally.block))
         self.store = Store(
@@ -69,7 +73,7 @@ class Portable:
             tally,
             loop,
             self.executor,
-            files_max=_files_max(settings),
+            files_max=files_max,
             clock=self.now_ms,
         )
         self.draining = False
@@ -193,7 +197,7 @@ class Portable:
 
     def _welcome(self, accepted: socket.socket) -> None:
         """Above the limit an idle connection makes room, or the new one is told 503."""
-        limit = self.settings.connections_max
+        limit = self._connections_max
         if len(self._connections) >= limit + SPARE_CONNECTIONS:
             accepted.close()
             return
@@ -225,6 +229,14 @@ def _files_max(settings: Settings) -> int:
     if soft == resource.RLIM_INFINITY:
         return FILES_MAX
     return min(FILES_MAX, max(soft - needed, soft // FILES_PART))
+
+
+def _connections_max(settings: Settings, files_max: int) -> int:
+    """Connections that leave descriptors enough to open what they ask for."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return settings.connections_max
+    return max(1, min(settings.connections_max, soft - files_max - FDS_SPARE))
 
 
 def _new_loop() -> tuple[asyncio.AbstractEventLoop, str, list[str]]:
