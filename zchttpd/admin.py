@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 VISITORS_MAX = 64
 VISIT_S_MAX = 10.0
+ACCEPT_PAUSE_S = 0.1
 _TEXT = "text/plain; charset=utf-8"
 _ABOUT = b"zchttpd admin: /metrics, /metrics.json, /healthz\n"
 
@@ -54,6 +55,7 @@ class Admin:
         self._listener = listener
         self._selector = selector
         self._visits: set[_Visit] = set()
+        self._accept_at: float | None = None
         listener.setblocking(False)
         selector.register(listener, selectors.EVENT_READ, self._accept)
 
@@ -61,7 +63,8 @@ class Admin:
         """Close the listener and every visitor's connection."""
         for visit in list(self._visits):
             visit.close()
-        self._selector.unregister(self._listener)
+        if self._accept_at is None:
+            self._selector.unregister(self._listener)
         self._listener.close()
 
     def let_go(self) -> None:
@@ -71,10 +74,16 @@ class Admin:
         self._listener.close()
 
     def expire(self, now: float) -> float | None:
-        """Close the visits whose time is up; the next such moment (monotonic seconds), or None."""
+        """Close the visits whose time is up, accept again after a pause; the next such moment (monotonic
+        seconds), or None.
+        """
         for visit in [each for each in self._visits if each.ends_at <= now]:
             visit.close()
-        return min((visit.ends_at for visit in self._visits), default=None)
+        if self._accept_at is not None and self._accept_at <= now:
+            self._accept_at = None
+            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        moments = [visit.ends_at for visit in self._visits]
+        return min(moments if self._accept_at is None else [*moments, self._accept_at], default=None)
 
     def admit(self, connection: socket.socket, now: float) -> None:
         """Answer one accepted connection."""
@@ -86,8 +95,13 @@ class Admin:
     def _accept(self, now: float) -> None:
         try:
             connection, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            # The visitor has gone again.
+            return
         except OSError:
-            # The visitor has gone again, or descriptors are short: the next one may fare better.
+            # Out of descriptors, or of memory: trying at once would spin.
+            self._selector.unregister(self._listener)
+            self._accept_at = now + ACCEPT_PAUSE_S
             return
         if len(self._visits) >= VISITORS_MAX:
             connection.close()
