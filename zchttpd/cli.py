@@ -107,6 +107,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 stopped as asked, 1 could not start, 2 wrong usage."""
+    log.open_streams()
+    try:
+        return _run(arguments)
+    finally:
+        log.flush()
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = build_parser()
     typed = vars(parser.parse_args(arguments))
     command = typed.pop("command")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import sys
 import time
+from io import FileIO, TextIOWrapper
+from typing import TextIO
 
 LOGGER = logging.getLogger("zchttpd")
 
@@ -48,13 +51,49 @@ def setup(level: str, source: str) -> None:
     LOGGER.setLevel(level.upper())
 
 
+def open_streams() -> None:
+    """Lead those of stdin, stdout and stderr that are closed to /dev/null.
+
+    Otherwise the next socket got the number of one of them, and what is printed went to a client.
+    """
+    fd = os.open(os.devnull, os.O_RDWR)
+    while fd <= 2:
+        fd = os.dup(fd)
+    os.close(fd)
+    # Python has None for a stream that was closed when it started.
+    sys.stdout = sys.stdout or TextIOWrapper(FileIO(1, "w"), write_through=True)
+    sys.stderr = sys.stderr or TextIOWrapper(FileIO(2, "w"), write_through=True)
+
+
+def flush() -> None:
+    """Write out what is pending on stdout and stderr. What cannot be written is lost: Python would try again
+    at exit, and fail.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _drop_pending(stream)
+
+
+def _drop_pending(stream: TextIO) -> None:
+    fd = stream.fileno()
+    kept, nowhere = os.dup(fd), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, fd)
+    stream.flush()
+    os.dup2(kept, fd)
+    os.close(kept)
+    os.close(nowhere)
+
+
 def say(text: str) -> None:
     """One line of the start report, on stdout, at once."""
-    # Whoever read the start report may have gone; the server stays.
-    with contextlib.suppress(BrokenPipeError):
+    # Whoever read the start report may have gone, or its disk be full; the server stays.
+    with contextlib.suppress(OSError):
         print(printable(text), flush=True)
 
 
 def complain(text: str) -> None:
     """One line for the person who typed the command: why it cannot run and what to type instead."""
-    print(f"zchttpd: {printable(text)}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        print(f"zchttpd: {printable(text)}", file=sys.stderr, flush=True)

@@ -10,7 +10,6 @@ import os
 import selectors
 import signal
 import socket
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, cast
@@ -147,8 +146,7 @@ class Supervisor:
     def _fork(self, child: _Child) -> None:
         child.report = b""
         child.report_fd, write_fd = os.pipe()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        log.flush()
         # Until the child has its own handlers, a signal must not reach it through the parent's.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         parent = os.getpid()

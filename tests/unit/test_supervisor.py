@@ -392,6 +392,36 @@ def test_a_reader_who_leaves_does_not_disturb(start: Start) -> None:
     assert server.stop() == (0, "", "")
 
 
+def close_streams() -> None:
+    """What `>&- 2>&- <&-` does."""
+    for fd in (0, 1, 2):
+        os.close(fd)
+
+
+@pytest.mark.parametrize("how", ["closed", "full"])
+def test_output_that_goes_nowhere_does_not_disturb(start: Start, how: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as other:
+        admin, address = free.getsockname(), other.getsockname()
+    places = ("--admin", f"{admin[0]}:{admin[1]}", "--port", str(address[1]))
+    with open("/dev/full", "wb") as full:
+        more = {"preexec_fn": close_streams} if how == "closed" else {"stdout": full, "stderr": full}
+        server = start(*places, **more)
+    server.address = address
+
+    def pid() -> bytes:
+        while server.popen.poll() is None:
+            with contextlib.suppress(ConnectionRefusedError):
+                if get(admin, "/healthz")[0] == 200:
+                    break
+        return server.ask("/pid")
+
+    before = pid()
+    server.ask("/fail")
+    assert pid() != before, "the worker was replaced, with something pending for stdout"
+    code, _, stderr = server.stop()
+    assert (code, stderr or "") == (0, "")
+
+
 def test_a_worker_that_keeps_dying_is_replaced_more_and_more_slowly(start: Start) -> None:
     server = start().started()
     for pause in ("0.1", "0.2", "0.4"):
