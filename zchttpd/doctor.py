@@ -170,7 +170,6 @@ def examine(settings: Settings) -> list[Finding]:
         *_ring_findings(),
         _openat2(),
         locked_memory(memory_needed(settings)),
-        _huge_pages(),
         open_files(files_needed(settings)),
         _uvloop(),
         _compression(asked=bool(settings.compress)),
@@ -227,22 +226,10 @@ def _openat2() -> Finding:
         return Finding(
             "openat2",
             State.MISSING,
-            f"paths are opened one component at a time ({error}), without symbolic links",
+            f"paths are opened one component at a time ({error}), which is slower",
             "Linux 5.6 or later, or let the sandbox pass openat2",
         )
     return Finding("openat2", State.OK, "the kernel keeps every path beneath the root")
-
-
-def _huge_pages() -> Finding:
-    modes = _read("/sys/kernel/mm/transparent_hugepage/enabled")
-    if "[always]" in modes or "[madvise]" in modes:
-        return Finding("huge pages", State.OK, "large files are cached in huge pages")
-    return Finding(
-        "huge pages",
-        State.MISSING,
-        "large files are registered page by page, which is slower",
-        "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
-    )
 
 
 def _uvloop() -> Finding:
