@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+import pytest
+
 from zchttpd._core import doors
 
 from .bench import CONNECTIONS_MAX, HEAD, HEAD_MAX, Bench
@@ -225,15 +227,17 @@ def test_an_empty_line_behind_a_request_leaves_the_connection_idle() -> None:
     assert [op.kind for op in bench.ops()] == ["cancel_recv", "close"]
 
 
-def test_a_head_that_does_not_end_in_time_is_told_408() -> None:
+@pytest.mark.parametrize(("method", "told"), [(b"GET", 408), (b"HEAD", 1408)])
+def test_a_head_that_does_not_end_in_time_is_told_408(method: bytes, told: int) -> None:
+    """The desk hears of HEAD, whose refusals have no content either."""
     bench = Bench()
     recv = bench.connect()
-    bench.hear(recv, b"\r\nGET / HT")
+    bench.hear(recv, b"\r\n" + method + b" / HT")
     bench.wait(6_000)
     bench.hear(recv, b"TP/1.1\r\n")
     bench.wait(4_200)
     [(kind, _, status)] = bench.machine.take_work()
-    assert (kind, status) == ("refuse", 408)
+    assert (kind, status) == ("refuse", told)
 
 
 def test_a_stale_completion_touches_nothing() -> None:

@@ -118,12 +118,13 @@ class Desk:
             LOGGER.exception("a request could not be answered, and got 500")
             return self._failure_of_head if head.startswith(b"HEAD ") else self._failure
 
-    def refuse(self, status: int, reason: str) -> Answer:
+    def refuse(self, status: int, reason: str, *, bodiless: bool = False) -> Answer:
         """The answer to what never became a head (400, 408, 414, 431, 503); the connection closes.
 
-        `reason` is a sentence of ours. Raises KeyError for a status that this server does not give.
+        `reason` is a sentence of ours. `bodiless`: it began as a HEAD request. Raises KeyError for a status
+        that this server does not give.
         """
-        return self._refused(Refusal(status, reason))
+        return self._refused(Refusal(status, reason, bodiless))
 
     def _find(self, verdict: Verdict, now_ms: int) -> Answer:
         target = parse_target(verdict.target)

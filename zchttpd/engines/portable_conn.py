@@ -245,18 +245,18 @@ class Connection:
                 del self._inbox[:size]
                 self._look_up(head, now_ms)
             else:
-                self._reject(_REFUSALS.get(found, 400), now_ms)
+                self._begin(self._refusal(_REFUSALS.get(found, 400)), now_ms)
             return True
         return False
 
-    def _reject(self, status: int, now_ms: int) -> None:
+    def _refusal(self, status: int) -> Plan:
+        bodiless = self._inbox.startswith(b"HEAD ")  # RFC 9110 section 9.3.2
         # What has arrived is not to be read as a request.
         self._inbox.clear()
-        self._begin(self._store.refusal(status), now_ms)
+        return self._store.refusal(status, bodiless=bodiless)
 
     def _refuse(self, status: int) -> None:
-        self._inbox.clear()
-        self._replay(self._store.refusal(status))
+        self._replay(self._refusal(status))
 
     def _look_up(self, head: bytes, now_ms: int) -> None:
         key = gist(head)

@@ -75,7 +75,7 @@ class Store:
         # Paths without a file are kept apart, so that a flood of invented names cannot push out files.
         self._absent: _Holdings = OrderedDict()
         self._bodies: dict[Representation, Body] = {}
-        self._refusals: dict[int, Plan] = {}
+        self._refusals: dict[tuple[int, bool], Plan] = {}
         self._held_bytes = 0
         self._held_files = 0
         self._zombie_bytes = 0
@@ -118,11 +118,12 @@ class Store:
             self._remember(key, plan, holding)
         return plan
 
-    def refusal(self, status: int) -> Plan:
-        """The plan for what never became a head."""
-        plan = self._refusals.get(status)
+    def refusal(self, status: int, *, bodiless: bool = False) -> Plan:
+        """The plan for what never became a head; `bodiless`: it began as a HEAD request."""
+        plan = self._refusals.get((status, bodiless))
         if plan is None:
-            plan = self._refusals[status] = self._plan(self._desk.refuse(status, ""), None, None)
+            answer = self._desk.refuse(status, "", bodiless=bodiless)
+            plan = self._refusals[status, bodiless] = self._plan(answer, None, None)
         return plan
 
     def release(self, body: Body) -> None:

@@ -52,6 +52,8 @@ COMPLAINT_MS_MIN = 1000
 LINGER_MS_MAX = 5_000
 LEASES_PER_CONNECTION = 256
 LINE_SIZE_MAX = 8192
+# The engine adds this to the status that refuses what began as a HEAD request.
+REFUSED_HEAD = 1000
 REUSED = frozenset((200, 301, 304, 403, 404))
 
 
@@ -185,7 +187,7 @@ class UringDesk:
     def _refuse(self, ticket: int, status: int) -> None:
         plan = self._refusals.get(status)
         if plan is None:
-            answer = self._desk.refuse(status, "")
+            answer = self._desk.refuse(status % REFUSED_HEAD, "", bodiless=status >= REFUSED_HEAD)
             plan = self._refusals[status] = self._plan(answer, None, None)
         self.engine.answer(ticket, plan, False)
 

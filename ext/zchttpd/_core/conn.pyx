@@ -13,7 +13,7 @@ from libc.string cimport memcmp, memcpy, memset
 from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.core cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_IMAGE_OWN, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
-    CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, WORK_HEAD, WORK_REFUSE,
+    CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, REFUSED_HEAD, WORK_HEAD, WORK_REFUSE,
     WORK_STALE, Conn, conn_at, core_end_lease, core_notified, core_op, core_send_window, core_settle_plan,
     core_windows_left, core_work)
 from zchttpd._core.deadline cimport wheel_drop, wheel_due, wheel_file
@@ -361,6 +361,9 @@ cdef void _refuse(Core* core, uint32_t slot, uint32_t status) noexcept nogil:
     """Answer with an error that needs no judge, then close."""
     cdef Conn* conn = conn_at(core, slot)
     conn.refuse_status = <uint16_t>status
+    # RFC 9110 section 9.3.2: no content in answer to HEAD.
+    if conn.inbox.end - conn.inbox.start >= 5 and memcmp(conn.inbox.bytes + conn.inbox.start, b"HEAD ", 5) == 0:
+        conn.refuse_status += REFUSED_HEAD
     # What has arrived is not to be read as a request.
     inbox_free(&conn.inbox)
     conn.head_length = 0

@@ -39,7 +39,10 @@ cdef enum ConnFlag:
 cdef enum DeskWork:
     WORK_HEAD = 1       # judge the head
     WORK_STALE = 2      # look whether `entry` is still what it was
-    WORK_REFUSE = 3     # refuse with `status`
+    WORK_REFUSE = 3     # refuse with `refuse_status`
+
+cdef enum:
+    REFUSED_HEAD = 1000
 
 cdef enum:
     FLOW_WINDOWS = 8
@@ -64,7 +67,7 @@ cdef struct Conn:
     uint8_t route           # Route
     uint8_t sends           # sends under way
     uint16_t ops_open       # ops whose last completion has not come
-    uint16_t refuse_status  # for WORK_REFUSE
+    uint16_t refuse_status  # for WORK_REFUSE; REFUSED_HEAD more if it began as a HEAD request
     Inbox inbox
     Framer framer
     uint32_t head_length    # of the parked head at the start of the inbox

@@ -91,7 +91,8 @@ cdef class Engine:
     """One worker's loop over one listener.
 
     `desk` is called with (work, filled, now_ms) whenever there is something that needs judgement: `work` is a list of
-    ("head", ticket, head bytes), ("stale", ticket, entry) and ("refuse", ticket, status); `filled` a list of (mapping, errno or
+    ("head", ticket, head bytes), ("stale", ticket, entry) and ("refuse", ticket, status), 1000 more
+    than that if it began as a HEAD request; `filled` a list of (mapping, errno or
     0). It answers through `answer`, `retry` and `abandon`, now or later. Numbers of mappings, sources, entries, plans and
     tickets are opaque and never reused. Raises OSError when the ring cannot be set up.
     """

@@ -254,6 +254,13 @@ CASES = (
         reset=True,
     ),
     Case("head-17000", request("/hello.txt", b"A: " + b"b" * 17000), 431, kept=CLOSED, reset=True),
+    Case(
+        "head-17000-of-HEAD",
+        request("/hello.txt", b"A: " + b"b" * 17000, method="HEAD"),
+        431,
+        kept=CLOSED,
+        reset=True,
+    ),
     Case("head-64k", request("/hello.txt", b"A: " + b"b" * 65536), 431, kept=CLOSED, reset=True),
     Case("head-1-MB", request("/hello.txt", b"A: " + b"b" * 1_000_000), 431, kept=CLOSED, reset=True),
     Case(

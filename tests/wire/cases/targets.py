@@ -164,6 +164,7 @@ CASES = (
     Case("fragment", request("/hello.txt#part"), (400, 404)),
     Case("target-of-8000", request(b"/hello.txt?" + b"q" * 8000), 200, body=HELLO, kept=KEPT),
     Case("target-of-8193", request(b"/hello.txt?" + b"q" * (8193 - 11)), 414, kept=CLOSED),
+    Case("target-of-8193-by-HEAD", request(b"/?" + b"q" * 8191, method="HEAD"), 414, kept=CLOSED),
     Case("target-of-12000", request(b"/" + b"a" * 12000), 414, kept=CLOSED),
     Case("target-of-1-MB", request(b"/" + b"a" * 1_000_000), 414, kept=CLOSED, reset=True),
     Case("target-without-end", b"GET /" + b"a" * 100_000, 414, kept=CLOSED, reset=True),
