@@ -296,7 +296,7 @@ def test_a_directory_that_may_not_be_read(www: Path, monkeypatch: pytest.MonkeyP
     def refusing(*_: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr("zchttpd.files.listing.scan", refusing)
+    monkeypatch.setattr("zchttpd.files.shelf.scan", refusing)
     with serving(www, listing=True) as (desk, _):
         assert ask(desk, "/bare/")[0].status == 403
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import ExitStack
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
@@ -14,7 +15,7 @@ from . import play
 from .cases.site import BROWSER, JSON, SITES, build_site
 from .client import eventually, request
 from .conftest import Fleet
-from .servers import ENGINES, serving
+from .servers import ENGINES, SENDS_ZEROCOPY, Server, serving
 from .tree import SECRET
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .case import Case
 
 REVALIDATE_MS = 50
+MANY = 8000
 CASES = [
     pytest.param(site, case, id=f"{site}-{case.name}") for site, (_, cases) in SITES.items() for case in cases
 ]
@@ -115,6 +117,55 @@ def test_a_listing_follows_its_directory(tmp_path: Path, kind: tuple[str, str]) 
         eventually("a new size", lambda: listed() == {"file": 8})
         (tmp_path / "file").unlink()
         eventually("an empty directory", lambda: listed() == {})
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with a directory whose listing is large enough to be made in a thread and sent like a file."""
+    root = tmp_path_factory.mktemp("many")
+    (root / "small").write_bytes(b"small")
+    (root / "names").mkdir()
+    for number in range(MANY):
+        (root / "names" / f"a rather long name so that the listing is large {number:06}").touch()
+    return root
+
+
+def test_a_listing_keeps_nobody_waiting(many: Path, kind: tuple[str, str]) -> None:
+    engine, send_mode = kind
+    with serving(many, engine=engine, send_mode=send_mode, listing=True) as server:
+        with ExitStack() as stack:
+            peers = [stack.enter_context(server.peer()) for _ in range(8)]
+            for number, peer in enumerate(peers):
+                peer.send(request(f"/names/?sort={'size' if number % 2 else 'name'}"))
+            assert server.ask(request("/small")).body == b"small"
+            pages = [peer.reply().body for peer in peers]
+        assert len(set(pages)) == 2
+        for page in pages:
+            assert page.endswith(b"</html>\n")
+            assert page.count(b"<tr>") == MANY + 2
+        part = server.ask(request("/names/", "Range: bytes=1048570-1048585"))
+        assert (part.status, part.body) == (206, pages[0][1048570:1048586])
+        again = server.ask(request("/names/", f"If-None-Match: {part.field(b'etag').decode()}"))
+        assert (again.status, again.body) == (304, b"")
+        head = server.ask(request("/names/", method="HEAD"))
+        assert head.field(b"content-length") == b"%d" % len(pages[0])
+        copies = engine == "portable" or send_mode == "plain"
+        assert (server.metric(SENDS_ZEROCOPY) > 0) is not copies
+
+
+def test_a_drain_waits_for_a_listing(many: Path, kind: tuple[str, str]) -> None:
+    engine, send_mode = kind
+    server = Server(many, engine=engine, send_mode=send_mode, listing=True)
+    try:
+        with server.peer() as peer:
+            peer.send(request("/names/"))
+            eventually("the request is there", lambda: server.metric('plan_lookups_total{result="miss"}'))
+            server.terminate()
+            assert peer.reply().body.count(b"<tr>") == MANY + 2
+            assert peer.leftover() == b""
+        assert (server.wait(), server.stderr()) == (0, "")
+    finally:
+        server.kill()
 
 
 def test_a_large_listing_arrives_whole(tmp_path: Path, kind: tuple[str, str]) -> None:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from zchttpd.files.cache import exhausted
 from zchttpd.files.compress import Standing
 from zchttpd.files.entry import IDENTITY, Entry, Kind, Representation, Standin
-from zchttpd.files.listing import CONTENT_SECURITY_POLICY, HTML, JSON, Pages, Scan, parse_order
+from zchttpd.files.jobs import Job, Unready
+from zchttpd.files.listing import CONTENT_SECURITY_POLICY, HTML, JSON, parse_order
+from zchttpd.files.shelf import etag
 from zchttpd.http.accept import JSON_VARY, NAVIGATION_VARY, navigates, prefers_json
 from zchttpd.http.encoding import negotiate
 from zchttpd.http.head import Signer, encode_head
@@ -38,6 +40,7 @@ from zchttpd.site import SitePolicy
 if TYPE_CHECKING:
     from zchttpd.files.cache import Cache
     from zchttpd.files.compress import Compressor
+    from zchttpd.files.listing import Scan
     from zchttpd.settings import Settings
     from zchttpd.site import Fields
 
@@ -56,6 +59,7 @@ _CURES = {
     errno.ENFILE: "Raise the limit of this machine: sysctl -w fs.file-max=1000000",
     errno.ENOMEM: "Give the server more memory, or start it with a smaller --memory",
     errno.EAGAIN: "See who holds a lease on it: cat /proc/locks",
+    errno.EBUSY: "Use --listing for directories that few ask for, or keep fewer files in one",
     errno.ESTALE: "Write the file elsewhere, then rename it to its place",
 }
 
@@ -91,7 +95,6 @@ class Desk:
         self._compressor = compressor
         self._site = SitePolicy.of(settings)
         self._error_pages = settings.error_pages
-        self._listings = Pages()
         self._fault_entry: Entry | None = None
         self._fault_page: bytes | None = None
         # One of the two ways to fill a head, the target or the fields, may take half of it.
@@ -103,10 +106,11 @@ class Desk:
         self._failure_of_head = self._refused(Refusal(500, _FAILURE, bodiless=True))
         self._read_fault_page(0)
 
-    def answer(self, head: bytes, now_ms: int) -> Answer:
+    def answer(self, head: bytes, now_ms: int) -> Answer | Job:
         """Answer one request head: the bytes up to and including its empty line.
 
-        Raises nothing: whatever goes wrong becomes a 500 and a log record.
+        A job: something has to be made first, off the loop; ask again when it is done. Raises nothing:
+        whatever goes wrong becomes a 500 and a log record.
         """
         try:
             verdict = self._precedents.judge(head)
@@ -114,6 +118,8 @@ class Desk:
                 return self._refused(verdict)
             early = early_response(verdict)
             return self._find(verdict, now_ms) if early is None else self._early(verdict, early)
+        except Unready as unready:
+            return unready.job
         except Exception:
             LOGGER.exception("a request could not be answered, and got 500")
             return self._failure_of_head if head.startswith(b"HEAD ") else self._failure
@@ -147,7 +153,7 @@ class Desk:
         if entry.kind is Kind.FILE:
             return self._file(verdict, entry, entry.sighting.segments, entry)
         if entry.sighting.scan is not None:
-            return self._listing(verdict, target, entry, entry.sighting.scan)
+            return self._listing(verdict, target, entry, entry.sighting.scan, now_ms)
         fields = self._site.of_path(target.segments, target.directory)
         if entry.kind is Kind.REDIRECT:
             response = redirect_response(verdict, target.raw_path + b"/", target.query)
@@ -210,22 +216,39 @@ class Desk:
         self._failure = self._signed(None, failure)
         self._failure_of_head = self._signed(None, dataclasses.replace(failure, parts=()))
 
-    def _listing(self, verdict: Verdict, target: Target, entry: Entry, scan: Scan) -> Answer:
-        page = self._listings.find(scan, parse_order(target.query), JSON if prefers_json(verdict) else HTML)
+    def _listing(self, verdict: Verdict, target: Target, entry: Entry, scan: Scan, now_ms: int) -> Answer:
+        assert self._cache.shelf is not None
+        order, kind = parse_order(target.query), JSON if prefers_json(verdict) else HTML
+        facts = Facts(0, etag(scan, order, kind), None, kind, extra=self._fields_of_listing(target))
+        page = self._cache.shelf.drawn(scan, order, kind)
+        if page is None:
+            response = compile_response(verdict, facts)
+            if response.status in (304, 412):
+                # Which tells nothing of the page, so that it need not be drawn.
+                return self._signed(verdict, response, entry=entry)
+            page = self._cache.shelf.page(scan, order, kind)
+        if page is None:
+            entry.check_at_ms = now_ms
+            again = self._cache.lookup(target.segments, target.directory, now_ms)
+            return self._found(verdict, target, again, now_ms)
+        response = compile_response(verdict, dataclasses.replace(facts, size=page.size))
+        body = page.body
+        if not isinstance(body, bytes):
+            return self._signed(verdict, response, entry=entry, found=body)
+        parts = tuple(
+            body[part.offset : part.offset + part.length] if isinstance(part, Window) else part
+            for part in response.parts
+        )
+        return self._signed(verdict, dataclasses.replace(response, parts=parts), entry=entry)
+
+    def _fields_of_listing(self, target: Target) -> Fields:
         fields = {name.lower(): (name, value) for name, value in self._site.of_path(target.segments, True)}
         for name, value in (
             (b"Content-Security-Policy", CONTENT_SECURITY_POLICY.encode("ascii")),
             (b"Cache-Control", b"no-cache"),
         ):
             fields[name.lower()] = (name, value)
-        extra = (*fields.values(), (b"Vary", JSON_VARY))
-        facts = Facts(len(page.body), page.etag, None, page.media_type, extra=extra)
-        response = compile_response(verdict, facts)
-        parts = tuple(
-            page.body[part.offset : part.offset + part.length] if isinstance(part, Window) else part
-            for part in response.parts
-        )
-        return self._signed(verdict, dataclasses.replace(response, parts=parts), entry=entry)
+        return (*fields.values(), (b"Vary", JSON_VARY))
 
     def _file(
         self,

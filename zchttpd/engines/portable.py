@@ -8,6 +8,7 @@ faster, measured, on asyncio by half.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import math
@@ -64,7 +65,7 @@ class Portable:
         self.executor = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         files_max = _files_max(settings)
         self._connections_max = _connections_max(settings, files_max)
-        cache = Cache(Root(settings.root), settings)
+        cache = Cache(Root(settings.root), settings, post=self._post)
         compressor = Compressor.of(settings, partial(cells_of, tally.block))
         self.store = Store(
             settings,
@@ -112,6 +113,12 @@ class Portable:
         for connection in list(self._connections):
             connection.abort()
         self.loop.stop()
+
+    def _post(self, act: Callable[[], None]) -> None:
+        """Have something called on the loop; from any thread."""
+        # A loop that has been closed has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(act)
 
     # ---- time ----
 

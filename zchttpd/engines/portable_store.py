@@ -15,6 +15,7 @@ from zchttpd.engines.portable_heads import Memo
 from zchttpd.engines.portable_plan import Holding, Plan, make_plan
 from zchttpd.files.cache import ABSENT_MAX
 from zchttpd.files.entry import Kind
+from zchttpd.files.jobs import Job
 from zchttpd.http.gist import gist
 
 if TYPE_CHECKING:
@@ -98,8 +99,11 @@ class Store:
     def answer(
         self, head: bytes, now_ms: int, resume: Callable[[Plan], None], attempt: int = 1
     ) -> Plan | None:
-        """The plan for a new head. None: its file is being read, and `resume` is told the plan later."""
+        """The plan for a new head. None: what it needs is being read or made, and `resume` is told later."""
         answer = self._desk.answer(head, now_ms)
+        if isinstance(answer, Job):
+            answer.waiting.append(partial(self._again, head, resume, attempt))
+            return None
         holding = self._hold(answer.entry) if answer.entry is not None else None
         body = None
         if answer.representation is not None and answer.parts:

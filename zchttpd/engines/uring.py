@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import signal
 from dataclasses import dataclass, field
 from enum import Enum
@@ -16,8 +15,10 @@ from zchttpd._core.engine import Engine
 from zchttpd._core.tally import ROUTES
 from zchttpd.board import cells_of
 from zchttpd.engines.desk import Desk
+from zchttpd.engines.uring_limits import connections_max, streamed_max
 from zchttpd.files.cache import Cache, exhausted
 from zchttpd.files.compress import Compressor
+from zchttpd.files.jobs import Job, Posted
 from zchttpd.files.root import Root
 
 if TYPE_CHECKING:
@@ -40,12 +41,6 @@ INLINE_SIZE_MAX = 1 << 20
 # Plans of one entry that the desk finds again by their head; ranges and the like are not among them.
 PLANS_PER_ENTRY = 64
 MAPPINGS_MAX = 12_000
-# A streamed file keeps its descriptor for as long as it is known: at most so many, and at most this part
-# of the limit.
-STREAMED_MAX = 192
-STREAMED_PART = 8
-# Descriptors for the ring, the listener, the log, and the files that are being opened.
-FDS_SPARE = 32
 # Eviction goes on to this far below a budget, so that sorting by age is paid once for many.
 SLACK_PART = 16
 COMPLAINT_MS_MIN = 1000
@@ -96,8 +91,9 @@ class Holding:
 class UringDesk:
     """Called by the engine with heads to judge, entries to look at and mappings that have been filled."""
 
-    def __init__(self, settings: Settings, desk: Desk, cache: Cache) -> None:
+    def __init__(self, settings: Settings, desk: Desk, cache: Cache, posted: Posted) -> None:
         self._settings = settings
+        self._posted = posted
         self._desk = desk
         self._cache = cache
         self._holdings: dict[tuple[tuple[bytes, ...], bool], Holding] = {}
@@ -109,7 +105,7 @@ class UringDesk:
         self._mapped = 0
         self._inline_bytes = 0
         self._streamed = 0
-        self._streamed_max = _streamed_max()
+        self._streamed_max = streamed_max()
         self._cached_max = settings.memory // CACHED_PART
         # Bodies below this are joined to their heads.
         self._inline_below = min(settings.zc_size_min, INLINE_SIZE_MAX, self._cached_max + 1)
@@ -124,6 +120,7 @@ class UringDesk:
 
         `filled`: (mapping, errno or 0).
         """
+        self._posted.run()
         for mapping, error in filled:
             self._on_filled(mapping, error, now_ms)
         for kind, ticket, subject in work:
@@ -142,6 +139,9 @@ class UringDesk:
 
     def _on_head(self, ticket: int, head: bytes, attempt: int, now_ms: int) -> None:
         answer = self._desk.answer(head, now_ms)
+        if isinstance(answer, Job):
+            answer.waiting.append(partial(self._on_made, ticket, head, attempt))
+            return
         holding = self._hold(answer.entry) if answer.entry is not None else None
         if answer.representation is None or not answer.parts:
             self._reply(ticket, answer, holding, None)
@@ -155,6 +155,17 @@ class UringDesk:
             body.waiting.append((ticket, head, attempt))
         else:
             self._reply(ticket, answer, holding, body)
+
+    def _on_made(self, ticket: int, head: bytes, attempt: int, error: OSError | None) -> None:
+        """What a request waited for has been made, or could not be."""
+        try:
+            if error is None:
+                self._on_head(ticket, head, attempt, self.engine.now_ms)
+            else:
+                self._fail(ticket, head, attempt, error, None, self.engine.now_ms)
+        except Exception:
+            LOGGER.exception("a request could not be answered")
+            self.engine.abandon(ticket)
 
     def _on_stale(self, ticket: int, number: int, now_ms: int) -> None:
         # Several requests may have found the same entry stale: the first to come here has looked.
@@ -411,21 +422,6 @@ def _read_at_once(fd: int, representation: Representation) -> bytes | None:
     return bytes(buffer) if representation.same_as(os.fstat(fd)) else None
 
 
-def _files_max() -> int:
-    """Descriptors that this worker may have (RLIMIT_NOFILE, getrlimit(2))."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1 << 20 if limit == resource.RLIM_INFINITY else limit
-
-
-def _streamed_max() -> int:
-    return max(1, min(STREAMED_MAX, _files_max() // STREAMED_PART))
-
-
-def _connections_max(settings: Settings) -> int:
-    """Connections that leave descriptors enough to open what they ask for."""
-    return max(1, min(settings.connections_max, _files_max() - _streamed_max() - FDS_SPARE))
-
-
 def serve(
     settings: Settings,
     listener: socket.socket,
@@ -435,11 +431,12 @@ def serve(
     ready: Callable[[dict[str, object]], None],
 ) -> None:
     """Serve on `listener` until SIGTERM or SIGINT, drain, return. Raises OSError when io_uring is refused."""
-    cache = Cache(Root(settings.root), settings)
-    compressor = Compressor.of(settings, partial(cells_of, tally))
-    desk = UringDesk(settings, Desk(settings, cache, compressor), cache)
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
+    posted = Posted(waker)
+    cache = Cache(Root(settings.root), settings, post=posted.post)
+    compressor = Compressor.of(settings, partial(cells_of, tally))
+    desk = UringDesk(settings, Desk(settings, cache, compressor), cache, posted)
     engine = Engine(
         listener=listener.fileno(),
         wake=wake,
@@ -457,7 +454,7 @@ def serve(
             "window_size": settings.window_size,
             "windows_per_connection": settings.windows_per_connection,
             "window_count": settings.stream_memory // settings.window_size,
-            "connections_max": _connections_max(settings),
+            "connections_max": connections_max(settings),
             "leases_per_connection": LEASES_PER_CONNECTION,
         },
         send_mode=settings.send_mode,

@@ -22,7 +22,8 @@ from zchttpd.files.entry import (
     make_etag,
     make_last_modified,
 )
-from zchttpd.files.listing import Shelf
+from zchttpd.files.jobs import Jobs, Unready
+from zchttpd.files.shelf import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,7 +55,8 @@ _ATTEMPTS = 3
 _NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EXDEV})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM})
 # EAGAIN: somebody holds a lease on the file (fcntl(2), F_SETLEASE), or renames without end.
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+# EBUSY: too many directories are being listed.
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EBUSY})
 
 _Key = tuple[tuple[bytes, ...], bool]
 
@@ -96,16 +98,24 @@ class _Table:
 class Cache:
     """Entries of the paths beneath `root`. Holds no descriptor. Times in milliseconds of the caller's clock.
 
-    `wall` gives Unix seconds; it bounds Last-Modified.
+    `wall` gives Unix seconds; it bounds Last-Modified. `post`: see `Jobs`. `shelf` has the listings, None
+    where directories are not listed.
     """
 
-    def __init__(self, root: Root, settings: Settings, *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        root: Root,
+        settings: Settings,
+        *,
+        wall: Callable[[], float] = time.time,
+        post: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
         self._root = root
         self._revalidate_ms = settings.revalidate_ms
         self._wall = wall
         self._siblings = () if settings.no_precompressed else SIBLINGS
         self._clean_urls = settings.clean_urls
-        self._shelf = Shelf(root) if settings.listing else None
+        self.shelf = Shelf(root, Jobs(post)) if settings.listing else None
         wanted = ((settings.spa, ROUTE_PAGE), (settings.error_pages, MISSING_PAGE))
         self._pages = tuple(page for asked, page in wanted if asked)
         self._generations = itertools.count(1)
@@ -120,7 +130,8 @@ class Cache:
         """The entry of a normalised path, valid at `now_ms`; `directory`: the path ended with a slash.
 
         Raises OSError only for what is not the path's fault: EMFILE and the like (see `exhausted`), ESTALE
-        for a file that changes faster than it can be looked at, EIO.
+        for a file that changes faster than it can be looked at, EIO. Raises Unready for a large directory
+        that is to be listed.
         """
         key = (segments, directory)
         entry = self._present.get(key) or self._absent.get(key)
@@ -142,6 +153,8 @@ class Cache:
             same = self._sight(entry.segments, entry.directory) == entry.sighting
         except OSError as error:
             same = exhausted(error)
+        except Unready:
+            same = False
         key = (entry.segments, entry.directory)
         table = self._table_of(entry)
         if same:
@@ -213,8 +226,8 @@ class Cache:
             return Sighting(facts)
         if not stat.S_ISDIR(facts.st_mode):
             return Sighting(Kind.MISSING)
-        if self._shelf is not None:
-            return self._sight_listing(self._shelf, segments, facts)
+        if self.shelf is not None:
+            return self._sight_listing(self.shelf, segments, facts)
         return Sighting(Kind.DIRECTORY, versions=((IDENTITY, Version.of(facts)),))
 
     def _sight_listing(self, shelf: Shelf, segments: tuple[bytes, ...], facts: os.stat_result) -> Sighting:

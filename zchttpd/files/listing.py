@@ -1,9 +1,15 @@
-"""What a directory holds, looked at seldom enough and drawn as HTML or JSON: the pages of `--listing`."""
+"""What a directory holds, in order, and drawn as HTML or JSON: the pages of `--listing`.
+
+All of it may run in a thread beside the loop. So nothing here asks the interpreter for much at a time: rows
+are sorted in runs and drawn in pieces.
+"""
 
 from __future__ import annotations
 
+import array
 import base64
 import hashlib
+import heapq
 import html
 import json
 import operator
@@ -11,43 +17,60 @@ import os
 import re
 import stat
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote_from_bytes
 
+from zchttpd import __version__
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from zchttpd.files.root import Root
 
-# Beyond these a directory is listed in part, and the page says so: a look may not stop the loop for long.
+# Beyond these a directory is listed in part, and the page says so.
 ITEMS_MAX = 100_000
+NAMES_SIZE_MAX = 8 << 20
 # A symlink costs an open and two questions of where it led.
 LINKS_MAX = 2_000
-# A look at a directory that took T is not repeated before 20 T have gone: at most a twentieth of the time.
-REST = 20
-SHELF_ITEMS_MAX = 2 * ITEMS_MAX
-PAGES_MAX = 64
-PAGES_SIZE_MAX = 32 << 20
 
 SORTS = ("name", "size", "time")
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 
-_NAME, _SIZE, _TIME = (operator.itemgetter(at) for at in (0, 2, 3))
+# (name in lower case, name, size in bytes, modification time in Unix seconds); a directory has size 0. A
+# plain tuple: the collector stops looking at those of a large directory, and they compare without a call.
+Row: TypeAlias = tuple[bytes, bytes, int, int]
+
+_SIZE, _TIME = (operator.itemgetter(at) for at in (2, 3))
+# Rows that are sorted or drawn in one go: about a millisecond.
+_RUN = 1024
 _PLAIN = re.compile(rb"[A-Za-z0-9._~-]+")
-# As visible pictures (U+2400 and up): a line end in a name must not look like two names.
-_PICTURES = {**{code: 0x2400 + code for code in range(32)}, 0x7F: 0x2421}
+# As visible pictures (U+2400 and up): a line end in a name must not look like two names. What turns the
+# direction of writing becomes U+FFFD: `gpj.exe` must not look like `exe.jpg` (Unicode report 36).
+_TURNS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_PICTURES = {
+    **{code: 0x2400 + code for code in range(32)},
+    0x7F: 0x2421,
+    **dict.fromkeys(_TURNS, 0xFFFD),
+}
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
+# Columns of fixed width: a browser need not measure a hundred thousand rows before it shows the first. On a
+# narrow screen size and time are below the name.
 _STYLE = (
     ":root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}"
-    "body{max-width:60rem;margin:2rem auto;padding:0 1rem}"
-    "h1{font-size:1.25rem;overflow-wrap:anywhere}table{border-collapse:collapse;width:100%}"
-    "th{text-align:left;font-weight:600}td,th{padding:.15rem .75rem .15rem 0}"
-    "td:first-child{overflow-wrap:anywhere}td+td,th+th{text-align:right;white-space:nowrap}"
-    "a{text-decoration:none}a:hover{text-decoration:underline}"
+    "body{max-width:64rem;margin:1.5rem auto;padding:0 1rem}"
+    "h1{font-size:1.25rem;overflow-wrap:anywhere}"
+    "table{border-collapse:collapse;width:100%;table-layout:fixed;font-variant-numeric:tabular-nums}"
+    "th{text-align:left;font-weight:600;border-bottom:1px solid #8888}"
+    "td,th{padding:.2rem .5rem;vertical-align:top}td:first-child{overflow-wrap:anywhere}"
+    "td+td,th+th{text-align:right;white-space:nowrap}th+th{width:6rem}th+th+th{width:10rem}"
+    "tbody tr:hover{background:#8882}a{text-decoration:none}a:hover{text-decoration:underline}"
+    "@media(max-width:40rem){table,thead,tbody{display:block}tr{display:grid;grid-template-columns:1fr auto}"
+    "thead tr{display:flex;gap:1rem}th{border:0;padding:.2rem 0}th+th,th+th+th{width:auto}"
+    "td{padding:0 0 .4rem}td:first-child{grid-column:1/-1;padding-bottom:0}td:first-child a{display:block}"
+    "td+td{text-align:left;font-size:.875rem;opacity:.75}}"
 )
 _STYLE_DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode("ascii")).digest()).decode("ascii")
 # Nothing but the one style: whatever a name could smuggle in, it would not run or load.
@@ -57,22 +80,38 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
-class Item(NamedTuple):
-    """One name of a directory. `size` in bytes (0 for a directory), `mtime_s` in Unix seconds."""
-
-    name: bytes
-    directory: bool
-    size: int
-    mtime_s: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Scan:
-    """What a directory held. `cut`: there are more names than these. The same object means: no change."""
+    """What a directory held, by name. `cut`: there are more names than these.
 
-    segments: tuple[bytes, ...]
-    items: tuple[Item, ...]
-    cut: bool
+    The same object means: no change. `fingerprint` is of everything that is drawn. Rows may be taken away
+    from it to save memory (`take`); then it only tells whether there was a change.
+    """
+
+    __slots__ = ("cut", "directories", "files", "fingerprint", "segments")
+
+    def __init__(
+        self, segments: tuple[bytes, ...], directories: list[Row], files: list[Row], *, cut: bool
+    ) -> None:
+        self.segments = segments
+        self.directories: list[Row] | None = directories
+        self.files: list[Row] | None = files
+        self.cut = cut
+        self.fingerprint = _fingerprint(segments, directories, files, cut)
+
+    def __len__(self) -> int:
+        """Rows that it has now."""
+        return len(self.directories or ()) + len(self.files or ())
+
+    @property
+    def emptied(self) -> bool:
+        """Whether its rows have been taken away."""
+        return self.files is None
+
+    def take(self) -> list[Row]:
+        """Its rows, in no order, which it has no longer."""
+        rows = [*(self.directories or ()), *(self.files or ())]
+        self.directories = self.files = None
+        return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +120,6 @@ class Order:
 
     by: str = "name"
     descending: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A drawn listing; `etag` with its quotes, of these very bytes."""
-
-    body: bytes
-    etag: str
-    media_type: str
 
 
 class _Stamps(dict[int, str]):
@@ -110,14 +140,18 @@ class _Sizes(dict[int, str]):
         return text
 
 
-def scan(root: Root, segments: tuple[bytes, ...]) -> Scan:
-    """Look at every name of a directory beneath the root.
+def scan(
+    root: Root, segments: tuple[bytes, ...], *, items_max: int = ITEMS_MAX, links_max: int = LINKS_MAX
+) -> Scan:
+    """Look at the names of a directory beneath the root, at most so many.
 
     Left out is what could not be asked for: dotfiles, anything but files and directories, and symlinks that
     are broken or lead to where the root's policy does not. Raises OSError as open(2) has it.
     """
-    items: list[Item] = []
-    links = 0
+    directories: list[Row] = []
+    files: list[Row] = []
+    names_size = links = 0
+    cut = False
     fd = root.open(segments, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with os.scandir(fd) as found:
@@ -125,9 +159,15 @@ def scan(root: Root, segments: tuple[bytes, ...]) -> Scan:
                 text = each.name
                 if text[0] == ".":
                     continue
-                if len(items) >= ITEMS_MAX or links >= LINKS_MAX:
-                    return Scan(segments, tuple(items), cut=True)
                 name = os.fsencode(text)
+                names_size += len(name)
+                if (
+                    len(files) + len(directories) >= items_max
+                    or names_size > NAMES_SIZE_MAX
+                    or links >= links_max
+                ):
+                    cut = True
+                    break
                 try:
                     if each.is_symlink():
                         links += 1
@@ -140,12 +180,18 @@ def scan(root: Root, segments: tuple[bytes, ...]) -> Scan:
                 mode = facts.st_mode
                 # By index: whole seconds, without the cost of making a float of them.
                 if stat.S_ISREG(mode):
-                    items.append(Item(name, False, facts.st_size, int(facts[stat.ST_MTIME])))
+                    files.append((_lower(name), name, facts.st_size, int(facts[stat.ST_MTIME])))
                 elif stat.S_ISDIR(mode):
-                    items.append(Item(name, True, 0, int(facts[stat.ST_MTIME])))
+                    directories.append((_lower(name), name, 0, int(facts[stat.ST_MTIME])))
     finally:
         os.close(fd)
-    return Scan(segments, tuple(items), cut=False)
+    return Scan(segments, _sorted(directories), _sorted(files), cut=cut)
+
+
+def _lower(name: bytes) -> bytes:
+    lower = name.lower()
+    # One object where one will do.
+    return name if lower == name else lower
 
 
 def _follow(root: Root, segments: tuple[bytes, ...]) -> os.stat_result:
@@ -156,64 +202,32 @@ def _follow(root: Root, segments: tuple[bytes, ...]) -> os.stat_result:
         os.close(fd)
 
 
-class Shelf:
-    """Scans of directories, each looked at again when `REST` times its cost have gone. `clock` in seconds."""
-
-    def __init__(self, root: Root, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._root = root
-        self._clock = clock
-        self._scans: OrderedDict[tuple[tuple[bytes, ...], int, int], tuple[float, Scan]] = OrderedDict()
-        self._items = 0
-
-    def look(self, segments: tuple[bytes, ...], facts: os.stat_result) -> Scan:
-        """The scan of the directory that `facts` are of: the same object as before if nothing changed.
-
-        Raises OSError as open(2) has it.
-        """
-        # With the inode: a swapped root has other directories at the same paths.
-        key = (segments, facts.st_dev, facts.st_ino)
-        due, known = self._scans.get(key, (0.0, None))
-        begun = self._clock()
-        if known is not None and begun < due:
-            self._scans.move_to_end(key)
-            return known
-        fresh = scan(self._root, segments)
-        if known is not None:
-            self._items -= len(known.items)
-            if (known.items, known.cut) == (fresh.items, fresh.cut):
-                fresh = known
-        ended = self._clock()
-        self._scans[key] = (ended + REST * (ended - begun), fresh)
-        self._scans.move_to_end(key)
-        self._items += len(fresh.items)
-        while (self._items > SHELF_ITEMS_MAX or len(self._scans) > PAGES_MAX) and len(self._scans) > 1:
-            _, (_, lost) = self._scans.popitem(last=False)
-            self._items -= len(lost.items)
-        return fresh
+def _runs(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    return (rows[at : at + _RUN] for at in range(0, len(rows), _RUN))
 
 
-class Pages:
-    """Drawn listings, each once for a scan; what was not asked for longest goes, by number and by bytes."""
+def _sorted(
+    rows: list[Row], *, key: Callable[[Row], Any] | None = None, descending: bool = False
+) -> list[Row]:
+    """As sorted() does, run by run: one call for a hundred thousand rows would stop all other threads."""
+    if len(rows) <= _RUN:
+        return sorted(rows, key=key, reverse=descending)
+    runs = (sorted(run, key=key, reverse=descending) for run in _runs(rows))
+    return list(heapq.merge(*runs, key=key, reverse=descending))
 
-    def __init__(self) -> None:
-        self._pages: OrderedDict[tuple[Scan, Order, str], Page] = OrderedDict()
-        self._size = 0
 
-    def find(self, scan: Scan, order: Order, media_type: str) -> Page:
-        """The listing of `scan` in that order, as HTML or JSON."""
-        key = (scan, order, media_type)
-        page = self._pages.get(key)
-        if page is not None:
-            self._pages.move_to_end(key)
-            return page
-        body = draw_json(scan, order) if media_type == JSON else draw_html(scan, order)
-        page = Page(body, f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"', media_type)
-        self._pages[key] = page
-        self._size += len(body)
-        while (self._size > PAGES_SIZE_MAX or len(self._pages) > PAGES_MAX) and len(self._pages) > 1:
-            _, lost = self._pages.popitem(last=False)
-            self._size -= len(lost.body)
-        return page
+def _fingerprint(segments: tuple[bytes, ...], directories: list[Row], files: list[Row], cut: bool) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    # What draws is a part of what is drawn.
+    digest.update(f"{__version__} {_STYLE_DIGEST} {cut} {len(directories)} {len(files)}\0".encode())
+    digest.update(b"/".join(segments))
+    for rows in (directories, files):
+        for run in _runs(rows):
+            # A name has no slash and no NUL in it.
+            digest.update(b"\0" + b"/".join([row[1] for row in run]) + b"\0")
+            digest.update(array.array("q", [row[2] for row in run]).tobytes())
+            digest.update(array.array("q", [row[3] for row in run]).tobytes())
+    return digest.digest()
 
 
 def parse_order(query: bytes | None) -> Order:
@@ -229,35 +243,23 @@ def parse_order(query: bytes | None) -> Order:
     return Order(by, descending)
 
 
-def ordered(scan: Scan, order: Order) -> list[Item]:
-    """The items, directories first; equal ones by name."""
-    items = sorted(scan.items, key=_NAME)
-    items.sort(key=_lower_name)
+def ordered(rows: list[Row], order: Order) -> Sequence[Row]:
+    """Rows that are sorted by name, in that order; equal ones by name."""
     if order.by == "name":
-        if order.descending:
-            items.reverse()
-    else:
-        items.sort(key=_SIZE if order.by == "size" else _TIME, reverse=order.descending)
-    return [item for item in items if item.directory] + [item for item in items if not item.directory]
+        return rows[::-1] if order.descending else rows
+    return _sorted(rows, key=_SIZE if order.by == "size" else _TIME, descending=order.descending)
 
 
-def _lower_name(item: Item) -> bytes:
-    return item[0].lower()
-
-
-def link(item: Item) -> str:
-    """A relative reference to an item (RFC 3986 section 4.2): `./` keeps a colon from making it a scheme."""
-    if _PLAIN.fullmatch(item.name):
-        text = item.name.decode("ascii")
-    else:
-        text = quote_from_bytes(item.name, safe="")
-        if b":" in item.name:
-            text = "./" + text
-    return text + "/" if item.directory else text
+def link(name: bytes) -> str:
+    """A relative reference to a name (RFC 3986 section 4.2): `./` keeps a colon from making it a scheme."""
+    if _PLAIN.fullmatch(name):
+        return name.decode("ascii")
+    text = quote_from_bytes(name, safe="")
+    return "./" + text if b":" in name else text
 
 
 def shown(name: bytes) -> str:
-    """A name as text to read; what is not UTF-8 becomes U+FFFD, control characters become their pictures."""
+    """A name as text to read: nothing in it moves what stands beside it."""
     return name.decode("utf-8", "replace").translate(_PICTURES)
 
 
@@ -274,36 +276,63 @@ def size_text(size: int) -> str:
     return f"{value:.1f} {_UNITS[at]}"
 
 
-def draw_html(scan: Scan, order: Order) -> bytes:
-    """The listing as a document that needs nothing else and says nothing of the host."""
-    path = html.escape(shown(b"/" + b"".join(segment + b"/" for segment in scan.segments)))
+def draw(
+    segments: tuple[bytes, ...],
+    directories: list[Row],
+    files: list[Row],
+    order: Order,
+    media_type: str,
+    *,
+    cut: bool = False,
+) -> Iterator[bytes]:
+    """The listing as HTML or JSON, piece by piece; the rows are by name, as those of a scan."""
+    if media_type == JSON:
+        return _draw_json(directories, files, order)
+    return _draw_html(segments, directories, files, order, cut)
+
+
+def _draw_html(
+    segments: tuple[bytes, ...], directories: list[Row], files: list[Row], order: Order, cut: bool
+) -> Iterator[bytes]:
+    """A document that needs nothing else and says nothing of the host."""
+    path = html.escape(shown(b"/" + b"".join(segment + b"/" for segment in segments)))
     heads = "".join(f"<th>{_sort_link(by, order)}</th>" for by in SORTS)
-    rows = ['<tr><td><a href="../">../</a></td><td></td><td></td></tr>\n'] if scan.segments else []
-    plain, stamps, sizes = _PLAIN.fullmatch, _Stamps(), _Sizes()
-    for item in ordered(scan, order):
-        name, directory, size, mtime_s = item
-        if not directory and plain(name):
-            # It is its own link and its own text.
-            href = text = name.decode("ascii")
-        else:
-            href, text = link(item), _text(item)
-        length = "" if directory else sizes[size]
-        rows.append(
-            f'<tr><td><a href="{href}">{text}</a></td><td>{length}</td><td>{stamps[mtime_s]}</td></tr>\n'
-        )
-    note = f"<p>Only {len(scan.items)} names are listed; there are more.</p>\n" if scan.cut else ""
-    page = (
+    note = f"<p>Only {len(directories) + len(files)} names are listed; there are more.</p>\n" if cut else ""
+    up = '<tr><td><a href="../">../</a></td><td></td><td></td></tr>\n' if segments else ""
+    yield (
         '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         f"<title>Index of {path}</title><style>{_STYLE}</style></head>\n"
-        f"<body>\n<h1>Index of {path}</h1>\n{note}<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n"
-        f"{''.join(rows)}</tbody>\n</table>\n</body>\n</html>\n"
-    )
-    return page.encode("utf-8")
+        f"<body>\n<h1>Index of {path}</h1>\n{note}<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{up}"
+    ).encode()
+    stamps = _Stamps()
+    for run in _runs(ordered(directories, order)):
+        yield "".join(
+            f'<tr><td><a href="{link(name)}/">{_text(name)}/</a></td><td></td>'
+            f"<td>{_minute(stamps[mtime_s])}</td></tr>\n"
+            for _, name, _, mtime_s in run
+        ).encode()
+    plain, sizes = _PLAIN.fullmatch, _Sizes()
+    for run in _runs(ordered(files, order)):
+        texts: list[str] = []
+        for _, name, size, mtime_s in run:
+            # A plain name is its own link and its own text.
+            href, text = (name.decode("ascii"),) * 2 if plain(name) else (link(name), _text(name))
+            texts.append(
+                f'<tr><td><a href="{href}">{text}</a></td><td>{sizes[size]}</td>'
+                f"<td>{_minute(stamps[mtime_s])}</td></tr>\n"
+            )
+        yield "".join(texts).encode()
+    yield b"</tbody>\n</table>\n</body>\n</html>\n"
 
 
-def _text(item: Item) -> str:
-    return f"<bdi>{html.escape(shown(item.name))}</bdi>{'/' if item.directory else ''}"
+def _minute(stamp: str) -> str:
+    """`2026-01-31T12:00:59Z` -> `2026-01-31 12:00`."""
+    return stamp[:-4].replace("T", " ")
+
+
+def _text(name: bytes) -> str:
+    return f"<bdi>{html.escape(shown(name))}</bdi>"
 
 
 def _sort_link(by: str, order: Order) -> str:
@@ -314,21 +343,25 @@ def _sort_link(by: str, order: Order) -> str:
     return f'<a href="?sort={by}&amp;order={turned}">{title}{arrow}</a>'
 
 
-def draw_json(scan: Scan, order: Order) -> bytes:
+def _draw_json(directories: list[Row], files: list[Row], order: Order) -> Iterator[bytes]:
     """An array of objects: name, type, href, mtime (RFC 3339), and for files size in bytes."""
-    rows: list[str] = []
-    plain, stamps = _PLAIN.fullmatch, _Stamps()
-    for item in ordered(scan, order):
-        name, directory, size, mtime_s = item
-        if plain(name):
-            text = href = f'"{name.decode("ascii")}"'
-        else:
-            text, href = json.dumps(name.decode("utf-8", "replace"), ensure_ascii=False), f'"{link(item)}"'
-        if directory:
-            href = f'"{link(item)}"'
-            rows.append(f'{{"name":{text},"type":"directory","href":{href},"mtime":"{stamps[mtime_s]}"}}')
-        else:
-            rows.append(
-                f'{{"name":{text},"type":"file","href":{href},"mtime":"{stamps[mtime_s]}","size":{size}}}'
-            )
-    return f"[{','.join(rows)}]\n".encode()
+    stamps = _Stamps()
+    comma = "["
+    for kind, slash, rows in (("directory", "/", directories), ("file", "", files)):
+        for run in _runs(ordered(rows, order)):
+            texts: list[str] = []
+            for _, name, size, mtime_s in run:
+                tail = f',"size":{size}}}' if kind == "file" else "}"
+                texts.append(
+                    f'{{"name":{_quoted(name)},"type":"{kind}","href":"{link(name)}{slash}",'
+                    f'"mtime":"{stamps[mtime_s]}"{tail}'
+                )
+            yield (comma + ",".join(texts)).encode()
+            comma = ","
+    yield b"[]\n" if comma == "[" else b"]\n"
+
+
+def _quoted(name: bytes) -> str:
+    if _PLAIN.fullmatch(name):
+        return f'"{name.decode("ascii")}"'
+    return json.dumps(name.decode("utf-8", "replace"), ensure_ascii=False)

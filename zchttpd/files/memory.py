@@ -57,10 +57,20 @@ def new_memory_file() -> int:
 
 
 def fill(memory_fd: int, content: bytes) -> None:
-    """Write a snapshot and seal it: from now on nothing can change these bytes. Raises OSError."""
+    """Write a snapshot and seal it. Raises OSError."""
+    append(memory_fd, content)
+    seal(memory_fd)
+
+
+def append(memory_fd: int, content: bytes) -> None:
+    """Write at the end. Raises OSError (ENOSPC, ENOMEM)."""
     view = memoryview(content)
     while view:
         view = view[os.write(memory_fd, view) :]
+
+
+def seal(memory_fd: int) -> None:
+    """From now on nothing can change these bytes."""
     fcntl.fcntl(memory_fd, fcntl.F_ADD_SEALS, _SEALS)
 
 
@@ -77,7 +87,7 @@ def fill_through(memory_fd: int, fd: int, representation: Representation) -> Non
             raise _stale()
         at += copied
     _check(fd, representation)
-    fcntl.fcntl(memory_fd, fcntl.F_ADD_SEALS, _SEALS)
+    seal(memory_fd)
 
 
 def _check(fd: int, representation: Representation) -> None:

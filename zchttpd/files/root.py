@@ -6,6 +6,7 @@ what a symlink led to, because `x` -> `.env` is as good as `.env`.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import errno
 import functools
@@ -128,6 +129,15 @@ class Root:
         os.close(self._fd)
         self._fd = fd
         self._version = _identity(os.fstat(fd))
+
+    def keep(self) -> Root:
+        """Another Root, of the directory that this one leads to now, which stays with it: for a thread.
+
+        The caller closes it. Raises OSError (EMFILE).
+        """
+        kept = copy.copy(self)
+        kept._fd = os.dup(self._fd)
+        return kept
 
     def open(self, segments: tuple[bytes, ...], flags: int) -> int:
         """A new descriptor of `segments` beneath the root, close-on-exec, never blocking; () is the root.

@@ -592,7 +592,7 @@ cdef class Engine:
 
     cdef void _attend(self):
         """Let the desk work off what needs judgement. What it does may park connections again: a few rounds."""
-        cdef int round_number
+        cdef int round_number, woken = self.woken   # for a signal, or by another thread for the desk
         # What the desk reads off its own clock must not be later than the Date that goes with it.
         core_set_time(&self.core, _now_us(), _unix_second())
         if self.woken:
@@ -601,7 +601,7 @@ cdef class Engine:
         if self.core.route_news:
             self._tell_routes()
         for round_number in range(8):
-            if not self.core.work_count and self.done_first == NO_SLOT:
+            if round_number >= woken and not self.core.work_count and self.done_first == NO_SLOT:
                 break
             work = self._collect_work()
             filled = self._collect_filled()

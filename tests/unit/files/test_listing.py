@@ -13,18 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zchttpd.files import listing
-from zchttpd.files.listing import (
-    Item,
-    Order,
-    Pages,
-    Scan,
-    Shelf,
-    draw_html,
-    draw_json,
-    link,
-    parse_order,
-    scan,
-)
+from zchttpd.files.listing import HTML, JSON, Order, Row, Scan, draw, link, parse_order, scan
 from zchttpd.files.root import Root
 
 if TYPE_CHECKING:
@@ -32,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MTIME_S = 1_700_000_000
+BY_NAME = Order()
 
 
 @pytest.fixture
@@ -91,12 +81,10 @@ def test_what_is_listed(tmp_path: Path, root: Root) -> None:
         ("tube", "pipe"),
     ):
         (www / name).symlink_to(to)
-    seen = {item.name: item for item in scan(root, ()).items}
-    assert set(seen) == {b"sub", b"file.txt", b"in", b"in-dir"}
-    assert seen[b"file.txt"] == Item(b"file.txt", False, 4, MTIME_S)
-    assert seen[b"in"] == Item(b"in", False, 4, MTIME_S)
-    assert seen[b"sub"].directory
-    assert seen[b"in-dir"].directory
+    seen = scan(root, ())
+    assert seen.files == [row(b"file.txt", 4), row(b"in", 4)]
+    assert [name for _, name, _, _ in seen.directories or ()] == [b"in-dir", b"sub"]
+    assert not seen.cut
     with pytest.raises(NotADirectoryError):
         scan(root, (b"file.txt",))
     with pytest.raises(FileNotFoundError):
@@ -109,30 +97,67 @@ def test_no_more_than_a_bound_is_looked_at(
     for number in range(10):
         (tmp_path / "www" / f"f{number}").write_bytes(b"")
     assert not scan(root, ()).cut
-    monkeypatch.setattr(listing, "ITEMS_MAX", 5)
-    seen = scan(root, ())
-    assert (len(seen.items), seen.cut) == (5, True)
-    assert b"Only 5 names are listed" in draw_html(seen, Order())
-    monkeypatch.setattr(listing, "ITEMS_MAX", 100)
-    monkeypatch.setattr(listing, "LINKS_MAX", 3)
+    seen = scan(root, (), items_max=5)
+    assert (len(seen), seen.cut) == (5, True)
+    assert b"Only 5 names are listed" in html_of(seen)
+    assert scan(root, (), items_max=10).cut is False
+    monkeypatch.setattr(listing, "NAMES_SIZE_MAX", 19)
+    assert (len(scan(root, ())), scan(root, ()).cut) == (9, True)
+    monkeypatch.undo()
     for number in range(10):
         (tmp_path / "www" / f"l{number}").symlink_to("f0")
-    assert scan(root, ()).cut
+    assert scan(root, (), links_max=3).cut
 
 
-def item(name: bytes, size: int = 0, mtime_s: int = MTIME_S, *, directory: bool = False) -> Item:
-    return Item(name, directory, size, mtime_s)
+def test_a_large_directory_is_in_order_too(
+    tmp_path: Path, root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are sorted and drawn in runs; here in many."""
+    names = [f"{'Aa'[number % 2]}{number * 7919 % 1000:04}" for number in range(1000)]
+    for number, name in enumerate(names):
+        (tmp_path / "www" / name).write_bytes(b"x" * (number % 5))
+        os.utime(tmp_path / "www" / name, (MTIME_S + number % 3,) * 2)
+    whole = scan(root, ())
+    orders = [Order(by, turned) for by in listing.SORTS for turned in (False, True)]
+    pages = {order: html_of(whole, order) for order in orders}
+    monkeypatch.setattr(listing, "_RUN", 16)
+    in_runs = scan(root, ())
+    assert in_runs.files == whole.files
+    assert [name.decode() for _, name, _, _ in in_runs.files or ()] == sorted(
+        names, key=lambda name: (name.lower(), name)
+    )
+    for order, page in pages.items():
+        assert html_of(in_runs, order) == page
+    assert len(json.loads(json_of(in_runs))) == len(names)
+
+
+def row(name: bytes, size: int = 0, mtime_s: int = MTIME_S) -> Row:
+    return name.lower(), name, size, mtime_s
+
+
+def html_of(seen: Scan, order: Order = BY_NAME) -> bytes:
+    return _drawn(seen, order, HTML)
+
+
+def json_of(seen: Scan, order: Order = BY_NAME) -> bytes:
+    return _drawn(seen, order, JSON)
+
+
+def _drawn(seen: Scan, order: Order, media_type: str) -> bytes:
+    assert seen.directories is not None
+    assert seen.files is not None
+    return b"".join(draw(seen.segments, seen.directories, seen.files, order, media_type, cut=seen.cut))
+
+
+def one(name: bytes, directory: bool) -> Scan:
+    """A directory that holds one name, and has it too."""
+    return Scan((name,), [row(name)] * directory, [row(name)] * (not directory), cut=False)
 
 
 ITEMS = Scan(
     (b"d",),
-    (
-        item(b"b.txt", 30, MTIME_S + 1),
-        item(b"A.txt", 10, MTIME_S + 3),
-        item(b"z", directory=True, mtime_s=MTIME_S + 9),
-        item(b"c.txt", 20, MTIME_S + 2),
-        item(b"y", directory=True, mtime_s=MTIME_S + 8),
-    ),
+    [row(b"y", mtime_s=MTIME_S + 8), row(b"z", mtime_s=MTIME_S + 9)],
+    [row(b"A.txt", 10, MTIME_S + 3), row(b"b.txt", 30, MTIME_S + 1), row(b"c.txt", 20, MTIME_S + 2)],
     cut=False,
 )
 
@@ -154,16 +179,16 @@ ITEMS = Scan(
 )
 def test_orders(query: bytes | None, expected: str) -> None:
     order = parse_order(query)
-    assert [name.rstrip("/") for name in Reader(draw_html(ITEMS, order)).names] == expected.split()
-    assert [row["name"] for row in json.loads(draw_json(ITEMS, order))] == expected.split()
+    assert [name.rstrip("/") for name in Reader(html_of(ITEMS, order)).names] == expected.split()
+    assert [row["name"] for row in json.loads(json_of(ITEMS, order))] == expected.split()
 
 
 def test_a_second_click_turns_the_order_round() -> None:
-    links = dict(Reader(draw_html(ITEMS, Order("size"))).links)
+    links = dict(Reader(html_of(ITEMS, Order("size"))).links)
     assert links["?sort=size&order=desc"].startswith("Size")
     assert "?sort=name&order=asc" in links
     assert "../" in links
-    assert "../" not in dict(Reader(draw_html(Scan((), ITEMS.items, cut=False), Order())).links)
+    assert "../" not in dict(Reader(html_of(Scan((), [], [], cut=False))).links)
 
 
 NAMES = [
@@ -179,6 +204,7 @@ NAMES = [
     b"invalid\xff",
     "\u00fcn\u00ef".encode(),
     "\u202egnp.exe".encode(),
+    "\u2066gnp.exe".encode(),
     b"sp ace",
     b"q?mark#hash",
     b"back\\slash",
@@ -191,8 +217,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("directory", [False, True])
 def test_hostile_names(name: bytes, directory: bool) -> None:
-    page = draw_html(Scan((name,), (item(name, directory=directory),), cut=False), Order())
-    reader = Reader(page)
+    reader = Reader(html_of(one(name, directory)))
     assert not reader.elements & {"script", "img", "b"}
     [href] = reader.names
     assert unquote_to_bytes(href.removeprefix("./")) == name + (b"/" if directory else b"")
@@ -200,24 +225,24 @@ def test_hostile_names(name: bytes, directory: bool) -> None:
     assert href.isascii()
     assert href.startswith("./") == (b":" in name)
     text = dict(reader.links)[href]
-    assert not any(ord(letter) < 32 for letter in text)
-    [row] = json.loads(draw_json(Scan((), (item(name, directory=directory),), cut=False), Order()))
-    assert row["name"] == name.decode("utf-8", "replace")
-    assert row["href"] == href
+    assert not any(ord(letter) < 32 or letter in "\u202e\u2066" for letter in text)
+    [entry] = json.loads(json_of(one(name, directory)))
+    assert entry["name"] == name.decode("utf-8", "replace")
+    assert entry["href"] == href
 
 
 @given(st.binary(min_size=1, max_size=255).filter(lambda name: b"/" not in name and b"\0" not in name))
 def test_a_link_leads_to_its_name(name: bytes) -> None:
-    href = link(item(name))
+    href = link(name)
     assert unquote_to_bytes(href.removeprefix("./")) == name
     assert not set(href) & set(" \"'<>&\\:?#")
 
 
 def test_rows_of_json() -> None:
-    rows = json.loads(draw_json(ITEMS, Order("size", descending=True)))
+    rows = json.loads(json_of(ITEMS, Order("size", descending=True)))
     assert rows[0] == {"name": "y", "type": "directory", "href": "y/", "mtime": "2023-11-14T22:13:28Z"}
     assert rows[2]["size"] == 30
-    assert json.loads(draw_json(Scan((), (), cut=False), Order())) == []
+    assert json.loads(json_of(Scan((), [], [], cut=False))) == []
 
 
 @pytest.mark.parametrize(
@@ -238,47 +263,22 @@ def test_sizes_to_read(size: int, text: str) -> None:
 
 @pytest.mark.parametrize("mtime_s", [-(2**40), -1, 0, 253_402_300_800, 2**40])
 def test_any_time_is_drawn(mtime_s: int) -> None:
-    odd = Scan((), (item(b"f", mtime_s=mtime_s),), cut=False)
-    assert Reader(draw_html(odd, Order())).names == ["f"]
-    assert json.loads(draw_json(odd, Order()))
+    odd = Scan((), [], [row(b"f", mtime_s=mtime_s)], cut=False)
+    assert Reader(html_of(odd)).names == ["f"]
+    assert json.loads(json_of(odd))
 
 
-def test_a_scan_is_repeated_only_when_it_has_paid(tmp_path: Path, root: Root) -> None:
-    ticks = iter([0.0, 1.0, 20.9, 21.0, 22.0, 23.0, 50.0, 51.0])
-    shelf = Shelf(root, clock=lambda: next(ticks))
-    www = tmp_path / "www"
-    first = shelf.look((), www.stat())
-    (www / "new").write_bytes(b"")
-    # It took one second, from 0 to 1: at 20.9 it is not due.
-    assert shelf.look((), www.stat()) is first
-    second = shelf.look((), www.stat())
-    assert [each.name for each in second.items] == [b"new"]
-    assert shelf.look((), www.stat()) is second
-    # Looked at again without a change: the same object.
-    assert shelf.look((), www.stat()) is second
-
-
-def test_the_shelf_is_bounded(tmp_path: Path, root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "SHELF_ITEMS_MAX", 10)
-    shelf = Shelf(root)
-    for number in range(20):
-        here = tmp_path / "www" / f"d{number}"
-        here.mkdir()
-        for name in "abcd":
-            (here / name).write_bytes(b"")
-        shelf.look((b"d%d" % number,), here.stat())
-        assert shelf._items == sum(len(each.items) for _, each in shelf._scans.values()) <= 10
-
-
-def test_pages_are_drawn_once_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "PAGES_SIZE_MAX", 8 * len(draw_html(ITEMS, Order())))
-    pages = Pages()
-    page = pages.find(ITEMS, Order(), listing.HTML)
-    assert pages.find(ITEMS, Order(), listing.HTML) is page
-    drawn = {
-        pages.find(ITEMS, Order(by), kind).etag for by in listing.SORTS for kind in ("json", listing.HTML)
-    }
-    assert page.etag in drawn
-    for _ in range(50):
-        pages.find(Scan((), ITEMS.items, cut=False), Order(), listing.HTML)
-        assert pages._size == sum(len(each.body) for each in pages._pages.values()) <= listing.PAGES_SIZE_MAX
+def test_a_fingerprint_is_of_all_that_is_drawn() -> None:
+    seen = [
+        Scan((b"d",), [], [], cut=False),
+        Scan((b"e",), [], [], cut=False),
+        Scan((b"d",), [], [], cut=True),
+        Scan((b"d",), [row(b"a")], [], cut=False),
+        Scan((b"d",), [], [row(b"a")], cut=False),
+        Scan((b"d",), [], [row(b"a", 1)], cut=False),
+        Scan((b"d",), [], [row(b"a", 0, MTIME_S + 1)], cut=False),
+        Scan((b"d",), [], [row(b"a"), row(b"b")], cut=False),
+        Scan((b"d",), [], [row(b"ab")], cut=False),
+    ]
+    assert len({each.fingerprint for each in seen}) == len(seen)
+    assert Scan((b"d",), [], [row(b"a")], cut=False).fingerprint == seen[4].fingerprint

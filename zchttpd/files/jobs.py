@@ -1,0 +1,154 @@
+"""What would hold up the loop is made in a thread, one thing at a time; who wants it waits for it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import sys
+from collections import OrderedDict, deque
+from functools import partial
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+LOGGER = logging.getLogger("zchttpd")
+
+# Beyond these a request is told to come back later.
+JOBS_MAX = 16
+# A thread that wants the interpreter gets it after so long; the default of 5 ms is felt by every connection.
+SWITCH_S = 0.0005
+# A sweep of so many objects takes well under a millisecond.
+_SWEEP = 1000
+
+
+class Job:
+    """One thing in the making. `waiting` are told how it ended, on the loop's thread."""
+
+    __slots__ = ("_key", "_make", "_store", "waiting")
+
+    def __init__(self, key: Hashable, make: Callable[[], Any], store: Callable[[Any], object]) -> None:
+        self._key = key
+        self._make = make
+        self._store = store
+        self.waiting: list[Callable[[OSError | None], None]] = []
+
+    @property
+    def key(self) -> Hashable:
+        """What is made."""
+        return self._key
+
+    def make(self) -> tuple[Any, Exception | None]:
+        """Make it; for the thread. Raises nothing."""
+        try:
+            return self._make(), None
+        except Exception as error:
+            return None, error
+
+    def end(self, made: Any, error: Exception | None) -> None:
+        """Store it, and tell those that wait; for the loop."""
+        if error is None:
+            try:
+                self._store(made)
+            except Exception as failed:
+                error = failed
+        if error is not None and not isinstance(error, OSError):
+            LOGGER.error("what a request waits for could not be made", exc_info=error)
+            error = OSError(errno.EIO, repr(error))
+        waiting, self.waiting = self.waiting, []
+        for tell in waiting:
+            tell(error)
+
+
+class Posted:
+    """What other threads want called on the loop's. `waker`: a pipe, not blocking, that wakes the loop."""
+
+    def __init__(self, waker: int) -> None:
+        self._waker = waker
+        self._acts: deque[Callable[[], None]] = deque()
+
+    def post(self, act: Callable[[], None]) -> None:
+        """Have it called; from any thread."""
+        self._acts.append(act)
+        # A full pipe wakes the loop as well.
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._waker, b"\0")
+
+    def run(self) -> None:
+        """Call what has been posted; on the loop's thread."""
+        while self._acts:
+            self._acts.popleft()()
+
+
+class Unready(Exception):
+    """What is asked for is being made: ask again when `job` tells so."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__("it is being made")
+        self.job = job
+
+
+class Jobs:
+    """Jobs in the order in which they came, each thing once at a time. Called on the loop's thread.
+
+    `post` has something called on that thread soon, from any other; None: there is no loop that could be held
+    up, and what is asked for is made at once.
+    """
+
+    def __init__(self, post: Callable[[Callable[[], None]], None] | None) -> None:
+        self._post = post
+        self._jobs: OrderedDict[Hashable, Job] = OrderedDict()
+
+    @property
+    def threaded(self) -> bool:
+        """Whether there is a loop that may not be held up."""
+        return self._post is not None
+
+    def find(self, key: Hashable) -> Job | None:
+        """The job that makes this, if one does."""
+        return self._jobs.get(key)
+
+    def start(self, key: Hashable, make: Callable[[], Any], store: Callable[[Any], object]) -> Job:
+        """Have `make` called in a thread and `store`, with what it returns, on the loop.
+
+        Raises OSError (EBUSY) when too much waits to be made.
+        """
+        known = self._jobs.get(key)
+        if known is not None:
+            return known
+        if len(self._jobs) >= JOBS_MAX:
+            raise OSError(errno.EBUSY, "too many directories are being listed")
+        job = self._jobs[key] = Job(key, make, store)
+        if len(self._jobs) == 1:
+            sys.setswitchinterval(SWITCH_S)
+            self._begin(job)
+        return job
+
+    def sweep(self, objects: list[Any]) -> None:
+        """Free many objects, of which the caller keeps no reference, without holding up the loop."""
+        if self._post is None or len(objects) <= _SWEEP:
+            objects.clear()
+        else:
+            Thread(target=_sweep, args=(objects,), daemon=True).start()
+
+    def _begin(self, job: Job) -> None:
+        Thread(target=self._work, args=(job,), name="make", daemon=True).start()
+
+    def _work(self, job: Job) -> None:
+        made, error = job.make()
+        assert self._post is not None
+        self._post(partial(self._end, job, made, error))
+
+    def _end(self, job: Job, made: Any, error: Exception | None) -> None:
+        del self._jobs[job.key]
+        if self._jobs:
+            self._begin(next(iter(self._jobs.values())))
+        job.end(made, error)
+
+
+def _sweep(objects: list[Any]) -> None:
+    while objects:
+        del objects[-_SWEEP:]

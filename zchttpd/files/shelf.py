@@ -1,0 +1,223 @@
+"""Listings that are kept: what directories held, each looked at seldom enough, and pages drawn of that."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import OrderedDict
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, TypeAlias
+
+from zchttpd.files.jobs import Unready
+from zchttpd.files.listing import Order, Scan, draw, scan
+from zchttpd.files.made import Made, made
+from zchttpd.files.memory import append, new_memory_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from zchttpd.files.jobs import Jobs
+    from zchttpd.files.root import Root
+
+# Up to here a directory is looked at and drawn on the spot; that is over in about two milliseconds.
+ITEMS_AT_ONCE = 256
+LINKS_AT_ONCE = 16
+# A look at a directory that took T is not repeated before 20 T have gone: at most a twentieth of the time.
+# For another 20 T the old one does while a new one is under way.
+REST = 20
+SHELF_ITEMS_MAX = 200_000
+SCANS_MAX = 64
+PAGES_MAX = 64
+PAGES_SIZE_MAX = 32 << 20
+# A page of this size is worth a descriptor: it leaves like a file, without being copied into a response head.
+MEMORY_FILE_SIZE_MIN = 1 << 20
+
+# With the inode: a swapped root has other directories at the same paths.
+_Key: TypeAlias = tuple[tuple[bytes, ...], int, int]
+_PageKey: TypeAlias = tuple[bytes, Order, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A drawn listing of `size` bytes: the bytes themselves, or where they are to be had from."""
+
+    size: int
+    body: bytes | Made
+
+
+@dataclass(slots=True)
+class _Look:
+    """A scan, when it is due again, and until when it does while that is under way."""
+
+    scan: Scan
+    due_s: float
+    late_s: float
+
+
+class Shelf:
+    """Scans and pages, bounded by number and by size: what was not asked for longest goes.
+
+    `clock` in seconds. What takes long is left to `jobs`.
+    """
+
+    def __init__(self, root: Root, jobs: Jobs, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._root = root
+        self._jobs = jobs
+        self._clock = clock
+        self._looks: OrderedDict[_Key, _Look] = OrderedDict()
+        self._items = 0
+        self._pages: OrderedDict[_PageKey, Page] = OrderedDict()
+        self._pages_size = 0
+
+    def look(self, segments: tuple[bytes, ...], facts: os.stat_result) -> Scan:
+        """The scan of the directory that `facts` are of: the same object as before if nothing changed.
+
+        Raises OSError as open(2) has it, and EBUSY; Unready when it takes long.
+        """
+        key = (segments, facts.st_dev, facts.st_ino)
+        known = self._looks.get(key)
+        begun = self._clock()
+        if known is not None and begun < known.due_s:
+            self._looks.move_to_end(key)
+            return known.scan
+        job = self._jobs.find(key)
+        if job is None:
+            if known is None or len(known.scan) <= ITEMS_AT_ONCE:
+                fresh = self._scan_at_once(segments)
+                if fresh is not None:
+                    return self._keep(key, fresh, begun, self._clock())
+            root = self._root.keep()
+            try:
+                job = self._jobs.start(key, partial(self._scan, root, segments), partial(self._scanned, key))
+            except OSError:
+                root.close()
+                raise
+        if known is not None and begun < known.late_s:
+            return known.scan
+        raise Unready(job)
+
+    def _scan_at_once(self, segments: tuple[bytes, ...]) -> Scan | None:
+        """None: it would take long."""
+        if not self._jobs.threaded:
+            return scan(self._root, segments)
+        found = scan(self._root, segments, items_max=ITEMS_AT_ONCE, links_max=LINKS_AT_ONCE)
+        return None if found.cut else found
+
+    def _scan(self, root: Root, segments: tuple[bytes, ...]) -> tuple[Scan, float, float]:
+        begun = self._clock()
+        with closing(root):
+            return scan(root, segments), begun, self._clock()
+
+    def _scanned(self, key: _Key, found: tuple[Scan, float, float]) -> None:
+        self._keep(key, *found)
+
+    def _keep(self, key: _Key, fresh: Scan, begun_s: float, ended_s: float) -> Scan:
+        """Put a scan on the shelf; the one that was there stays if nothing changed."""
+        known = self._looks.get(key)
+        if known is not None:
+            self._items -= len(known.scan)
+            if known.scan.fingerprint != fresh.fingerprint:
+                self._jobs.sweep(known.scan.take())
+            elif known.scan.emptied:
+                known.scan.directories, known.scan.files = fresh.directories, fresh.files
+                fresh = known.scan
+            else:
+                self._jobs.sweep(fresh.take())
+                fresh = known.scan
+        self._items += len(fresh)
+        rest_s = REST * (ended_s - begun_s)
+        self._looks[key] = _Look(fresh, ended_s + rest_s, ended_s + 2 * rest_s)
+        self._looks.move_to_end(key)
+        self._evict(key)
+        return fresh
+
+    def _evict(self, newest: _Key) -> None:
+        while len(self._looks) > SCANS_MAX:
+            _, lost = self._looks.popitem(last=False)
+            self._items -= len(lost.scan)
+            self._jobs.sweep(lost.scan.take())
+        for key, look in self._looks.items():
+            if self._items <= SHELF_ITEMS_MAX or key == newest:
+                return
+            # Whether it changed can still be told. Its rows can be had again.
+            self._items -= len(look.scan)
+            self._jobs.sweep(look.scan.take())
+
+    def page(self, scan: Scan, order: Order, media_type: str) -> Page | None:
+        """The listing of a scan in that order, as HTML or JSON; None if it can no longer be drawn.
+
+        Raises Unready when drawing takes long, OSError (EBUSY) when too much does.
+        """
+        page = self.drawn(scan, order, media_type)
+        if page is not None:
+            return page
+        directories, files = scan.directories, scan.files
+        if directories is None or files is None:
+            for look in self._looks.values():
+                if look.scan is scan:
+                    look.due_s = look.late_s = 0.0
+            return None
+        pieces = draw(scan.segments, directories, files, order, media_type, cut=scan.cut)
+        tag = etag(scan, order, media_type)
+        key = (scan.fingerprint, order, media_type)
+        if not self._jobs.threaded or len(scan) <= ITEMS_AT_ONCE:
+            return self._store(key, _bind(pieces, tag, self._root))
+        raise Unready(
+            self._jobs.start(key, partial(_bind, pieces, tag, self._root), partial(self._store, key))
+        )
+
+    def drawn(self, scan: Scan, order: Order, media_type: str) -> Page | None:
+        """The page if it has been drawn already."""
+        key = (scan.fingerprint, order, media_type)
+        page = self._pages.get(key)
+        if page is not None:
+            self._pages.move_to_end(key)
+        return page
+
+    def _store(self, key: _PageKey, page: Page) -> Page:
+        self._pages[key] = page
+        self._pages_size += page.size
+        while (self._pages_size > PAGES_SIZE_MAX or len(self._pages) > PAGES_MAX) and len(self._pages) > 1:
+            _, lost = self._pages.popitem(last=False)
+            self._pages_size -= lost.size
+            if isinstance(lost.body, Made):
+                lost.body.file.close()
+        return page
+
+
+def etag(scan: Scan, order: Order, media_type: str) -> str:
+    """The entity tag of a listing, with its quotes, before it has been drawn: it is of all that is drawn."""
+    kind = "j" if media_type.endswith("json") else "h"
+    return f'"{scan.fingerprint.hex()}-{kind}{order.by[0]}{"d" if order.descending else "a"}"'
+
+
+def _bind(pieces: Iterator[bytes], tag: str, root: Root) -> Page:
+    """The page of these pieces. Raises OSError (ENOMEM)."""
+    first: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        first.append(piece)
+        size += len(piece)
+        if size >= MEMORY_FILE_SIZE_MIN:
+            break
+    else:
+        return Page(size, b"".join(first))
+    try:
+        fd = new_memory_file()
+    except OSError:
+        # Out of descriptors: a page does without, while a connection could not.
+        fd = -1
+    if fd < 0:
+        whole = b"".join([*first, *pieces])
+        return Page(len(whole), whole)
+    try:
+        for piece in chain(first, pieces):
+            append(fd, piece)
+        body = made(fd, tag, root)
+    except BaseException:
+        os.close(fd)
+        raise
+    return Page(body.size, body)
