@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from zchttpd import __version__, doctor, log
 from zchttpd.options import Group
-from zchttpd.settings import OPTIONS, SettingsError, check_root, default_text, flag_of, load
+from zchttpd.settings import OPTIONS, SettingsError, check_root, check_user, default_text, flag_of, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,6 +130,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             return 0 if all(finding.state is doctor.State.OK for finding in findings) else 1
         settings = load(texts, os.environ)
         check_root(settings.root)
+        check_user(settings.user)
     except SettingsError as error:
         log.complain(error.problem)
         return EXIT_USAGE

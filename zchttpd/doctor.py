@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import importlib
@@ -143,19 +144,32 @@ def open_files(needed: int) -> Finding:
     )
 
 
-def raise_limits(files: int) -> None:
-    """Raise the soft limits, as anyone may: of open files to `files`, of locked memory to the hard limit."""
+def raise_limits(files: int, memory: int = 0) -> None:
+    """Raise the soft limits, as anyone may: of open files to `files`, of locked memory to the hard limit.
+
+    The hard limit of locked memory is raised first, to `memory` bytes, where this user may.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = files if hard == resource.RLIM_INFINITY else min(files, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if hard != resource.RLIM_INFINITY and hard < memory:
+        # Where that is not permitted, what there is will be reported.
+        with contextlib.suppress(PermissionError, ValueError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (memory, memory))
+            return
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
 
 
 def memory_needed(settings: Settings) -> int:
     """Bytes that all workers together want to register (the limit is one for all processes of a user)."""
     return settings.worker_count * (settings.memory + settings.stream_memory)
+
+
+def memory_locked(settings: Settings) -> int:
+    """Bytes that are locked at most: what was evicted counts for as long as somebody reads it."""
+    return 2 * memory_needed(settings)
 
 
 def files_needed(settings: Settings) -> int:

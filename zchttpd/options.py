@@ -86,6 +86,14 @@ def parse_switch(text: str) -> bool:
     return word in _ON
 
 
+def parse_user(text: str) -> str:
+    """`NAME` or `NAME:GROUP`; empty for nobody else. Raises ValueError with a one-line text."""
+    name, colon, group = text.strip().partition(":")
+    if text and (not name or (colon and not group)):
+        raise ValueError(f"{text!r} is not NAME or NAME:GROUP. Type such as www-data or www-data:web")
+    return text.strip()
+
+
 def parse_root(text: str) -> Path:
     """The directory; an empty text is refused, because it would mean the current directory."""
     if not text:

@@ -24,9 +24,11 @@ from zchttpd.options import (
     parse_root,
     parse_size,
     parse_switch,
+    parse_user,
     parse_workers,
     split_address,
 )
+from zchttpd.privileges import resolve
 from zchttpd.site import CacheRule, HeaderRule, parse_cache_rules, parse_header_rules, parse_patterns
 
 if TYPE_CHECKING:
@@ -149,6 +151,14 @@ class Settings:
         parse=parse_workers,
         metavar="N|auto",
         high=1024,
+    )
+
+    user: str = _option(
+        "",
+        Group.WHERE,
+        "become this user, for good, once the sockets are bound; for a start as root",
+        parse=parse_user,
+        metavar="NAME[:GROUP]",
     )
 
     send_mode: str = _option(
@@ -359,6 +369,15 @@ def check_root(root: Path) -> None:
         raise SettingsError(
             "root", f"{str(root)!r} may not be entered by this user. Type: chmod o+x on it and its parents"
         )
+
+
+def check_user(user: str) -> None:
+    """Raises SettingsError unless `user` is somebody on this machine, or empty."""
+    try:
+        if user:
+            resolve(user)
+    except ValueError as error:
+        raise SettingsError("user", f"--user: {error}") from None
 
 
 def usable_cpus() -> int:

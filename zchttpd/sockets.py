@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 from typing import Any
@@ -48,6 +49,11 @@ def url_of(listener: socket.socket) -> str:
     """`http://127.0.0.1:8080` or `http://[::1]:8080`."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def reaches_others(listener: socket.socket) -> bool:
+    """Whether other machines can connect to it."""
+    return not ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def _resolve(host: str, port: int) -> list[tuple[int, Any]]:

@@ -14,10 +14,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from zchttpd import __version__, doctor, log
+from zchttpd import __version__, doctor, log, privileges
 from zchttpd.board import Board
 from zchttpd.options import split_address
-from zchttpd.sockets import ListenError, open_listeners, url_of
+from zchttpd.privileges import PrivilegeError
+from zchttpd.settings import SettingsError, check_root
+from zchttpd.sockets import ListenError, open_listeners, reaches_others, url_of
 from zchttpd.worker import EXIT_CONFIGURATION, EXIT_CRASHED, Worker
 
 if TYPE_CHECKING:
@@ -71,16 +73,30 @@ class _Report:
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or Ctrl-C; the exit code: 0 stopped as asked, 1 could not start."""
     log.setup(settings.log_level, "supervisor")
-    doctor.raise_limits(doctor.files_needed(settings))
+    # For a user who has no CAP_IPC_LOCK, the limit of locked memory will count: raise it while we may.
+    doctor.raise_limits(doctor.files_needed(settings), doctor.memory_locked(settings) if settings.user else 0)
     try:
         supervisor = Supervisor(settings)
-    except ListenError as error:
+        _give_up_privileges(settings)
+    except (ListenError, PrivilegeError) as error:
         log.complain(str(error))
+        return EXIT_FAILED
+    except SettingsError as error:
+        log.complain(error.problem)
         return EXIT_FAILED
     except ImportError as error:
         log.complain(f"the compiled part is missing ({error}). Type: pip install zchttpd")
         return EXIT_FAILED
     return supervisor.run()
+
+
+def _give_up_privileges(settings: Settings) -> None:
+    """Raises PrivilegeError, and SettingsError when the user of --user may not enter the root."""
+    privileges.confine()
+    if settings.user:
+        privileges.preload()
+        privileges.become(privileges.resolve(settings.user))
+        check_root(settings.root)
 
 
 class Supervisor:
@@ -295,6 +311,8 @@ class Supervisor:
             self._open_admin(self._admin_listener)
         for line in self._start_lines():
             log.say(line)
+        if os.geteuid() == 0 and any(reaches_others(child.listener) for child in self._children):
+            log.LOGGER.warning("root serves other machines. Type --user NAME, such as --user nobody")
         gc.collect()
         gc.freeze()
 
@@ -308,6 +326,11 @@ class Supervisor:
         ]
         if self._admin_listener is not None:
             lines.append(f"metrics at {url_of(self._admin_listener)}/metrics")
+        if self._settings.user:
+            memory = doctor.locked_memory(doctor.memory_needed(self._settings))
+            # Where it is low the workers have said so.
+            text = "" if memory.cure else f"; locked memory: {memory.text}"
+            lines.append(f"user {self._settings.user}, uid {os.getuid()}{text}")
         for name in self._report.missing:
             lines.append(doctor.missing_rung(name, asked=name in self._settings.without))
         lines += self._report.notes

@@ -90,6 +90,8 @@ def test_admin_port_in_use(root: Path) -> None:
         (["--root", "/", "--without", "gravity"], ["--without"]),
         (["--root", "/", "--no-such-option"], ["--no-such-option"]),
         (["--root", "/", "--host", "192.0.2.1", "--port", "0"], ["192.0.2.1"]),
+        (["--root", "/", "--user", "no-such-user"], ["--user", "'no-such-user'"]),
+        (["--root", "/", "--user", ":group"], ["--user", "NAME:GROUP"]),
     ],
 )
 def test_refuses_to_start(arguments: list[str], words: list[str]) -> None:
