@@ -104,7 +104,7 @@ readme: setup ## put the figures of the last bench into README.md and docs/figur
 	$(BIN)/python tools/fill.py docs/figures.md bench <results/page.md
 
 docs: setup ## make the option table of docs/options.md again
-	$(BIN)/python -c 'from zchttpd.settings import docs_table; print(docs_table())' | $(BIN)/python tools/fill.py docs/options.md options
+	$(BIN)/python -c 'from zchttpd.reference import docs_table; print(docs_table())' | $(BIN)/python tools/fill.py docs/options.md options
 
 clean: ## remove what make made
 	rm -rf build $(VENV) $(VENV)-asan $(VENV)-debug $(VENV)-peers results

@@ -9,8 +9,9 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from zchttpd import __version__, doctor, log
+from zchttpd.checks import check_root, check_user
 from zchttpd.options import Group
-from zchttpd.settings import OPTIONS, SettingsError, check_root, check_user, default_text, flag_of, load
+from zchttpd.settings import OPTIONS, SettingsError, default_text, flag_of, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +30,10 @@ Serve the files of a directory over HTTP/1.1, without copying their bytes where 
 """
 
 _EPILOG = """\
-Sizes take K, M or G. Every option is also an environment variable (--send-mode: ZCHTTPD_SEND_MODE); the
-command line wins. What may be typed several times is one line each there; a switch is on or off.
+Sizes take K, M or G. Every option is also an environment variable (--send-mode: ZCHTTPD_SEND_MODE) and a key
+of the TOML file of --config (send-mode = "plain"). The command line wins, then the environment. What may be
+typed several times is one line each in the environment and a list in the file. A switch is on or off, in the
+file true or false.
 A PATTERN is a glob of the decoded path, where * matches / too; without a leading slash it may begin after
 any slash.
 SIGTERM and Ctrl-C finish the open responses and exit with 0; a second Ctrl-C stops at once.

@@ -134,3 +134,8 @@ class Option:
     separator: str = ","
     words: int = 1
     switch: bool = False
+
+    @property
+    def numeric(self) -> bool:
+        """Whether a number can be its value."""
+        return self.parse in (parse_count, parse_size, parse_workers)

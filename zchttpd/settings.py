@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zchttpd.config import key_of, read_config
 from zchttpd.doctor import LADDER
 from zchttpd.files.encoders import ENCODERS, check_encodings
 from zchttpd.options import (
@@ -28,7 +29,6 @@ from zchttpd.options import (
     parse_workers,
     split_address,
 )
-from zchttpd.privileges import resolve
 from zchttpd.site import CacheRule, HeaderRule, parse_cache_rules, parse_header_rules, parse_patterns
 
 if TYPE_CHECKING:
@@ -94,6 +94,9 @@ class Settings:
                 metavar="DIR",
             )
         }
+    )
+    config: str = _option(
+        "", Group.SERVE, "a TOML file with options; the command line and the environment win", metavar="FILE"
     )
     revalidate_ms: int = _ms(
         1000,
@@ -321,20 +324,30 @@ def default_text(name: str) -> str:
 
 
 def load(command_line: Mapping[str, str], environment: Mapping[str, str]) -> Settings:
-    """Settings from texts: `command_line` (field name -> text) before ZCHTTPD_* in `environment`.
+    """Settings from texts: `command_line` (field name -> text) before ZCHTTPD_* in `environment`, and both
+    before the file of `config`.
 
-    Raises SettingsError whose `problem` names the flag or the variable that was used.
+    Raises SettingsError whose `problem` names the flag, the variable, or the file and its key.
     """
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
+    path = command_line.get("config", environment.get(variable_of("config"), ""))
+    try:
+        file = read_config(path, OPTIONS) if path else {}
+    except ValueError as error:
+        raise SettingsError("config", str(error)) from None
     for name, option in OPTIONS.items():
         sources[name] = flag_of(name)
         text = command_line.get(name)
         if text is None:
             text = environment.get(variable_of(name))
-            if text is None:
-                continue
             sources[name] = variable_of(name)
+        if text is None:
+            text = file.get(name)
+            sources[name] = f"{path}: {key_of(name)}"
+        if text is None:
+            sources[name] = flag_of(name)
+            continue
         try:
             values[name] = option.parse(text)
         except ValueError as error:
@@ -356,30 +369,6 @@ def _kubernetes_hint(name: str, text: str) -> str:
     return ""
 
 
-def check_root(root: Path) -> None:
-    """Raises SettingsError unless `root` is a directory that can be searched."""
-    try:
-        if not root.is_dir():
-            what = "is not a directory" if root.exists() else "does not exist"
-            raise SettingsError("root", f"{str(root)!r} {what}. Type --root and a directory that exists")
-        usable = os.access(root, os.X_OK)
-    except PermissionError:
-        usable = False
-    if not usable:
-        raise SettingsError(
-            "root", f"{str(root)!r} may not be entered by this user. Type: chmod o+x on it and its parents"
-        )
-
-
-def check_user(user: str) -> None:
-    """Raises SettingsError unless `user` is somebody on this machine, or empty."""
-    try:
-        if user:
-            resolve(user)
-    except ValueError as error:
-        raise SettingsError("user", f"--user: {error}") from None
-
-
 def usable_cpus() -> int:
     """CPUs that this process may use: its affinity, bounded by the quota of its control group (cpu.max)."""
     cpus = len(os.sched_getaffinity(0))
@@ -388,28 +377,3 @@ def usable_cpus() -> int:
         return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))
     except (OSError, ValueError):
         return cpus
-
-
-def docs_table() -> str:
-    """All options as Markdown tables, one for each group."""
-    lines: list[str] = []
-    for group in Group:
-        lines += [
-            f"### {group.value}",
-            "",
-            "| Option | Environment | Default | What it does |",
-            "|---|---|---|---|",
-        ]
-        for name, option in OPTIONS.items():
-            if option.group is group:
-                value = "\\|".join(option.choices) if option.choices else option.metavar.replace("|", "\\|")
-                unit = f" ({option.unit})" if option.unit else ""
-                cells = (
-                    f"`{flag_of(name)} {value}`".replace(" `", "`"),
-                    f"`{variable_of(name)}`",
-                    default_text(name),
-                    option.help + unit,
-                )
-                lines.append(f"| {' | '.join(cells)} |")
-        lines.append("")
-    return "\n".join(lines)

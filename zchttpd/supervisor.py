@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 from zchttpd import __version__, doctor, log, privileges
 from zchttpd.board import Board
+from zchttpd.checks import check_root
 from zchttpd.options import split_address
 from zchttpd.privileges import PrivilegeError
-from zchttpd.settings import SettingsError, check_root
+from zchttpd.settings import SettingsError
 from zchttpd.sockets import ListenError, open_listeners, reaches_others, url_of
 from zchttpd.worker import EXIT_CONFIGURATION, EXIT_CRASHED, Worker
 

@@ -13,7 +13,8 @@ import pytest
 from zchttpd import __version__, cli, metrics
 from zchttpd.board import Board, tally_layout
 from zchttpd.doctor import LADDER
-from zchttpd.settings import OPTIONS, docs_table, flag_of, variable_of
+from zchttpd.reference import docs_table
+from zchttpd.settings import OPTIONS, flag_of, variable_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zchttpd import settings as module
+from zchttpd.checks import check_root
 from zchttpd.doctor import LADDER
 from zchttpd.files.encoders import ENCODERS, Encoder
 from zchttpd.options import format_size, parse_names, parse_size, split_address
+from zchttpd.reference import docs_table
 from zchttpd.settings import (
     OPTIONS,
     Settings,
     SettingsError,
-    check_root,
     default_text,
-    docs_table,
     flag_of,
     load,
     variable_of,
