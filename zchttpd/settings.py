@@ -38,6 +38,7 @@ ENVIRONMENT_PREFIX = "ZCHTTPD_"
 PAGE_SIZE = 4096
 SIZE_MAX = 1024 * GIB
 DAY_MS = 86_400_000
+UNIX_SIZE_MAX = 107  # of sun_path, with its NUL: unix(7)
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -147,6 +148,9 @@ class Settings:
         "127.0.0.1", Group.WHERE, "address or name to listen on; 0.0.0.0 or :: for all", metavar="H"
     )
     port: int = _count(8080, Group.WHERE, "TCP port to listen on; 0 takes a free one", high=65535)
+    unix: str = _option(
+        "", Group.WHERE, "listen on this unix socket instead of --host and --port", metavar="PATH"
+    )
     workers: int = _count(
         1,
         Group.WHERE,
@@ -246,6 +250,8 @@ class Settings:
             raise SettingsError(
                 "host", "is empty. Type 127.0.0.1 for this machine only or 0.0.0.0 for all addresses"
             )
+        if len(os.fsencode(self.unix)) > UNIX_SIZE_MAX:
+            raise SettingsError("unix", f"{self.unix!r} is too long. Type at most {UNIX_SIZE_MAX} bytes")
         if self.window_size % PAGE_SIZE:
             raise SettingsError(
                 "window_size", f"{self.window_size} is not a multiple of 4K. Type such as 512K"

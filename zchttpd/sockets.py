@@ -6,9 +6,15 @@ import errno
 import ipaddress
 import os
 import socket
-from typing import Any
+import stat
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zchttpd.settings import Settings
 
 BACKLOG = 4096
+# Who may connect is decided by the directory: a proxy is often another user.
+UNIX_MODE = 0o666
 
 
 class ListenError(Exception):
@@ -45,14 +51,90 @@ def open_listeners(
     raise ListenError(_explain(failure, host, port, flag)) from failure
 
 
+def open_for(settings: Settings, fds: list[int]) -> list[socket.socket]:
+    """A listener for each worker: the socket behind `fds`, which were passed to this process, before --unix
+    before --host and --port. Raises ListenError.
+
+    A port that is opened here is shared by SO_REUSEPORT; any other socket is one and the same for all.
+    """
+    count, stall_ms = settings.worker_count, settings.stall_ms_max
+    if fds:
+        first = _passed(fds, stall_ms)
+    elif settings.unix:
+        first = open_unix(settings.unix)
+    else:
+        return open_listeners(settings.host, settings.port, count, stall_ms=stall_ms)
+    return [first, *(first.dup() for _ in range(count - 1))]
+
+
+def open_unix(path: str) -> socket.socket:
+    """A listening stream socket at `path`, for everybody who may enter its directory (unix(7)).
+
+    One that a server left behind is replaced. Raises ListenError.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        try:
+            listener.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            _remove_stale(path)
+            listener.bind(path)
+        os.chmod(path, UNIX_MODE)
+        listener.listen(BACKLOG)
+    except (OSError, ListenError) as error:
+        listener.close()
+        if isinstance(error, ListenError):
+            raise
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise ListenError(f"cannot listen on {path} ({why}). Type --unix and another path") from error
+    return listener
+
+
+def _remove_stale(path: str) -> None:
+    """Raises ListenError unless it is a socket that nobody listens to."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise ListenError(f"{path} is there and is no socket. Type --unix and another path, or: rm {path}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
+        visitor.setblocking(False)
+        # EAGAIN: somebody listens, and has more to do than it can.
+        if visitor.connect_ex(path) != errno.ECONNREFUSED:
+            raise ListenError(
+                f"{path} is already in use. Type --unix with another path, or find who listens with: ss -lxp"
+            )
+    os.unlink(path)
+
+
+def _passed(fds: list[int], stall_ms: int) -> socket.socket:
+    if len(fds) > 1:
+        raise ListenError(f"{len(fds)} sockets were passed, and one is served. Keep one ListenStream= line")
+    try:
+        listener = socket.socket(fileno=fds[0])
+        listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise ListenError(f"descriptor {fds[0]} was passed and is no socket ({error.strerror})") from None
+    if not listens or listener.type != socket.SOCK_STREAM:
+        raise ListenError("the socket that was passed does not listen. Type ListenStream= and Accept=no")
+    # A ring that is to wait for connections would be told EAGAIN.
+    listener.setblocking(True)
+    if listener.family != socket.AF_UNIX:
+        _set_tcp_options(listener, stall_ms)
+    return listener
+
+
 def url_of(listener: socket.socket) -> str:
-    """`http://127.0.0.1:8080` or `http://[::1]:8080`."""
+    """`http://127.0.0.1:8080`, `http://[::1]:8080` or `unix:/run/zchttpd.sock`."""
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def reaches_others(listener: socket.socket) -> bool:
     """Whether other machines can connect to it."""
+    if listener.family == socket.AF_UNIX:
+        return False
     return not ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
@@ -75,13 +157,17 @@ def _bind(family: int, address: Any, stall_ms: int, *, reuse_port: bool = False)
         if family == socket.AF_INET6:
             # `::` means all addresses, the IPv4 ones too, whatever net.ipv6.bindv6only says.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stall_ms)
+        _set_tcp_options(listener, stall_ms)
         listener.bind(address)
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+def _set_tcp_options(listener: socket.socket, stall_ms: int) -> None:
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stall_ms)
 
 
 def _explain(error: OSError, host: str, port: int, flag: str) -> str:

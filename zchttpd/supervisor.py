@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from zchttpd import __version__, doctor, log, privileges
+from zchttpd.activation import notify, passed_fds
 from zchttpd.board import Board
 from zchttpd.checks import check_root
 from zchttpd.options import split_address
 from zchttpd.privileges import PrivilegeError
 from zchttpd.settings import SettingsError
-from zchttpd.sockets import ListenError, open_listeners, reaches_others, url_of
+from zchttpd.sockets import ListenError, open_for, open_listeners, reaches_others, url_of
 from zchttpd.worker import EXIT_CONFIGURATION, EXIT_CRASHED, Worker
 
 if TYPE_CHECKING:
@@ -106,11 +107,12 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._board = Board(settings.worker_count)
-        listeners = open_listeners(
-            settings.host, settings.port, settings.worker_count, stall_ms=settings.stall_ms_max
-        )
+        passed = passed_fds(os.environ)
+        listeners = open_for(settings, passed)
         self._children = [_Child(worker, listener) for worker, listener in enumerate(listeners)]
         self._url = url_of(listeners[0])
+        # The name of a socket that was passed is not ours to remove.
+        self._unix = _identity(settings.unix) if settings.unix and not passed else None
         self._admin_listener: socket.socket | None = None
         self._admin: Admin | None = None
         if settings.admin:
@@ -285,12 +287,20 @@ class Supervisor:
         if self._stopping:
             return
         self._stopping = True
+        notify("STOPPING=1", os.environ)
         self._kill_at = now + self._settings.drain_ms_max / 1000 + DRAIN_MARGIN_S
         for child in self._children:
             # While this copy is open the kernel goes on accepting connections that nobody will answer.
             child.listener.close()
             child.restart_at = None
+        self._unlink()
         self._signal_workers(signal.SIGTERM)
+
+    def _unlink(self) -> None:
+        """Remove the name of our unix socket, if it still is ours. The next start replaces what is left."""
+        with contextlib.suppress(OSError):
+            if self._unix is not None and _identity(self._settings.unix) == self._unix:
+                os.unlink(self._settings.unix)
 
     def _signal_workers(self, number: signal.Signals) -> None:
         for child in self._children:
@@ -314,6 +324,7 @@ class Supervisor:
             log.say(line)
         if os.geteuid() == 0 and any(reaches_others(child.listener) for child in self._children):
             log.LOGGER.warning("root serves other machines. Type --user NAME, such as --user nobody")
+        notify("READY=1", os.environ)
         gc.collect()
         gc.freeze()
 
@@ -365,6 +376,11 @@ def die_with_parent(parent: int) -> None:
     if os.getppid() != parent:
         # It ended before the kernel was told.
         os._exit(EXIT_OK)
+
+
+def _identity(path: str) -> tuple[int, int]:
+    facts = os.lstat(path)
+    return facts.st_dev, facts.st_ino
 
 
 def _said(child: _Child) -> dict[str, object]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import select
 import socket
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from zchttpd import sockets
-from zchttpd.sockets import ListenError, open_listeners, url_of
+from zchttpd.settings import Settings
+from zchttpd.sockets import ListenError, open_for, open_listeners, open_unix, reaches_others, url_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +98,24 @@ def test_all_addresses_of_ipv6_include_those_of_ipv4() -> None:
         port = listener.getsockname()[1]
         for host in ("127.0.0.1", "::1"):
             socket.create_connection((host, port)).close()
+
+
+def test_a_unix_socket_and_its_url(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with closing(open_unix(path)) as listener:
+        assert url_of(listener) == f"unix:{path}"
+        assert not reaches_others(listener)
+
+
+@pytest.mark.parametrize(("host", "others"), [("127.0.0.2", False), ("0.0.0.0", True)])
+def test_who_can_connect(host: str, others: bool) -> None:
+    with listening(host, 0) as [listener]:
+        assert reaches_others(listener) is others
+
+
+def test_more_sockets_than_one_are_refused() -> None:
+    with pytest.raises(ListenError, match="2 sockets were passed"):
+        open_for(Settings(root=Path()), [3, 4])
 
 
 def test_url_of_ipv4() -> None:

@@ -9,7 +9,7 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import h11
 
@@ -55,14 +55,20 @@ class Reply:
         return b"close" in (self.field(b"connection") or b"").lower()
 
 
+# (host, port), or the path of a unix socket.
+Address: TypeAlias = "tuple[str, int] | str"
+
+
 class Peer:
     """One connection. `receive_buffer` (bytes) bounds what the kernel takes for a slow reader."""
 
-    def __init__(self, address: tuple[str, int], *, receive_buffer: int | None = None) -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    def __init__(self, address: Address, *, receive_buffer: int | None = None) -> None:
+        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+        self.socket = socket.socket(family, socket.SOCK_STREAM)
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family != socket.AF_UNIX:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.settimeout(STUCK_S)
         self.socket.connect(address)
         self.rest = b""
@@ -198,11 +204,12 @@ def request(
     return b"\r\n".join(head) + b"\r\n\r\n"
 
 
-def refused(address: tuple[str, int]) -> bool:
+def refused(address: Address) -> bool:
     """Whether nobody listens there any more."""
-    with socket.socket() as attempt:
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family) as attempt:
         attempt.settimeout(STUCK_S)
-        return attempt.connect_ex(address) == errno.ECONNREFUSED
+        return attempt.connect_ex(address) in (errno.ECONNREFUSED, errno.ENOENT)
 
 
 def eventually(what: str, holds: Callable[[], object], within_s: float = 10.0) -> None:

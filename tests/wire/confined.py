@@ -1,4 +1,5 @@
-"""Run a command with less than this user has: `confined.py [--memlock BYTES] [--nofile N] COMMAND...`
+"""Run a command with less than this user has:
+`confined.py [--memlock BYTES] [--nofile N] [--pass FD] COMMAND...`
 
 Root may read every file and lock all memory, so tests that run as root would never meet EACCES or ENOMEM.
 Capabilities taken out of the
@@ -38,6 +39,11 @@ def main(arguments: list[str]) -> None:
     if arguments[0] == "--nofile":
         count = int(arguments[1])
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
+        arguments = arguments[2:]
+    if arguments[0] == "--pass":
+        # As sd_listen_fds(3) has it.
+        os.dup2(int(arguments[1]), 3)
+        os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="http")
         arguments = arguments[2:]
     if os.geteuid() == 0:
         for capability in surplus:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from .client import Peer, Reply, eventually, refused
+from .client import Address, Peer, Reply, eventually, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +59,10 @@ def flags_of(name: str, value: object) -> list[str]:
 
 
 class Server:
-    """One running `zchttpd`. Options are fields of Settings: `revalidate_ms=50` is `--revalidate-ms 50`."""
+    """One running `zchttpd`. Options are fields of Settings: `revalidate_ms=50` is `--revalidate-ms 50`.
+
+    `passed`: a listener that it is given as a service manager does.
+    """
 
     def __init__(
         self,
@@ -68,6 +72,7 @@ class Server:
         send_mode: str = "auto",
         memlock: int | None = None,
         nofile: int | None = None,
+        passed: socket.socket | None = None,
         **options: object,
     ) -> None:
         chosen = {
@@ -83,6 +88,8 @@ class Server:
         confinement = [
             word for flag, value in limits.items() if value is not None for word in (flag, str(value))
         ]
+        if passed is not None:
+            confinement += ["--pass", str(passed.fileno())]
         self.name = name_of(engine, send_mode)
         self.send_mode = send_mode
         self._stderr = os.memfd_create("stderr")
@@ -93,14 +100,21 @@ class Server:
             stdout=self._stdout,
             stderr=self._stderr,
             env=environment(),
+            pass_fds=() if passed is None else (passed.fileno(),),
         )
         self.pid = self._process.pid
         try:
-            self.address = self._announced(rf"^(?!.*\b(?:admin|metrics) at).* at {_LOOPBACK}")
+            if passed is not None and passed.family == socket.AF_UNIX:
+                self.address: Address = passed.getsockname()
+            else:
+                self.address = str(options["unix"]) if "unix" in options else self._listening()
             self.admin = self._announced(rf"\b(?:admin|metrics) at {_LOOPBACK}")
         except BaseException:
             self.kill()
             raise
+
+    def _listening(self) -> tuple[str, int]:
+        return self._announced(rf"^(?!.*\b(?:admin|metrics) at).* at {_LOOPBACK}")
 
     def _announced(self, pattern: str) -> tuple[str, int]:
         """The address that a start line tells."""

@@ -58,6 +58,7 @@ class Sender:
         "_plan",
         "_socket",
         "_tally",
+        "_unix",
         "_unproven",
         "body",
         "fetch",
@@ -66,6 +67,7 @@ class Sender:
     def __init__(self, connected: socket.socket, tally: Tally) -> None:
         self._socket = connected
         self._fd = connected.fileno()
+        self._unix = connected.family == socket.AF_UNIX
         self._tally = tally
         self.body: Body | None = None
         self.fetch = (0, 0)  # offset and length of what is to be read with Step.FETCH
@@ -198,6 +200,9 @@ class Sender:
             self.fetch = (at, min(left, FETCH_SIZE))
             self._fetched = at + self.fetch[1]
             return -1
+        if self._unix:
+            # The reader takes what was queued whenever it likes, so nothing says when it has: copies only.
+            return self._copy(body, at, size, left)
         if left <= held_back:
             return self._send_last(body, at, left)
         if not self._unproven:
@@ -213,11 +218,14 @@ class Sender:
                 self._limit_unsent(1)
                 raise BlockingIOError
             self._limit_unsent(0)
-        content = os.pread(body.fd, left, at)
-        if len(content) != left or not is_version(body.fd, body.representation):
+        return self._copy(body, at, left, left)
+
+    def _copy(self, body: Body, at: int, size: int, left: int) -> int:
+        content = os.pread(body.fd, size, at)
+        if len(content) != size or not is_version(body.fd, body.representation):
             raise FileChanged("it was written to")
         self._literal = memoryview(content)
-        self._advance(left, left)
+        self._advance(size, left)
         return 0
 
     def _limit_unsent(self, size: int) -> None:
