@@ -23,9 +23,10 @@ EXIT_USAGE = 2
 _DESCRIPTION = """\
 Serve the files of a directory over HTTP/1.1, without copying their bytes where the kernel can.
 
-  zchttpd --root www/                            serve www/ at http://127.0.0.1:8080
-  zchttpd --root www/ --admin 127.0.0.1:9100     and metrics at http://127.0.0.1:9100/metrics
-  zchttpd --root www/ --host 0.0.0.0 --workers auto
+  zchttpd www/                                   serve www/ at http://127.0.0.1:8080; the same as --root www/
+  zchttpd www/ --admin 127.0.0.1:9100            and metrics at http://127.0.0.1:9100/metrics
+  zchttpd www/ --host 0.0.0.0 --workers auto     to other machines, with one worker on each CPU
+  zchttpd --config site.toml                     with the options of a file
   zchttpd doctor                                 what this machine allows, and what to do about the rest
 """
 
@@ -84,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     """A parser that only collects texts, one for each option typed; `settings.load` gives them meaning."""
     parser = _Parser(
         prog="zchttpd",
-        usage="zchttpd [doctor] --root DIR [options]",
+        usage="zchttpd DIR [options] | zchttpd doctor [options]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
@@ -122,9 +123,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     typed = vars(parser.parse_args(arguments))
     command = typed.pop("command")
     if command not in ("", "doctor"):
-        parser.error(
-            f"{command!r} is not a command. To serve a directory, type zchttpd --root {shlex.quote(command)}"
-        )
+        if "root" in typed:
+            parser.error(f"two directories: {command!r} and --root {shlex.quote(typed['root'])}. Type one")
+        typed["root"] = command
     try:
         texts = {name: _join(name, each) for name, each in typed.items()}
         if command == "doctor":

@@ -52,7 +52,9 @@ def test_version_is_the_packaged_one(capsys: pytest.CaptureFixture[str]) -> None
         (["--root", ".", "--port", "x"], ["--port", "'x'"]),
         (["--rot", "."], ["--rot", "--help"]),
         (["--root"], ["--root", "--help"]),
-        (["www dir"], ["'www dir' is not a command", "zchttpd --root 'www dir'"]),
+        (["www dir"], ["'www dir' does not exist"]),
+        (["www", "--root", "a b"], ["two directories: 'www' and --root 'a b'"]),
+        (["www", "more"], ["unrecognized arguments: more"]),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_2(
@@ -85,6 +87,15 @@ def test_what_was_typed_reaches_the_supervisor(monkeypatch: pytest.MonkeyPatch, 
     without = ["--without", "send_zc", "--without", "buffer_ring"]
     assert cli.main(["--root", str(tmp_path), "--window-size", "64K", *without]) == 17
     assert seen == [Settings(root=tmp_path, port=0, window_size=65536, without=("send_zc", "buffer_ring"))]
+
+
+def test_a_directory_is_a_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[Settings] = []
+    monkeypatch.setattr(supervisor, "run", lambda settings: seen.append(settings) or 0)
+    monkeypatch.setenv("ZCHTTPD_ROOT", "/nowhere/at/all")
+    assert cli.main([str(tmp_path), "--port", "0"]) == 0
+    assert cli.main(["--port", "0", str(tmp_path)]) == 0
+    assert seen == 2 * [Settings(root=tmp_path, port=0)]
 
 
 def ring(monkeypatch: pytest.MonkeyPatch, **found: object) -> None:
