@@ -64,7 +64,7 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
 def parse_count(text: str) -> int:
     """A whole number, 0 or more. Raises ValueError with a one-line text."""
     if not re.fullmatch(r"[0-9]{1,18}", text.strip()):
-        raise ValueError(f"{text!r} is not a whole number")
+        raise ValueError(f"{text!r} is not a whole number. Type digits alone")
     return int(text)
 
 

@@ -64,6 +64,12 @@ _CURES = {
 }
 
 
+def told(error: OSError) -> str:
+    """What went wrong, with which file, and what to do about it."""
+    where = f" /{error.filename}" if error.filename else ""
+    return f"{error.strerror}{where}. {_CURES.get(error.errno or 0, '')}".strip()
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One whole answer. `head` has 29 bytes of Date at `date_at`, to be overwritten when it is sent.
@@ -193,7 +199,7 @@ class Desk:
     def _unavailable(self, verdict: Verdict, error: OSError, now_ms: int) -> Answer:
         if now_ms >= self._silent_until_ms:
             self._silent_until_ms = now_ms + _COMPLAINT_MS_MIN
-            LOGGER.warning("answering 503: %s. %s", error.strerror, _CURES.get(error.errno or 0, ""))
+            LOGGER.warning("answering 503: %s", told(error))
         self._read_fault_page(now_ms)
         fields = ((b"Retry-After", b"1"), *self._site.common)
         response = error_response(503, verdict, fields, page=self._fault_page)

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 from zchttpd.engines import portable_bodies as bodies
+from zchttpd.engines.desk import told
 from zchttpd.engines.portable_bodies import Body, State
 from zchttpd.engines.portable_heads import Memo
 from zchttpd.engines.portable_plan import Holding, Plan, make_plan
@@ -171,7 +172,7 @@ class Store:
     ) -> Plan | None:
         """The bytes could not be had. A file that was replaced meanwhile is looked up anew."""
         if attempt >= ATTEMPTS_MAX:
-            LOGGER.warning("a file could not be read: %s", error)
+            LOGGER.warning("a file could not be read: %s", told(error))
             return self.refusal(503)
         if holding is not None:
             self._retire(holding)

@@ -14,7 +14,7 @@ from zchttpd import doctor
 from zchttpd._core.engine import Engine
 from zchttpd._core.tally import ROUTES
 from zchttpd.board import cells_of
-from zchttpd.engines.desk import Desk
+from zchttpd.engines.desk import Desk, told
 from zchttpd.engines.uring_limits import connections_max, streamed_max
 from zchttpd.files.cache import Cache, exhausted
 from zchttpd.files.compress import Compressor
@@ -186,7 +186,7 @@ class UringDesk:
         if attempt >= ATTEMPTS_MAX or exhausted(error):
             if now_ms >= self._silent_until_ms:
                 self._silent_until_ms = now_ms + COMPLAINT_MS_MIN
-                LOGGER.warning("a file could not be read: %s", error)
+                LOGGER.warning("a file could not be read: %s", told(error))
             self._refuse(ticket, 503)
             return
         if holding is not None:
@@ -369,7 +369,7 @@ class UringDesk:
                 holding.bodies.discard(body)
                 self._retire(holding)
                 holding.entry.check_at_ms = now_ms
-            failure = OSError(error, os.strerror(error))
+            failure = OSError(error, os.strerror(error), os.fsdecode(b"/".join(body.representation.segments)))
             for ticket, head, attempt in waiting:
                 self._fail(ticket, head, attempt, failure, None, now_ms)
             return

@@ -151,8 +151,19 @@ class Root:
         if b"\0" in path or path.count(b"/") > max(0, len(segments) - 1):
             raise _error(errno.ENOENT, path)
         if self._walks:
-            return _walk(self._fd, segments, _whole_flags(flags), path)
-        return self._open_beneath(path, _whole_flags(flags))
+            return self._walk(segments, _whole_flags(flags), path)
+        try:
+            return self._open_beneath(path, _whole_flags(flags))
+        except OSError as error:
+            # An absolute symlink leaves, says the kernel, wherever it leads; it may lead back in.
+            if error.errno != errno.EXDEV:
+                raise
+        return self._walk(segments, _whole_flags(flags), path)
+
+    def _walk(self, segments: tuple[bytes, ...], flags: int, path: bytes) -> int:
+        # The name that was given, and where it really is now.
+        real = os.readlink(b"%s/%d" % (_PROC_FDS, self._fd)) if os.path.isdir(_PROC_FDS) else self._path
+        return _walk(self._fd, (self._path, real), segments, flags, path)
 
     def _open_beneath(self, path: bytes, flags: int) -> int:
         try:
@@ -197,8 +208,11 @@ def _openat2_works(root: int) -> bool:
     return True
 
 
-def _walk(root: int, segments: tuple[bytes, ...], flags: int, path: bytes) -> int:
-    """`Root.open` without openat2: each component is opened without following, symlinks are followed here."""
+def _walk(root: int, places: tuple[bytes, ...], segments: tuple[bytes, ...], flags: int, path: bytes) -> int:
+    """`Root.open` without openat2: each component is opened without following, symlinks are followed here.
+
+    An absolute symlink into one of `places`, the paths of the root, goes on from the root.
+    """
     ahead = list(reversed(segments))
     passed: list[tuple[bytes, int]] = []
     links = 0
@@ -219,7 +233,12 @@ def _walk(root: int, segments: tuple[bytes, ...], flags: int, path: bytes) -> in
             mode = os.fstat(fd).st_mode
             if stat.S_ISLNK(mode):
                 links += 1
-                ahead.extend(reversed(_link_names(fd, links, path)))
+                to = _link_target(fd, links, path)
+                if to.startswith(b"/"):
+                    to = _beneath(to, places, path)
+                    while len(passed) > 1:
+                        os.close(passed.pop()[1])
+                ahead.extend(reversed(to.split(b"/")))
                 os.close(passed.pop()[1])
             elif not stat.S_ISDIR(mode):
                 if ahead:
@@ -235,11 +254,16 @@ def _walk(root: int, segments: tuple[bytes, ...], flags: int, path: bytes) -> in
             os.close(fd)
 
 
-def _link_names(fd: int, links: int, path: bytes) -> list[bytes]:
+def _link_target(fd: int, links: int, path: bytes) -> bytes:
     if links > _LINKS_MAX:
         raise _error(errno.ELOOP, path)
-    to = os.readlink(b"", dir_fd=fd)
-    if to.startswith(b"/"):
-        # As RESOLVE_BENEATH: an absolute symlink leaves, wherever it leads.
-        raise _error(errno.EXDEV, path)
-    return to.split(b"/")
+    return os.readlink(b"", dir_fd=fd)
+
+
+def _beneath(to: bytes, places: tuple[bytes, ...], path: bytes) -> bytes:
+    """What of an absolute path lies beneath the root; its components are walked like any others."""
+    for place in places:
+        base = place.rstrip(b"/") + b"/"
+        if (to + b"/").startswith(base):
+            return to[len(base) :]
+    raise _error(errno.EXDEV, path)

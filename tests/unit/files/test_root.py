@@ -116,14 +116,34 @@ def test_no_symlink_leaves(root: Root, site: Path, target: str) -> None:
 def test_no_symlinked_directory_leaves(root: Root, site: Path) -> None:
     (site / "up").symlink_to("..")
     (site / "absolute").symlink_to(site.parent / "www-private")
+    (site / "climbs").symlink_to(f"{site}/../www-private/x")
     assert refused(root, b"up", b"secret") == errno.EXDEV
-    assert refused(root, b"absolute", b"x") == errno.EXDEV
+    assert refused(root, b"absolute", b"x") == refused(root, b"climbs") == errno.EXDEV
 
 
-def test_an_absolute_symlink_is_refused_even_if_it_leads_inside(root: Root, site: Path) -> None:
+def test_an_absolute_symlink_that_leads_inside_is_followed(root: Root, site: Path) -> None:
+    (site / "a" / "b").mkdir(parents=True)
     (site / "x").write_bytes(b"x")
-    (site / "link").symlink_to(site / "x")
-    assert refused(root, b"link") == errno.EXDEV
+    (site / "a" / "link").symlink_to(site / "x")
+    (site / "a" / "b" / "whole").symlink_to(site)
+    (site / "through").symlink_to(site / "a" / "b" / "whole" / "a" / "link")
+    assert read(root, b"a", b"link") == b"x"
+    assert read(root, b"a", b"b", b"whole", b"x") == b"x"
+    assert read(root, b"through") == b"x"
+    (site / ".env").write_bytes(b"key")
+    (site / "key").symlink_to(site / ".env")
+    assert refused(root, b"key") == errno.ENOENT
+
+
+def test_an_absolute_symlink_by_another_name_of_the_root(site: Path) -> None:
+    (site / "x").write_bytes(b"x")
+    name = site.parent / "current"
+    name.symlink_to(site)
+    (site / "link").symlink_to(name / "x")
+    for walk in (None, True):
+        root = Root(name, walk=walk)
+        assert read(root, b"link") == b"x"
+        root.close()
 
 
 def test_symlinks_inside_are_followed(root: Root, site: Path) -> None:
