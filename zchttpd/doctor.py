@@ -25,7 +25,7 @@ MIB = 1024 * 1024
 SYS_IO_URING_SETUP = 425
 SYS_OPENAT2 = 437
 CAP_IPC_LOCK = 14
-SPARE_FDS = 256
+SPARE_FDS = 512
 
 
 @dataclass(frozen=True, slots=True)

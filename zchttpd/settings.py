@@ -210,7 +210,7 @@ class Settings:
     stall_ms_max: int = _ms(
         60_000,
         Group.LIMITS,
-        "time without progress while sending; beyond it the connection is reset",
+        "time without progress: while sending, beyond it a reset; until a file has been read, beyond it 503",
         low=1,
     )
     drain_ms_max: int = _ms(10_000, Group.LIMITS, "time to finish open responses after SIGTERM or Ctrl-C")

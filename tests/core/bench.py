@@ -7,6 +7,7 @@ from zchttpd._core import doors
 WINDOW = 4096
 HEAD_MAX = 1024
 CONNECTIONS_MAX = 4
+REFUSALS_MAX = 16
 LOOPBACK, NETWORK = 0, 1
 DATE = b"?" * 29
 HEAD = b"GET /a HTTP/1.1\r\n\r\n"
@@ -33,6 +34,7 @@ class Bench:
                 "windows_per_connection": 2,
                 "window_count": 8,
                 "connections_max": CONNECTIONS_MAX,
+                "refusals_max": REFUSALS_MAX,
                 "leases_per_connection": 8,
             }
             | limits,
@@ -77,7 +79,7 @@ class Bench:
         **options: int,
     ) -> int:
         return self.machine.plan(
-            status=200,
+            status=options.pop("status", 200),
             image=image,
             date_at=6,
             segments=segments,

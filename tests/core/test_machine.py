@@ -8,9 +8,7 @@ import pytest
 
 from zchttpd._core import doors
 
-from .bench import CONNECTIONS_MAX, HEAD, HEAD_MAX, Bench
-
-SPARE = 256  # connections above the limit that are still told 503
+from .bench import CONNECTIONS_MAX, HEAD, HEAD_MAX, REFUSALS_MAX, Bench
 
 
 def test_a_head_whose_connection_died_in_the_same_batch_is_not_judged() -> None:
@@ -159,12 +157,12 @@ def test_above_the_limit_the_newcomer_is_told_503_and_beyond_that_nothing() -> N
     bench = Bench()
     for _ in range(CONNECTIONS_MAX):
         bench.ask(bench.connect())
-    for _ in range(SPARE):
+    for _ in range(REFUSALS_MAX):
         bench.connect()
         [(kind, _, status)] = bench.machine.take_work()
         assert (kind, status) == ("refuse", 503)
     assert not bench.machine.accept(7, 0)
-    assert bench.machine.gauge("connections_open") == CONNECTIONS_MAX + SPARE
+    assert bench.machine.gauge("connections_open") == CONNECTIONS_MAX + REFUSALS_MAX
 
 
 def test_a_refused_connection_lingers_until_the_peer_has_read() -> None:
@@ -173,7 +171,7 @@ def test_a_refused_connection_lingers_until_the_peer_has_read() -> None:
     bench.hear(recv, b"GET / HTTP/1.1\nHost: bare\n\n")
     [(kind, ticket, status)] = bench.machine.take_work()
     assert (kind, status) == ("refuse", 400)
-    plan = bench.small(keep_alive=0, linger=1)
+    plan = bench.small(status=400, keep_alive=0, linger=1)
     bench.machine.answer(ticket, plan, False)
     [send] = bench.ops()
     bench.hear(recv, b"and more of it")

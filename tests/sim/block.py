@@ -8,7 +8,7 @@ import traceback
 import warnings
 from typing import TYPE_CHECKING
 
-from .world import run
+from .play import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

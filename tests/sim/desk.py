@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from zchttpd._core import doors
 
     from .kernel import Kernel
+    from .parts import Socket
 
 REVALIDATE_MS = 1000
 
@@ -46,17 +47,22 @@ class Holding:
 class Desk:
     """Answers the machine's work; keeps some of it for later, as when a file must be read first."""
 
-    def __init__(self, machine: doors.Machine, kernel: Kernel, rng: random.Random, slowness: float) -> None:
+    def __init__(
+        self, machine: doors.Machine, kernel: Kernel, rng: random.Random, slowness: float, stall_ms_max: int
+    ) -> None:
         self.machine = machine
         self.kernel = kernel
         self.rng = rng
         self.slowness = slowness
+        self.stall_ms_max = stall_ms_max
         self.known: dict[bytes, Ask] = {}
         self.files: dict[str, File] = {}
         self.holdings: dict[str, Holding] = {}
         self.sources: dict[int, tuple[str, int]] = {}
         self.refusals: dict[int, int] = {}
         self.delayed: list[tuple[str, int, bytes | int]] = []
+        self.hung: list[tuple[str, int, bytes | int]] = []  # what waits for a disk that does not answer
+        self.since_ms: dict[int, int] = {}  # by ticket: when it last came with something to judge
         self.calm = False
         self.now_ms = 0
         self.next_source = 900_000
@@ -91,10 +97,35 @@ class Desk:
 
     def attend(self, work: list[tuple[str, int, bytes | int]]) -> None:
         for item in work:
-            if not self.calm and self.rng.random() < self.slowness:
+            kind, ticket, subject = item
+            if kind == "refuse":
+                self._must_have_a_reason(ticket, subject)
+            else:
+                self.since_ms[ticket] = self.now_ms
+            if kind == "head" and self.kernel.chance("fill_hangs"):
+                self.hung.append(item)
+                self.kernel.events["fill_hangs"] += 1
+            elif not self.calm and self.rng.random() < self.slowness:
                 self.delayed.append(item)
+                if kind == "refuse":
+                    self._doom(ticket, "the refusal is late")
             else:
                 self._do(*item)
+
+    def _must_have_a_reason(self, ticket: int, status: bytes | int) -> None:
+        """A parked connection is told 503 when it has waited too long, and not before."""
+        if status != 503 or ticket not in self.since_ms:
+            return
+        waited_ms = self.now_ms - self.since_ms[ticket]
+        if waited_ms < self.stall_ms_max:
+            raise Violation(f"503 after {waited_ms} ms")
+        self._socket(ticket).client.kept_waiting = True
+        self.kernel.events["kept_waiting"] += 1
+
+    def wake_disk(self) -> None:
+        """What hung goes on."""
+        self.delayed += self.hung
+        self.hung.clear()
 
     def catch_up(self) -> bool:
         """Do one piece of delayed work."""
@@ -135,7 +166,12 @@ class Desk:
             self._look(ask.name, holding)
         holding = self.holdings.get(ask.name)
         if holding is None:
-            holding = self._hold(ask)
+            try:
+                holding = self._hold(ask)
+            except MemoryError:
+                self._doom(ticket, "no memory")
+                self.machine.abandon(ticket)
+                return
         plan = holding.plans.get(ask)
         if plan is not None:
             self.machine.answer(ticket, plan, ask.memo)
@@ -148,9 +184,11 @@ class Desk:
             self.machine.release(plan)
 
     def _doom(self, ticket: int, why: str) -> None:
-        conn = self.machine.conn(ticket & 0xFFFFFF)
-        socket = self.kernel.sockets[conn["fd"]]
+        socket = self._socket(ticket)
         socket.doomed = socket.doomed or why
+
+    def _socket(self, ticket: int) -> Socket:
+        return self.kernel.sockets[self.machine.conn(ticket & 0xFFFFFF)["fd"]]
 
     def _refuse(self, ticket: int, status: int) -> None:
         if status not in self.refusals:
@@ -202,15 +240,16 @@ class Desk:
     def _hold(self, ask: Ask) -> Holding:
         file = self.files[ask.name]
         check_at_ms = self.now_ms + REVALIDATE_MS
-        holding = Holding(self.machine.entry(check_at_ms), file.version, check_at_ms)
         whole = content(ask.name, file.version, file.size)
+        mapping = None
         if ask.shape in ("mapped", "parts"):
             # What cannot be registered is sent by copying.
             registered = not self.kernel.habits.memlock and self.rng.random() < 0.9
-            holding.mapping = self.machine.mapping(whole, registered)
+            mapping = self.machine.mapping(whole, registered)
             if registered:
-                self.kernel.enroll(holding.mapping & 0xFFFFFF)
-        elif ask.shape in ("streamed", "stream_parts"):
+                self.kernel.enroll(mapping & 0xFFFFFF)
+        holding = Holding(self.machine.entry(check_at_ms), file.version, check_at_ms, mapping)
+        if ask.shape in ("streamed", "stream_parts"):
             self.next_source += 1
             self.sources[self.next_source] = (ask.name, file.version)
             holding.source = self.machine.source(self.next_source, file.size)

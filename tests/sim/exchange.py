@@ -108,7 +108,7 @@ def random_ask(rng: random.Random, theme: tuple[str, ...], window: int) -> Ask:
     keep_alive = rng.random() < 0.9
     memo = rng.random() < 0.8 and shape != "missing"
     cookie = f"c{rng.randrange(1000)}" if rng.random() < 0.1 else ""
-    fault = rng.choice(tuple(REFUSALS)) if rng.random() < 0.03 else ""
+    fault = rng.choice(tuple(REFUSALS)) if rng.random() < 0.05 else ""
     if shape in ("small", "missing"):
         size = stable.randrange(1, 400)
         spans = (Span(0, size),)

@@ -34,18 +34,17 @@ class Kernel:
         self.cq: list[Cqe] = []
         self.sockets: dict[int, Socket] = {}
         self.reads: list[doors.Op] = []
+        self.hung: list[doors.Op] = []  # reads of a disk that does not answer
         self.later: list[Cqe] = []  # of cancels and closes: any order
         self.held: list[Held] = []
         self.leases: set[int] = set()  # tokens of zero-copy sends whose end the machine has not seen
         self.table: dict[int, tuple[int, int]] = {}
         self.cleared: list[int] = []
         self.read_file: Callable[[int, int, int], bytes | None]
-        self.bytes_taken = 0
-        self.leases_begun = 0
+        self.bytes_taken = self.leases_begun = 0
         self.next_fd = 100_000
-        self.events = Counter(
-            dict.fromkeys(EVENTS, 0)
-        )  # what happened, for those who ask whether anything did
+        # What happened, for those who ask whether anything did.
+        self.events = Counter(dict.fromkeys(EVENTS, 0))
 
     # ---- what the world does ----
 
@@ -203,7 +202,7 @@ class Kernel:
         stalls = self.machine.gauge("timeouts_stall")
         self.machine.queued(op.token, socket.unread)
         if self.machine.gauge("timeouts_stall") > stalls:
-            if not socket.unread or socket.unread < socket.queued_last:
+            if socket.unread < socket.queued_last:
                 raise Violation(f"called stalled at {socket.unread} bytes, {socket.queued_last} before")
             socket.doomed = socket.doomed or "stalled"
             self.events["stalled"] += 1
@@ -358,6 +357,9 @@ class Kernel:
 
     def _read(self, op: doors.Op) -> None:
         self.reads.remove(op)
+        if self.chance("read_hangs"):
+            self.hung.append(op)
+            return
         socket = self.sockets[self.machine.conn(doors.unpack(op.token)[1])["fd"]]
         wanted = self.read_file(op.fd, op.offset, op.length)
         if wanted is None:

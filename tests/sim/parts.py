@@ -29,10 +29,15 @@ FAULTS = {
     "read_error": RARE,
     "file_shrinks": RARE,
     "abandon": (0.02, 0.1),
+    "read_hangs": (0.2, 0.6),
+    "fill_hangs": (0.02, 0.1),
 }
 
 
-EVENTS = ("cancelled_link", "poll", "queued", "stalled", "link", "nowait", "clear", "late_notification")
+EVENTS = (
+    *("cancelled_link", "poll", "queued", "stalled", "link", "nowait", "clear", "late_notification"),
+    *("read_hangs", "fill_hangs", "kept_waiting", "hogged"),
+)
 
 
 class Violation(AssertionError):

@@ -14,7 +14,8 @@ from zchttpd._core import doors
 
 from .block import run_block
 from .parts import Violation
-from .world import STEPS, World, finish, run
+from .play import finish, run
+from .world import STEPS, World
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,8 +131,16 @@ class ClosesHard(Faulty):
         ]
 
 
+class NeverGivesUp(Faulty):
+    """Waits for ever for what does not come."""
+
+    def queued(self, token: int, queued: int) -> None:
+        del token, queued
+
+
 @pytest.mark.parametrize(
-    "fault", [EndsLeasesEarly, ForgetsReceives, ReusesMemory, SendsTwice, AnswersLate, ClosesHard]
+    "fault",
+    [EndsLeasesEarly, ForgetsReceives, ReusesMemory, SendsTwice, AnswersLate, ClosesHard, NeverGivesUp],
 )
 def test_a_faulty_machine_is_found_out(fault: type[Faulty]) -> None:
     for seed in range(40):

@@ -18,6 +18,7 @@ PR_CAPBSET_DROP = 24
 CAP_DAC_OVERRIDE = 1
 CAP_DAC_READ_SEARCH = 2
 CAP_IPC_LOCK = 14
+LIMITS = {"--memlock": resource.RLIMIT_MEMLOCK, "--nofile": resource.RLIMIT_NOFILE}
 
 
 def drop(capability: int) -> None:
@@ -31,14 +32,11 @@ def drop(capability: int) -> None:
 def main(arguments: list[str]) -> None:
     """Confine, then become the command."""
     surplus = [CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH]
-    if arguments[0] == "--memlock":
+    while arguments[0] in LIMITS:
         limit = int(arguments[1])
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))
-        surplus.append(CAP_IPC_LOCK)
-        arguments = arguments[2:]
-    if arguments[0] == "--nofile":
-        count = int(arguments[1])
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
+        resource.setrlimit(LIMITS[arguments[0]], (limit, limit))
+        if arguments[0] == "--memlock":
+            surplus.append(CAP_IPC_LOCK)
         arguments = arguments[2:]
     if arguments[0] == "--pass":
         # As sd_listen_fds(3) has it.

@@ -12,7 +12,6 @@ import contextlib
 import errno
 import logging
 import math
-import resource
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 from zchttpd import doctor
 from zchttpd.board import cells_of, tally_layout
 from zchttpd.engines.desk import Desk
+from zchttpd.engines.limits import connections_max, fds_max
 from zchttpd.engines.portable_conn import Connection
+from zchttpd.engines.portable_room import Room
 from zchttpd.engines.portable_store import Store
 from zchttpd.engines.portable_tally import Tally
 from zchttpd.files.cache import Cache
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from zchttpd.engines.portable_clock import Clocked
     from zchttpd.settings import Settings
 
 LOGGER = logging.getLogger("zchttpd")
@@ -41,16 +43,12 @@ LOGGER = logging.getLogger("zchttpd")
 TICK_MS = 100
 ACCEPT_PAUSE_S = 0.1
 ACCEPTS_PER_TURN = 64
-# Connections above the limit that are told 503; beyond these the socket is just closed.
-SPARE_CONNECTIONS = 256
-SHED_TRIES = 256
 READERS = 4
 # Descriptors for files, snapshots or not: so many where the limit allows, and never less than a part of it.
 FILES_MAX = 8192
 FILES_PART = 8
-# Descriptors for the loop, the listener, the log, and the files that are being opened.
-FDS_SPARE = 32
 _GONE_BEFORE_ACCEPT = (errno.ECONNABORTED, errno.EPROTO)
+_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 class Portable:
@@ -64,7 +62,6 @@ class Portable:
         self.loop = loop
         self.executor = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         files_max = _files_max(settings)
-        self._connections_max = _connections_max(settings, files_max)
         cache = Cache(Root(settings.root), settings, post=self._post)
         compressor = Compressor.of(settings, partial(cells_of, tally.block))
         self.store = Store(
@@ -82,8 +79,9 @@ class Portable:
         self._second = -1
         self._second_until_ms = 0
         self._listener = listener
-        self._connections: dict[Connection, None] = {}
-        self._ticks: dict[int, set[Connection]] = {}
+        self.room = Room(*connections_max(settings, files_max))
+        self._connections: set[Connection] = set()
+        self._ticks: dict[int, set[Clocked]] = {}
         self._tick = 0
         self._ticking = False
 
@@ -135,7 +133,7 @@ class Portable:
             self.date = format_date(self._second)
         return self._second
 
-    def file(self, connection: Connection, deadline_ms: int) -> None:
+    def file(self, connection: Clocked, deadline_ms: int) -> None:
         """Look at the connection when this deadline has passed, instead of when it was filed for."""
         self._unfile(connection)
         tick = deadline_ms // TICK_MS
@@ -146,7 +144,7 @@ class Portable:
             self._tick = self.now_ms() // TICK_MS - 1
             self.loop.call_later(TICK_MS / 1000, self._on_tick)
 
-    def _unfile(self, connection: Connection) -> None:
+    def _unfile(self, connection: Clocked) -> None:
         if connection.filed_ms == math.inf:
             return
         tick = int(connection.filed_ms) // TICK_MS
@@ -177,7 +175,8 @@ class Portable:
     def closed(self, connection: Connection) -> None:
         """A connection has closed its socket."""
         self._unfile(connection)
-        del self._connections[connection]
+        self._connections.remove(connection)
+        self.room.give(connection)
         self.tally.cells[self.tally.connections_open] -= 1
         if self.draining and not self._connections:
             self.loop.stop()
@@ -196,6 +195,8 @@ class Portable:
                 if error.errno in _GONE_BEFORE_ACCEPT:
                     continue
                 self.tally.cells[self.tally.accept_errors] += 1
+                if error.errno in _OUT_OF_FILES:
+                    self.room.shed(self.now_ms())
                 # Out of descriptors, or of memory: trying at once would spin.
                 self.loop.remove_reader(self._listener.fileno())
                 self.loop.call_later(ACCEPT_PAUSE_S, self._accept_again)
@@ -204,46 +205,24 @@ class Portable:
 
     def _welcome(self, accepted: socket.socket) -> None:
         """Above the limit an idle connection makes room, or the new one is told 503."""
-        limit = self._connections_max
-        if len(self._connections) >= limit + SPARE_CONNECTIONS:
+        admitted = self.room.make(self.now_ms())
+        if not admitted and not self.room.may_refuse():
             accepted.close()
             return
         accepted.setblocking(False)
-        connection = Connection(self, accepted)
-        self._connections[connection] = None
+        connection = Connection(self, accepted, turned_away=not admitted)
+        self._connections.add(connection)
+        self.room.take(connection)
         self.tally.cells[self.tally.connections_open] += 1
         self.tally.cells[self.tally.connections_total] += 1
-        refused = len(self._connections) > limit and not self._shed_idle(connection)
-        connection.start(503 if refused else 0)
-
-    def _shed_idle(self, newcomer: Connection) -> bool:
-        """Close an idle connection other than the newcomer; the search goes round so that none is spared."""
-        for _ in range(min(SHED_TRIES, len(self._connections))):
-            candidate = next(iter(self._connections))
-            del self._connections[candidate]
-            self._connections[candidate] = None
-            if candidate is not newcomer and candidate.quiet:
-                candidate.close()
-                return True
-        return False
+        connection.start()
 
 
 def _files_max(settings: Settings) -> int:
     """Descriptors for files: what the limit leaves beside connections."""
-    needed = doctor.files_needed(settings) + SPARE_CONNECTIONS
+    needed = doctor.files_needed(settings)
     doctor.raise_limits(needed + FILES_MAX)
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return FILES_MAX
-    return min(FILES_MAX, max(soft - needed, soft // FILES_PART))
-
-
-def _connections_max(settings: Settings, files_max: int) -> int:
-    """Connections that leave descriptors enough to open what they ask for."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return settings.connections_max
-    return max(1, min(settings.connections_max, soft - files_max - FDS_SPARE))
+    return min(FILES_MAX, max(fds_max() - needed, fds_max() // FILES_PART))
 
 
 def _new_loop() -> tuple[asyncio.AbstractEventLoop, str, list[str]]:

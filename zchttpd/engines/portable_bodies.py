@@ -33,7 +33,8 @@ class Body:
     """The bytes of one representation: `small` here, or behind `fd`, which is owned.
 
     `source` is the file while it is being read. `owners` are the entries that lead to it, `active` the
-    responses (and reads) under way; without either it is closed. `waiting` are told how reading it ended.
+    responses (and reads) under way; without either it is closed. `waiting` are told how reading it ended;
+    it was begun at `since_ms`.
     """
 
     representation: Representation
@@ -43,6 +44,7 @@ class Body:
     source: int = -1
     owners: int = 0
     active: int = 0
+    since_ms: int = 0
     waiting: list[Callable[[OSError | None], None]] = field(default_factory=list)
 
     def read(self) -> bytes:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import math
 import socket
 import struct
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from zchttpd.engines.portable_clock import Clocked
 from zchttpd.engines.portable_heads import Frame, Framer
 from zchttpd.engines.portable_send import FileChanged, Sender, Step, unacknowledged
 from zchttpd.http.gist import gist
@@ -44,51 +44,45 @@ _RESET = struct.pack("ii", 1, 0)
 _REFUSALS = {Frame.LINE_LONG: 414, Frame.HEAD_LONG: 431}
 
 
-class Connection:
+class Connection(Clocked):
     """Serves one accepted socket, which it owns. It tells `engine` when it has closed it."""
 
     __slots__ = (
         "_began_ms",
         "_crlf_skipped",
-        "_deadline_ms",
-        "_engine",
-        "_fd",
         "_framer",
         "_inbox",
+        "_parked",
         "_peer_done",
-        "_queued_last",
         "_reading",
         "_sender",
-        "_settings",
         "_socket",
         "_state",
         "_store",
         "_tally",
         "_writing",
-        "filed_ms",
+        "answers",
+        "turned_away",
     )
 
-    def __init__(self, engine: Portable, accepted: socket.socket) -> None:
-        self._engine = engine
-        self._settings = engine.settings
+    def __init__(self, engine: Portable, accepted: socket.socket, *, turned_away: bool) -> None:
+        super().__init__(engine, accepted.fileno())
         self._store = engine.store
         self._tally = engine.tally
         self._socket = accepted
-        self._fd = accepted.fileno()
         self._state = READING
         self._inbox = bytearray()
         head_max = self._settings.head_size_max
         self._framer = Framer(min(LINE_SIZE_MAX, head_max), head_max)
         self._began_ms = 0  # when the head under way began to arrive; 0 before it
         self._crlf_skipped = False
+        self._parked = b""  # the head, while its file is being read
         self._peer_done = False
         self._sender = Sender(accepted, engine.tally)
-        self._queued_last = -1
         self._reading = False
         self._writing = False
-        self._deadline_ms = 0
-        self.filed_ms: float = math.inf  # when the engine will look at the deadline
-        self._set_deadline(engine.now_ms(), self._settings.idle_ms_max)
+        self.turned_away = turned_away  # there was no room: it is told 503
+        self.answers = 0  # responses begun
 
     # ---- what the engine calls ----
 
@@ -102,9 +96,13 @@ class Connection:
         """Whether it is idle and the peer has got all of its last response."""
         return self.idle and not unacknowledged(self._fd)
 
-    def start(self, refuse_status: int = 0) -> None:
-        """Begin to receive; or answer with an error that needs no judge, then close."""
-        self._turn(partial(self._refuse, refuse_status) if refuse_status else self._watch)
+    def start(self) -> None:
+        """Begin to receive; or tell 503, then close."""
+        if self.turned_away:
+            self._turn(partial(self._refuse, 503))
+        else:
+            self._engine.room.stand_by(self)
+            self._turn(self._watch)
 
     def close(self) -> None:
         """Orderly: what has been sent is still delivered."""
@@ -136,9 +134,13 @@ class Connection:
 
     def _expire(self, now_ms: int) -> None:
         if self._state == SENDING:
-            self._check_progress(now_ms)
+            if self._stands_still(now_ms):
+                self._tally.cells[self._tally.timeouts_stall] += 1
+                self.abort()
         elif self._state == PARKED:
-            self._set_deadline(now_ms, self._settings.stall_ms_max)
+            # The bytes of its file do not come, and nothing of the response has left.
+            self._tally.cells[self._tally.timeouts_stall] += 1
+            self._refuse(503)
         elif self._state == READING and self._began_ms:
             self._tally.cells[self._tally.timeouts_head] += 1
             self._refuse(408)
@@ -168,6 +170,8 @@ class Connection:
             self._fail(error)
             return
         now_ms = self._engine.now_ms()
+        if self.idle:
+            self._engine.room.leave(self)
         if not received:
             self._peer_done = True
             # A peer that has closed its direction may still be reading: what it asked for is served first.
@@ -208,6 +212,8 @@ class Connection:
             if self._state == READING and not self._next(now_ms):
                 if self._peer_done:
                     self.close()
+                elif not self._inbox:
+                    self._engine.room.stand_by(self)
                 break
             if self._state != SENDING or not self._pump(now_ms):
                 break
@@ -238,7 +244,7 @@ class Connection:
                 if not self._inbox:
                     # Behind a request rather than before one: the connection is as idle as it was.
                     self._began_ms = 0
-                    self._set_deadline(now_ms, self._settings.idle_ms_max)
+                    self._restart_idle_clock(now_ms)
                 continue
             if found is Frame.HEAD and size > 2:
                 head = bytes(self._inbox[:size])
@@ -250,7 +256,8 @@ class Connection:
         return False
 
     def _refusal(self, status: int) -> Plan:
-        bodiless = self._inbox.startswith(b"HEAD ")  # RFC 9110 section 9.3.2
+        head = self._parked if self._state == PARKED else self._inbox
+        bodiless = head.startswith(b"HEAD ")  # RFC 9110 section 9.3.2
         # What has arrived is not to be read as a request.
         self._inbox.clear()
         return self._store.refusal(status, bodiless=bodiless)
@@ -264,6 +271,7 @@ class Connection:
         if plan is None:
             self._tally.cells[self._tally.plan_misses] += 1
             self._state = PARKED
+            self._parked = head
             self._set_deadline(now_ms, self._settings.stall_ms_max)
             plan = self._store.answer(head, now_ms, self._resume)
         if plan is not None:
@@ -284,6 +292,7 @@ class Connection:
     def _begin(self, plan: Plan, now_ms: int) -> None:
         """Start to replay a plan; `_pump` goes on."""
         self._state = SENDING
+        self.answers += 1
         self._began_ms = 0
         self._crlf_skipped = False
         second = self._engine.second(now_ms)
@@ -353,12 +362,14 @@ class Connection:
         self._release()
         if keep and not (self._peer_done and not self._inbox):
             self._state = READING
-            self._set_deadline(now_ms, self._settings.idle_ms_max)
+            self._restart_idle_clock(now_ms)
         elif linger and not self._peer_done:
             # Closing with unread bytes in the socket sends RST, which can destroy the response on its way.
             self._state = LINGERING
             self._inbox.clear()
             self._set_deadline(now_ms, LINGER_MS_MAX)
+            if self.turned_away:
+                self._engine.room.stand_by(self)
             try:
                 self._socket.shutdown(socket.SHUT_WR)
             except OSError:
@@ -372,25 +383,6 @@ class Connection:
             self._store.release(body)
 
     # ---- time and the end ----
-
-    def _set_deadline(self, now_ms: int, ms: int) -> None:
-        self._deadline_ms = now_ms + ms
-        if self._deadline_ms < self.filed_ms:
-            self._engine.file(self, self._deadline_ms)
-
-    def _restart_stall_clock(self, now_ms: int) -> None:
-        self._queued_last = -1
-        self._set_deadline(now_ms, self._settings.stall_ms_max)
-
-    def _check_progress(self, now_ms: int) -> None:
-        """A slow reader still shrinks what is queued; one that has stopped reading does not."""
-        queued = unacknowledged(self._fd)
-        if 0 < self._queued_last <= queued:
-            self._tally.cells[self._tally.timeouts_stall] += 1
-            self.abort()
-            return
-        self._queued_last = queued
-        self._set_deadline(now_ms, self._settings.stall_ms_max // 2 + 1)
 
     def _fail(self, error: OSError) -> None:
         """The socket is of no more use."""

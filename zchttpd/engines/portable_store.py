@@ -115,6 +115,9 @@ class Store:
             except OSError as error:
                 return self._fail(head, now_ms, resume, attempt, error, holding)
             if body.state is State.FILLING:
+                if now_ms - body.since_ms > self._settings.stall_ms_max:
+                    # A disk that does not answer: who waits is told 503 by now, and who comes is at once.
+                    return self.refusal(503, bodiless=head.startswith(b"HEAD "))
                 body.waiting.append(partial(self._again, head, resume, attempt))
                 return None
         plan = self._shared_plan(answer, holding, body)
@@ -157,7 +160,7 @@ class Store:
                 plan = self._fail(head, self._clock(), resume, attempt, error, None)
         except Exception:
             LOGGER.exception("a request could not be answered, and got 500")
-            plan = self.refusal(500)
+            plan = self.refusal(500, bodiless=head.startswith(b"HEAD "))
         if plan is not None:
             resume(plan)
 
@@ -173,7 +176,7 @@ class Store:
         """The bytes could not be had. A file that was replaced meanwhile is looked up anew."""
         if attempt >= ATTEMPTS_MAX:
             LOGGER.warning("a file could not be read: %s", told(error))
-            return self.refusal(503)
+            return self.refusal(503, bodiless=head.startswith(b"HEAD "))
         if holding is not None:
             self._retire(holding)
             # What the cache believed of it is outdated too.
@@ -289,6 +292,7 @@ class Store:
         body = self._bodies.get(representation)
         if body is None:
             body = self._open(representation, holding)
+            body.since_ms = self._clock()
             self._bodies[representation] = body
         if body not in holding.bodies:
             holding.bodies.add(body)

@@ -15,7 +15,7 @@ from zchttpd._core.engine import Engine
 from zchttpd._core.tally import ROUTES
 from zchttpd.board import cells_of
 from zchttpd.engines.desk import Desk, told
-from zchttpd.engines.uring_limits import connections_max, streamed_max
+from zchttpd.engines.limits import connections_max, streamed_max
 from zchttpd.files.cache import Cache, exhausted
 from zchttpd.files.compress import Compressor
 from zchttpd.files.jobs import Job, Posted
@@ -66,7 +66,7 @@ class Body:
     """The bytes of one representation: a few of them here, more in a mapping, or too many and so streamed.
 
     `number` is the engine's mapping or source; `waiting` are requests that came while it was being filled.
-    `makeshift`: it streams only because there was no room to cache it.
+    `makeshift`: it streams only because there was no room to cache it. `since_ms`: when it was opened.
     """
 
     representation: Representation
@@ -75,6 +75,7 @@ class Body:
     number: int = -1
     owners: int = 0
     makeshift: bool = False
+    since_ms: int = 0
     waiting: list[tuple[int, bytes, int]] = field(default_factory=list)
 
 
@@ -126,7 +127,11 @@ class UringDesk:
         for kind, ticket, subject in work:
             if kind == "head":
                 assert isinstance(subject, bytes)
-                self._on_head(ticket, subject, 1, now_ms)
+                try:
+                    self._on_head(ticket, subject, 1, now_ms)
+                except MemoryError:
+                    # No room for its plan: one request less, not the whole batch.
+                    self._refuse_head(ticket, subject, 503)
             elif kind == "stale":
                 assert isinstance(subject, int)
                 self._on_stale(ticket, subject, now_ms)
@@ -147,11 +152,15 @@ class UringDesk:
             self._reply(ticket, answer, holding, None)
             return
         try:
-            body = self._body(answer.representation, holding)
+            body = self._body(answer.representation, holding, now_ms)
         except OSError as error:
             self._fail(ticket, head, attempt, error, holding, now_ms)
             return
         if body.state is State.FILLING:
+            if now_ms - body.since_ms > self._settings.stall_ms_max:
+                # A disk that does not answer: who waits is told 503 by now, and who comes is at once.
+                self._refuse_head(ticket, head, 503)
+                return
             body.waiting.append((ticket, head, attempt))
         else:
             self._reply(ticket, answer, holding, body)
@@ -187,13 +196,16 @@ class UringDesk:
             if now_ms >= self._silent_until_ms:
                 self._silent_until_ms = now_ms + COMPLAINT_MS_MIN
                 LOGGER.warning("a file could not be read: %s", told(error))
-            self._refuse(ticket, 503)
+            self._refuse_head(ticket, head, 503)
             return
         if holding is not None:
             self._retire(holding)
             # What the cache believed of it is outdated too.
             holding.entry.check_at_ms = now_ms
         self._on_head(ticket, head, attempt + 1, now_ms)
+
+    def _refuse_head(self, ticket: int, head: bytes, status: int) -> None:
+        self._refuse(ticket, status + (REFUSED_HEAD if head.startswith(b"HEAD ") else 0))
 
     def _refuse(self, ticket: int, status: int) -> None:
         plan = self._refusals.get(status)
@@ -299,11 +311,12 @@ class UringDesk:
         elif body.state is State.INLINE:
             self._inline_bytes -= len(body.small)
 
-    def _body(self, representation: Representation, holding: Holding | None) -> Body:
+    def _body(self, representation: Representation, holding: Holding | None, now_ms: int) -> Body:
         """The bytes of a representation, begun to be read if they are new. Raises OSError."""
         body = self._bodies.get(representation)
         if body is None:
             body = self._open(representation)
+            body.since_ms = now_ms
             self._bodies[representation] = body
         if holding is not None and body not in holding.bodies:
             holding.bodies.add(body)
@@ -405,6 +418,7 @@ class UringDesk:
             (self._mapped, MAPPINGS_MAX),
             (self._streamed, self._streamed_max),
             (len(self._holdings), self._settings.plans_max),
+            (self.engine.plans_open, self.engine.plans_capacity // 2),
         )
         return any(taken > limit - (limit // slack_part if slack_part else 0) for taken, limit in used)
 
@@ -431,6 +445,7 @@ def serve(
     ready: Callable[[dict[str, object]], None],
 ) -> None:
     """Serve on `listener` until SIGTERM or SIGINT, drain, return. Raises OSError when io_uring is refused."""
+    admitted, refused = connections_max(settings, streamed_max())
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
     posted = Posted(waker)
@@ -454,7 +469,8 @@ def serve(
             "window_size": settings.window_size,
             "windows_per_connection": settings.windows_per_connection,
             "window_count": settings.stream_memory // settings.window_size,
-            "connections_max": connections_max(settings),
+            "connections_max": admitted,
+            "refusals_max": refused,
             "leases_per_connection": LEASES_PER_CONNECTION,
         },
         send_mode=settings.send_mode,

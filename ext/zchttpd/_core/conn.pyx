@@ -7,30 +7,30 @@ second starts only when the first has gone whole. Whatever happens to the connec
 
 from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOBUFS, ENOMEM, EOPNOTSUPP
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memset
 
 from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.core cimport (
-    CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_IMAGE_OWN, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
-    CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, REFUSED_HEAD, WORK_HEAD, WORK_REFUSE,
-    WORK_STALE, Conn, conn_at, core_end_lease, core_notified, core_op, core_send_window, core_settle_plan,
-    core_windows_left, core_work)
+    CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
+    CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, REFUSED_HEAD, WORK_HEAD,
+    WORK_REFUSE, WORK_STALE, Conn, conn_at, core_end_lease, core_notified, core_op, core_send_window, core_settle_plan,
+    core_work)
 from zchttpd._core.deadline cimport wheel_drop, wheel_due, wheel_file
-from zchttpd._core.flow cimport (
-    flow_give_back, flow_next_waiter, flow_open, flow_pump, flow_read, flow_sent, flow_stop)
+from zchttpd._core.flow cimport flow_give_back, flow_open, flow_pump, flow_read, flow_sent, flow_stop, flow_wake
 from zchttpd._core.gist cimport gist
 from zchttpd._core.inbox cimport (
     FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, Framer, frame, inbox_append, inbox_consume,
     inbox_free)
 from zchttpd._core.lease cimport Lease, lease_at
+from zchttpd._core.lines cimport lines_leave
 from zchttpd._core.op cimport (
     OP_CANCEL_ALL, OP_CANCEL_RECV, OP_CLOSE, OP_LINK, OP_MORE, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN, Op)
 from zchttpd._core.plans cimport (
     NO_ROW, SEGMENT_LITERAL, SEGMENT_MAPPED, Entry, Plan, Row, Segment, entry_at, plan_at, plans_admit, plans_drop_row,
     plans_find)
+from zchttpd._core.replay cimport replay_begin, replay_end
+from zchttpd._core.room cimport room_give, room_is_left, room_may_refuse, room_oldest_idle, room_stand_by, room_take
 from zchttpd._core.slab cimport slab_give, slab_holds, slab_take
-from zchttpd._core.stamp cimport STAMP_LENGTH
 from zchttpd._core.tally cimport REASON_MEMORY, REASON_UNSUPPORTED
 from zchttpd._core.token cimport (
     NO_SLOT, TOKEN_CANCEL, TOKEN_CLOSE, TOKEN_POLL, TOKEN_READ, TOKEN_RECV, TOKEN_SEND, TOKEN_SEND_ZC,
@@ -50,8 +50,19 @@ cdef enum:
 cdef bint conn_accepted(Core* core, int32_t fd, uint8_t route) noexcept nogil:
     """A new connection. Above the limit an idle one makes room, or the new one is told 503; False when there is no
     room even for that, and the socket is still the caller's."""
-    cdef uint32_t slot = NO_SLOT if core.draining else slab_take(&core.conns)
+    cdef bint admitted
+    cdef uint32_t told
+    cdef uint32_t slot
     cdef Conn* conn
+    if core.draining:
+        return False
+    admitted = room_is_left(core) or conn_shed(core)
+    if not admitted:
+        if not room_may_refuse(core, &told):
+            return False
+        if told != NO_SLOT:
+            _close(core, told)
+    slot = slab_take(&core.conns)
     if slot == NO_SLOT:
         return False
     conn = conn_at(core, slot)
@@ -64,10 +75,21 @@ cdef bint conn_accepted(Core* core, int32_t fd, uint8_t route) noexcept nogil:
     core.tally.connections_open += 1
     core.tally.connections_total += 1
     _set_deadline(core, slot, core.limits.idle_ms_max)
-    if core.conns.live > core.limits.connections_max and not _shed_idle(core, slot):
+    room_take(core, slot, admitted)
+    if admitted:
+        room_stand_by(core, slot)
+    else:
         _refuse(core, slot, 503)
     _want_recv(core, slot)
     return True
+
+
+cdef bint conn_shed(Core* core) noexcept nogil:
+    """Close an idle connection to make room; False when none may go."""
+    cdef uint32_t idle = room_oldest_idle(core)
+    if idle != NO_SLOT:
+        _close(core, idle)
+    return idle != NO_SLOT
 
 
 cdef void conn_step(Core* core, const Completion* completion) noexcept nogil:
@@ -94,7 +116,7 @@ cdef void conn_step(Core* core, const Completion* completion) noexcept nogil:
         else:
             zc_assert(False)
     if core.pool_news:
-        _wake_waiters(core)
+        flow_wake(core)
 
 
 cdef bint conn_answer(Core* core, uint32_t slot, uint32_t generation, uint32_t plan_slot, bint memo) noexcept nogil:
@@ -108,7 +130,9 @@ cdef bint conn_answer(Core* core, uint32_t slot, uint32_t generation, uint32_t p
     if not slab_holds(&core.conns, slot, generation):
         return False
     conn = conn_at(core, slot)
-    if conn.state != CONN_PARKED:
+    # Who waited too long is told 503, and nothing else any more.
+    if conn.state != CONN_PARKED or (
+            conn.refuse_status and conn.refuse_status % REFUSED_HEAD != plan_at(&core.table, plan_slot).status):
         return False
     conn.row = NO_ROW
     gist_length = gist(conn.inbox.bytes + conn.inbox.start, conn.head_length, core.gist) if memo else 0
@@ -128,7 +152,8 @@ cdef bint conn_answer(Core* core, uint32_t slot, uint32_t generation, uint32_t p
 
 cdef void conn_retry(Core* core, uint32_t slot, uint32_t generation) noexcept nogil:
     """Look the parked head up again: the desk has looked at its entry."""
-    if slab_holds(&core.conns, slot, generation) and conn_at(core, slot).state == CONN_PARKED:
+    if (slab_holds(&core.conns, slot, generation) and conn_at(core, slot).state == CONN_PARKED
+            and not conn_at(core, slot).refuse_status):
         conn_at(core, slot).state = CONN_READING
         conn_at(core, slot).head_length = 0
         _read_heads(core, slot)
@@ -151,17 +176,20 @@ cdef void conn_expire(Core* core) noexcept nogil:
         else:
             _expired(core, slot)
         slot = wheel_due(&core.wheel, core.now_ms)
+    if core.pool_retry_at_ms and core.now_ms >= core.pool_retry_at_ms:
+        flow_wake(core)
 
 
 cdef void conn_queued(Core* core, uint32_t slot, uint32_t generation, int32_t bytes) noexcept nogil:
-    """The answer to OP_QUEUED. A slow reader still shrinks its queue; one that has stopped reading does not."""
+    """The answer to OP_QUEUED. A slow reader still shrinks its queue; one that has stopped reading does not, and where
+    nothing is queued the file or a window for it has not come."""
     cdef Conn* conn
     if not slab_holds(&core.conns, slot, generation):
         return
     conn = conn_at(core, slot)
     if conn.state != CONN_SENDING:
         return
-    if conn.queued_last >= 0 and bytes >= conn.queued_last and bytes > 0:
+    if conn.queued_last >= 0 and bytes >= conn.queued_last:
         core.tally.timeouts_stall += 1
         _abort(core, slot)
         return
@@ -174,7 +202,7 @@ cdef void conn_drain(Core* core) noexcept nogil:
     cdef uint32_t slot
     core.draining = 1
     for slot in range(core.conns.fresh):
-        if _is_idle(core, slot):
+        if conn_at(core, slot).state == CONN_READING and conn_at(core, slot).inbox.bytes == NULL:
             _close(core, slot)
 
 
@@ -198,6 +226,8 @@ cdef void _on_received(Core* core, uint32_t slot, const Completion* completion) 
         _settle(core, slot)
         return
     if res > 0:
+        if conn.state == CONN_READING:
+            lines_leave(&core.lines, slot)
         if conn.state == CONN_READING and conn.inbox.bytes == NULL:
             _take(core, slot, completion.bytes, <uint32_t>res)
         elif conn.state != CONN_LINGERING:
@@ -298,6 +328,7 @@ cdef void _read_heads(Core* core, uint32_t slot) noexcept nogil:
                 # Behind a request rather than before one: the connection is as idle as it was.
                 conn.head_began_ms = 0
                 _set_deadline(core, slot, core.limits.idle_ms_max)
+                room_stand_by(core, slot)
         elif found == FRAME_HEAD and head_length > 2:
             if _lookup(core, slot, conn.inbox.bytes + conn.inbox.start, head_length, &plan):
                 inbox_consume(&conn.inbox, head_length)
@@ -375,33 +406,14 @@ cdef void _refuse(Core* core, uint32_t slot, uint32_t status) noexcept nogil:
 cdef void _begin(Core* core, uint32_t slot, uint32_t plan_slot) noexcept nogil:
     """Start to replay a plan."""
     cdef Conn* conn = conn_at(core, slot)
-    cdef Plan* plan = plan_at(&core.table, plan_slot)
     conn.state = CONN_SENDING
-    conn.plan = plan_slot
-    conn.segment = 0
-    conn.done = 0
     conn.head_began_ms = 0
     conn.queued_last = -1
+    conn.answers = 2 if conn.answers else 1
     conn.flags &= ~CONN_CRLF_SKIPPED
-    plan.active += 1
-    conn.image = plan.image
-    core.tally.requests[plan.status] += 1
-    if plan.date_at >= 0 and plan.image_second != core.stamp.second:
-        if plan.image_held > 0:
-            # A response of an earlier second is still being sent from the image: leave that as it is.
-            conn.image = <char*>malloc(plan.image_length)
-            if conn.image == NULL:
-                conn.image = plan.image
-                plan.image_held += 1
-                _abort(core, slot)
-                return
-            memcpy(conn.image, plan.image, plan.image_length)
-            conn.flags |= CONN_IMAGE_OWN
-        else:
-            plan.image_second = core.stamp.second
-        memcpy(conn.image + plan.date_at, core.stamp.text, STAMP_LENGTH)
-    if not conn.flags & CONN_IMAGE_OWN:
-        plan.image_held += 1
+    if not replay_begin(core, slot, plan_slot):
+        _abort(core, slot)
+        return
     _set_deadline(core, slot, core.limits.stall_ms_max)
     _send(core, slot, COPY_NO)
 
@@ -526,7 +538,7 @@ cdef void _finish(Core* core, uint32_t slot) noexcept nogil:
     cdef Plan* plan = plan_at(&core.table, conn.plan)
     cdef bint keep = plan.keep_alive and not (core.draining and conn.inbox.bytes == NULL)
     cdef bint linger = plan.linger or (not keep and conn.inbox.bytes != NULL)
-    _release_plan(core, slot)
+    replay_end(core, slot)
     if keep and not (conn.flags & CONN_PEER_DONE and conn.inbox.bytes == NULL):
         conn.state = CONN_READING
         _set_deadline(core, slot, core.limits.idle_ms_max)
@@ -534,6 +546,7 @@ cdef void _finish(Core* core, uint32_t slot) noexcept nogil:
         if conn.state == CONN_READING and conn.flags & CONN_PEER_DONE:
             _close(core, slot)
         else:
+            room_stand_by(core, slot)
             _want_recv(core, slot)
     elif linger and not conn.flags & CONN_PEER_DONE:
         # Closing with unread bytes in the socket would send RST, which can destroy the response on its way.
@@ -543,27 +556,10 @@ cdef void _finish(Core* core, uint32_t slot) noexcept nogil:
         # Done on the spot, like the reset.
         conn.ops_open -= 1
         _set_deadline(core, slot, core.limits.linger_ms_max)
+        room_stand_by(core, slot)
         _want_recv(core, slot)
     else:
         _close(core, slot)
-
-
-cdef void _release_plan(Core* core, uint32_t slot) noexcept nogil:
-    cdef Conn* conn = conn_at(core, slot)
-    cdef uint32_t plan_slot = conn.plan
-    cdef Plan* plan
-    if plan_slot == NO_SLOT:
-        return
-    plan = plan_at(&core.table, plan_slot)
-    if conn.flags & CONN_IMAGE_OWN:
-        free(conn.image)
-        conn.flags &= ~CONN_IMAGE_OWN
-    else:
-        plan.image_held -= 1
-    conn.image = NULL
-    conn.plan = NO_SLOT
-    plan.active -= 1
-    core_settle_plan(core, plan_slot)
 
 
 cdef void _on_read(Core* core, uint32_t slot, int32_t res) noexcept nogil:
@@ -583,19 +579,6 @@ cdef void _on_writable(Core* core, uint32_t slot) noexcept nogil:
         _settle(core, slot)
     elif conn.flow != NULL:
         flow_pump(core, slot, COPY_NO)
-
-
-cdef void _wake_waiters(Core* core) noexcept nogil:
-    """Windows have come back: let those that wait try, each once."""
-    cdef uint32_t last
-    cdef uint32_t slot
-    core.pool_news = 0
-    last = core.waiter_last
-    while core.waiter_first != NO_SLOT and core_windows_left(core) > 0:
-        slot = flow_next_waiter(core)
-        flow_pump(core, slot, COPY_NO)
-        if slot == last:
-            break
 
 
 # ---- time ----
@@ -623,26 +606,15 @@ cdef void _expired(Core* core, uint32_t slot) noexcept nogil:
     elif conn.state == CONN_LINGERING:
         _close(core, slot)
     elif conn.state == CONN_PARKED:
-        _set_deadline(core, slot, core.limits.stall_ms_max)
+        # The bytes of its file do not come, and nothing of the response has left.
+        core.tally.timeouts_stall += 1
+        if conn.refuse_status:
+            _abort(core, slot)
+        else:
+            _refuse(core, slot, 503)
 
 
 # ---- the end ----
-
-cdef bint _is_idle(Core* core, uint32_t slot) noexcept nogil:
-    cdef Conn* conn = conn_at(core, slot)
-    return conn.state == CONN_READING and conn.inbox.bytes == NULL
-
-
-cdef bint _shed_idle(Core* core, uint32_t newcomer) noexcept nogil:
-    """Close an idle connection other than the newcomer; the search goes round so that none is always spared."""
-    cdef uint32_t tried
-    for tried in range(min(core.conns.fresh, <uint32_t>256)):
-        core.shed_at = (core.shed_at + 1) % core.conns.fresh
-        if core.shed_at != newcomer and _is_idle(core, core.shed_at):
-            _close(core, core.shed_at)
-            return True
-    return False
-
 
 cdef void _leave(Core* core, uint32_t slot) noexcept nogil:
     """Let go of all but the socket."""
@@ -653,6 +625,7 @@ cdef void _leave(Core* core, uint32_t slot) noexcept nogil:
     conn.head_length = 0
     inbox_free(&conn.inbox)
     flow_stop(core, slot)
+    room_give(core, slot)
     wheel_drop(&core.wheel, slot)
 
 
@@ -661,7 +634,7 @@ cdef void _close(Core* core, uint32_t slot) noexcept nogil:
     cdef Conn* conn = conn_at(core, slot)
     zc_assert(conn.sends == 0)
     _leave(core, slot)
-    _release_plan(core, slot)
+    replay_end(core, slot)
     if conn.flags & CONN_RECV_ARMED and not conn.flags & CONN_RECV_ENDING:
         _cancel_recv(core, slot)
     core_op(core, slot, OP_CLOSE, TOKEN_CLOSE)
@@ -694,7 +667,7 @@ cdef void _settle(Core* core, uint32_t slot) noexcept nogil:
     if conn.state != CONN_CLOSING or conn.ops_open > 0:
         return
     # Until now a send under way could still read the image.
-    _release_plan(core, slot)
+    replay_end(core, slot)
     flow_stop(core, slot)
     conn.state = 0
     core.tally.connections_open -= 1

@@ -7,6 +7,7 @@ from zchttpd._core.deadline cimport Wheel
 from zchttpd._core.gist cimport GIST_SIZE_MAX
 from zchttpd._core.inbox cimport Framer, Inbox
 from zchttpd._core.lease cimport Ledger
+from zchttpd._core.lines cimport Lines
 from zchttpd._core.mapping cimport Mappings
 from zchttpd._core.op cimport Op
 from zchttpd._core.plans cimport PlanTable, Segment
@@ -33,7 +34,7 @@ cdef enum ConnFlag:
     CONN_NO_ZEROCOPY = 8    # its socket refuses zero copy
     CONN_CRLF_SKIPPED = 16  # the one empty line before a request line (RFC 9112 section 2.2) has been used up
     CONN_IMAGE_OWN = 32     # `image` is a copy of its own
-    CONN_WAITS_WINDOW = 64  # in the queue for a window of the pool
+    CONN_TURNED_AWAY = 64   # came when there was no room, and is told 503
     CONN_POLLING = 128      # a poll is under way
 
 cdef enum DeskWork:
@@ -67,7 +68,8 @@ cdef struct Conn:
     uint8_t route           # Route
     uint8_t sends           # sends under way
     uint16_t ops_open       # ops whose last completion has not come
-    uint16_t refuse_status  # for WORK_REFUSE; REFUSED_HEAD more if it began as a HEAD request
+    uint16_t refuse_status  # for WORK_REFUSE; REFUSED_HEAD more if it began as a HEAD request; 0 unless it is being refused
+    uint8_t answers         # responses begun, 2 for any more
     Inbox inbox
     Framer framer
     uint32_t head_length    # of the parked head at the start of the inbox
@@ -80,7 +82,6 @@ cdef struct Conn:
     Flow* flow              # NULL unless a file streams
     uint32_t windows_held   # windows that it took from the pool and that have not come back
     uint32_t leases         # open leases of its sends
-    uint32_t next_waiter    # queue for windows
     int32_t queued_last     # unacknowledged bytes at the last stall check, -1 before the first
     int64_t deadline_ms     # monotonic
     int64_t head_began_ms   # first byte of the head under way, 0 before it
@@ -109,6 +110,7 @@ cdef struct Limits:
     uint32_t windows_per_connection
     uint32_t window_count           # windows in the pool
     uint32_t connections_max
+    uint32_t refusals_max           # connections above connections_max that are told 503
     uint32_t leases_per_connection
 
 cdef struct Core:
@@ -120,6 +122,7 @@ cdef struct Core:
     Ledger ledger
     PlanTable table
     Wheel wheel
+    Lines lines             # of connections
     Tally* tally
     Stamp stamp
     int64_t now_us          # monotonic, of this batch
@@ -135,9 +138,9 @@ cdef struct Core:
     uint32_t pool_made      # windows made so far
     uint8_t pool_news       # a window has come back
     int64_t pool_used_at_ms # a window was last taken
-    uint32_t waiter_first   # connections that wait for a window
-    uint32_t waiter_last
-    uint32_t shed_at        # where the search for an idle connection goes on
+    int64_t pool_retry_at_ms    # there was no memory for a window: when to try again, 0 when there was
+    uint32_t admitted       # connections within the limit; those that are closing are not among them
+    uint32_t turned_away    # and those above it
     uint8_t send_mode       # SendMode
     uint8_t zerocopy_able   # the kernel has SEND_ZC and a buffer table
     uint8_t reports_usage   # notifications say whether the kernel copied

@@ -10,6 +10,7 @@ from zchttpd._core.check cimport zc_assert
 from zchttpd._core.deadline cimport wheel_close, wheel_open
 from zchttpd._core.inbox cimport inbox_free
 from zchttpd._core.lease cimport Lease, lease_at, lease_end, lease_open, ledger_close, ledger_open
+from zchttpd._core.lines cimport lines_close, lines_open
 from zchttpd._core.mapping cimport (
     MAPPING_WINDOW, REST_CLEAR, REST_POOL, Mapping, mapping_at, mapping_let_go, mapping_make, mapping_unmap,
     mappings_close, mappings_open)
@@ -24,11 +25,12 @@ from zchttpd._core.token cimport NO_SLOT, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_TAG, 
 
 cdef enum:
     LEASES_MAX = 1 << 17
-    SPARE_CONNS = 256           # connections above the limit that are told 503
+    CLOSING_CONNS = 1024        # connections whose last completions are still to come
     ROUTE_TRIAL = 32            # notifications before `auto` decides about a route
     ROUTE_REVIEW = 4096         # and after which it looks again
     ROUTE_RETRY = 8192          # sends copied on a route that was given up before it gets another trial
     POOL_IDLE_MS = 10_000       # windows that nobody has taken for so long are given back
+    POOL_RETRY_MS = 100
 
 
 cdef int core_open(Core* core, const Limits* limits, uint32_t plans_max, uint32_t mappings_max, uint64_t key0,
@@ -38,17 +40,16 @@ cdef int core_open(Core* core, const Limits* limits, uint32_t plans_max, uint32_
     core.limits = limits[0]
     core.tally = tally
     core.pool_free = NO_SLOT
-    core.waiter_first = NO_SLOT
-    core.waiter_last = NO_SLOT
     core.now_us = now_us
     core.now_ms = now_us // 1000
-    cdef uint32_t conns = limits.connections_max + SPARE_CONNS
+    cdef uint32_t conns = limits.connections_max + limits.refusals_max + CLOSING_CONNS
     if (slab_open(&core.conns, sizeof(Conn), conns) < 0
             or slab_open(&core.sources, sizeof(Source), 65536) < 0
             or mappings_open(&core.mappings, mappings_max, tally) < 0
             or ledger_open(&core.ledger, LEASES_MAX, &core.mappings, tally) < 0
             or plans_open(&core.table, plans_max, plans_max + 65536, key0, key1, tally) < 0
-            or wheel_open(&core.wheel, conns, core.now_ms) < 0):
+            or wheel_open(&core.wheel, conns, core.now_ms) < 0
+            or lines_open(&core.lines, conns) < 0):
         core_close(core)
         return -ENOMEM
     return 0
@@ -72,6 +73,7 @@ cdef void core_close(Core* core) noexcept nogil:
     ledger_close(&core.ledger)
     if core.mappings.slab.rows != NULL:
         mappings_close(&core.mappings)
+    lines_close(&core.lines)
     wheel_close(&core.wheel)
     slab_close(&core.sources)
     slab_close(&core.conns)
@@ -335,6 +337,8 @@ cdef uint32_t core_take_window(Core* core, uint32_t conn_slot) noexcept nogil:
     elif core.pool_made < core.limits.window_count:
         slot = mapping_make(&core.mappings, core.limits.window_size, MAPPING_WINDOW)
         if slot == NO_SLOT:
+            # Perhaps none is out that could come back: whoever waits must not depend on it.
+            core.pool_retry_at_ms = core.now_ms + POOL_RETRY_MS
             return NO_SLOT
         core.pool_made += 1
         op = _blank_op(core)

@@ -358,7 +358,7 @@ cdef class Machine:
         self.scratch = -1
         for name in ("head_size_max", "line_size_max", "head_ms_max", "idle_ms_max", "stall_ms_max", "linger_ms_max",
                      "zc_size_min", "window_size", "windows_per_connection", "window_count", "connections_max",
-                     "leases_per_connection"):
+                     "refusals_max", "leases_per_connection"):
             if limits[name] <= 0:
                 raise ValueError(f"{name} must be positive")
         bounds = limits

@@ -5,17 +5,17 @@ Without the GIL from completion to submission; the GIL is taken only when the de
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
-from libc.errno cimport EINVAL
+from libc.errno cimport EINTR, EINVAL, EMFILE, ENFILE
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
-from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 from posix.unistd cimport close
 
 import os
 import select
 
 from zchttpd._core.conn cimport (
-    conn_abandon, conn_abort_all, conn_accepted, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry, conn_step)
+    conn_abandon, conn_abort_all, conn_accepted, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry, conn_shed,
+    conn_step)
 from zchttpd._core.core cimport (
     CONN_CLOSING, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, WORK_HEAD, WORK_STALE, Conn, Core, Limits, Source,
     Work, conn_at, core_close, core_let_go_mapping, core_let_go_source, core_open, core_retire_entry, core_set_time,
@@ -31,6 +31,7 @@ from zchttpd._core.ring cimport (
     ring_reset, ring_route, ring_wait, ring_watch)
 from zchttpd._core.ring import RUNGS
 from zchttpd._core.slab cimport slab_holds, slab_row, slab_take
+from zchttpd._core.system cimport system_is_version, system_now_us, system_unix_second
 from zchttpd._core.tally cimport ROUTE_COUNT, ZEROCOPY_ON, Tally
 from zchttpd._core.token cimport (
     NO_SLOT, TOKEN_ACCEPT, TOKEN_FILL, TOKEN_NOBODY, TOKEN_READ, TOKEN_TAG, TOKEN_WAKE, token_generation,
@@ -38,16 +39,13 @@ from zchttpd._core.token cimport (
 
 cdef extern from "<errno.h>" nogil:
     enum:
+        ECONNABORTED
+        EPROTO
         ESTALE
-
-cdef extern from "<sys/stat.h>" nogil:
-    cdef struct stat_t "stat":
-        int64_t st_size
-        timespec st_mtim
-    int fstat(int fd, stat_t* status)
 
 cdef enum:
     BATCH = 256
+    BATCHES_MAX = 16            # before deadlines, the desk and the signals have their turn
     FILLS_MAX = 2               # reads of snapshots under way at a time
     FILL_SIZE = 256 * 1024      # bytes of one: well under a millisecond of copying
     MAPPINGS_MAX = 16384        # the kernel's bound on the table
@@ -62,25 +60,9 @@ SEND_MODES = {"plain": SEND_PLAIN, "zerocopy": SEND_ZEROCOPY, "auto": SEND_AUTO}
 NOTHING = -1
 
 
-cdef int64_t _now_us() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return now.tv_sec * 1000000 + now.tv_nsec // 1000
-
-
-cdef int64_t _unix_second() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_REALTIME, &now)
-    return now.tv_sec
-
-
-cdef bint _is_version(int fd, uint64_t size, int64_t mtime_ns) noexcept nogil:
-    """Whether the open file still has the bytes it had; a chmod or a rename, which change ctime alone, leave them."""
-    cdef stat_t status
-    if fstat(fd, &status) < 0:
-        return False
-    return (<uint64_t>status.st_size == size
-            and status.st_mtim.tv_sec * 1_000_000_000 + status.st_mtim.tv_nsec == mtime_ns)
+cdef bint _gone_before_accept(int32_t res) noexcept nogil:
+    """Errors of accept(2) that say nothing about the next connection."""
+    return res == -ECONNABORTED or res == -EPROTO or res == -EINTR
 
 
 cdef inline object _number(uint32_t slot, uint32_t generation):
@@ -133,21 +115,10 @@ cdef class Engine:
             left_out |= RUNGS.get(name, 0)
         for name in ("head_size_max", "line_size_max", "head_ms_max", "idle_ms_max", "stall_ms_max", "linger_ms_max",
                      "zc_size_min", "window_size", "windows_per_connection", "window_count", "connections_max",
-                     "leases_per_connection"):
+                     "refusals_max", "leases_per_connection"):
             if limits[name] <= 0:
                 raise ValueError(f"{name} must be positive")
-        bounds.head_size_max = limits["head_size_max"]
-        bounds.line_size_max = limits["line_size_max"]
-        bounds.head_ms_max = limits["head_ms_max"]
-        bounds.idle_ms_max = limits["idle_ms_max"]
-        bounds.stall_ms_max = limits["stall_ms_max"]
-        bounds.linger_ms_max = limits["linger_ms_max"]
-        bounds.zc_size_min = limits["zc_size_min"]
-        bounds.window_size = limits["window_size"]
-        bounds.windows_per_connection = limits["windows_per_connection"]
-        bounds.window_count = limits["window_count"]
-        bounds.connections_max = limits["connections_max"]
-        bounds.leases_per_connection = limits["leases_per_connection"]
+        bounds = limits
         self.listener = listener
         self.wake = wake
         self.desk = desk
@@ -161,12 +132,12 @@ cdef class Engine:
         if rc < 0:
             raise OSError(-rc, os.strerror(-rc))
         rc = core_open(&self.core, &bounds, plans_max, MAPPINGS_MAX, (<uint64_t*>key_bytes)[0], (<uint64_t*>key_bytes)[1],
-                       <Tally*>&block[0], _now_us())
+                       <Tally*>&block[0], system_now_us())
         if rc < 0:
             ring_close(&self.ring)
             raise OSError(-rc, os.strerror(-rc))
         self.core_made = 1
-        core_set_time(&self.core, _now_us(), _unix_second())
+        core_set_time(&self.core, system_now_us(), system_unix_second())
         self.core.send_mode = SEND_MODES[send_mode]
         self.core.reports_usage = self.ring.rungs & RUNG_REPORT_USAGE != 0
         self.core.zerocopy_able = (self.ring.rungs & RUNG_SEND_ZC != 0
@@ -194,6 +165,16 @@ cdef class Engine:
     def image_bytes(self) -> int:
         """Bytes held by the images of plans."""
         return self.core.table.image_bytes
+
+    @property
+    def plans_open(self) -> int:
+        """Plans that are held."""
+        return self.core.table.plans.live
+
+    @property
+    def plans_capacity(self) -> int:
+        """How many there may be."""
+        return self.core.table.plans.capacity
 
     @property
     def snapshot_bytes(self) -> int:
@@ -404,7 +385,7 @@ cdef class Engine:
         listener."""
         if self.drain_until_ms:
             return
-        core_set_time(&self.core, _now_us(), _unix_second())
+        core_set_time(&self.core, system_now_us(), system_unix_second())
         self.drain_until_ms = self.core.now_ms + self.drain_ms_max
         self.accept_at_ms = 0
         ring_cancel(&self.ring, token_pack(TOKEN_ACCEPT, 0, 1), token_pack(TOKEN_NOBODY, 0, 1))
@@ -413,21 +394,31 @@ cdef class Engine:
 
     cdef void _turn(self) noexcept nogil:
         cdef int64_t timeout = IDLE_US
-        cdef uint32_t taken
+        cdef uint32_t taken = BATCH
+        cdef uint32_t accepts
         cdef uint32_t i
+        cdef int batch = 0
         if self.core.conns.live or self.core.ledger.slab.live or self.accept_at_ms or self.drain_until_ms:
             timeout = TICK_US
         elif self.core.pool_free_count:
             timeout = TRIM_US
         ring_wait(&self.ring, timeout)
         self.core.tally.enters += 1
-        core_set_time(&self.core, _now_us(), _unix_second())
-        taken = BATCH
-        while taken == BATCH:
+        core_set_time(&self.core, system_now_us(), system_unix_second())
+        while taken == BATCH and batch < BATCHES_MAX:
+            batch += 1
             taken = ring_reap(&self.ring, self.completions, BATCH)
             self.core.tally.completions += taken
+            accepts = 0
             for i in range(taken):
-                self._dispatch(&self.completions[i])
+                if token_kind(self.completions[i].token) == TOKEN_ACCEPT:
+                    accepts += 1
+                else:
+                    self._dispatch(&self.completions[i])
+            # New connections last: none is shed for them whose request is in this very batch.
+            for i in range(taken if accepts else 0):
+                if token_kind(self.completions[i].token) == TOKEN_ACCEPT:
+                    self._on_accept(&self.completions[i])
             # Receive buffers go back only now: what lay in them has been served or copied.
             for i in range(taken):
                 if self.completions[i].has_buffer:
@@ -443,9 +434,7 @@ cdef class Engine:
 
     cdef void _dispatch(self, Completion* completion) noexcept nogil:
         cdef uint8_t kind = token_kind(completion.token)
-        if kind == TOKEN_ACCEPT:
-            self._on_accept(completion)
-        elif kind == TOKEN_FILL:
+        if kind == TOKEN_FILL:
             self._on_fill(token_slot(completion.token), token_generation(completion.token), completion.res)
         elif kind == TOKEN_TAG:
             # The tag outlives nothing: the slot is ours until this moment.
@@ -468,7 +457,7 @@ cdef class Engine:
         if conn.state == CONN_CLOSING or conn.plan == NO_SLOT:
             return
         source = <Source*>slab_row(&self.core.sources, plan_at(&self.core.table, conn.plan).source)
-        if not _is_version(source.fd, source.size, source.mtime_ns):
+        if not system_is_version(source.fd, source.size, source.mtime_ns):
             completion.res = -ESTALE
 
     cdef void _on_accept(self, Completion* completion) noexcept nogil:
@@ -480,8 +469,10 @@ cdef class Engine:
                 close(completion.res)
         elif completion.res == -EINVAL and self.ring.rungs & RUNG_MULTISHOT_ACCEPT:
             self.ring.rungs &= ~RUNG_MULTISHOT_ACCEPT
-        elif not self.drain_until_ms:
+        elif not self.drain_until_ms and not _gone_before_accept(completion.res):
             self.core.tally.accept_errors += 1
+            if completion.res == -EMFILE or completion.res == -ENFILE:
+                conn_shed(&self.core)
             # Out of descriptors, or of memory: trying at once would spin.
             self.accept_at_ms = self.core.now_ms + ACCEPT_PAUSE_MS
         if not completion.more:
@@ -576,7 +567,7 @@ cdef class Engine:
             if mapping.filled < mapping.length:
                 self._fill_on(slot)
                 return
-            if not _is_version(mapping.fd, mapping.length, mapping.mtime_ns):
+            if not system_is_version(mapping.fd, mapping.length, mapping.mtime_ns):
                 res = -ESTALE
         elif res == 0:
             res = -ESTALE
@@ -594,7 +585,7 @@ cdef class Engine:
         """Let the desk work off what needs judgement. What it does may park connections again: a few rounds."""
         cdef int round_number, woken = self.woken   # for a signal, or by another thread for the desk
         # What the desk reads off its own clock must not be later than the Date that goes with it.
-        core_set_time(&self.core, _now_us(), _unix_second())
+        core_set_time(&self.core, system_now_us(), system_unix_second())
         if self.woken:
             self.woken = 0
             self._hear_signals()

@@ -11,4 +11,4 @@ cdef int flow_read(Core* core, uint32_t slot, int32_t res) noexcept nogil
 cdef void flow_sent(Core* core, uint32_t slot, uint32_t length) noexcept nogil
 cdef void flow_give_back(Core* core, uint32_t slot) noexcept nogil
 cdef void flow_stop(Core* core, uint32_t slot) noexcept nogil
-cdef uint32_t flow_next_waiter(Core* core) noexcept nogil
+cdef void flow_wake(Core* core) noexcept nogil

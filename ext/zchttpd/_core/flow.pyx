@@ -11,11 +11,12 @@ from libc.stdlib cimport calloc, free
 
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.core cimport (
-    CONN_CLOSING, CONN_POLLING, CONN_WAITS_WINDOW, COPY_NO, FLOW_WINDOWS, Flow, Source, conn_at, core_let_go_mapping, core_op,
-    core_send_window, core_take_window, core_windows_left)
+    CONN_CLOSING, CONN_POLLING, COPY_NO, FLOW_WINDOWS, Flow, Source, conn_at, core_let_go_mapping, core_op, core_send_window,
+    core_take_window, core_windows_left)
+from zchttpd._core.lines cimport LINE_NONE, LINE_WINDOW, lines_join, lines_leave
 from zchttpd._core.mapping cimport mapping_at
 from zchttpd._core.op cimport OP_NOWAIT, OP_POLL, OP_READ, Op
-from zchttpd._core.plans cimport Plan, plan_at
+from zchttpd._core.plans cimport plan_at
 from zchttpd._core.slab cimport slab_row
 from zchttpd._core.tally cimport REASON_WINDOWS
 from zchttpd._core.token cimport NO_SLOT, TOKEN_POLL, TOKEN_READ
@@ -37,7 +38,7 @@ cdef int flow_open(Core* core, uint32_t slot, const Segment* segment) noexcept n
 cdef inline bint _may_take(Core* core, Conn* conn) noexcept nogil:
     cdef uint32_t left = core_windows_left(core)
     # A window that has just come back is for those that wait, not for whoever gave it.
-    if left == 0 or (core.pool_news and core.waiter_first != NO_SLOT):
+    if left == 0 or (core.pool_news and core.lines.first[LINE_WINDOW] != NO_SLOT):
         return False
     if conn.windows_held == 0:
         return True
@@ -56,51 +57,6 @@ cdef void _read(Core* core, uint32_t slot) noexcept nogil:
     op.length = flow.reading_want - flow.reading_have
 
 
-cdef void _wait(Core* core, uint32_t slot) noexcept nogil:
-    cdef Conn* conn = conn_at(core, slot)
-    if conn.flags & CONN_WAITS_WINDOW:
-        return
-    conn.flags |= CONN_WAITS_WINDOW
-    conn.next_waiter = NO_SLOT
-    if core.waiter_first == NO_SLOT:
-        core.waiter_first = slot
-    else:
-        conn_at(core, core.waiter_last).next_waiter = slot
-    core.waiter_last = slot
-
-
-cdef uint32_t flow_next_waiter(Core* core) noexcept nogil:
-    """Take the first connection out of the queue for windows, or NO_SLOT."""
-    cdef uint32_t slot = core.waiter_first
-    cdef Conn* conn
-    if slot == NO_SLOT:
-        return NO_SLOT
-    conn = conn_at(core, slot)
-    core.waiter_first = conn.next_waiter
-    if core.waiter_first == NO_SLOT:
-        core.waiter_last = NO_SLOT
-    conn.flags &= ~CONN_WAITS_WINDOW
-    return slot
-
-
-cdef void _leave_queue(Core* core, uint32_t slot) noexcept nogil:
-    cdef Conn* conn = conn_at(core, slot)
-    cdef uint32_t before = NO_SLOT
-    cdef uint32_t at = core.waiter_first
-    if not conn.flags & CONN_WAITS_WINDOW:
-        return
-    while at != slot:
-        before = at
-        at = conn_at(core, at).next_waiter
-    if before == NO_SLOT:
-        core.waiter_first = conn.next_waiter
-    else:
-        conn_at(core, before).next_waiter = conn.next_waiter
-    if core.waiter_last == slot:
-        core.waiter_last = before
-    conn.flags &= ~CONN_WAITS_WINDOW
-
-
 cdef void flow_pump(Core* core, uint32_t slot, uint8_t copy_reason) noexcept nogil:
     """Keep the stream going: read the next window if one may be had, send the oldest if none is being sent.
 
@@ -117,11 +73,12 @@ cdef void flow_pump(Core* core, uint32_t slot, uint8_t copy_reason) noexcept nog
                            and core_windows_left(core) <= max(<uint32_t>1, core.limits.window_count // 8))
             flow.reading = core_take_window(core, slot)
         if flow.reading != NO_SLOT:
+            lines_leave(&core.lines, slot)
             flow.reading_have = 0
             flow.reading_want = <uint32_t>min(<unsigned long long>core.limits.window_size, flow.end - flow.read_at)
             _read(core, slot)
-        elif filled == 0 and conn.sends == 0:
-            _wait(core, slot)
+        elif filled == 0 and conn.sends == 0 and core.lines.line[slot] == LINE_NONE:
+            lines_join(&core.lines, slot, LINE_WINDOW)
     if conn.sends == 0 and filled > 0:
         _send(core, slot, REASON_WINDOWS if flow.frugal else copy_reason)
 
@@ -197,10 +154,24 @@ cdef void flow_stop(Core* core, uint32_t slot) noexcept nogil:
     cdef uint32_t sending = 1 if conn.sends > 0 else 0
     if flow == NULL:
         return
-    _leave_queue(core, slot)
+    lines_leave(&core.lines, slot)
     while flow.count > sending:
         flow.count -= 1
         core_let_go_mapping(core, flow.windows[(flow.first + flow.count) % FLOW_WINDOWS])
     if flow.count == 0 and flow.reading == NO_SLOT:
         free(flow)
         conn.flow = NULL
+
+
+cdef void flow_wake(Core* core) noexcept nogil:
+    """Windows have come back, or may be made again: let those that wait try, each once."""
+    cdef uint32_t last = core.lines.last[LINE_WINDOW]
+    cdef uint32_t slot = core.lines.first[LINE_WINDOW]
+    core.pool_news = 0
+    core.pool_retry_at_ms = 0
+    while slot != NO_SLOT and core_windows_left(core) > 0 and not core.pool_retry_at_ms:
+        lines_leave(&core.lines, slot)
+        flow_pump(core, slot, COPY_NO)
+        if slot == last:
+            break
+        slot = core.lines.first[LINE_WINDOW]

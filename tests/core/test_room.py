@@ -1,0 +1,213 @@
+"""Who is let in, who is shed for it, and who is told 503."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .bench import CONNECTIONS_MAX, HEAD, REFUSALS_MAX, Bench
+
+if TYPE_CHECKING:
+    from zchttpd._core import doors
+
+GRACE_MS = 1000
+
+
+class Crowd(Bench):
+    """A machine whose connections are known by their descriptor."""
+
+    def __init__(self, **limits: int) -> None:
+        super().__init__(**limits)
+        self.recvs: dict[int, doors.Op] = {}
+        self.reply = self.small()
+        self.refusal = self.small(status=503, keep_alive=0, linger=1)
+
+    def come(self) -> tuple[int, list[int], bool]:
+        """A new connection: its descriptor, those that were closed for it, whether it was told 503."""
+        self.fds += 1
+        assert self.machine.accept(self.fds, 0)
+        ops = self.ops()
+        [self.recvs[self.fds]] = [op for op in ops if op.kind == "recv"]
+        work = self.machine.take_work()
+        for kind, ticket, status in work:
+            assert (kind, status) == ("refuse", 503)
+            self.machine.answer(ticket, self.refusal, False)
+            self.send()
+        return self.fds, self.settle(ops), bool(work)
+
+    def settle(self, ops: list[doors.Op]) -> list[int]:
+        """The kernel answers closes; the descriptors."""
+        closed = [op.fd for op in ops if op.kind == "close"]
+        for op in ops:
+            if op.kind in ("cancel_recv", "close"):
+                self.machine.step(op.token, 0)
+        for fd in closed:
+            recv = self.recvs.pop(fd)
+            self.machine.step(recv.token, -125)
+        return closed
+
+    def send(self) -> None:
+        [send] = [op for op in self.ops() if op.kind == "send"]
+        self.machine.step(send.token, send.length)
+
+    def request(self, fd: int) -> None:
+        """It asks and is answered."""
+        self.machine.answer(self.ask(self.recvs[fd]), self.reply, False)
+        self.send()
+
+
+def test_who_has_waited_longest_goes_first() -> None:
+    crowd = Crowd()
+    fds = []
+    for _ in range(CONNECTIONS_MAX):
+        fds.append(crowd.come()[0])
+        crowd.wait(10)
+    crowd.request(fds[1])
+    crowd.request(fds[1])
+    crowd.wait(GRACE_MS)
+    crowd.request(fds[0])
+    crowd.request(fds[0])
+    assert [crowd.come()[1] for _ in range(3)] == [[fds[2]], [fds[3]], [fds[1]]]
+
+
+def test_a_new_connection_is_not_shed_before_an_idle_one() -> None:
+    crowd = Crowd()
+    fds = [crowd.come()[0]]
+    crowd.wait(10)
+    fds += [crowd.come()[0] for _ in range(CONNECTIONS_MAX - 1)]
+    crowd.request(fds[3])
+    assert crowd.come()[1:] == ([fds[3]], False), (
+        "one that has had its answer goes before those that wait for one"
+    )
+    crowd.request(fds[2])
+    crowd.request(fds[2])
+    assert crowd.come()[1:] == ([fds[0]], False), "the oldest new one goes where none is idle"
+
+
+def test_those_in_use_are_not_shed_for_anybody() -> None:
+    crowd = Crowd()
+    fds = [crowd.come()[0] for _ in range(CONNECTIONS_MAX)]
+    for fd in fds * 2:
+        crowd.request(fd)
+    crowd.wait(GRACE_MS - 1)
+    assert crowd.come()[1:] == ([], True)
+    crowd.wait(1)
+    assert crowd.come()[1:] == ([fds[0]], False)
+
+
+def test_a_connection_in_use_is_not_cut_between_two_requests() -> None:
+    crowd = Crowd(refusals_max=400)
+    active = [crowd.come()[0] for _ in range(CONNECTIONS_MAX)]
+    for fd in active * 2:
+        crowd.request(fd)
+    for _ in range(300):
+        crowd.wait(100)
+        crowd.request(active[0])
+        crowd.request(active[1])
+        _, closed, _ = crowd.come()
+        assert not {active[0], active[1]} & set(closed)
+
+
+def test_one_that_asked_once_makes_room_at_once() -> None:
+    crowd = Crowd()
+    fds = [crowd.come()[0] for _ in range(CONNECTIONS_MAX)]
+    crowd.request(fds[2])
+    _, closed, told_503 = crowd.come()
+    assert (closed, told_503) == ([fds[2]], False)
+
+
+def test_who_is_turned_away_takes_nobody_s_place() -> None:
+    """However many linger over their 503, those within the limit stay, and the next place is given away."""
+    crowd = Crowd()
+    fds = [crowd.come()[0] for _ in range(CONNECTIONS_MAX)]
+    for fd in fds * 2:
+        crowd.request(fd)
+    for _ in range(REFUSALS_MAX):
+        _, closed, told_503 = crowd.come()
+        assert (closed, told_503) == ([], True)
+    crowd.machine.step(crowd.recvs[fds[0]].token, 0)
+    crowd.settle(crowd.ops())
+    assert crowd.come()[1:] == ([], False)
+    assert crowd.machine.gauge("connections_open") == CONNECTIONS_MAX + REFUSALS_MAX
+
+
+def test_who_was_told_503_first_makes_room_for_the_next() -> None:
+    crowd = Crowd()
+    for _ in range(CONNECTIONS_MAX):
+        crowd.ask(crowd.recvs[crowd.come()[0]])
+    told = [crowd.come()[0] for _ in range(REFUSALS_MAX)]
+    _, closed, told_503 = crowd.come()
+    assert (closed, told_503) == (told[:1], True)
+
+
+def test_beyond_the_refusals_that_are_still_being_sent_nobody_gets_in() -> None:
+    crowd = Crowd()
+    for _ in range(CONNECTIONS_MAX):
+        crowd.ask(crowd.recvs[crowd.come()[0]])
+    for _ in range(REFUSALS_MAX):
+        crowd.fds += 1
+        assert crowd.machine.accept(crowd.fds, 0)
+    assert not crowd.machine.accept(99, 0)
+
+
+@dataclass(slots=True)
+class Known:
+    """What the model knows of a connection within the limit."""
+
+    since_ms: int
+    answers: int = 0
+    parked: int = 0  # ticket
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_shedding_follows_a_model(seed: int) -> None:
+    rng = random.Random(seed)
+    crowd = Crowd(refusals_max=10_000)
+    known: dict[int, Known] = {}
+
+    def victim(now_ms: int) -> int | None:
+        idle = [
+            (each.since_ms, fd)
+            for fd, each in known.items()
+            if not each.parked and (each.answers == 1 or each.since_ms <= now_ms - GRACE_MS)
+        ]
+        new = [(each.since_ms, fd) for fd, each in known.items() if not each.parked and not each.answers]
+        return min(idle or new)[1] if idle or new else None
+
+    for _ in range(400):
+        crowd.wait(rng.choice((1, 40, 700)))
+        # Those that have lingered over their 503 for long enough.
+        crowd.settle(crowd.ops())
+        now_ms = crowd.now_us // 1000
+        act = rng.choice(("come", "come", "ask", "request", "answer", "leave"))
+        if act == "come":
+            expected = victim(now_ms) if len(known) == CONNECTIONS_MAX else None
+            admitted = len(known) < CONNECTIONS_MAX or expected is not None
+            fd, closed, told_503 = crowd.come()
+            assert closed == ([] if expected is None else [expected])
+            assert told_503 is not admitted
+            for each in closed:
+                del known[each]
+            if admitted:
+                known[fd] = Known(now_ms)
+            continue
+        fd = rng.choice(list(known)) if known else 0
+        if not fd:
+            continue
+        each = known[fd]
+        if each.parked and act in ("request", "answer"):
+            crowd.machine.answer(each.parked, crowd.reply, False)
+            crowd.send()
+            known[fd] = Known(now_ms, each.answers + 1)
+        elif not each.parked and act == "ask":
+            each.parked = crowd.ask(crowd.recvs[fd], HEAD)
+        elif not each.parked and act == "request":
+            crowd.request(fd)
+            known[fd] = Known(now_ms, each.answers + 1)
+        elif not each.parked and act == "leave":
+            crowd.machine.step(crowd.recvs[fd].token, 0)
+            crowd.settle(crowd.ops())
+            del known[fd]
