@@ -93,6 +93,12 @@ _SCALARS = (
         "zchttpd_stale_completions", "stale_completions", "Completions for a connection already gone.", False
     ),
     _Scalar("zchttpd_aborts", "aborts", "Connections that ended in the middle of a response.", False),
+    _Scalar(
+        "zchttpd_access_records_dropped",
+        "access_dropped",
+        "Lines that the access log lacks: its file or pipe was too slow, or failed.",
+        False,
+    ),
     _Scalar("zchttpd_accept_errors", "accept_errors", "Accepts that failed.", False),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -112,6 +113,16 @@ def split_address(text: str) -> tuple[str, int]:
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
         raise ValueError(f"{text!r} is ambiguous. Type brackets around an IPv6 address, such as [::1]:9100")
     return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use: its affinity, bounded by the quota of its control group (cpu.max)."""
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return cpus
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zchttpd.access import FORMATS, OFF
 from zchttpd.config import key_of, read_config
 from zchttpd.doctor import LADDER
 from zchttpd.files.encoders import ENCODERS, check_encodings
@@ -28,11 +28,13 @@ from zchttpd.options import (
     parse_user,
     parse_workers,
     split_address,
+    usable_cpus,
 )
 from zchttpd.site import CacheRule, HeaderRule, parse_cache_rules, parse_header_rules, parse_patterns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 ENVIRONMENT_PREFIX = "ZCHTTPD_"
 PAGE_SIZE = 4096
@@ -224,6 +226,18 @@ class Settings:
         "listen here for /metrics, /metrics.json and /healthz; off when empty",
         metavar="H:P",
     )
+    access_log: str = _option(
+        OFF,
+        Group.OBSERVABILITY,
+        "a file to append a line for each response to; - is standard output, off is none. SIGUSR1 reopens it",
+        metavar="PATH|-|off",
+    )
+    access_log_format: str = _option(
+        "combined",
+        Group.OBSERVABILITY,
+        "of its lines; timed is combined with the duration in microseconds behind it",
+        choices=FORMATS,
+    )
     log_level: str = _option(
         "info",
         Group.OBSERVABILITY,
@@ -252,6 +266,8 @@ class Settings:
             )
         if len(os.fsencode(self.unix)) > UNIX_SIZE_MAX:
             raise SettingsError("unix", f"{self.unix!r} is too long. Type at most {UNIX_SIZE_MAX} bytes")
+        if not self.access_log:
+            raise SettingsError("access_log", "is empty. Type a file, - for standard output, or off")
         if self.window_size % PAGE_SIZE:
             raise SettingsError(
                 "window_size", f"{self.window_size} is not a multiple of 4K. Type such as 512K"
@@ -373,13 +389,3 @@ def _kubernetes_hint(name: str, text: str) -> str:
             ": Kubernetes sets it for a Service of that name. Type --port N or set enableServiceLinks: false"
         )
     return ""
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use: its affinity, bounded by the quota of its control group (cpu.max)."""
-    cpus = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return cpus

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from zchttpd import __version__, doctor, log, privileges
+from zchttpd.access import LogError, check_log
 from zchttpd.activation import notify, passed_fds
 from zchttpd.board import Board
 from zchttpd.checks import check_root
@@ -37,7 +38,7 @@ BACKOFF_S_MIN = 0.1
 BACKOFF_S_MAX = 10.0
 STEADY_S = 30.0
 PR_SET_PDEATHSIG = 1
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1)
 
 
 @dataclass(slots=True)
@@ -80,7 +81,8 @@ def run(settings: Settings) -> int:
     try:
         supervisor = Supervisor(settings)
         _give_up_privileges(settings)
-    except (ListenError, PrivilegeError) as error:
+        check_log(settings)
+    except (ListenError, LogError, PrivilegeError) as error:
         log.complain(str(error))
         return EXIT_FAILED
     except SettingsError as error:
@@ -157,6 +159,8 @@ class Supervisor:
                 self._kill_at = now
             elif number in (signal.SIGTERM, signal.SIGINT):
                 self._stop(now)
+            elif number == signal.SIGUSR1:
+                self._signal_workers(signal.SIGUSR1)
         # Signals of one kind merge, so look for the dead whatever arrived.
         self._reap(now)
 
@@ -183,6 +187,8 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
+            # The engine hears it when it has a log to reopen.
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
             die_with_parent(parent)
             self._let_go(child)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

@@ -3,6 +3,7 @@
 #ifndef ZC_COMPAT_H
 #define ZC_COMPAT_H
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -25,5 +26,10 @@
 
 #define zc_likely(condition) __builtin_expect(!!(condition), 1)
 #define zc_unlikely(condition) __builtin_expect(!!(condition), 0)
+
+/* Cells that two threads share. */
+static inline uint64_t zc_load(const uint64_t *cell) { return __atomic_load_n(cell, __ATOMIC_ACQUIRE); }
+static inline void zc_store(uint64_t *cell, uint64_t value) { __atomic_store_n(cell, value, __ATOMIC_RELEASE); }
+static inline void zc_add(uint64_t *cell, uint64_t value) { __atomic_fetch_add(cell, value, __ATOMIC_RELAXED); }
 
 #endif

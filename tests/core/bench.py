@@ -16,12 +16,13 @@ HEAD = b"GET /a HTTP/1.1\r\n\r\n"
 class Bench:
     """A machine with small limits, and the moves that most tests begin with."""
 
-    def __init__(self, send_mode: str = "zerocopy", **limits: int) -> None:
+    def __init__(self, send_mode: str = "zerocopy", access_bytes: int = 0, **limits: int) -> None:
         self.now_us = 10_000_000
         self.machine = doors.Machine(
             now_us=self.now_us,
             unix_second=100,
             send_mode=send_mode,
+            access_bytes=access_bytes,
             limits={
                 "head_size_max": HEAD_MAX,
                 "line_size_max": 512,

@@ -36,6 +36,17 @@ def must_be_at_rest(world: World) -> None:
         raise Violation(f"{ended} leases ended, {world.kernel.leases_begun} begun")
 
 
+def must_be_logged(world: World) -> None:
+    """A record for each response, with the bytes that left; of heads the simulation says nothing."""
+    world.take_records()
+    dropped = world.machine.gauge("access_dropped")
+    responses = sum(world.machine.gauge("requests", status) for status in range(600))
+    if world.logged + dropped != (responses if world.logs else 0):
+        raise Violation(f"{world.logged} records, {dropped} dropped, for {responses} responses")
+    if world.logs and not dropped and world.logged_bytes != world.kernel.bytes_taken:
+        raise Violation(f"{world.logged_bytes} bytes in records, {world.kernel.bytes_taken} sent")
+
+
 def run(seed: int, steps: int = STEPS) -> World:
     """Run a seed. Raises Violation."""
     world = World(seed)
@@ -52,3 +63,4 @@ def finish(world: World, steps: int) -> None:
     world.must_be_served()
     world.leave()
     must_be_at_rest(world)
+    must_be_logged(world)

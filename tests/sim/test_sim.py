@@ -48,6 +48,7 @@ def test_every_path_is_taken() -> None:
             "notifications_zero_copied",
             "notifications_unknown",
             "timeouts_head",
+            "access_dropped",
         ):
             seen[name] += world.machine.gauge(name)
         for place, name in enumerate(("copied", "memlock", "windows", "unsupported", "memory", "leases")):

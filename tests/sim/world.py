@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 from zchttpd._core import doors
+from zchttpd.engines.uring_access import visits
 
 from .client import Client
 from .desk import Desk
@@ -42,8 +43,10 @@ class World:
             "refusals_max": rng.choice((1, 4, 256)),
             "leases_per_connection": rng.choice((1, 3, 64)),
         }
+        self.logs = rng.choice((0, 512, 1 << 18))  # bytes for access records
         self.machine = doors.Machine(
             limits=self.limits,
+            access_bytes=self.logs,
             plans_max=rng.choice((8, 64)),
             mappings_max=rng.choice((48, 256)),
             now_us=self.now_us,
@@ -89,7 +92,7 @@ class World:
         self.long_waits = rng.random() < 0.25
         self.spent: list[int] = []  # tokens that must match nothing any more
         self.clients: list[tuple[Socket, Client]] = []
-        self.stale = 0
+        self.stale = self.logged = self.logged_bytes = 0
         self.set_time()
 
     def use(self, machine: doors.Machine) -> None:
@@ -138,6 +141,13 @@ class World:
         self.flush()
         self.attend()
         self.flush()
+        if self.rng.random() < 0.3:
+            self.take_records()
+
+    def take_records(self) -> None:
+        for visit in visits(self.machine.take_records()):
+            self.logged += 1
+            self.logged_bytes += visit.body_bytes
 
     def attend(self) -> None:
         for _ in range(8):
@@ -308,10 +318,10 @@ class World:
 
     def wait_it_out(self) -> None:
         """What hangs holds nobody up for ever."""
-        if not (self.kernel.hung or self.desk.hung or self.hogged):
-            return
-        for _ in range(4):
-            self.now_us += self.limits["stall_ms_max"] * 600
+        hangs = self.kernel.hung or self.desk.hung or self.hogged
+        # Without any, only a window that could not be made is tried again.
+        for wait_us in [self.limits["stall_ms_max"] * 600] * 4 if hangs else [200_000]:
+            self.now_us += wait_us
             self.settle()
 
     def wake(self) -> None:

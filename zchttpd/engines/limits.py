@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from zchttpd.settings import Settings
 
-# A streamed file of the io_uring engine keeps its descriptor for as long as it is known: at most so many, and at
-# most this part of the limit.
+# A streamed file of the io_uring engine keeps its descriptor for as long as it is known: at most so many, and
+# at most this part of the limit.
 STREAMED_MAX = 192
 STREAMED_PART = 8
 # Descriptors for the loop, the listener, the log, and the files that are being opened.

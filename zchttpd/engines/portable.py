@@ -18,10 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zchttpd import doctor
+from zchttpd import access, doctor
 from zchttpd.board import cells_of, tally_layout
 from zchttpd.engines.desk import Desk
 from zchttpd.engines.limits import connections_max, fds_max
+from zchttpd.engines.portable_access import Guest, KnownGuest, Visits
 from zchttpd.engines.portable_conn import Connection
 from zchttpd.engines.portable_room import Room
 from zchttpd.engines.portable_store import Store
@@ -75,6 +76,7 @@ class Portable:
             clock=self.now_ms,
         )
         self.draining = False
+        self._visits: Visits | None = None
         self.date = b""
         self._second = -1
         self._second_until_ms = 0
@@ -92,6 +94,10 @@ class Portable:
         self.loop.run_forever()
         self.executor.shutdown(wait=False, cancel_futures=True)
         self.store.close()
+
+    def keep(self, log: access.AccessLog) -> None:
+        """Tell this log of every response."""
+        self._visits = Visits(log, self.tally, self.loop)
 
     def drain(self) -> None:
         """Accept no more; end when the responses under way are done, or after drain_ms_max."""
@@ -210,7 +216,8 @@ class Portable:
             accepted.close()
             return
         accepted.setblocking(False)
-        connection = Connection(self, accepted, turned_away=not admitted)
+        guest = Guest() if self._visits is None else KnownGuest(self._visits, accepted)
+        connection = Connection(self, accepted, guest, turned_away=not admitted)
         self._connections.add(connection)
         self.room.take(connection)
         self.tally.cells[self.tally.connections_open] += 1
@@ -253,8 +260,14 @@ def serve(
     engine = Portable(settings, listener, Tally(tally, tally_layout().cells), loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, engine.drain)
+    log = access.make_log(settings)
+    if log is not None:
+        loop.add_signal_handler(signal.SIGUSR1, log.reopen)
+        engine.keep(log)
     ready({"engine": f"portable ({name})", "send_mode": "sendfile", "missing": [], "notes": notes})
     try:
         engine.run()
     finally:
+        if log is not None:
+            log.close()
         loop.close()

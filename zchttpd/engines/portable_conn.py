@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zchttpd.engines.portable import Portable
+    from zchttpd.engines.portable_access import Guest
     from zchttpd.engines.portable_bodies import Body
     from zchttpd.engines.portable_plan import Plan
 
@@ -51,6 +52,7 @@ class Connection(Clocked):
         "_began_ms",
         "_crlf_skipped",
         "_framer",
+        "_guest",
         "_inbox",
         "_parked",
         "_peer_done",
@@ -65,7 +67,7 @@ class Connection(Clocked):
         "turned_away",
     )
 
-    def __init__(self, engine: Portable, accepted: socket.socket, *, turned_away: bool) -> None:
+    def __init__(self, engine: Portable, accepted: socket.socket, guest: Guest, *, turned_away: bool) -> None:
         super().__init__(engine, accepted.fileno())
         self._store = engine.store
         self._tally = engine.tally
@@ -73,14 +75,14 @@ class Connection(Clocked):
         self._state = READING
         self._inbox = bytearray()
         head_max = self._settings.head_size_max
+        self._guest = guest  # as the access log sees it
         self._framer = Framer(min(LINE_SIZE_MAX, head_max), head_max)
         self._began_ms = 0  # when the head under way began to arrive; 0 before it
         self._crlf_skipped = False
         self._parked = b""  # the head, while its file is being read
         self._peer_done = False
         self._sender = Sender(accepted, engine.tally)
-        self._reading = False
-        self._writing = False
+        self._reading = self._writing = False
         self.turned_away = turned_away  # there was no room: it is told 503
         self.answers = 0  # responses begun
 
@@ -170,6 +172,7 @@ class Connection(Clocked):
             self._fail(error)
             return
         now_ms = self._engine.now_ms()
+        self._guest.heard()
         if self.idle:
             self._engine.room.leave(self)
         if not received:
@@ -183,6 +186,7 @@ class Connection(Clocked):
             if plan is None:
                 self._keep(received, now_ms)
             else:
+                self._guest.note(received)
                 self._begin(plan, now_ms)
         elif self._state != LINGERING:
             self._keep(received, now_ms)
@@ -256,16 +260,17 @@ class Connection(Clocked):
         return False
 
     def _refusal(self, status: int) -> Plan:
-        head = self._parked if self._state == PARKED else self._inbox
-        bodiless = head.startswith(b"HEAD ")  # RFC 9110 section 9.3.2
+        head = self._parked if self._state == PARKED else bytes(self._inbox)
+        self._guest.note(head)
         # What has arrived is not to be read as a request.
         self._inbox.clear()
-        return self._store.refusal(status, bodiless=bodiless)
+        return self._store.refusal(status, bodiless=head.startswith(b"HEAD "))  # RFC 9110 section 9.3.2
 
     def _refuse(self, status: int) -> None:
         self._replay(self._refusal(status))
 
     def _look_up(self, head: bytes, now_ms: int) -> None:
+        self._guest.note(head)
         key = gist(head)
         plan = None if key is None else self._store.find(key, now_ms)
         if plan is None:
@@ -378,6 +383,9 @@ class Connection(Clocked):
             self.close()
 
     def _release(self) -> None:
+        plan = self._sender.under_way
+        if plan is not None:
+            self._guest.left(plan.status, self._sender.sent, len(plan.head), more=bool(self._inbox))
         body = self._sender.end()
         if body is not None:
             self._store.release(body)

@@ -62,6 +62,7 @@ class Sender:
         "_unproven",
         "body",
         "fetch",
+        "sent",
     )
 
     def __init__(self, connected: socket.socket, tally: Tally) -> None:
@@ -78,6 +79,12 @@ class Sender:
         self._done = 0  # bytes of the window that have left
         self._fetched = 0  # up to where the file has been read ahead
         self._unproven = False  # pages of a file that may change were queued
+        self.sent = 0  # bytes of the response, head and body
+
+    @property
+    def under_way(self) -> Plan | None:
+        """The plan that is being replayed, if there is one."""
+        return self._plan
 
     @property
     def plan(self) -> Plan:
@@ -89,6 +96,7 @@ class Sender:
         """Start to replay a plan whose head bears the right date; `pump` goes on."""
         tally = self._tally
         self._plan = plan
+        self.sent = 0
         body = self.body = plan.body
         if body is not None:
             body.active += 1
@@ -104,6 +112,7 @@ class Sender:
         else:
             tally.cells[tally.sends_plain] += 1
             tally.cells[tally.send_bytes_plain] += sent
+        self.sent = sent
         self._pieces = plan.rest
         if sent < len(plan.head):
             self._literal = memoryview(plan.head)[sent:]
@@ -149,6 +158,7 @@ class Sender:
         sent = self._socket.send(literal, 0 if last else socket.MSG_MORE)
         self._tally.cells[self._tally.sends_plain] += 1
         self._tally.cells[self._tally.send_bytes_plain] += sent
+        self.sent += sent
         self._literal = literal[sent:] if sent < len(literal) else None
         return sent
 
@@ -168,6 +178,7 @@ class Sender:
             raise FileChanged("it ends before its promised length")
         self._tally.cells[self._tally.sends_sendfile] += 1
         self._tally.cells[self._tally.send_bytes_sendfile] += sent
+        self.sent += sent
         self._advance(sent, left)
         return sent
 

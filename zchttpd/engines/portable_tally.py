@@ -35,4 +35,5 @@ class Tally:
         self.timeouts_stall = places["timeouts_stall"][0]
         self.aborts = places["aborts"][0]
         self.accept_errors = places["accept_errors"][0]
+        self.access_dropped = places["access_dropped"][0]
         self.entries_open = places["entries_open"][0]

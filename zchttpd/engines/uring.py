@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from dataclasses import dataclass, field
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
 
-from zchttpd import doctor
+from zchttpd import access
 from zchttpd._core.engine import Engine
-from zchttpd._core.tally import ROUTES
 from zchttpd.board import cells_of
 from zchttpd.engines.desk import Desk, told
 from zchttpd.engines.limits import connections_max, streamed_max
+from zchttpd.engines.uring_access import attach
+from zchttpd.engines.uring_bodies import Body, Holding, State, read_at_once
+from zchttpd.engines.uring_report import log_route, notes
 from zchttpd.files.cache import Cache, exhausted
 from zchttpd.files.compress import Compressor
 from zchttpd.files.jobs import Job, Posted
@@ -50,43 +50,6 @@ LINE_SIZE_MAX = 8192
 # The engine adds this to the status that refuses what began as a HEAD request.
 REFUSED_HEAD = 1000
 REUSED = frozenset((200, 301, 304, 403, 404))
-
-
-class State(Enum):
-    """Where the bytes of a representation are."""
-
-    FILLING = "filling"
-    INLINE = "inline"
-    MAPPED = "mapped"
-    STREAMED = "streamed"
-
-
-@dataclass(slots=True, eq=False)
-class Body:
-    """The bytes of one representation: a few of them here, more in a mapping, or too many and so streamed.
-
-    `number` is the engine's mapping or source; `waiting` are requests that came while it was being filled.
-    `makeshift`: it streams only because there was no room to cache it. `since_ms`: when it was opened.
-    """
-
-    representation: Representation
-    state: State
-    small: bytes = b""
-    number: int = -1
-    owners: int = 0
-    makeshift: bool = False
-    since_ms: int = 0
-    waiting: list[tuple[int, bytes, int]] = field(default_factory=list)
-
-
-@dataclass(slots=True, eq=False)
-class Holding:
-    """An entry of the cache as the engine knows it."""
-
-    entry: Entry
-    number: int
-    bodies: set[Body] = field(default_factory=set)
-    plans: dict[tuple[bytes, tuple[object, ...]], int] = field(default_factory=dict)
 
 
 class UringDesk:
@@ -261,6 +224,7 @@ class UringDesk:
             entry=None if holding is None else holding.number,
             mapping=body.number if body is not None and "mapped" in kinds else None,
             source=body.number if body is not None and "streamed" in kinds else None,
+            head_length=len(answer.head),
         )
 
     def _literal(self, body: Body, offset: int, length: int) -> bytes | None:
@@ -327,7 +291,7 @@ class UringDesk:
         fd = representation.open()
         size = representation.size
         if size < self._inline_below:
-            small = _read_at_once(fd, representation)
+            small = read_at_once(fd, representation)
             if small is not None:
                 os.close(fd)
                 self._inline_bytes += len(small)
@@ -413,27 +377,15 @@ class UringDesk:
 
     def _over(self, slack_part: int) -> bool:
         """Whether any budget, less its `slack_part`-th part (0: less nothing), is exceeded."""
+        plans, plans_max = self.engine.plans_held
         used = (
             (self._mapped_bytes + self._inline_bytes + self.engine.image_bytes, self._settings.memory),
             (self._mapped, MAPPINGS_MAX),
             (self._streamed, self._streamed_max),
             (len(self._holdings), self._settings.plans_max),
-            (self.engine.plans_open, self.engine.plans_capacity // 2),
+            (plans, plans_max // 2),
         )
         return any(taken > limit - (limit // slack_part if slack_part else 0) for taken, limit in used)
-
-
-def _read_at_once(fd: int, representation: Representation) -> bytes | None:
-    """All bytes of a small file if the page cache has them; None if reading would wait."""
-    size = representation.size
-    buffer = bytearray(size)
-    try:
-        if size and os.preadv(fd, [buffer], 0, os.RWF_NOWAIT) != size:
-            return None
-    except OSError:
-        # EAGAIN: not in the page cache; EOPNOTSUPP: this file system cannot tell. The ring reads it.
-        return None
-    return bytes(buffer) if representation.same_as(os.fstat(fd)) else None
 
 
 def serve(
@@ -446,6 +398,7 @@ def serve(
 ) -> None:
     """Serve on `listener` until SIGTERM or SIGINT, drain, return. Raises OSError when io_uring is refused."""
     admitted, refused = connections_max(settings, streamed_max())
+    log = access.make_log(settings)
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
     posted = Posted(waker)
@@ -456,7 +409,7 @@ def serve(
         listener=listener.fileno(),
         wake=wake,
         desk=desk,
-        on_route=_log_route,
+        on_route=log_route,
         tally=tally,
         limits={
             "head_size_max": settings.head_size_max,
@@ -479,6 +432,8 @@ def serve(
         recv_buffer_size=settings.recv_buffer_size,
         drain_ms_max=settings.drain_ms_max,
         without=settings.without,
+        access_bytes=0 if log is None else access.BUFFER_SIZE,
+        access_event=-1 if log is None else log.event,
     )
     desk.engine = engine
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
@@ -490,29 +445,16 @@ def serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    attach(log, engine)
     ready(
         {
             "engine": "io_uring",
             "send_mode": settings.send_mode,
             "missing": engine.missing,
-            "notes": _notes(settings),
+            "notes": notes(settings),
         }
     )
     engine.run()
     signal.set_wakeup_fd(-1)
-
-
-def _notes(settings: Settings) -> list[str]:
-    if settings.send_mode == "plain":
-        return []
-    finding = doctor.locked_memory(doctor.memory_needed(settings))
-    return [f"{finding.subject}: {finding.text}. Cure: {finding.cure}"] if finding.cure else []
-
-
-def _log_route(route: int, zerocopy: bool, seen: int, copied: int) -> None:
-    """One line on what `auto` decided about a route, and why."""
-    verdict, emphasis = ("stays on", "") if zerocopy else ("given up", " all the same")
-    LOGGER.info(
-        "zero copy %s for the %s route: the kernel copied %d of %d sends%s",
-        *(verdict, ROUTES[route], copied, seen, emphasis),
-    )
+    if log is not None:
+        log.close()

@@ -9,6 +9,7 @@ from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOBUFS, ENOMEM, EOPNOTSUPP
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
+from zchttpd._core.access cimport access_came, access_heard, access_note, access_sent
 from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.core cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
@@ -31,7 +32,7 @@ from zchttpd._core.plans cimport (
 from zchttpd._core.replay cimport replay_begin, replay_end
 from zchttpd._core.room cimport room_give, room_is_left, room_may_refuse, room_oldest_idle, room_stand_by, room_take
 from zchttpd._core.slab cimport slab_give, slab_holds, slab_take
-from zchttpd._core.tally cimport REASON_MEMORY, REASON_UNSUPPORTED
+from zchttpd._core.tally cimport REASON_MEMORY
 from zchttpd._core.token cimport (
     NO_SLOT, TOKEN_CANCEL, TOKEN_CLOSE, TOKEN_POLL, TOKEN_READ, TOKEN_RECV, TOKEN_SEND, TOKEN_SEND_ZC,
     token_generation, token_kind, token_pack, token_slot)
@@ -47,9 +48,9 @@ cdef enum:
 
 # ---- what the driver calls ----
 
-cdef bint conn_accepted(Core* core, int32_t fd, uint8_t route) noexcept nogil:
+cdef bint conn_accepted(Core* core, int32_t fd, uint8_t route, const Peer* peer) noexcept nogil:
     """A new connection. Above the limit an idle one makes room, or the new one is told 503; False when there is no
-    room even for that, and the socket is still the caller's."""
+    room even for that, and the socket is still the caller's. `peer` may be NULL where there is no log."""
     cdef bint admitted
     cdef uint32_t told
     cdef uint32_t slot
@@ -75,6 +76,7 @@ cdef bint conn_accepted(Core* core, int32_t fd, uint8_t route) noexcept nogil:
     core.tally.connections_open += 1
     core.tally.connections_total += 1
     _set_deadline(core, slot, core.limits.idle_ms_max)
+    access_came(&core.access, slot, peer)
     room_take(core, slot, admitted)
     if admitted:
         room_stand_by(core, slot)
@@ -144,6 +146,8 @@ cdef bint conn_answer(Core* core, uint32_t slot, uint32_t generation, uint32_t p
             conn.row_edition = core.table.rows[conn.row].edition
         if unrowed != NO_SLOT:
             core_settle_plan(core, unrowed)
+    if conn.head_length > 0:
+        access_note(&core.access, slot, conn.inbox.bytes + conn.inbox.start, conn.head_length)
     inbox_consume(&conn.inbox, conn.head_length)
     conn.head_length = 0
     _begin(core, slot, plan_slot)
@@ -226,6 +230,7 @@ cdef void _on_received(Core* core, uint32_t slot, const Completion* completion) 
         _settle(core, slot)
         return
     if res > 0:
+        access_heard(&core.access, slot, core.now_us)
         if conn.state == CONN_READING:
             lines_leave(&core.lines, slot)
         if conn.state == CONN_READING and conn.inbox.bytes == NULL:
@@ -293,6 +298,7 @@ cdef void _take(Core* core, uint32_t slot, const char* bytes, uint32_t length) n
             if _usable(core, slot, conn.row, &plan):
                 row.used = 1
                 used = row.length
+                access_note(&core.access, slot, bytes, used)
                 _begin(core, slot, plan)
     if used == 0 and conn.state == CONN_READING:
         memset(&framer, 0, sizeof(framer))
@@ -300,6 +306,7 @@ cdef void _take(Core* core, uint32_t slot, const char* bytes, uint32_t length) n
                  &head_length) == FRAME_HEAD and head_length > 2:
             if _lookup(core, slot, bytes, head_length, &plan):
                 used = head_length
+                access_note(&core.access, slot, bytes, used)
                 _begin(core, slot, plan)
     if used < length:
         _keep(core, slot, bytes + used, length - used)
@@ -331,6 +338,7 @@ cdef void _read_heads(Core* core, uint32_t slot) noexcept nogil:
                 room_stand_by(core, slot)
         elif found == FRAME_HEAD and head_length > 2:
             if _lookup(core, slot, conn.inbox.bytes + conn.inbox.start, head_length, &plan):
+                access_note(&core.access, slot, conn.inbox.bytes + conn.inbox.start, head_length)
                 inbox_consume(&conn.inbox, head_length)
                 _begin(core, slot, plan)
             elif conn.state == CONN_READING:
@@ -395,6 +403,8 @@ cdef void _refuse(Core* core, uint32_t slot, uint32_t status) noexcept nogil:
     # RFC 9110 section 9.3.2: no content in answer to HEAD.
     if conn.inbox.end - conn.inbox.start >= 5 and memcmp(conn.inbox.bytes + conn.inbox.start, b"HEAD ", 5) == 0:
         conn.refuse_status += REFUSED_HEAD
+    if conn.inbox.bytes != NULL:
+        access_note(&core.access, slot, conn.inbox.bytes + conn.inbox.start, conn.inbox.end - conn.inbox.start)
     # What has arrived is not to be read as a request.
     inbox_free(&conn.inbox)
     conn.head_length = 0
@@ -479,6 +489,7 @@ cdef void _on_sent(Core* core, uint32_t slot, int32_t res, bint zerocopy) noexce
     cdef uint8_t copy_reason = COPY_NO
     conn.sends -= 1
     if res > 0:
+        access_sent(&core.access, slot, <uint32_t>res, zerocopy)
         if zerocopy:
             core.tally.sends_zerocopy += 1
             core.tally.send_bytes_zerocopy += <uint64_t>res
@@ -590,7 +601,6 @@ cdef void _set_deadline(Core* core, uint32_t slot, uint32_t ms) noexcept nogil:
 
 cdef void _expired(Core* core, uint32_t slot) noexcept nogil:
     cdef Conn* conn = conn_at(core, slot)
-    cdef Op* op
     if conn.state == CONN_READING:
         if conn.head_began_ms != 0:
             core.tally.timeouts_head += 1
@@ -599,7 +609,7 @@ cdef void _expired(Core* core, uint32_t slot) noexcept nogil:
             core.tally.timeouts_idle += 1
             _close(core, slot)
     elif conn.state == CONN_SENDING:
-        op = core_op(core, slot, OP_QUEUED, TOKEN_SEND)
+        core_op(core, slot, OP_QUEUED, TOKEN_SEND)
         # Answered on the spot, not by a completion.
         conn.ops_open -= 1
         _set_deadline(core, slot, core.limits.stall_ms_max)

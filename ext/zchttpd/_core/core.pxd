@@ -3,6 +3,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from zchttpd._core.access cimport Access
 from zchttpd._core.deadline cimport Wheel
 from zchttpd._core.gist cimport GIST_SIZE_MAX
 from zchttpd._core.inbox cimport Framer, Inbox
@@ -123,6 +124,7 @@ cdef struct Core:
     PlanTable table
     Wheel wheel
     Lines lines             # of connections
+    Access access
     Tally* tally
     Stamp stamp
     int64_t now_us          # monotonic, of this batch
@@ -153,6 +155,7 @@ cdef struct Core:
 cdef int core_open(Core* core, const Limits* limits, uint32_t plans_max, uint32_t mappings_max, uint64_t key0,
                    uint64_t key1, Tally* tally, int64_t now_us) noexcept nogil
 cdef void core_close(Core* core) noexcept nogil
+cdef int core_keep_access(Core* core, uint64_t capacity) noexcept nogil
 cdef void core_set_time(Core* core, int64_t now_us, int64_t unix_second) noexcept nogil
 cdef Conn* conn_at(Core* core, uint32_t slot) noexcept nogil
 cdef Op* core_op(Core* core, uint32_t slot, uint8_t op_kind, uint8_t token_kind) noexcept nogil

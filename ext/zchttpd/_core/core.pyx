@@ -6,6 +6,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 from posix.unistd cimport close
 
+from zchttpd._core.access cimport access_close, access_open
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.deadline cimport wheel_close, wheel_open
 from zchttpd._core.inbox cimport inbox_free
@@ -73,6 +74,7 @@ cdef void core_close(Core* core) noexcept nogil:
     ledger_close(&core.ledger)
     if core.mappings.slab.rows != NULL:
         mappings_close(&core.mappings)
+    access_close(&core.access)
     lines_close(&core.lines)
     wheel_close(&core.wheel)
     slab_close(&core.sources)
@@ -81,6 +83,11 @@ cdef void core_close(Core* core) noexcept nogil:
     free(core.work)
     core.ops = NULL
     core.work = NULL
+
+
+cdef int core_keep_access(Core* core, uint64_t capacity) noexcept nogil:
+    """Keep access records from now on, before the first connection. Returns 0 or -ENOMEM."""
+    return access_open(&core.access, core.conns.capacity, capacity, &core.tally.access_dropped)
 
 
 cdef void core_set_time(Core* core, int64_t now_us, int64_t unix_second) noexcept nogil:

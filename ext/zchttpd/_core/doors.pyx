@@ -13,11 +13,12 @@ from posix.unistd cimport close, pwrite
 import os
 from collections import namedtuple
 
+from zchttpd._core.access cimport Peer, access_pending, access_take
 from zchttpd._core.conn cimport (
     conn_abandon, conn_abort_all, conn_accepted, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry, conn_step)
 from zchttpd._core.core cimport (
     CONN_CLOSING, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY,
-    WORK_HEAD, WORK_STALE, Conn, Core, Limits, Source, Work, conn_at, core_close, core_let_go_mapping,
+    WORK_HEAD, WORK_STALE, Conn, Core, Limits, Source, Work, conn_at, core_close, core_keep_access, core_let_go_mapping,
     core_let_go_source, core_open, core_retire_entry, core_set_time, core_settle_plan, core_trim_pool, core_windows_left)
 from zchttpd._core.deadline cimport Wheel, wheel_close, wheel_drop, wheel_due, wheel_file, wheel_open
 from zchttpd._core.gist cimport GIST_SIZE_MAX, gist
@@ -352,15 +353,10 @@ cdef class Machine:
     cdef uint8_t opened
 
     def __cinit__(self, *, dict limits, int plans_max=64, int mappings_max=256, str send_mode="zerocopy",
-                  bint zerocopy_able=True, bint reports_usage=True, now_us=1_000_000, unix_second=1):
+                  bint zerocopy_able=True, bint reports_usage=True, now_us=1_000_000, unix_second=1, int access_bytes=0):
         cdef Limits bounds
         cdef uint32_t route
         self.scratch = -1
-        for name in ("head_size_max", "line_size_max", "head_ms_max", "idle_ms_max", "stall_ms_max", "linger_ms_max",
-                     "zc_size_min", "window_size", "windows_per_connection", "window_count", "connections_max",
-                     "refusals_max", "leases_per_connection"):
-            if limits[name] <= 0:
-                raise ValueError(f"{name} must be positive")
         bounds = limits
         self.scratch = os.memfd_create("doors")
         self.tally = <Tally*>calloc(1, sizeof(Tally))
@@ -368,7 +364,8 @@ cdef class Machine:
         mallopt(M_MMAP_THRESHOLD, 128 * 1024)
         mallopt(M_PERTURB, 0)
         if (self.tally == NULL
-                or core_open(&self.core, &bounds, plans_max, mappings_max, 1, 2, self.tally, now_us) < 0):
+                or core_open(&self.core, &bounds, plans_max, mappings_max, 1, 2, self.tally, now_us) < 0
+                or (access_bytes and core_keep_access(&self.core, access_bytes) < 0)):
             raise MemoryError
         mallopt(M_PERTURB, POISON)
         self.opened = 1
@@ -393,8 +390,20 @@ cdef class Machine:
     def set_time(self, now_us: int, unix_second: int) -> None:
         core_set_time(&self.core, now_us, unix_second)
 
-    def accept(self, fd: int, route: int) -> bool:
-        return conn_accepted(&self.core, fd, route)
+    def accept(self, fd: int, route: int, address: bytes = b"", port: int = 0) -> bool:
+        """`address`: 4 or 16 bytes, or none."""
+        cdef Peer peer
+        memset(&peer, 0, sizeof(peer))
+        peer.port = port
+        peer.family = {0: 0, 4: 4, 16: 6}[len(address)]
+        memcpy(peer.address, <char*>address, len(address))
+        return conn_accepted(&self.core, fd, route, &peer)
+
+    def take_records(self) -> bytes:
+        cdef uint64_t length = access_pending(&self.core.access)
+        cdef bytes records = PyBytes_FromStringAndSize(NULL, length)
+        access_take(&self.core.access, records, length)
+        return records
 
     def step(self, token: int, res: int, more: bool = False, notification: bool = False, received: bytes = b"") -> None:
         """One completion; `received` is what lies in the receive buffer, gone afterwards."""
@@ -527,7 +536,7 @@ cdef class Machine:
         core_retire_entry(&self.core, self._slot(&self.core.table.entries, entry))
 
     def plan(self, *, int status, bytes image, int date_at, list segments, bint keep_alive, bint linger, object entry=None,
-             object mapping=None, object source=None) -> int:
+             object mapping=None, object source=None, uint32_t head_length=0) -> int:
         cdef uint32_t count = len(segments)
         cdef Segment* rows = <Segment*>calloc(count, sizeof(Segment))
         cdef uint32_t i
@@ -544,6 +553,7 @@ cdef class Machine:
             raise MemoryError
         plan = plan_at(&self.core.table, slot)
         plan.status = <uint16_t>status
+        plan.head_length = head_length
         plan.keep_alive = keep_alive
         plan.linger = linger
         if mapping is not None:

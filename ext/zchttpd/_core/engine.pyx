@@ -6,32 +6,34 @@ Without the GIL from completion to submission; the GIL is taken only when the de
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EINTR, EINVAL, EMFILE, ENFILE
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from posix.unistd cimport close
 
 import os
 import select
 
+from zchttpd._core.access cimport Peer, access_drop, access_due, access_pending, access_take
+from zchttpd._core.address cimport address_peer, address_route
 from zchttpd._core.conn cimport (
     conn_abandon, conn_abort_all, conn_accepted, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry, conn_shed,
     conn_step)
 from zchttpd._core.core cimport (
     CONN_CLOSING, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, WORK_HEAD, WORK_STALE, Conn, Core, Limits, Source,
-    Work, conn_at, core_close, core_let_go_mapping, core_let_go_source, core_open, core_retire_entry, core_set_time,
-    core_settle_plan, core_trim_pool)
+    Work, conn_at, core_close, core_keep_access, core_let_go_mapping, core_let_go_source, core_open, core_retire_entry,
+    core_set_time, core_settle_plan, core_trim_pool)
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, Mapping, mapping_at, mapping_disown, mapping_hold, mapping_make, mapping_registered, mapping_unmap)
 from zchttpd._core.op cimport OP_CLEAR, OP_FILL, OP_QUEUED, OP_REGISTER, OP_RESET, OP_SHUTDOWN, Completion, Op
 from zchttpd._core.plans cimport (
-    SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Entry, Plan, Segment, entry_at, plan_at, plan_make)
+    SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Plan, Segment, entry_at, plan_at, plan_make)
 from zchttpd._core.ring cimport (
     RUNG_MULTISHOT_ACCEPT, RUNG_REPORT_USAGE, RUNG_SEND_ZC, RUNG_SPARSE_BUFFERS, Ring, ring_accept, ring_cancel,
-    ring_clear, ring_close, ring_finish, ring_give_back, ring_open, ring_publish, ring_push, ring_queued, ring_reap, ring_register,
-    ring_reset, ring_route, ring_wait, ring_watch)
+    ring_clear, ring_close, ring_finish, ring_give_back, ring_open, ring_publish, ring_push, ring_queued, ring_reap,
+    ring_register, ring_reset, ring_wait, ring_watch)
 from zchttpd._core.ring import RUNGS
-from zchttpd._core.slab cimport slab_holds, slab_row, slab_take
-from zchttpd._core.system cimport system_is_version, system_now_us, system_unix_second
+from zchttpd._core.slab cimport Slab, slab_holds, slab_row, slab_take
+from zchttpd._core.system cimport system_is_version, system_now_us, system_signal, system_unix_second
 from zchttpd._core.tally cimport ROUTE_COUNT, ZEROCOPY_ON, Tally
 from zchttpd._core.token cimport (
     NO_SLOT, TOKEN_ACCEPT, TOKEN_FILL, TOKEN_NOBODY, TOKEN_READ, TOKEN_TAG, TOKEN_WAKE, token_generation,
@@ -57,7 +59,8 @@ cdef enum:
 
 SEGMENT_KINDS = {"literal": SEGMENT_LITERAL, "mapped": SEGMENT_MAPPED, "streamed": SEGMENT_STREAMED}
 SEND_MODES = {"plain": SEND_PLAIN, "zerocopy": SEND_ZEROCOPY, "auto": SEND_AUTO}
-NOTHING = -1
+# The fixed part of an access record (access.pxd), for struct.unpack.
+ACCESS_RECORD = "=IIIIqQQHHBB16s2x"
 
 
 cdef bint _gone_before_accept(int32_t res) noexcept nogil:
@@ -86,7 +89,6 @@ cdef class Engine:
     cdef int wake
     cdef object desk
     cdef object on_route
-    cdef list filled
     cdef uint32_t fill_first
     cdef uint32_t fill_last
     cdef uint32_t fills
@@ -97,10 +99,12 @@ cdef class Engine:
     cdef int64_t accept_at_ms
     cdef int64_t drain_until_ms
     cdef int64_t drain_ms_max
+    cdef int access_event           # eventfd that tells the log of records; -1 without a log
     cdef object _tally
 
     def __cinit__(self, *, int listener, int wake, desk, on_route, tally, dict limits, str send_mode, int plans_max,
-                  int recv_buffers, int recv_buffer_size, int drain_ms_max, tuple without=()):
+                  int recv_buffers, int recv_buffer_size, int drain_ms_max, tuple without=(), int access_bytes=0,
+                  int access_event=-1):
         cdef uint32_t left_out = 0
         cdef Limits bounds
         cdef bytes key = os.urandom(16)
@@ -123,7 +127,6 @@ cdef class Engine:
         self.wake = wake
         self.desk = desk
         self.on_route = on_route
-        self.filled = []
         self.fill_first = NO_SLOT
         self.fill_last = NO_SLOT
         self.done_first = NO_SLOT
@@ -137,6 +140,9 @@ cdef class Engine:
             ring_close(&self.ring)
             raise OSError(-rc, os.strerror(-rc))
         self.core_made = 1
+        self.access_event = access_event
+        if access_bytes and core_keep_access(&self.core, access_bytes) < 0:
+            raise MemoryError("no memory for access records")
         core_set_time(&self.core, system_now_us(), system_unix_second())
         self.core.send_mode = SEND_MODES[send_mode]
         self.core.reports_usage = self.ring.rungs & RUNG_REPORT_USAGE != 0
@@ -167,14 +173,9 @@ cdef class Engine:
         return self.core.table.image_bytes
 
     @property
-    def plans_open(self) -> int:
-        """Plans that are held."""
-        return self.core.table.plans.live
-
-    @property
-    def plans_capacity(self) -> int:
-        """How many there may be."""
-        return self.core.table.plans.capacity
+    def plans_held(self) -> tuple:
+        """Plans that there are, and may be."""
+        return self.core.table.plans.live, self.core.table.plans.capacity
 
     @property
     def snapshot_bytes(self) -> int:
@@ -182,11 +183,24 @@ cdef class Engine:
         cdef uint64_t window = (self.core.limits.window_size + 4095) // 4096 * 4096
         return self.core.tally.mapped_bytes - self.core.tally.windows_open * window
 
+    # ---- for the log, from its own thread ----
+
+    def take_records(self) -> bytes:
+        """The access records that wait: each an ACCESS_RECORD, then its text, together as long as its first number says."""
+        cdef uint64_t length = access_pending(&self.core.access)
+        cdef bytes records = PyBytes_FromStringAndSize(NULL, length)
+        access_take(&self.core.access, records, length)
+        return records
+
+    def drop_records(self, count: int) -> None:
+        """Count records that could not be written."""
+        access_drop(&self.core.access, count)
+
     # ---- for the desk ----
 
     def answer(self, ticket: int, plan: int, memo: bool) -> bool:
         """Replay `plan` to the connection that waits with `ticket`; remember its head if `memo`. False when it is gone."""
-        cdef uint32_t slot = self._plan_slot(plan)
+        cdef uint32_t slot = self._slot(&self.core.table.plans, plan)
         if plan_at(&self.core.table, slot).dead:
             raise LookupError("the entry of this plan has been retired")
         return conn_answer(&self.core, ticket & 0xFFFFFF, ticket >> 24, slot, memo)
@@ -224,19 +238,19 @@ cdef class Engine:
 
     def keep(self, mapping: int) -> int:
         """Register a filled mapping. Returns 0, or the errno that says why it stays unregistered."""
-        cdef uint32_t slot = self._mapping_slot(mapping)
+        cdef uint32_t slot = self._slot(&self.core.mappings.slab, mapping)
         return self._register(slot)
 
     def read(self, mapping: int, offset: int, length: int) -> bytes:
         """A copy of some bytes of a filled mapping."""
-        cdef Mapping* row = mapping_at(&self.core.mappings, self._mapping_slot(mapping))
+        cdef Mapping* row = mapping_at(&self.core.mappings, self._slot(&self.core.mappings.slab, mapping))
         if offset < 0 or length < 0 or offset + length > row.filled:
             raise ValueError("outside the mapping")
         return PyBytes_FromStringAndSize(row.base + <size_t>offset, length)
 
     def drop(self, mapping: int) -> None:
         """The desk lets go of a mapping; plans and leases may hold it on."""
-        cdef uint32_t slot = self._mapping_slot(mapping)
+        cdef uint32_t slot = self._slot(&self.core.mappings.slab, mapping)
         mapping_disown(&self.core.mappings, slot)
         core_let_go_mapping(&self.core, slot)
 
@@ -256,7 +270,7 @@ cdef class Engine:
 
     def drop_source(self, source: int) -> None:
         """The desk lets go of a source."""
-        core_let_go_source(&self.core, self._source_slot(source))
+        core_let_go_source(&self.core, self._slot(&self.core.sources, source))
 
     def entry(self, check_at_ms: int) -> int:
         """A unit of freshness for plans. Raises MemoryError."""
@@ -271,26 +285,27 @@ cdef class Engine:
 
     def refresh(self, entry: int, check_at_ms: int) -> None:
         """The entry has been looked at and is what it was."""
-        entry_at(&self.core.table, self._entry_slot(entry)).check_at_ms = check_at_ms
+        entry_at(&self.core.table, self._slot(&self.core.table.entries, entry)).check_at_ms = check_at_ms
 
     def used_at_ms(self, entry: int) -> int:
         """When a plan of the entry was last replayed."""
-        return entry_at(&self.core.table, self._entry_slot(entry)).used_at_ms
+        return entry_at(&self.core.table, self._slot(&self.core.table.entries, entry)).used_at_ms
 
     def retire(self, entry: int) -> None:
         """The entry is outdated: no new replay of its plans."""
-        core_retire_entry(&self.core, self._entry_slot(entry))
+        core_retire_entry(&self.core, self._slot(&self.core.table.entries, entry))
 
     def plan(self, *, int status, bytes image, int date_at, list segments, bint keep_alive, bint linger, object entry=None,
-             object mapping=None, object source=None) -> int:
+             object mapping=None, object source=None, uint32_t head_length=0) -> int:
         """Make a plan; the desk keeps its number until `release`, or until the entry is retired.
 
-        `segments` are (kind, offset, length), in the order of sending. Raises MemoryError.
+        `segments` are (kind, offset, length), in the order of sending; the first `head_length` bytes of the image are the
+        response head. Raises MemoryError.
         """
         cdef uint32_t count = len(segments)
-        cdef uint32_t entry_slot = NO_SLOT if entry is None else self._entry_slot(entry)
-        cdef uint32_t mapping_slot = NO_SLOT if mapping is None else self._mapping_slot(mapping)
-        cdef uint32_t source_slot = NO_SLOT if source is None else self._source_slot(source)
+        cdef uint32_t entry_slot = NO_SLOT if entry is None else self._slot(&self.core.table.entries, entry)
+        cdef uint32_t mapping_slot = NO_SLOT if mapping is None else self._slot(&self.core.mappings.slab, mapping)
+        cdef uint32_t source_slot = NO_SLOT if source is None else self._slot(&self.core.sources, source)
         cdef uint32_t slot
         cdef uint32_t i
         cdef Plan* plan
@@ -325,6 +340,7 @@ cdef class Engine:
             raise MemoryError("no room for another plan")
         plan = plan_at(&self.core.table, slot)
         plan.status = status
+        plan.head_length = head_length
         plan.keep_alive = keep_alive
         plan.linger = linger
         if mapping_slot != NO_SLOT:
@@ -337,32 +353,14 @@ cdef class Engine:
 
     def release(self, plan: int) -> None:
         """The desk will not answer with this plan again."""
-        cdef uint32_t slot = self._plan_slot(plan)
+        cdef uint32_t slot = self._slot(&self.core.table.plans, plan)
         plan_at(&self.core.table, slot).kept = 0
         core_settle_plan(&self.core, slot)
 
-    cdef uint32_t _plan_slot(self, number) except? NO_SLOT:
+    cdef uint32_t _slot(self, Slab* slab, number) except? NO_SLOT:
         cdef uint32_t slot = number & 0xFFFFFF
-        if not slab_holds(&self.core.table.plans, slot, number >> 24):
-            raise LookupError("no such plan")
-        return slot
-
-    cdef uint32_t _entry_slot(self, number) except? NO_SLOT:
-        cdef uint32_t slot = number & 0xFFFFFF
-        if not slab_holds(&self.core.table.entries, slot, number >> 24):
-            raise LookupError("no such entry")
-        return slot
-
-    cdef uint32_t _mapping_slot(self, number) except? NO_SLOT:
-        cdef uint32_t slot = number & 0xFFFFFF
-        if not slab_holds(&self.core.mappings.slab, slot, number >> 24):
-            raise LookupError("no such mapping")
-        return slot
-
-    cdef uint32_t _source_slot(self, number) except? NO_SLOT:
-        cdef uint32_t slot = number & 0xFFFFFF
-        if not slab_holds(&self.core.sources, slot, number >> 24):
-            raise LookupError("no such source")
+        if not slab_holds(slab, slot, number >> 24):
+            raise LookupError("no such number")
         return slot
 
     # ---- the loop ----
@@ -400,6 +398,8 @@ cdef class Engine:
         cdef int batch = 0
         if self.core.conns.live or self.core.ledger.slab.live or self.accept_at_ms or self.drain_until_ms:
             timeout = TICK_US
+        elif self.core.access.due_at_ms:
+            timeout = TICK_US
         elif self.core.pool_free_count:
             timeout = TRIM_US
         ring_wait(&self.ring, timeout)
@@ -431,6 +431,8 @@ cdef class Engine:
             self.accept_at_ms = 0
             self._arm_accept()
         self._flush()
+        if access_due(&self.core.access, self.core.now_ms):
+            system_signal(self.access_event)
 
     cdef void _dispatch(self, Completion* completion) noexcept nogil:
         cdef uint8_t kind = token_kind(completion.token)
@@ -462,10 +464,14 @@ cdef class Engine:
 
     cdef void _on_accept(self, Completion* completion) noexcept nogil:
         cdef uint8_t route = completion.route
+        cdef Peer peer
+        cdef bint logged = self.core.access.visits != NULL
         if completion.res >= 0:
             if self.core.send_mode != SEND_PLAIN:
-                route = ring_route(completion.res)
-            if not conn_accepted(&self.core, completion.res, route):
+                route = address_route(completion.res)
+            if logged:
+                address_peer(completion.res, &peer)
+            if not conn_accepted(&self.core, completion.res, route, &peer if logged else NULL):
                 close(completion.res)
         elif completion.res == -EINVAL and self.ring.rungs & RUNG_MULTISHOT_ACCEPT:
             self.ring.rungs &= ~RUNG_MULTISHOT_ACCEPT

@@ -35,6 +35,7 @@ cdef struct Plan:
     uint32_t previous_of_entry
     uint32_t rows           # rows of the table that lead here
     uint32_t active         # connections that replay it
+    uint32_t head_length    # bytes of the response head at the start of the image
     uint16_t status
     uint8_t kept            # the desk still has its number
     uint8_t dead            # its entry is gone: no new replay

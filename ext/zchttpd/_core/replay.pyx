@@ -4,6 +4,7 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+from zchttpd._core.access cimport access_end
 from zchttpd._core.core cimport CONN_IMAGE_OWN, Conn, conn_at, core_settle_plan
 from zchttpd._core.plans cimport Plan, plan_at
 from zchttpd._core.stamp cimport STAMP_LENGTH
@@ -46,6 +47,8 @@ cdef void replay_end(Core* core, uint32_t slot) noexcept nogil:
     if plan_slot == NO_SLOT:
         return
     plan = plan_at(&core.table, plan_slot)
+    access_end(&core.access, slot, plan.status, plan.head_length, core.now_us, core.stamp.second,
+               conn.inbox.bytes != NULL)
     if conn.flags & CONN_IMAGE_OWN:
         free(conn.image)
         conn.flags &= ~CONN_IMAGE_OWN

@@ -44,4 +44,3 @@ cdef int ring_clear(Ring* ring, uint32_t index) noexcept nogil
 cdef int ring_queued(int fd) noexcept nogil
 cdef void ring_finish(int fd) noexcept nogil
 cdef void ring_reset(int fd) noexcept nogil
-cdef uint8_t ring_route(int fd) noexcept nogil

@@ -1,9 +1,9 @@
 """The ring: probed once, then ops in and completions out (io_uring_setup(2), io_uring_enter(2))."""
 
-from libc.errno cimport EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, ETIME, errno
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.errno cimport EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, ETIME
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memset
+from libc.string cimport memset
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.unistd cimport close, write
 
@@ -11,15 +11,13 @@ from zchttpd._core.check cimport zc_assert
 from zchttpd._core.op cimport (
     OP_CANCEL_ALL, OP_CANCEL_RECV, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_NOWAIT, OP_POLL, OP_READ, OP_RECV, OP_SEND,
     OP_SEND_ZC)
-from zchttpd._core.tally cimport ROUTE_LOOPBACK, ROUTE_NETWORK
+from zchttpd._core.tally cimport ROUTE_NETWORK
 
 import errno as errno_names
 
 cdef extern from "<sys/socket.h>" nogil:
     enum:
         AF_UNIX
-        AF_INET
-        AF_INET6
         SOCK_STREAM
         SOCK_CLOEXEC
         MSG_MORE
@@ -30,30 +28,13 @@ cdef extern from "<sys/socket.h>" nogil:
         SHUT_RDWR
         SOL_SOCKET
         SO_LINGER
-    cdef struct sockaddr:
-        unsigned short sa_family
-    cdef struct sockaddr_storage:
-        pass
     cdef struct linger_t "linger":
         int l_onoff
         int l_linger
     ctypedef uint32_t socklen_t
     int socketpair(int domain, int type, int protocol, int* fds)
-    int getsockname(int fd, sockaddr* address, socklen_t* length)
-    int getpeername(int fd, sockaddr* address, socklen_t* length)
     int shutdown(int fd, int how)
     int setsockopt(int fd, int level, int name, const void* value, socklen_t length)
-
-cdef extern from "<netinet/in.h>" nogil:
-    cdef struct in_addr:
-        uint32_t s_addr
-    cdef struct sockaddr_in:
-        in_addr sin_addr
-    cdef struct in6_addr:
-        uint8_t[16] s6_addr
-    cdef struct sockaddr_in6:
-        in6_addr sin6_addr
-    uint32_t ntohl(uint32_t number)
 
 cdef extern from "<sys/ioctl.h>" nogil:
     int ioctl(int fd, unsigned long request, int* value)
@@ -438,46 +419,6 @@ cdef void ring_reset(int fd) noexcept nogil:
     option.l_onoff = 1
     option.l_linger = 0
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &option, sizeof(option))
-
-
-cdef bint _same_host(sockaddr_storage* one, sockaddr_storage* other) noexcept nogil:
-    if (<sockaddr*>one).sa_family != (<sockaddr*>other).sa_family:
-        return False
-    if (<sockaddr*>one).sa_family == AF_INET:
-        return (<sockaddr_in*>one).sin_addr.s_addr == (<sockaddr_in*>other).sin_addr.s_addr
-    if (<sockaddr*>one).sa_family == AF_INET6:
-        return memcmp((<sockaddr_in6*>one).sin6_addr.s6_addr, (<sockaddr_in6*>other).sin6_addr.s6_addr, 16) == 0
-    return False
-
-
-cdef uint8_t ring_route(int fd) noexcept nogil:
-    """Whether the connection stays on this machine, where the kernel always copies."""
-    cdef sockaddr_storage address
-    cdef sockaddr_storage peer
-    cdef socklen_t length = sizeof(address)
-    cdef socklen_t peer_length = sizeof(peer)
-    cdef uint8_t* bytes
-    cdef int i
-    if getsockname(fd, <sockaddr*>&address, &length) < 0:
-        return ROUTE_NETWORK
-    # A peer with our own address is on this machine, whatever the address.
-    if getpeername(fd, <sockaddr*>&peer, &peer_length) == 0 and _same_host(&address, &peer):
-        return ROUTE_LOOPBACK
-    if (<sockaddr*>&address).sa_family == AF_INET:
-        return ROUTE_LOOPBACK if ntohl((<sockaddr_in*>&address).sin_addr.s_addr) >> 24 == 127 else ROUTE_NETWORK
-    if (<sockaddr*>&address).sa_family != AF_INET6:
-        return ROUTE_NETWORK
-    bytes = (<sockaddr_in6*>&address).sin6_addr.s6_addr
-    for i in range(10):
-        if bytes[i]:
-            return ROUTE_NETWORK
-    # ::1, or ::ffff:127.x.y.z
-    if bytes[10] == 0xFF and bytes[11] == 0xFF:
-        return ROUTE_LOOPBACK if bytes[12] == 127 else ROUTE_NETWORK
-    for i in range(10, 15):
-        if bytes[i]:
-            return ROUTE_NETWORK
-    return ROUTE_LOOPBACK if bytes[15] == 1 else ROUTE_NETWORK
 
 
 def probe(tuple without=()) -> dict:

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int64_t, uint64_t
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
+from posix.unistd cimport write
 
 cdef extern from "<sys/stat.h>" nogil:
     cdef struct stat_t "stat":
@@ -22,6 +23,12 @@ cdef int64_t system_unix_second() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_REALTIME, &now)
     return now.tv_sec
+
+
+cdef void system_signal(int event) noexcept nogil:
+    """Wake whoever waits for an eventfd(2)."""
+    cdef uint64_t one = 1
+    write(event, &one, sizeof(one))
 
 
 cdef bint system_is_version(int fd, uint64_t size, int64_t mtime_ns) noexcept nogil:

@@ -60,6 +60,7 @@ cdef struct Tally:
     uint64_t accept_errors
     uint64_t zerocopy_active[2]     # by Route, a Verdict
     uint64_t entries_open
+    uint64_t access_dropped         # access records for which there was no room, or that could not be written
     uint64_t compressions[24]       # by encoding and result; these four are written by threads of the compressor
     uint64_t compression_us[4]      # by encoding
     uint64_t compressions_pending

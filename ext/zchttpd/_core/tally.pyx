@@ -59,6 +59,7 @@ CELLS = {
     "accept_errors": _cell(&_shape.accept_errors, 8),
     "zerocopy_active": _cell(&_shape.zerocopy_active, sizeof(_shape.zerocopy_active)),
     "entries_open": _cell(&_shape.entries_open, 8),
+    "access_dropped": _cell(&_shape.access_dropped, 8),
     "compressions": _cell(&_shape.compressions, sizeof(_shape.compressions)),
     "compression_us": _cell(&_shape.compression_us, sizeof(_shape.compression_us)),
     "compressions_pending": _cell(&_shape.compressions_pending, 8),

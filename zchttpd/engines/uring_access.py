@@ -1,0 +1,62 @@
+"""The access records of the io_uring engine, as visits."""
+
+from __future__ import annotations
+
+import signal
+import struct
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from zchttpd._core.engine import ACCESS_RECORD
+from zchttpd.access import Visit, address_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zchttpd._core.engine import Engine
+    from zchttpd.access import AccessLog
+
+_RECORD = struct.Struct(ACCESS_RECORD)
+_address = lru_cache(maxsize=4096)(address_of)
+
+
+def attach(log: AccessLog | None, engine: Engine) -> None:
+    """Have the engine's records written, if there is a log, and the file opened again when SIGUSR1 comes."""
+    if log is None:
+        return
+    signal.signal(signal.SIGUSR1, lambda *_: log.reopen())
+    log.start(lambda: visits(engine.take_records()), engine.drop_records)
+
+
+def visits(records: bytes) -> Iterator[Visit]:
+    """The visits of records as `Engine.take_records` returns them."""
+    at = 0
+    while at < len(records):
+        (
+            size,
+            line,
+            referer,
+            agent,
+            ended_at,
+            duration_us,
+            body_bytes,
+            status,
+            _,
+            family,
+            zerocopy,
+            packed,
+        ) = _RECORD.unpack_from(records, at)
+        text = at + _RECORD.size
+        ends = (text + line, text + line + referer, text + line + referer + agent)
+        yield Visit(
+            _address(family, packed),
+            ended_at,
+            records[text : ends[0]],
+            status,
+            body_bytes,
+            records[ends[0] : ends[1]],
+            records[ends[1] : ends[2]],
+            duration_us,
+            bool(zerocopy),
+        )
+        at += size
