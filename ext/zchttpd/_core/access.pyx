@@ -59,6 +59,12 @@ cdef void access_came(Access* access, uint32_t slot, const Peer* peer) noexcept 
         access.visits[slot].peer = peer[0]
 
 
+cdef inline void _copy(char* to, const void* source, uint64_t length) noexcept nogil:
+    # memcpy takes no NULL, not even for nothing (C11 section 7.24.1).
+    if length > 0:
+        memcpy(to, source, length)
+
+
 cdef const char* _trim(const char* first, uint32_t* length, uint32_t most) noexcept nogil:
     """Without the blanks around it, and at most so much."""
     while length[0] > 0 and (first[0] == b' ' or first[0] == b'\t'):
@@ -109,16 +115,16 @@ cdef void access_note(Access* access, uint32_t slot, const char* head, uint32_t 
     if visit.text == NULL:
         visit.line_length = visit.referer_length = visit.agent_length = 0
         return
-    memcpy(visit.text, line, visit.line_length)
-    memcpy(visit.text + visit.line_length, referer, visit.referer_length)
-    memcpy(visit.text + visit.line_length + visit.referer_length, agent, visit.agent_length)
+    _copy(visit.text, line, visit.line_length)
+    _copy(visit.text + visit.line_length, referer, visit.referer_length)
+    _copy(visit.text + visit.line_length + visit.referer_length, agent, visit.agent_length)
 
 
 cdef void _put(Access* access, uint64_t at, const void* source, uint64_t length) noexcept nogil:
     cdef uint64_t place = at & (access.capacity - 1)
     cdef uint64_t first = min(length, access.capacity - place)
-    memcpy(access.bytes + place, source, first)
-    memcpy(access.bytes, <const char*>source + first, length - first)
+    _copy(access.bytes + place, source, first)
+    _copy(access.bytes, <const char*>source + first, length - first)
 
 
 cdef void access_end(Access* access, uint32_t slot, uint16_t status, uint32_t head_length, int64_t now_us,
@@ -183,8 +189,8 @@ cdef void access_take(Access* access, char* to, uint64_t length) noexcept nogil:
     """The oldest `length` bytes, at most as many as are pending. For the reading thread."""
     cdef uint64_t place = access.taken & (access.capacity - 1)
     cdef uint64_t first = min(length, access.capacity - place)
-    memcpy(to, access.bytes + place, first)
-    memcpy(to + first, access.bytes, length - first)
+    _copy(to, access.bytes + place, first)
+    _copy(to + first, access.bytes, length - first)
     zc_store(&access.taken, access.taken + length)
 
 
