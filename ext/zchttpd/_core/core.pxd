@@ -139,7 +139,7 @@ cdef struct Core:
     uint32_t pool_free_count
     uint32_t pool_made      # windows made so far
     uint8_t pool_news       # a window has come back
-    int64_t pool_used_at_ms # a window was last taken
+    int64_t pool_used_at_ms     # a window was last taken
     int64_t pool_retry_at_ms    # there was no memory for a window: when to try again, 0 when there was
     uint32_t admitted       # connections within the limit; those that are closing are not among them
     uint32_t turned_away    # and those above it

@@ -53,10 +53,9 @@ OPS = {
     OP_SHUTDOWN: "shutdown", OP_CANCEL_RECV: "cancel_recv", OP_CANCEL_ALL: "cancel_all", OP_RESET: "reset",
     OP_CLOSE: "close", OP_CLEAR: "clear", OP_QUEUED: "queued", OP_REGISTER: "register",
 }
-MORE = OP_MORE
-LINK = OP_LINK
-NOWAIT = OP_NOWAIT
-FRAMES = {FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_LINE_LONG: "line_long", FRAME_HEAD_LONG: "head_long"}
+MORE, LINK, NOWAIT = OP_MORE, OP_LINK, OP_NOWAIT
+FRAMES = {FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_LINE_LONG: "line_long",
+          FRAME_HEAD_LONG: "head_long"}
 RESTS = {REST_NOTHING: "nothing", REST_CLEAR: "clear", REST_POOL: "pool"}
 SEGMENT_KINDS = {"literal": SEGMENT_LITERAL, "mapped": SEGMENT_MAPPED, "streamed": SEGMENT_STREAMED}
 SEND_MODES = {"plain": SEND_PLAIN, "zerocopy": SEND_ZEROCOPY, "auto": SEND_AUTO}
@@ -184,8 +183,8 @@ cdef class Heads:
         cdef uint32_t length = 0
         cdef int found = FRAME_MORE
         if self.inbox.bytes != NULL:
-            found = frame(&self.framer, self.inbox.bytes + self.inbox.start, self.inbox.end - self.inbox.start, self.line_max,
-                          self.head_max, &length)
+            found = frame(&self.framer, self.inbox.bytes + self.inbox.start, self.inbox.end - self.inbox.start,
+                          self.line_max, self.head_max, &length)
         return FRAMES[found], length if found == FRAME_HEAD else None
 
     def consume(self, length: int) -> None:

@@ -642,8 +642,8 @@ cdef class Engine:
             ticket = _number(item.conn, item.generation)
             if item.kind == WORK_HEAD:
                 if conn.head_length:
-                    work.append(("head", ticket, PyBytes_FromStringAndSize(conn.inbox.bytes + conn.inbox.start,
-                                                                          conn.head_length)))
+                    head = PyBytes_FromStringAndSize(conn.inbox.bytes + conn.inbox.start, conn.head_length)
+                    work.append(("head", ticket, head))
             elif item.kind == WORK_STALE:
                 # The entry may have been retired since: then nothing is left to look at.
                 work.append(("stale", ticket, _number(item.entry, self.core.table.entries.generations[item.entry])))

@@ -3,11 +3,11 @@
 from libc.stdint cimport uint8_t, uint32_t
 
 cdef enum Frame:
-    FRAME_MORE = 0      # no end of a head in sight yet
-    FRAME_HEAD = 1      # a whole head
-    FRAME_BROKEN = 2    # a line that ends in a bare LF: never a head of ours
-    FRAME_LINE_LONG = 3 # the request line does not end within its bound
-    FRAME_HEAD_LONG = 4 # the head does not end within its bound
+    FRAME_MORE = 0       # no end of a head in sight yet
+    FRAME_HEAD = 1       # a whole head
+    FRAME_BROKEN = 2     # a line that ends in a bare LF: never a head of ours
+    FRAME_LINE_LONG = 3  # the request line does not end within its bound
+    FRAME_HEAD_LONG = 4  # the head does not end within its bound
 
 cdef struct Framer:
     uint32_t scanned    # bytes already looked at, from the start of the head

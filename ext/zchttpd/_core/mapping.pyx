@@ -51,7 +51,8 @@ cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noex
         slab_give(&mappings.slab, slot)
         return NO_SLOT
     # The kernel charges a zero-copy send for the offset in its page as well: in a huge page that is up to 2 MiB a
-    # fragment, socket budgets are used up by air, and receivers with small buffers starve. Also where huge pages are the rule.
+    # fragment, socket budgets are used up by air, and receivers with small buffers starve. Also where huge pages are the
+    # rule.
     madvise(base, capacity, MADV_NOHUGEPAGE)
     cdef Mapping* mapping = mapping_at(mappings, slot)
     mapping.base = base
