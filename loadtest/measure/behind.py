@@ -70,8 +70,9 @@ def _closed(results: Results) -> list[Behind]:
         ("time per request", lambda sample: 1 / sample.requests_per_s),
     )
     for workload in dict.fromkeys(workload for workload, _ in clean):
-        mine = choose_ours(ours, {server for name, server in clean if name == workload})
-        if mine is None:
+        mine = choose_ours(ours, {each.server for each in results.samples if each.workload == workload})
+        # Another of ours does not stand in where the row of this one was spoilt.
+        if mine is None or (workload, mine) not in clean:
             continue
         for name, server in clean:
             if name != workload or server in ours:
@@ -121,7 +122,7 @@ def _paced(results: Results) -> list[Behind]:
 def _silent(results: Results) -> list[Behind]:
     figures: dict[str, dict[int, float]] = {}
     for taken in results.takings:
-        if taken.steady:
+        if taken.steady and taken.clear:
             figures.setdefault(taken.server, {})[taken.round] = taken.per_connection
     mine = choose_ours(results.ours(), set(figures))
     if mine is None:

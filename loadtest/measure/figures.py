@@ -10,8 +10,9 @@ from measure.ratios import BASELINE, make_rows
 from measure.report import Table, behind_words, conclusions, heads_table, method, milliseconds, tables
 
 if TYPE_CHECKING:
-    from measure.ratios import Row
+    from measure.ratios import Row, Spread
     from measure.results import Results
+    from measure.silent import Taken
 
 # What the short table shows, in this order, of what was measured.
 SHORT = ("1K", "10K", "100K", "1M", "10M", "mix", "304", "connect", "cookie")
@@ -30,13 +31,31 @@ def _short_cell(row: Row | None) -> str:
     return f"{row.cpu_ratio.median:.2f} / {row.throughput_ratio.median:.2f}{bound}"
 
 
+def _latency_cell(p99_ms: Spread) -> str:
+    """The median, and the rounds if there were several: one hiccup of the machine decides about a 99th
+    percentile.
+    """
+    median, low, high = (milliseconds(value) for value in (p99_ms.median, p99_ms.low, p99_ms.high))
+    return f"{median} [{low} to {high}]" if low != high else median
+
+
+def _memory_cell(takings: list[Taken]) -> str:
+    """KiB for each client; "< N" where the machine's memory moved by more than that by itself."""
+    if not takings:
+        return NONE
+    if all(taken.clear for taken in takings):
+        return f"{statistics.median(taken.per_connection for taken in takings) / 1024:,.0f}"
+    noise = max(max(abs(taken.left), taken.available) / taken.clients for taken in takings)
+    return f"< {noise / 1024:,.0f}"
+
+
 def short_table(results: Results) -> Table:
     """One line for each server."""
     rows = {(row.workload, row.server): row for row in make_rows(results.samples)}
     common = {row.server: row for row in paced_rows(results.paced) if row.workload == "common"}
-    kept: dict[str, list[float]] = {}
+    kept: dict[str, list[Taken]] = {}
     for taken in results.takings:
-        kept.setdefault(taken.server, []).append(taken.per_connection / 1024)
+        kept.setdefault(taken.server, []).append(taken)
     shown = [name for name in SHORT if any(workload == name for workload, _ in rows)]
     headings = ["server", *shown]
     headings += [f"p99 ms at {next(iter(common.values())).rate:,.0f}/s"] if common else []
@@ -46,10 +65,9 @@ def short_table(results: Results) -> Table:
         cells = [peer.name, *(_short_cell(rows.get((workload, peer.name))) for workload in shown)]
         if common:
             row = common.get(peer.name)
-            cells.append(milliseconds(row.p99_ms.median) if row else NONE)
+            cells.append(_latency_cell(row.p99_ms) if row else NONE)
         if kept:
-            values = kept.get(peer.name)
-            cells.append(f"{statistics.median(values):,.0f}" if values else NONE)
+            cells.append(_memory_cell(kept.get(peer.name, [])))
         lines.append(tuple(cells))
     return Table("", tuple(headings), tuple(lines), (0,))
 
@@ -72,7 +90,8 @@ def readme(results: Results) -> str:
     lines = [
         f"CPU per request / requests per second, relative to {BASELINE} in the same round (CPU: lower is "
         "better; +: the client was the limit, so the server could do more). The last columns: 99th "
-        "percentile at a fixed rate, and memory for each client that asks for 10 MiB and never reads.",
+        "percentile at a fixed rate [of the rounds], and memory for each client that asks for 10 MiB and "
+        "never reads.",
         "",
         short_table(results).markdown(),
         "",

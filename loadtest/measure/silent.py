@@ -45,6 +45,11 @@ class Taken:
     def per_connection(self) -> float:
         return self.available / self.clients
 
+    @property
+    def clear(self) -> bool:
+        """Whether it is more than what the machine's memory moved by itself meanwhile."""
+        return self.available > abs(self.left)
+
 
 def swing(values: list[int]) -> int:
     """Return how far `values` lie apart."""
