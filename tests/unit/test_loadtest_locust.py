@@ -77,6 +77,11 @@ def _command_lines() -> list[str]:
     return found
 
 
+def heed_interrupts() -> None:
+    """A shell has its background jobs ignore SIGINT, and what they start inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(folder: Path, *options: str, before: tuple[str, ...] = ()) -> Run:
     """Locust on loadtest/, headless, with a few users."""
     (folder / "tmp").mkdir(parents=True)
@@ -100,6 +105,7 @@ def start(folder: Path, *options: str, before: tuple[str, ...] = ()) -> Run:
             stdout=output,
             stderr=output,
             text=True,
+            preexec_fn=heed_interrupts,
         )  # fmt: skip
     return Run(child, folder, said)
 
