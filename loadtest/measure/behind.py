@@ -105,8 +105,8 @@ def _paced(results: Results) -> list[Behind]:
         for row in paced_rows(results.paced)
         if row.workload == "common" and row.disturbed_share <= DISTURBED_SHARE
     }
-    mine = choose_ours(results.ours(), set(rows))
-    if mine is None:
+    mine = choose_ours(results.ours(), {row.server for row in paced_rows(results.paced)})
+    if mine is None or mine not in rows:
         return []
     found = []
     for server, row in rows.items():
@@ -124,8 +124,8 @@ def _silent(results: Results) -> list[Behind]:
     for taken in results.takings:
         if taken.steady and taken.clear:
             figures.setdefault(taken.server, {})[taken.round] = taken.per_connection
-    mine = choose_ours(results.ours(), set(figures))
-    if mine is None:
+    mine = choose_ours(results.ours(), {taken.server for taken in results.takings})
+    if mine is None or mine not in figures:
         return []
     return [
         Behind("silent", "memory per connection", server, mine, ratio)
