@@ -13,7 +13,7 @@ events {{ worker_connections 16384; }}
 http {{
     access_log off;
     sendfile on;
-    tcp_nopush on;
+    tcp_nopush off;
     tcp_nodelay on;
     keepalive_timeout 65s;
     keepalive_requests 1000000000;
