@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from zchttpd.engines.portable_send import unacknowledged
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from zchttpd.engines.portable import Portable
 
 
-class Clocked:
+class Clocked(ABC):
     """A socket with a deadline, which the engine looks at; times in milliseconds of the engine's clock."""
 
     __slots__ = ("_deadline_ms", "_engine", "_fd", "_queued_last", "_settings", "filed_ms", "idle_since_ms")
@@ -51,6 +52,6 @@ class Clocked:
         self._set_deadline(now_ms, self._settings.stall_ms_max // 2 + 1)
         return False
 
+    @abstractmethod
     def expire(self, now_ms: int) -> int:
         """Act if the deadline has passed. When to look again."""
-        raise NotImplementedError
