@@ -46,6 +46,16 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("zchttpd")
 
+# What the engines do alike with answers. A file that would take more of the memory than this part of it is
+# not cached whole.
+CACHED_PART = 4
+# A file may change faster than it can be read: after so many attempts the request is told 503.
+ATTEMPTS_MAX = 3
+# Plans of one entry that are found again by their head, and the statuses of those; ranges and the like are
+# not among them.
+PLANS_PER_ENTRY = 64
+REUSED = frozenset((200, 301, 304, 403, 404))
+
 FORBIDDEN_PAGE = (b"403.html",)
 MISSING_PAGE = (b"404.html",)
 FAULT_PAGE = (b"50x.html",)

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 from zchttpd.engines import portable_bodies as bodies
-from zchttpd.engines.desk import told
+from zchttpd.engines.desk import ATTEMPTS_MAX, CACHED_PART, PLANS_PER_ENTRY, REUSED, told
 from zchttpd.engines.portable_bodies import Body, State
 from zchttpd.engines.portable_heads import Memo
 from zchttpd.engines.portable_plan import Holding, Plan, make_plan
@@ -31,14 +31,6 @@ if TYPE_CHECKING:
     from zchttpd.settings import Settings
 
 LOGGER = logging.getLogger("zchttpd")
-
-# A file that would take more of the memory than this part of it is sent from where it is.
-CACHED_PART = 4
-# A file may change faster than it can be read: after so many attempts the request is told 503.
-ATTEMPTS_MAX = 3
-# Plans of one entry that are found again by their head; ranges and the like are not among them.
-PLANS_PER_ENTRY = 64
-REUSED = frozenset((200, 301, 304, 403, 404))
 
 
 _Holdings: TypeAlias = "OrderedDict[tuple[tuple[bytes, ...], bool], Holding]"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from zchttpd import access
 from zchttpd._core.engine import Engine
 from zchttpd.board import cells_of
-from zchttpd.engines.desk import Desk, told
+from zchttpd.engines.desk import ATTEMPTS_MAX, CACHED_PART, PLANS_PER_ENTRY, REUSED, Desk, told
 from zchttpd.engines.limits import connections_max, streamed_max
 from zchttpd.engines.uring_access import attach
 from zchttpd.engines.uring_bodies import Body, Holding, State, read_at_once
@@ -32,14 +32,8 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("zchttpd")
 
-# A file that would take more of the cache than this part of it streams through the windows instead.
-CACHED_PART = 4
-# A file may change faster than it can be read: after so many attempts the request is told 503.
-ATTEMPTS_MAX = 3
 # Larger bodies are not copied into plans, however large --zc-size-min is: making the copy holds up the loop.
 INLINE_SIZE_MAX = 1 << 20
-# Plans of one entry that the desk finds again by their head; ranges and the like are not among them.
-PLANS_PER_ENTRY = 64
 MAPPINGS_MAX = 12_000
 # Eviction goes on to this far below a budget, so that sorting by age is paid once for many.
 SLACK_PART = 16
@@ -49,7 +43,6 @@ LEASES_PER_CONNECTION = 256
 LINE_SIZE_MAX = 8192
 # The engine adds this to the status that refuses what began as a HEAD request.
 REFUSED_HEAD = 1000
-REUSED = frozenset((200, 301, 304, 403, 404))
 
 
 class UringDesk:
