@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-
     Fields = tuple[tuple[bytes, bytes], ...]
 
 MTIME_S = 1_700_000_000

@@ -81,9 +81,7 @@ def test_descriptors_neither_block_nor_are_inherited(root: Root, site: Path) -> 
         ((b"n" * 300,), errno.ENAMETOOLONG),
     ],
 )
-def test_what_cannot_be_opened(
-    root: Root, site: Path, segments: tuple[bytes, ...], number: int
-) -> None:
+def test_what_cannot_be_opened(root: Root, site: Path, segments: tuple[bytes, ...], number: int) -> None:
     (site / "a").mkdir()
     (site / "a" / "f").write_bytes(b"f")
     assert refused(root, *segments) == number
