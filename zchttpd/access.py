@@ -199,15 +199,15 @@ class AccessLog:
         self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
-        while not self._closing:
+        closing = False
+        while not closing:
             os.eventfd_read(self.event)
+            # Looked at before the visits are taken, and never after: so all that came before `close` is.
             closing = self._closing
             if self._reopen:
                 self._reopen = False
                 self._open_again()
             self._write_all()
-            if closing:
-                break
 
     def _open_again(self) -> None:
         try:

@@ -26,7 +26,7 @@ from zchttpd.access import (
 )
 from zchttpd.settings import Settings, SettingsError
 
-from ..wire.client import eventually
+from ..wire.client import STUCK_S, eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,6 +139,32 @@ def test_lines_are_appended(tmp_path: Path) -> None:
     desk.give("c")
     desk.log.close()
     assert asked(path) == ["before", "a", "b", "c"]
+
+
+class SlowDesk(Desk):
+    """Gives nothing before `go_on`; `taking` says that the log waits for it."""
+
+    def __init__(self, tmp_path: Path, path: str) -> None:
+        self.taking, self.go_on = threading.Event(), threading.Event()
+        super().__init__(tmp_path, path)
+
+    def take(self) -> list[Visit]:
+        taken = super().take()
+        self.taking.set()
+        assert self.go_on.wait(STUCK_S)
+        return taken
+
+
+def test_the_end_may_come_while_lines_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log"
+    desk = SlowDesk(tmp_path, str(path))
+    desk.give("a")
+    assert desk.taking.wait(STUCK_S)
+    desk.give("b")
+    wake = desk.log.wake
+    monkeypatch.setattr(desk.log, "wake", lambda: (wake(), desk.go_on.set()))
+    desk.log.close()
+    assert asked(path) == ["a", "b"]
 
 
 def test_a_renamed_file_is_left_alone(tmp_path: Path) -> None:
