@@ -148,7 +148,9 @@ def parts(reply: Reply) -> list[tuple[int, int, int, bytes]]:
     )
     found: list[tuple[int, int, int, bytes]] = []
     delimiter = b"--" + multipart[1]
-    rest = reply.body.removeprefix(b"\r\n")
+    # zsync and zckdl never find the first part without it.
+    assert reply.body.startswith(b"\r\n"), f"no empty line before the first boundary: {reply.body[:80]!r}"
+    rest = reply.body[2:]
     while True:
         assert rest.startswith(delimiter), f"no delimiter at {rest[:80]!r}"
         rest = rest[len(delimiter) :]

@@ -200,15 +200,19 @@ def _single(verdict: Verdict, facts: Facts, span: Span) -> Response:
 
 
 def _multiple(verdict: Verdict, facts: Facts, spans: tuple[Span, ...]) -> Response:
-    """RFC 9110 sections 14.6 and 15.3.7.2."""
+    """RFC 9110 sections 14.6 and 15.3.7.2.
+
+    The first boundary has an empty line before it, as from nginx and Apache (RFC 2046 section 5.1.1: an empty
+    preamble): the readers of zsync and zckdl look for it.
+    """
     # Nobody can have written a boundary into the file that was chosen after it.
     boundary = secrets.token_hex(12).encode("ascii")
     media_type = facts.media_type.encode("ascii")
     parts: list[bytes | Window] = []
     for span in spans:
         parts.append(
-            b"%s--%s\r\nContent-Type: %s\r\nContent-Range: %s\r\n\r\n"
-            % (b"\r\n" if parts else b"", boundary, media_type, _content_range(span, facts.size))
+            b"\r\n--%s\r\nContent-Type: %s\r\nContent-Range: %s\r\n\r\n"
+            % (boundary, media_type, _content_range(span, facts.size))
         )
         parts.append(Window(span.first, span.length))
     parts.append(b"\r\n--%s--\r\n" % boundary)

@@ -150,7 +150,7 @@ def parts_of(response: Response) -> list[tuple[int, int, bytes]]:
     """(first, last, bytes) of each part, read to the last byte (RFC 2046 section 5.1.1)."""
     boundary = fields_of(response)[b"content-type"].removeprefix(b"multipart/byteranges; boundary=")
     assert re.fullmatch(rb"[0-9a-f]{24}", boundary)
-    body = b"\r\n" + body_of(response)
+    body = body_of(response)
     opening, *parts, closing = body.split(b"\r\n--" + boundary)
     assert (opening, closing) == (b"", b"--\r\n")
     found = []
