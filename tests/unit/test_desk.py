@@ -509,7 +509,7 @@ def test_a_broken_disk_is_a_500(
     [
         "http.precedent.judge",
         "engines.desk.parse_target",
-        "engines.desk.negotiate",
+        "engines.choice.negotiate",
         "engines.desk.compile_response",
         "http.head.encode_head",
     ],

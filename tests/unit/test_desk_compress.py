@@ -220,13 +220,15 @@ def test_conditions_and_ranges_are_of_what_would_be_sent(site: Site) -> None:
     plain = site.ask("/a.txt", accept("br"))
 
     def answers(got: Got) -> dict[str, Got]:
+        named = f"If-Range: {got.etag}"
         asked = {
-            "same": f"If-None-Match: {got.etag}",
-            "failed": 'If-Match: "other"',
-            "part": "Range: bytes=5-19",
-            "beyond": "Range: bytes=900000-",
+            "same": [f"If-None-Match: {got.etag}"],
+            "failed": ['If-Match: "other"'],
+            "part": ["Range: bytes=5-19", named],
+            "match": ["Range: bytes=5-19", f"If-Match: {got.etag}"],
+            "beyond": ["Range: bytes=900000-", named],
         }
-        return {name: site.ask("/a.txt", accept("br"), field) for name, field in asked.items()}
+        return {name: site.ask("/a.txt", accept("br"), *fields) for name, fields in asked.items()}
 
     for settled in (False, True):
         whole = site.ask("/a.txt", accept("br"))
@@ -235,19 +237,60 @@ def test_conditions_and_ranges_are_of_what_would_be_sent(site: Site) -> None:
             "same": 304,
             "failed": 412,
             "part": 206,
+            "match": 206,
             "beyond": 416,
         }
         assert {got.vary for got in found.values()} == {VARY}
-        assert {got.memo for got in found.values()} == {settled}
-        assert found["part"].body == whole.body[5:20]
-        assert found["part"].coding == whole.coding
+        # The tag says which representation is meant: that stays so when there are others.
+        unsettled = {"same", "failed"} if not settled else set()
+        assert {name for name, got in found.items() if not got.memo} == unsettled
+        for part in (found["part"], found["match"]):
+            assert (part.body, part.coding, part.etag) == (whole.body[5:20], whole.coding, whole.etag)
         assert found["beyond"].fields["content-range"] == f"bytes */{len(whole.body)}"
         assert found["same"].etag == whole.etag
         site.work()
-    for tag, status in ((plain.etag, 200), (whole.etag, 206)):
-        assert site.ask("/a.txt", accept("br"), "Range: bytes=5-19", f"If-Range: {tag}").status == status
     assert site.ask("/a.txt", accept("br"), f"If-None-Match: {plain.etag}").status == 200
     assert site.ask("/a.txt", f"If-None-Match: {whole.etag}").status == 200
+
+
+def test_a_download_that_was_cut_goes_on_with_the_same_bytes(site: Site) -> None:
+    """Whichever encodings have been made since."""
+    plain = site.ask("/a.txt", accept("gzip"))
+    site.work()
+    encoded = site.ask("/a.txt", accept("gzip"))
+    assert encoded.coding == "gzip"
+    rest, at = accept("gzip, br"), len(encoded.body) + 100
+    for fields in (
+        (),
+        (f"If-Range: {plain.etag}",),
+        (f"If-Match: {plain.etag}",),
+        (f"If-Range: {plain.fields['last-modified']}",),
+    ):
+        got = site.ask("/a.txt", rest, f"Range: bytes={at}-", *fields)
+        assert (got.status, got.coding, got.etag) == (206, None, plain.etag)
+        assert (got.body, got.vary, got.memo) == (TEXT[at:], VARY, True)
+    got = site.ask("/a.txt", rest, "Range: bytes=7-", f"If-Range: {encoded.etag}")
+    assert (got.status, got.coding, got.body) == (206, "gzip", encoded.body[7:])
+    beyond = site.ask("/a.txt", rest, f"Range: bytes={len(TEXT)}-")
+    assert (beyond.status, beyond.fields["content-range"]) == (416, f"bytes */{len(TEXT)}")
+    # Who no longer takes gzip gets none of it, and whoever has an old version gets all of the new one.
+    assert site.ask("/a.txt", "Range: bytes=7-", f"If-Range: {encoded.etag}").body == TEXT
+    assert site.ask("/a.txt", rest, "Range: bytes=7-", 'If-Range: "old"').status == 200
+    assert site.ask("/a.txt", accept("zstd"), "Range: bytes=7-").coding is None
+    site.work()
+    assert "zstd" not in site.ended(), "a range is no reason to make an encoding"
+
+
+def test_ranges_of_a_file_with_siblings_are_of_what_the_whole_would_be(site: Site) -> None:
+    """What lies on the disk does not depend on who asked before."""
+    site.put("a.js", TEXT)
+    site.put("a.js.gz", b"not really gzip")
+    for _ in range(2):
+        got = site.ask("/a.js", accept("gzip"), "Range: bytes=4-9")
+        assert (got.status, got.coding, got.body) == (206, "gzip", b"really")
+        assert site.ask("/a.js", accept("br"), "Range: bytes=4-9").body == TEXT[4:10]
+        site.ask("/a.js", accept("br"))
+        site.work()
 
 
 def test_head_tells_what_get_would(site: Site) -> None:

@@ -174,19 +174,19 @@ def test_it_is_remembered_once_it_is_ready(fresh: Server) -> None:
 
 
 @pytest.mark.parametrize("encoding", DECODERS)
-def test_ranges_are_of_the_encoded_bytes(warm: Server, encoding: str) -> None:
+def test_ranges_with_its_tag_are_of_the_encoded_bytes(warm: Server, encoding: str) -> None:
     whole = ask(warm, "/large.html", encoding)
     tag = (whole.field(b"etag") or b"").decode()
     size = len(whole.body)
     spans = {"0-0": (0, 1), "5-19": (5, 20), "100000-299999": (100_000, 300_000), "-7": (size - 7, size)}
     for span, (start, end) in spans.items():
-        for lines in ((), (f"If-Range: {tag}",)):
+        for lines in ((f"If-Range: {tag}",), (f"If-Match: {tag}",)):
             part = ask(warm, "/large.html", encoding, f"Range: bytes={span}", *lines)
             assert (part.status, part.body) == (206, whole.body[start:end])
             assert part.field(b"content-range") == b"bytes %d-%d/%d" % (start, end - 1, size)
             assert part.field(b"content-encoding") == encoding.encode()
             assert (part.field(b"etag"), part.field(b"vary")) == (tag.encode(), VARY)
-    beyond = ask(warm, "/large.html", encoding, f"Range: bytes={size}-")
+    beyond = ask(warm, "/large.html", encoding, f"Range: bytes={size}-", f"If-Range: {tag}")
     assert (beyond.status, beyond.field(b"content-range")) == (416, b"bytes */%d" % size)
 
 

@@ -11,17 +11,16 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from zchttpd.engines.choice import choose
 from zchttpd.files.cache import exhausted
-from zchttpd.files.compress import Standing
-from zchttpd.files.entry import IDENTITY, Entry, Kind, Representation, Standin
+from zchttpd.files.entry import Entry, Kind, Representation, Standin
 from zchttpd.files.jobs import Job, Unready
 from zchttpd.files.listing import CONTENT_SECURITY_POLICY, HTML, JSON, parse_order
 from zchttpd.files.shelf import etag
 from zchttpd.http.accept import JSON_VARY, NAVIGATION_VARY, navigates, prefers_json
-from zchttpd.http.encoding import negotiate
 from zchttpd.http.head import Signer, encode_head
 from zchttpd.http.judge import Refusal, Verdict
-from zchttpd.http.media import compressible, media_type
+from zchttpd.http.media import media_type
 from zchttpd.http.plan import (
     Facts,
     Response,
@@ -278,42 +277,21 @@ class Desk:
     ) -> Answer:
         """The file at `segments`, whose representations `page` has; `entry` is what to revalidate."""
         kind = media_type(segments[-1])
-        makeable: tuple[str, ...] = ()
-        if self._compressor is not None and compressible(kind):
-            makeable = self._compressor.encodings_of(page.representations[IDENTITY])
-        found, settled = self._choose(verdict.field(b"accept-encoding"), page.representations, makeable)
+        choice = choose(verdict, page, kind, self._compressor)
+        found = choice.found
         facts = Facts(
             size=found.size,
             etag=found.etag,
             last_modified_s=found.last_modified_s,
             media_type=kind,
             encoding=found.encoding,
-            vary=page.varies or bool(makeable),
+            vary=choice.varies,
             extra=(*self._site.of_file(segments, kind), *extra) if status == 200 else extra,
         )
         response = compile_response(verdict, facts, status=status)
-        if not settled:
+        if not choice.settled:
             response = dataclasses.replace(response, memo=False)
         return self._signed(verdict, response, entry=entry, found=found)
-
-    def _choose(
-        self, accept_encoding: bytes | None, choice: dict[str, Representation], makeable: tuple[str, ...]
-    ) -> tuple[Representation, bool]:
-        """What to send of `choice` and of what can be made of it; and whether it will be the same next time.
-
-        The encoding that the client likes best is begun, and no other. While it is being made the answer is
-        the best of what there is, and is not to be remembered: so nothing has to be called back later.
-        """
-        offered = {*choice, *makeable}
-        settled = True
-        while (encoding := negotiate(accept_encoding, tuple(offered))) not in choice:
-            assert self._compressor is not None
-            made = self._compressor.find(choice[IDENTITY], encoding, start=settled)
-            if isinstance(made, Representation):
-                return made, settled
-            settled = settled and made is Standing.UNFIT
-            offered.discard(encoding)
-        return choice[encoding], settled
 
     def _refused(self, refusal: Refusal) -> Answer:
         return self._signed(None, refusal_response(refusal))
@@ -348,7 +326,7 @@ class Desk:
 
 
 def _names_asset(target: Target) -> bool:
-    """Whether the last segment has an extension: a route has none."""
+    """Whether the last segment seems to have an extension: most routes have none."""
     stem, dot, extension = target.segments[-1].rpartition(b".") if target.segments else (b"", b"", b"")
     return bool(stem and dot and extension)
 

@@ -67,6 +67,11 @@ def if_range_holds(value: bytes | None, etag: str, last_modified_s: int | None) 
     return last_modified_s is not None and parse_date(value) == last_modified_s
 
 
+def strong_tags(value: bytes | None) -> list[bytes]:
+    """The strong entity tags, with their quotes, of an If-Range or If-Match field; none of a date or `*`."""
+    return [tag for tag in _ONE_TAG.findall(value or b"") if not tag.startswith(b"W/")]
+
+
 def _matches(value: bytes, tag: bytes, *, weak: bool) -> bool:
     """Whether a list of tags, or *, matches (RFC 9110 section 8.8.3.2)."""
     if value == b"*":

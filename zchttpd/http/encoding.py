@@ -38,6 +38,14 @@ def negotiate(accept_encoding: bytes | None, available: Sequence[str]) -> str:
     return best
 
 
+def acceptable(accept_encoding: bytes | None, encoding: str) -> bool:
+    """Whether a client that has it may be sent it again: identity always is, as in `negotiate`."""
+    if encoding == IDENTITY:
+        return True
+    wishes = _parse(accept_encoding or b"")
+    return wishes.get(encoding, wishes.get("*", 0)) > 0
+
+
 def _parse(value: bytes) -> dict[str, int]:
     """Wishes in thousandths."""
     wishes: dict[str, int] = {}

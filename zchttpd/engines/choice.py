@@ -1,0 +1,79 @@
+"""Which representation of a file an answer carries: what lies on the disk, and what can be made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from zchttpd.files.compress import Standing
+from zchttpd.files.entry import IDENTITY, Representation
+from zchttpd.http.conditional import strong_tags
+from zchttpd.http.encoding import acceptable, negotiate
+from zchttpd.http.media import compressible
+
+if TYPE_CHECKING:
+    from zchttpd.files.compress import Compressor
+    from zchttpd.files.entry import Entry, Standin
+    from zchttpd.http.judge import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`settled`: the same request gets the same next time. `varies`: Accept-Encoding was asked for it."""
+
+    found: Representation
+    settled: bool
+    varies: bool
+
+
+def choose(verdict: Verdict, page: Entry | Standin, media_type: str, compressor: Compressor | None) -> Choice:
+    """What to send of `page`, a file of `media_type`, and of what `compressor` can make of it.
+
+    Which encodings have been made by now is chance, so a range without a validator is of what lies on the
+    disk: otherwise a client that resumes would join bytes of two representations. With one (If-Range, else
+    If-Match) it is of the representation that has that tag.
+    """
+    choice = page.representations
+    makeable: tuple[str, ...] = ()
+    if compressor is not None and compressible(media_type):
+        makeable = compressor.encodings_of(choice[IDENTITY])
+    varies = page.varies or bool(makeable)
+    accept_encoding = verdict.field(b"accept-encoding")
+    if compressor is None or not makeable:
+        return Choice(choice[negotiate(accept_encoding, tuple(choice))], True, varies)
+    if verdict.method == "GET" and verdict.field(b"range") is not None:
+        tags = strong_tags(verdict.field(b"if-range") or verdict.field(b"if-match"))
+        if not tags:
+            return Choice(choice[negotiate(accept_encoding, tuple(choice))], True, varies)
+        for encoding in (IDENTITY, *makeable):
+            named = (
+                choice.get(encoding) or compressor.find(choice[IDENTITY], encoding, start=False)
+                if acceptable(accept_encoding, encoding)
+                else None
+            )
+            if isinstance(named, Representation) and named.etag.encode("ascii") in tags:
+                return Choice(named, True, varies)
+    found, settled = _best(accept_encoding, choice, makeable, compressor)
+    return Choice(found, settled, varies)
+
+
+def _best(
+    accept_encoding: bytes | None,
+    choice: dict[str, Representation],
+    makeable: tuple[str, ...],
+    compressor: Compressor,
+) -> tuple[Representation, bool]:
+    """What to send of `choice` and of what can be made of it; and whether it will be the same next time.
+
+    The encoding that the client likes best is begun, and no other. While it is being made the answer is
+    the best of what there is, and is not to be remembered: so nothing has to be called back later.
+    """
+    offered = {*choice, *makeable}
+    settled = True
+    while (encoding := negotiate(accept_encoding, tuple(offered))) not in choice:
+        made = compressor.find(choice[IDENTITY], encoding, start=settled)
+        if isinstance(made, Representation):
+            return made, settled
+        settled = settled and made is Standing.UNFIT
+        offered.discard(encoding)
+    return choice[encoding], settled
