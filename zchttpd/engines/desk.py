@@ -176,11 +176,12 @@ class Desk:
         if entry.kind is Kind.FORBIDDEN:
             # Two entries decide, and an answer has one to revalidate.
             return self._error(verdict, 403, fields, now_ms, entry)
-        if 200 in entry.standins and not _names_asset(target):
-            fields = (*fields, (b"Vary", NAVIGATION_VARY))
-            if navigates(verdict):
+        if 200 in entry.standins:
+            vary = ((b"Vary", NAVIGATION_VARY),)
+            fields = (*fields, *vary)
+            if navigates(verdict, asset=_names_asset(target)):
                 page = entry.standins[200]
-                return self._file(verdict, page, page.segments, entry, extra=((b"Vary", NAVIGATION_VARY),))
+                return self._file(verdict, page, page.segments, entry, extra=vary)
         if 404 in entry.standins:
             page = entry.standins[404]
             return self._file(verdict, page, page.segments, entry, status=404, extra=fields)

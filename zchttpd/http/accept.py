@@ -29,9 +29,15 @@ def wish(accept: bytes | None, media_type: bytes) -> int:
     return best
 
 
-def navigates(verdict: Verdict) -> bool:
-    """Whether somebody goes to a page, rather than a page loading what it needs."""
-    return verdict.field(b"sec-fetch-mode") == b"navigate" or wish(verdict.field(b"accept"), b"text/html") > 0
+def navigates(verdict: Verdict, *, asset: bool) -> bool:
+    """Whether somebody goes to a page, rather than a page loading what it needs.
+
+    The browser knows. Where it does not say, a wish for HTML tells a page, unless the path is that of an
+    `asset` by its name.
+    """
+    if verdict.field(b"sec-fetch-mode") == b"navigate":
+        return True
+    return not asset and wish(verdict.field(b"accept"), b"text/html") > 0
 
 
 def prefers_json(verdict: Verdict) -> bool:

@@ -49,20 +49,24 @@ def test_no_field_is_no_wish() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "expected"),
+    ("fields", "route", "asset"),
     [
-        ([f"Accept: {BROWSER}"], True),
-        (["Accept: */*"], False),
-        ([], False),
-        (["Accept: image/avif,image/webp,*/*;q=0.8"], False),
-        (["Sec-Fetch-Mode: navigate"], True),
-        (["Sec-Fetch-Mode: navigate", "Accept: */*"], True),
-        (["Sec-Fetch-Mode: cors", "Accept: */*"], False),
-        (["Accept: application/json", "Accept: text/html"], True),
+        ([f"Accept: {BROWSER}"], True, False),
+        (["Accept: */*"], False, False),
+        ([], False, False),
+        (["Accept: image/avif,image/webp,*/*;q=0.8"], False, False),
+        (["Sec-Fetch-Mode: navigate"], True, True),
+        (["Sec-Fetch-Mode: navigate", "Accept: */*"], True, True),
+        (["Sec-Fetch-Mode: no-cors", "Accept: */*"], False, False),
+        (["Sec-Fetch-Mode: cors", "Accept: */*"], False, False),
+        (["Sec-Fetch-Mode: cors", "Accept: text/html"], True, False),
+        (["Accept: application/json", "Accept: text/html"], True, False),
     ],
 )
-def test_navigation(fields: list[str], expected: bool) -> None:
-    assert navigates(verdict(*fields)) is expected
+def test_navigation(fields: list[str], route: bool, asset: bool) -> None:
+    """To a path that is named like a route, and to one that is named like an asset."""
+    assert navigates(verdict(*fields), asset=False) is route
+    assert navigates(verdict(*fields), asset=True) is asset
 
 
 @pytest.mark.parametrize(
