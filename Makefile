@@ -11,27 +11,44 @@ FUZZ_SECONDS ?= 60
 SOURCES := $(shell find ext zchttpd -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.build') \
     pyproject.toml meson.build meson.options
 BUILD_TOOLS := 'pip>=23.1' 'meson-python>=0.17' 'meson>=1.3' ninja 'cython>=3.1'
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation
 
 .PHONY: help setup serve test check fuzz lint asan debug bench memory sweep loadtest readme docs clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
 
-$(BIN)/python:
-	tools/need build
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check $(BUILD_TOOLS)
+# Environments: the usual one, and two with other builds: sanitizers, and bounds checks with costly invariants. Each has
+# a stamp for what is in it: what a build needs, then zchttpd, then what the tests need.
+ENVS := $(VENV) $(VENV)-asan $(VENV)-debug
+SETUP_$(VENV)-asan := -Csetup-args=-Db_sanitize=address,undefined -Csetup-args=-Db_lundef=false
+SETUP_$(VENV)-debug := -Csetup-args=-Ddebug_checks=true -Csetup-args=-Dbuildtype=debug
+PIP = $(@D)/bin/pip install --quiet --disable-pip-version-check --prefer-binary
+REQUIRE = $(@D)/bin/python tools/requires.py $(1) | xargs -d '\n' $(PIP)
 
-# The doors are how the tests reach the nogil layers; a plain `pip install .` has none.
-$(VENV)/installed: $(BIN)/python $(SOURCES)
-	tools/need build
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(INSTALL) -Cbuild-dir=build/main -Csetup-args=-Ddoors=true '.[test]'
+$(ENVS:%=%/tools): pyproject.toml
+	@PYTHON="$(PYTHON)" tools/need build
+	@echo "Installing Python packages in $(@D)"
+	@$(PYTHON) -m venv $(@D)
+	@$(PIP) $(BUILD_TOOLS)
+	@$(call REQUIRE,compress)
 	@touch $@
 
-setup: $(VENV)/installed ## everything that serve and test need
+# The doors are how the tests reach the nogil layers; a plain `pip install .` has none. They are in every build made
+# here, so that `make test` after `make serve` compiles nothing.
+$(ENVS:%=%/serve): %/serve: %/tools $(SOURCES)
+	@echo "Compiling zchttpd; this takes about a minute"
+	@PATH="$(CURDIR)/$(@D)/bin:$$PATH" $(PIP) --no-build-isolation --no-deps \
+	    -Cbuild-dir=build/$(@D) -Csetup-args=-Ddoors=true $(SETUP_$(@D)) .
+	@touch $@
 
-serve: setup ## serve www/ and its counters
+$(ENVS:%=%/test): %/test: %/serve
+	@echo "Installing the test tools in $(@D)"
+	@$(call REQUIRE,test)
+	@touch $@
+
+setup: $(VENV)/test ## everything that serve and test need
+
+serve: $(VENV)/serve ## serve www/ and its counters
 	$(BIN)/python www/make_assets.py
 	$(BIN)/zchttpd --root www/ --port $(PORT) --admin $(ADMIN)
 
@@ -51,25 +68,13 @@ lint: setup ## style and types
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint ext
 	$(BIN)/mypy
 
-# One suite, two more builds: sanitizers, and bounds checks with costly invariants.
-$(VENV)-asan/installed $(VENV)-debug/installed: $(SOURCES)
-	tools/need build
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check $(BUILD_TOOLS)
-	PATH="$(CURDIR)/$(@D)/bin:$$PATH" $(@D)/bin/pip install --quiet --disable-pip-version-check --no-build-isolation \
-	    -Cbuild-dir=build/$(patsubst $(VENV)-%,%,$(@D)) -Csetup-args=-Ddoors=true $(SETUP_$(patsubst $(VENV)-%,%,$(@D))) '.[test]'
-	@touch $@
-
-SETUP_asan := -Csetup-args=-Db_sanitize=address,undefined -Csetup-args=-Db_lundef=false
-SETUP_debug := -Csetup-args=-Ddebug_checks=true -Csetup-args=-Dbuildtype=debug
-
 # Python itself never frees some of what it allocates, so leaks are the business of the leak tests.
-asan: $(VENV)-asan/installed ## the suite under ASan and UBSan
+asan: $(VENV)-asan/test ## the suite under ASan and UBSan
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
 	    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	    $(VENV)-asan/bin/pytest $(PYTEST_ARGS)
 
-debug: $(VENV)-debug/installed ## the suite with bounds checks
+debug: $(VENV)-debug/test ## the suite with bounds checks
 	$(VENV)-debug/bin/pytest $(PYTEST_ARGS)
 
 # The Python peers have an environment of their own, so that what they need never meets what zchttpd needs. The bench
@@ -107,4 +112,4 @@ docs: setup ## make the option table of docs/options.md again
 	$(BIN)/python -c 'from zchttpd.reference import docs_table; print(docs_table())' | $(BIN)/python tools/fill.py docs/options.md options
 
 clean: ## remove what make made
-	rm -rf build $(VENV) $(VENV)-asan $(VENV)-debug $(VENV)-peers results
+	rm -rf build .venv .venv-* results
