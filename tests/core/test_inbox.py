@@ -9,8 +9,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from zchttpd._core.doors import Heads
 
+from zchttpd.http.judge import _REQUEST_LINE, can_begin
+
 LINE_MAX = 40
 HEAD_MAX = 100
+
+# What is behind any place of a request line is an end of this one.
+GOOD = b"A /a HTTP/1.1\r\n"
+
+
+def may_become(line: bytes) -> bool:
+    """Whether some bytes behind these make a request line of them, or an empty line."""
+    ends = (GOOD[at:] for at in range(len(GOOD) + 1))
+    return line in (b"\r", b"\r\n") or any(_REQUEST_LINE.fullmatch(line + end) for end in ends)
 
 
 def model(received: bytes) -> list[tuple[str, bytes]]:
@@ -30,6 +41,8 @@ def model_head(received: bytes) -> tuple[str, int]:
     while True:
         end = received.find(b"\n", at)
         reached = len(received) if end < 0 else end + 1
+        if line == 0 and not may_become(received[: min(reached, LINE_MAX)]):
+            return "broken", 0
         if line == 0 and reached > LINE_MAX:
             return "line_long", 0
         if reached > HEAD_MAX:
@@ -70,6 +83,11 @@ LINES = st.sampled_from(
         b"\n",
         b"\r",
         b"GET / HTTP/1.1\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\n",
+        b"GET /",
+        b"SSH-2.0-x\r\n",
+        b"\x16\x03\x01",
         b"Host: a\r\n",
         b"x" * 37 + b"\r\n",
         b"x" * 38 + b"\r\n",
@@ -98,9 +116,42 @@ def test_chopping_changes_nothing(received: bytes, choose: st.DataObject | None)
         assert frame_chopped(received, cuts) == expected
 
 
+@st.composite
+def first_lines(draw: st.DrawFn) -> bytes:
+    """Request lines, most of them with one byte changed, or cut."""
+    words = [draw(st.sampled_from(each)) for each in (METHODS, TARGETS, VERSIONS)]
+    line = b" ".join(words) + draw(st.sampled_from([b"\r\n", b"\r", b"\n", b""]))
+    at = draw(st.integers(0, len(line)))
+    return draw(st.sampled_from([line, line[:at], line[:at] + draw(BYTE) + line[at + 1 :]]))
+
+
+BYTE = st.integers(0, 255).map(lambda byte: bytes([byte]))
+METHODS = (b"GET", b"PRI", b"x!#$%&'*+-.^_`|~9", b"")
+TARGETS = (b"/", b"*", b"http://a/", b"a b", b"", b"\xff")
+VERSIONS = (b"HTTP/1.1", b"HTTP/2.0", b"HTTP/0.9", b"HTTPS/1.1", b"http/1.1", b"HTTP/1.10", b"")
+
+
+@given(first_lines())
+@example(b"SSH-2.0-x\r\n")
+@example(b"GET /a\r\n")
+@example(b"\x03\x00\x00\x13\x0e\xe0")
+@example(b"\r\nGET / HTTP/1.1\r\n")
+def test_a_first_line_is_refused_at_the_first_byte_with_which_none_can_begin(received: bytes) -> None:
+    line = received[: received.find(b"\n") + 1 or None]
+    heads = Heads(1000, 1000)
+    for at in range(len(line)):
+        assert can_begin(line[: at + 1]) == may_become(line[: at + 1])
+        heads.append(line[at : at + 1])
+        what, _ = heads.look()
+        assert (what == "broken") == (not may_become(line[: at + 1]))
+        if what != "more":
+            break
+
+
 @pytest.mark.parametrize("length", range(LINE_MAX - 3, LINE_MAX + 3))
 def test_the_bound_of_the_request_line_counts_its_end(length: int) -> None:
-    line = b"x" * (length - 2) + b"\r\n"
+    line = b"GET /" + b"x" * (length - 16) + b" HTTP/1.1\r\n"
+    assert len(line) == length
     expected = "head" if length <= LINE_MAX else "line_long"
     for cuts in ([], list(range(length + 2))):
         assert frame_chopped(line + b"\r\n", cuts)[0][0] == expected

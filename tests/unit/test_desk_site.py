@@ -259,7 +259,7 @@ def test_refusals_are_as_they_were(www: Path) -> None:
             answer, _ = ask(desk, target, HTML)
             assert answer.status == status
             assert not answer.keep_alive
-        assert Received(desk.refuse(431, "")).status == 431
+        assert Received(desk.refuse(431)).status == 431
 
 
 @pytest.fixture

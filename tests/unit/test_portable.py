@@ -6,6 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zchttpd.engines.portable_heads import Frame, Framer, Memo
+from zchttpd.http.judge import can_begin
 
 LINE_MAX, HEAD_MAX = 32, 64
 
@@ -19,6 +20,8 @@ def frame_whole(received: bytes) -> tuple[Frame, int]:
     for number, line in enumerate(received.splitlines(keepends=True) if received else []):
         size += len(line)
         ended = line.endswith(b"\n")
+        if number == 0 and not can_begin(line[:LINE_MAX]):
+            return Frame.BROKEN, 0
         if number == 0 and size > LINE_MAX:
             return Frame.LINE_LONG, 0
         if size > HEAD_MAX:
@@ -32,7 +35,20 @@ def frame_whole(received: bytes) -> tuple[Frame, int]:
 
 # Lines end at LF alone here, so these have no other byte that bytes.splitlines would split at.
 pieces = st.lists(
-    st.sampled_from([b"GET / HTTP/1.1", b"A: b", b"\r\n", b"\r\n\r\n", b"\n", b"x" * 30, b" ", b"yy\r\n"]),
+    st.sampled_from(
+        [
+            b"GET / HTTP/1.1",
+            b"GET / HTTP/1.1\r\n",
+            b"GET /" + b"a" * 30,
+            b"A: b",
+            b"\r\n",
+            b"\r\n\r\n",
+            b"\n",
+            b"x" * 30,
+            b" ",
+            b"yy\r\n",
+        ]
+    ),
     max_size=12,
 )
 
@@ -63,8 +79,8 @@ def test_framer_begins_anew_after_each_head() -> None:
     assert framer.look(b"GET / HTTP/1.1\r\n\r\nGET") is Frame.HEAD
     assert framer.length == 18
     assert framer.look(b"GET") is Frame.MORE
-    assert framer.look(b"GET /\r\n\r\n") is Frame.HEAD
-    assert framer.length == 9
+    assert framer.look(b"GET / HTTP/1.0\r\n\r\n") is Frame.HEAD
+    assert framer.length == 18
     assert framer.look(b"\r\n") is Frame.HEAD
     assert framer.length == 2
 

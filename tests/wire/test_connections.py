@@ -104,6 +104,31 @@ def test_a_slow_head_is_answered_408(large: Path, kind: tuple[str, str]) -> None
         assert peer.leftover() == b""
 
 
+def test_what_cannot_become_a_request_line_is_answered_400_at_once(
+    large: Path, kind: tuple[str, str]
+) -> None:
+    engine, send_mode = kind
+    with serving(large, engine=engine, send_mode=send_mode, head_ms_max=600_000) as server:
+        with server.peer() as peer:
+            # Behind a good request, and in the same bytes.
+            peer.send(request("/small") + b"GET /small\r\n")
+            assert peer.reply().status == 200
+            reply = peer.reply()
+            rules.judge(reply, b"GET")
+            assert (reply.status, reply.closes) == (400, True)
+            assert peer.leftover() == b""
+        with server.peer() as peer:
+            for byte in b"SSH-2.0-x\r":
+                assert not peer.readable(0)
+                peer.send(bytes([byte]))
+            assert peer.reply().status == 400
+        with server.peer() as peer:
+            for byte in b"\r\n" + request("/small"):
+                assert not peer.readable(0)
+                peer.send(bytes([byte]))
+            assert peer.reply().status == 200
+
+
 def test_a_dripping_head_does_not_gain_time(large: Path, kind: tuple[str, str]) -> None:
     engine, send_mode = kind
     with serving(large, engine=engine, send_mode=send_mode, head_ms_max=500) as server, server.peer() as peer:

@@ -55,6 +55,9 @@ ATTEMPTS_MAX = 3
 PLANS_PER_ENTRY = 64
 REUSED = frozenset((200, 301, 304, 403, 404))
 
+# What is said of input that never became a head.
+REASONS = {400: "The first line is not a request line of HTTP/1.1, or a line does not end with CR LF."}
+
 FORBIDDEN_PAGE = (b"403.html",)
 MISSING_PAGE = (b"404.html",)
 FAULT_PAGE = (b"50x.html",)
@@ -139,13 +142,12 @@ class Desk:
             LOGGER.exception("a request could not be answered, and got 500")
             return self._failure_of_head if head.startswith(b"HEAD ") else self._failure
 
-    def refuse(self, status: int, reason: str, *, bodiless: bool = False) -> Answer:
+    def refuse(self, status: int, *, bodiless: bool = False) -> Answer:
         """The answer to what never became a head (400, 408, 414, 431, 503); the connection closes.
 
-        `reason` is a sentence of ours. `bodiless`: it began as a HEAD request. Raises KeyError for a status
-        that this server does not give.
+        `bodiless`: it began as a HEAD request. Raises KeyError for a status that this server does not give.
         """
-        return self._refused(Refusal(status, reason, bodiless))
+        return self._refused(Refusal(status, REASONS.get(status, ""), bodiless))
 
     def _find(self, verdict: Verdict, now_ms: int) -> Answer:
         target = parse_target(verdict.target)

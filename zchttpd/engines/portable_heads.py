@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Generic, TypeVar
 
+from zchttpd.http.judge import can_begin
+
 T = TypeVar("T")
 
 # A cell remembers one head that was seen once: enough that a busy site's heads meet again in theirs.
@@ -16,7 +18,7 @@ class Frame(Enum):
 
     MORE = "more bytes are needed"
     HEAD = "a head, or an empty line before one"
-    BROKEN = "a line that ends with LF alone"
+    BROKEN = "a line that ends with LF alone, or a first line that cannot become a request line"
     LINE_LONG = "a request line that is too long"
     HEAD_LONG = "a head that is too long"
 
@@ -24,8 +26,8 @@ class Frame(Enum):
 class Framer:
     """Finds the end of a head (RFC 9112 section 2.1: the first empty line), by the rules of `_core.inbox`.
 
-    What the head says is h11's to judge. `line_max` and `head_max` in bytes, line ends included. After HEAD,
-    `length` is how many bytes the head has.
+    What the head says is h11's to judge, but for a first line that cannot become a request line. `line_max`
+    and `head_max` in bytes, line ends included. After HEAD, `length` is how many bytes the head has.
     """
 
     __slots__ = ("_head_max", "_line", "_line_max", "_lines", "_scanned", "length")
@@ -52,6 +54,8 @@ class Framer:
         while (at := received.find(b"\n", self._scanned)) >= 0:
             size = at + 1
             self._scanned = size
+            if not self._lines and not can_begin(received[: min(size, self._line_max)]):
+                return Frame.BROKEN
             # The bounds come first: chopped input exceeds them before its LF is there.
             if not self._lines and size > self._line_max:
                 return Frame.LINE_LONG
@@ -65,8 +69,11 @@ class Framer:
             self._lines = True
             self._line = size
         self._scanned = len(received)
-        if not self._lines and len(received) > self._line_max:
-            return Frame.LINE_LONG
+        if not self._lines:
+            if not can_begin(received[: self._line_max]):
+                return Frame.BROKEN
+            if len(received) > self._line_max:
+                return Frame.LINE_LONG
         return Frame.HEAD_LONG if len(received) > self._head_max else Frame.MORE
 
 

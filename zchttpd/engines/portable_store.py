@@ -122,7 +122,7 @@ class Store:
         """The plan for what never became a head; `bodiless`: it began as a HEAD request."""
         plan = self._refusals.get((status, bodiless))
         if plan is None:
-            answer = self._desk.refuse(status, "", bodiless=bodiless)
+            answer = self._desk.refuse(status, bodiless=bodiless)
             plan = self._refusals[status, bodiless] = self._plan(answer, None, None)
         return plan
 

@@ -166,7 +166,7 @@ class UringDesk:
     def _refuse(self, ticket: int, status: int) -> None:
         plan = self._refusals.get(status)
         if plan is None:
-            answer = self._desk.refuse(status % REFUSED_HEAD, "", bodiless=status >= REFUSED_HEAD)
+            answer = self._desk.refuse(status % REFUSED_HEAD, bodiless=status >= REFUSED_HEAD)
             plan = self._refusals[status] = self._plan(answer, None, None)
         self.engine.answer(ticket, plan, False)
 

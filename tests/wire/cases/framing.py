@@ -77,6 +77,22 @@ REQUEST_LINES = [
     ("only-spaces", b"   "),
 ]
 
+# Of these no more comes: the answer is not to wait for the end of a head.
+FIRST_BYTES = [
+    ("ssh", b"SSH-2.0-x\r\n"),
+    ("http-0.9", b"GET /hello.txt\r\n"),
+    ("http-0.9-to-lf", b"GET /hello.txt\n"),
+    ("tls", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+    ("rdp", b"\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00"),
+    ("smb", b"\x00\x00\x00\x45\xffSMB"),
+    ("proxy-v1", b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n"),
+    ("rtsp", b"OPTIONS / RTSP/1.0\r\n"),
+    ("behind-an-empty-line", b"\r\nGET /hello.txt\r\n"),
+    ("empty-line-of-cr", b"\r\r\n"),
+    ("two-spaces", b"GET  /hello.txt"),
+    ("control-in-target", b"GET /hello\x7f"),
+]
+
 MAJORS = [b"HTTP/0.9", b"HTTP/2.0", b"HTTP/3.0", b"HTTP/9.9"]
 
 # Line ends. RFC 9112 section 2.2 lets a server accept a bare LF; this one does not, so that no proxy in
@@ -189,6 +205,8 @@ CASES = (
     ),
     Case("endless-empty-lines", b"\r\n" * 40_000, (400, 431), kept=CLOSED, reset=True),
     *(_bad(f"line-{name}", _line(line)) for name, line in REQUEST_LINES),
+    *(_bad(f"first-bytes-{name}", sent) for name, sent in FIRST_BYTES),
+    Case("first-bytes-of-head", b"HEAD /hello.txt\r\n", 400, body=b"", kept=CLOSED),
     *(
         Case(f"major-{version.decode()}", _line(b"GET /hello.txt " + version), 505, kept=CLOSED)
         for version in MAJORS
