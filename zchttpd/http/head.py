@@ -41,6 +41,8 @@ PHRASES = {
     505: "HTTP Version Not Supported",
 }
 SHAPES_MAX = 1024
+# In lower case, as ab looks for it.
+KEEP_ALIVE = b"keep-alive"
 
 _PLACE_OF_DATE = format_date(0)
 _DATE_FIELD = b"\r\nDate: "
@@ -64,22 +66,35 @@ def encode_head(
     """Write a response head (RFC 9112 sections 4 and 5), Date first.
 
     `verdict` is None for an answer to a head that was refused. A verdict signs one response; a second
-    one, such as a 500 after a failure, is written as to an unknown request. Connection is sent only to
-    say close, as HTTP/1.1 keeps alive by default. Raises ValueError when `keep_alive` promises what the
-    request does not allow, KeyError for a status that is not in PHRASES, and h11.LocalProtocolError for a
-    field that HTTP does not allow.
+    one, such as a 500 after a failure, is written as to an unknown request. Connection is sent to say close,
+    and keep-alive to who asked for it in HTTP/1.0, as HTTP/1.1 keeps alive by default. Raises ValueError when
+    `keep_alive` promises what the request does not allow, KeyError for a status that is not in PHRASES, and
+    h11.LocalProtocolError for a field that HTTP does not allow.
     """
     if keep_alive and (verdict is None or not verdict.keep_alive):
         raise ValueError("keep_alive: this request ends its connection")
     fields = [(b"Date", _PLACE_OF_DATE), *headers]
-    if not keep_alive:
-        fields.append((b"Connection", b"close"))
+    connection = _connection(verdict, keep_alive=keep_alive)
+    if connection:
+        fields.append((b"Connection", connection))
     response = h11.Response(status_code=status, headers=fields, reason=PHRASES[status].encode("ascii"))
     signer = verdict.connection if verdict else None
+    if verdict is not None and connection == KEEP_ALIVE:
+        # h11 closes after any HTTP/1.0: it signs what it would for the same request in HTTP/1.1.
+        signer = h11.Connection(h11.SERVER)
+        signer.receive_data(b"%b / HTTP/1.1\r\nHost: a\r\n\r\n" % verdict.method.encode("ascii"))
+        signer.next_event()
     if signer is None or signer.our_state is not h11.SEND_RESPONSE:
         signer = h11.Connection(h11.SERVER)
     head = signer.send(response)
     return EncodedHead(head, head.index(_DATE_FIELD) + len(_DATE_FIELD))
+
+
+def _connection(verdict: Verdict | None, *, keep_alive: bool) -> bytes:
+    """The value of Connection (RFC 9112 section 9.3), empty where none is needed."""
+    if not keep_alive:
+        return b"close"
+    return KEEP_ALIVE if verdict is not None and verdict.version == b"1.0" else b""
 
 
 class Signer:
@@ -99,8 +114,9 @@ class Signer:
         shape = (status, tuple([name for name, _ in headers]), keep_alive, verdict.method, verdict.version)
         start = b"HTTP/1.1 %d %b" % (status, PHRASES[status].encode("ascii"))
         lines = [start + _DATE_FIELD + _PLACE_OF_DATE, *(b"%b: %b" % field for field in headers)]
-        if not keep_alive:
-            lines.append(b"Connection: close")
+        connection = _connection(verdict, keep_alive=keep_alive)
+        if connection:
+            lines.append(b"Connection: " + connection)
         head = b"\r\n".join(lines) + b"\r\n\r\n"
         if shape in self._shapes and _VALUES.fullmatch(b"\n".join([value for _, value in headers])):
             return EncodedHead(head, len(start) + len(_DATE_FIELD))

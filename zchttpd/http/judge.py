@@ -190,12 +190,17 @@ def _weigh(request: h11.Request, connection: h11.Connection, *, has_body: bool) 
         target=target,
         headers=tuple(each for each in headers if each[0] in ANSWER_FIELDS),
         version=version,
-        keep_alive=not has_body and version == b"1.1" and b"close" not in _members(headers, b"connection"),
+        keep_alive=not has_body and _persists(version, _members(headers, b"connection")),
         has_body=has_body,
         expect=expect,
         memo=not has_body and not expect and b"upgrade" not in present,
         connection=connection,
     )
+
+
+def _persists(version: bytes, options: list[bytes]) -> bool:
+    """RFC 9112 section 9.3: HTTP/1.0 keeps alive only if it is asked to."""
+    return b"close" not in options and (version == b"1.1" or b"keep-alive" in options)
 
 
 def _members(headers: tuple[tuple[bytes, bytes], ...], name: bytes) -> list[bytes]:

@@ -121,10 +121,26 @@ def test_any_fields(fields: list[tuple[bytes, bytes]], keep_alive: bool) -> None
     assert encoded.head[encoded.date_at :].startswith(format_date(0) + b"\r\n")
 
 
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS", b"POST"])
+@pytest.mark.parametrize("status", PHRASES)
+def test_http_1_0_that_asks_for_it_is_told_that_it_is_kept_alive(method: bytes, status: int) -> None:
+    verdict = verdict_of(method + b" / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n")
+    assert verdict.keep_alive
+    length = () if status in (204, 304) else (LENGTH,)
+    head = encode_head(verdict, status, length, keep_alive=True).head
+    of_1_1 = encode_head(
+        verdict_of(method + b" / HTTP/1.1\r\nHost: h\r\n\r\n"), status, length, keep_alive=True
+    )
+    assert head == of_1_1.head.removesuffix(b"\r\n") + b"Connection: keep-alive\r\n\r\n"
+    closing = encode_head(verdict, status, length, keep_alive=False).head
+    assert closing == of_1_1.head.removesuffix(b"\r\n") + b"Connection: close\r\n\r\n"
+
+
 REQUESTS = (
     b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
     b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n",
     b"GET / HTTP/1.0\r\n\r\n",
+    b"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n",
     b"OPTIONS * HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
 )
 VALUES = st.one_of(

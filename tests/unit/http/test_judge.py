@@ -245,7 +245,13 @@ def test_target(method: bytes, sent: bytes, target: bytes) -> None:
         (get(b"/", b"Transfer-Encoding: chunked", method=b"POST"), b"1.1", False),
         (get(version=b"1.0"), b"1.0", False),
         (get(version=b"1.0", host=b""), b"1.0", False),
-        (get(b"/", b"Connection: keep-alive", version=b"1.0"), b"1.0", False),
+        (get(b"/", b"Connection: keep-alive", version=b"1.0"), b"1.0", True),
+        (get(b"/", b"Connection: Keep-Alive", version=b"1.0", host=b""), b"1.0", True),
+        (get(b"/", b"Connection: te, keep-alive", b"Connection: a", version=b"1.0"), b"1.0", True),
+        (get(b"/", b"Connection: keep-alive, close", version=b"1.0"), b"1.0", False),
+        (get(b"/", b"Connection: close", b"Connection: keep-alive", version=b"1.0"), b"1.0", False),
+        (get(b"/", b"Connection: keep-alives", version=b"1.0"), b"1.0", False),
+        (get(b"/", b"Connection: keep-alive", b"Content-Length: 5", version=b"1.0"), b"1.0", False),
         (
             get(b"/", b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: x"),
             b"1.1",
@@ -257,7 +263,7 @@ def test_target(method: bytes, sent: bytes, target: bytes) -> None:
     ],
 )
 def test_keep_alive(head: bytes, version: bytes, keep_alive: bool) -> None:
-    """RFC 9112 section 9.3; HTTP/1.0 never keeps alive here, nor does content that nobody reads."""
+    """RFC 9112 section 9.3. Content that nobody reads never keeps alive."""
     verdict = accepted(head)
     assert (verdict.version, verdict.keep_alive) == (version, keep_alive)
 
@@ -365,7 +371,8 @@ def test_any_bytes(head: bytes) -> None:
     assert head.endswith(b"\r\n\r\n")
     assert head.index(b"\r\n\r\n") == len(head) - 4
     assert verdict.has_body == (type(connection.next_event()) is not h11.EndOfMessage)
-    assert not (verdict.keep_alive and (verdict.has_body or verdict.version == b"1.0"))
+    assert not (verdict.keep_alive and verdict.has_body)
+    assert not verdict.keep_alive or verdict.version == b"1.1" or b"keep-alive" in head.lower()
 
 
 @given(HEADS)

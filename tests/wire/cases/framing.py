@@ -7,7 +7,7 @@ to nobody.
 
 from __future__ import annotations
 
-from ..case import ANY, CLOSED, KEPT, SILENT, Case
+from ..case import CLOSED, KEPT, SILENT, Case
 from ..client import request
 from ..tree import FILES
 
@@ -359,7 +359,41 @@ CASES = (
         request("/hello.txt", "Connection: keep-alive", version="1.0"),
         200,
         body=HELLO,
-        kept=ANY,
+        headers={"Connection": b"keep-alive"},
+        kept=KEPT,
+    ),
+    *(
+        Case(
+            f"http-1.0-keep-alive-{name}",
+            request(path, "Connection: Keep-Alive", *lines, version="1.0", method=method),
+            status,
+            headers={"Connection": b"keep-alive"},
+            kept=KEPT,
+        )
+        for name, method, path, lines, status in (
+            ("head", "HEAD", "/hello.txt", (), 200),
+            ("large", "GET", "/3m17.bin", (), 200),
+            ("missing", "GET", "/no-such", (), 404),
+            ("redirect", "GET", "/a", (), 301),
+            ("not-modified", "GET", "/hello.txt", ("If-None-Match: *",), 304),
+            ("range-not-satisfiable", "GET", "/hello.txt", ("Range: bytes=999999-",), 416),
+            ("options", "OPTIONS", "/hello.txt", (), 204),
+            ("post", "POST", "/hello.txt", (), 405),
+        )
+    ),
+    Case(
+        "http-1.0-keep-alive-and-close",
+        request("/hello.txt", "Connection: keep-alive, close", version="1.0"),
+        200,
+        body=HELLO,
+        headers={"Connection": b"close"},
+        kept=CLOSED,
+    ),
+    Case(
+        "http-1.0-keep-alive-bad-target",
+        request("/%00", "Connection: keep-alive", version="1.0"),
+        400,
+        kept=CLOSED,
     ),
     Case("http-1.0-head", request("/hello.txt", version="1.0", method="HEAD"), 200, kept=CLOSED),
     Case("http-1.0-large", request("/3m17.bin", version="1.0"), 200, body=FILES[b"3m17.bin"], kept=CLOSED),
