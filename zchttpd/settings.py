@@ -112,7 +112,10 @@ class Settings:
     spa: bool = _switch(
         Group.SITE, "answer a page that does not exist with /index.html; a missing asset stays 404"
     )
-    clean_urls: bool = _switch(Group.SITE, "answer /a with a.html where there is no file a")
+    clean_urls: bool = _switch(Group.SITE, "answer /a with a.html where there is no file a; /a/ leads there")
+    encoded_slash: bool = _switch(
+        Group.SITE, "take %2F in a path for a slash, as npm and the like ask for it"
+    )
     error_pages: bool = _switch(Group.SITE, "send /404.html, /403.html and /50x.html of the root with errors")
     no_precompressed: bool = _switch(Group.SITE, "leave .br, .zst and .gz siblings of a file alone")
     cache_control: tuple[CacheRule, ...] = _rules(

@@ -1,5 +1,5 @@
-# A target is refused, or names files below the root and nothing else; it is decoded once; the path and the
-# query that go into Location lead to the same place on this server.
+# A target is refused, or names files below the root and nothing else; it is decoded once; the reference and
+# the query that go into Location lead to the same place on this server.
 """Fuzzes `zchttpd.http.target`: the input is a request target."""
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ from urllib.parse import unquote_to_bytes
 
 from zchttpd.http.judge import Refusal, judge
 from zchttpd.http.plan import redirect_response
-from zchttpd.http.target import Target, hidden, parse_target, quote_query
+from zchttpd.http.target import Target, hidden, parse_target, quote_query, slash_added, slash_removed
 
-LOCATION = re.compile(rb"/([^/\\\x00-\x20\"<>^`{|}\x7f-\xff][^\\\x00-\x20\"<>^`{|}\x7f-\xff]*)?")
+LOCATION = re.compile(rb"(?![^/?]*:)[^/?\\\x00-\x20\"<>^`{|}\x7f-\xff][^\\\x00-\x20\"<>^`{|}\x7f-\xff]*")
 ASKING = judge(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 
 
 def check(target: bytes) -> None:
     for each in (target, b"/" + target):
-        parsed = parse_target(each)
-        if isinstance(parsed, Refusal):
-            assert parsed.status in (400, 404)
-        else:
-            _stays_below(each, parsed)
-            _leads_back(parsed)
+        for encoded_slash in (False, True):
+            parsed = parse_target(each, encoded_slash=encoded_slash)
+            if isinstance(parsed, Refusal):
+                assert parsed.status in (400, 404)
+            else:
+                _stays_below(each, parsed)
+                _leads_on(parsed)
 
 
 def _stays_below(target: bytes, parsed: Target) -> None:
@@ -43,18 +44,21 @@ def _stays_below(target: bytes, parsed: Target) -> None:
     assert hidden(parsed.segments) is dotted
 
 
-def _leads_back(parsed: Target) -> None:
-    assert parse_target(parsed.raw_path) == Target(parsed.segments, parsed.directory, None, parsed.raw_path)
+def _leads_on(parsed: Target) -> None:
+    """What the client makes of Location is the path with its slash, or without it; the query stays."""
     assert not isinstance(ASKING, Refusal)
-    for path in (parsed.raw_path, parsed.raw_path.rstrip(b"/") + b"/"):
-        response = redirect_response(ASKING, path, parsed.query)
-        location = dict(response.headers)[b"Location"]
-        assert LOCATION.fullmatch(location)
-        again = parse_target(location)
-        assert isinstance(again, Target)
-        assert again.segments == parsed.segments
-        if parsed.query is None:
-            assert again.query is None
-        else:
-            assert again.query == quote_query(parsed.query)
-            assert unquote_to_bytes(again.query) == unquote_to_bytes(parsed.query)
+    reference = slash_removed(parsed) if parsed.directory else slash_added(parsed)
+    if reference is None:
+        return
+    response = redirect_response(ASKING, reference, parsed.query)
+    location = dict(response.headers)[b"Location"]
+    assert LOCATION.fullmatch(location)
+    path = parsed.path.rpartition(b"/")[0] + b"/"
+    again = parse_target(path + location, encoded_slash=True)
+    assert isinstance(again, Target)
+    assert (again.segments, again.directory) == (parsed.segments, not parsed.directory)
+    if parsed.query is None:
+        assert again.query is None
+    else:
+        assert again.query == quote_query(parsed.query)
+        assert unquote_to_bytes(again.query) == unquote_to_bytes(parsed.query)

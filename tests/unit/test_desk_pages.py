@@ -110,7 +110,7 @@ def test_a_route_depends_on_its_path_and_on_the_page(www: Path) -> None:
         ("/about?a=1", 200, b"this is about.html"),
         ("/about.html", 200, b"this is about.html"),
         ("/index", 200, b"this is index.html"),
-        ("/about/", 404, None),
+        ("/none/", 404, None),
         ("/none", 404, None),
         ("/app", 404, None),
         ("/docs", 301, None),
@@ -121,10 +121,78 @@ def test_clean_urls(www: Path, target: str, status: int, body: bytes | None) -> 
     with serving(www, clean_urls=True) as (desk, _):
         answer, received = ask(desk, target)
         assert answer.status == status
-        assert received["location"] == ("/docs/" if status == 301 else None)
+        assert received["location"] == ("docs/" if status == 301 else None)
         if body is not None:
             assert received.body == body
             assert received["content-type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("target", "location"),
+    [
+        ("/about/", "../about"),
+        ("/about/?a=1&b=%20", "../about?a=1&b=%20"),
+        ("/docs/../about/", "../about"),
+        ("/bare/", "../bare"),
+        # No reference leads out of these for every client.
+        ("/about//", None),
+        ("/docs/", None),
+        ("/docs//", None),
+    ],
+)
+def test_a_slash_behind_a_clean_url(www: Path, target: str, location: str | None) -> None:
+    put(www / "bare.html", b"page beside a directory without an index")
+    put(www / "docs.html", b"page beside a directory with one")
+    with serving(www, clean_urls=True, spa=True) as (desk, _):
+        answer, received = ask(desk, target, HTML)
+        assert received["location"] == location
+        assert answer.status == (301 if location else 404 if target == "/about//" else 200)
+        assert answer.memo
+    with serving(www, clean_urls=True, listing=True) as (desk, _):
+        assert ask(desk, "/bare/")[0].status == 200
+    with serving(www) as (desk, _):
+        assert ask(desk, target)[0].status == (404 if location or target == "/about//" else 200)
+
+
+def test_a_slash_behind_a_clean_url_follows_its_page(www: Path) -> None:
+    with serving(www, clean_urls=True) as (desk, _):
+        assert ask(desk, "/new/")[0].status == 404
+        put(www / "new.html", b"new")
+        assert ask(desk, "/new/", now_ms=REVALIDATE_MS)[0].status == 301
+        (www / "new").mkdir()
+        assert ask(desk, "/new/", now_ms=2 * REVALIDATE_MS)[0].status == 301
+        put(www / "new" / "index.html", b"index")
+        assert ask(desk, "/new/", now_ms=3 * REVALIDATE_MS)[1].body == b"index"
+        (www / "new" / "index.html").unlink()
+        (www / "new.html").unlink()
+        assert ask(desk, "/new/", now_ms=4 * REVALIDATE_MS)[0].status == 404
+
+
+# --encoded-slash
+
+
+def test_an_encoded_slash_is_a_separator_for_who_asks_for_it(www: Path) -> None:
+    (www / "@acme").mkdir()
+    put(www / "@acme" / "left", b"a package")
+    put(www / "docs" / ".env", b"secret")
+    for target, status in (
+        ("/@acme%2fleft", 200),
+        ("/@acme%2Fleft", 200),
+        ("/docs%2F", 200),
+        ("/@acme%2f..%2fabout.html", 200),
+        ("/@acme%252fleft", 404),
+        ("/@acme%5cleft", 404),
+        ("/docs%2f.env", 404),
+        ("/@acme%2f..%2f..%2fetc%2fpasswd", 400),
+    ):
+        with serving(www, encoded_slash=True) as (desk, _):
+            assert ask(desk, target)[0].status == status, target
+        with serving(www) as (desk, _):
+            assert ask(desk, target)[0].status == 404, target
+    with serving(www, encoded_slash=True) as (desk, _):
+        assert ask(desk, "/@acme%2fleft")[1].body == b"a package"
+        assert ask(desk, "/.%2fbare")[1]["location"] == "bare/"
+        assert ask(desk, "/x/..%2fbare")[1]["location"] == "..%2Fbare/"
 
 
 def test_a_file_wins_over_a_clean_url_which_wins_over_a_directory(www: Path) -> None:

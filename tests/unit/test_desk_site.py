@@ -155,7 +155,7 @@ def test_a_listing_is_as_good_as_a_file(www: Path) -> None:
 def test_what_has_no_listing(www: Path) -> None:
     with serving(www, listing=True, spa=True) as (desk, _):
         assert ask(desk, "/docs/")[1].body == b"this is docs/index.html"
-        assert ask(desk, "/bare")[1]["location"] == "/bare/"
+        assert ask(desk, "/bare")[1]["location"] == "bare/"
         assert ask(desk, "/none/")[0].status == 404
         assert b"Index of /bare/" in ask(desk, "/bare/", HTML)[1].body
     with serving(www) as (desk, _):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 from .client import method_of
 
@@ -37,6 +38,7 @@ class Case:
     `kept`: KEPT, CLOSED, or ANY, which still holds the server to what its response says.
     `spans`: the (first, last) ranges that a 206 must give of the file `of`, exactly; `covers` allows them to
     be joined, or the whole file instead. `never`: bytes that may not come back.
+    `leads`: the path and query to which Location leads a client that asked for the target.
     `half_close`: the client ends its side after sending. `interim`: 1xx responses are allowed.
     `reset`: unread bytes of the request may turn the close into a reset.
     """
@@ -51,6 +53,7 @@ class Case:
     spans: tuple[tuple[int, int], ...] = ()
     covers: bool = False
     never: tuple[bytes, ...] = ()
+    leads: bytes | None = None
     half_close: bool = False
     interim: bool = False
     reset: bool = False
@@ -83,6 +86,8 @@ def check(case: Case, reply: Reply) -> None:
     assert case.interim or not reply.interim, f"unasked interim responses {reply.interim}"
     for name, expected in case.headers.items():
         _check_header(name, reply.fields(name.lower().encode()), expected)
+    if case.leads is not None:
+        _check_location(case, reply.field(b"location"))
     if case.body is not None:
         assert len(reply.body) == len(case.body), (
             f"body of {len(reply.body)} bytes, expected {len(case.body)}"
@@ -110,6 +115,18 @@ def _check_header(name: str, values: list[bytes], expected: object) -> None:
         assert expected.fullmatch(values[0]), f"{name} is {values[0]!r}, expected {expected.pattern!r}"
     elif expected is not PRESENT:
         assert values[0] == expected, f"{name} is {values[0]!r}, expected {expected!r}"
+
+
+def _check_location(case: Case, location: bytes | None) -> None:
+    """A client resolves it (RFC 9110 section 10.2.2): here, and behind a proxy that takes a prefix away."""
+    assert case.leads is not None
+    assert location is not None, "no Location"
+    target = case.send.split(b" ", 2)[1]
+    bases = (b"http://wire.test", b"http://wire.test/up") if target.startswith(b"/") else (b"",)
+    for base in bases:
+        found = urljoin(base + target, location)
+        expected = urljoin(base + target, b"/") + (base.rpartition(b"test")[2] + case.leads).lstrip(b"/")
+        assert found == expected, f"{base + target!r} leads to {found!r}, expected {expected!r}"
 
 
 def _first_difference(left: bytes, right: bytes) -> int:

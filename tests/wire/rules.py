@@ -52,8 +52,11 @@ def judge(reply: Reply, method: bytes) -> None:
     tag = reply.field(b"etag")
     assert tag is None or ENTITY_TAG.fullmatch(tag), f"ETag {tag!r}"
     location = reply.field(b"location")
-    # A second slash or a backslash would make it another host (RFC 3986 section 4.2; browsers read \ as /).
-    assert location is None or re.fullmatch(rb"/([^/\\][\x21-\x7e]*)?", location), f"Location {location!r}"
+    # A slash would lose the prefix of a proxy; two, or a backslash, would make it another host (RFC 3986
+    # section 4.2; browsers read \ as /); so would a colon in the first segment, which ends a scheme.
+    assert location is None or re.fullmatch(rb"(?![^/?]*:)[^/\\][\x21-\x7e]*", location), (
+        f"Location {location!r}"
+    )
     assert location is None or not re.search(rb"[\"<>\\^`{|}]", location), f"Location is no URI: {location!r}"
     _judge_status(reply, method)
 

@@ -125,6 +125,7 @@ FILES: dict[bytes, bytes] = {
     b"\\evil.com/index.html": b"<!doctype html><title>evil backslash</title>\n",
     b"evil.com/dir/index.html": b"<!doctype html><title>evil dir</title>\n",
     b"evil.com/index.html": b"<!doctype html><title>evil</title>\n",
+    b"x:y/index.html": b"<!doctype html><title>colon</title>\n",
     b"<img>/index.html": b"<!doctype html><title>img</title>\n",
     b"pc%dir/index.html": b"<!doctype html><title>percent</title>\n",
     b"cr\r\ndir/index.html": b"<!doctype html><title>crlf</title>\n",

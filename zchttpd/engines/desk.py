@@ -33,7 +33,7 @@ from zchttpd.http.plan import (
     with_fields,
 )
 from zchttpd.http.precedent import Precedents
-from zchttpd.http.target import Target, hidden, parse_target
+from zchttpd.http.target import Target, hidden, parse_target, slash_added, slash_removed
 from zchttpd.site import SitePolicy
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ class Desk:
         self._cache = cache
         self._compressor = compressor
         self._site = SitePolicy.of(settings)
+        self._encoded_slash = settings.encoded_slash
         self._error_pages = settings.error_pages
         self._fault_entry: Entry | None = None
         self._fault_page: bytes | None = None
@@ -150,7 +151,7 @@ class Desk:
         return self._refused(Refusal(status, REASONS.get(status, ""), bodiless))
 
     def _find(self, verdict: Verdict, now_ms: int) -> Answer:
-        target = parse_target(verdict.target)
+        target = parse_target(verdict.target, encoded_slash=self._encoded_slash)
         if isinstance(target, Refusal) and target.status != 404:
             return self._refused(dataclasses.replace(target, bodiless=verdict.method == "HEAD"))
         try:
@@ -173,8 +174,12 @@ class Desk:
             return self._listing(verdict, target, entry, entry.sighting.scan, now_ms)
         fields = self._site.of_path(target.segments, target.directory)
         if entry.kind is Kind.REDIRECT:
-            response = redirect_response(verdict, target.raw_path + b"/", target.query)
-            return self._signed(verdict, with_fields(response, fields), entry=entry)
+            return self._redirect(verdict, slash_added(target), target.query, fields, entry)
+        if entry.kind is Kind.SLASHED:
+            reference = slash_removed(target)
+            if reference is None:
+                return self._error(verdict, 404, fields, now_ms, entry)
+            return self._redirect(verdict, reference, target.query, fields, entry)
         if entry.kind is Kind.FORBIDDEN:
             # Two entries decide, and an answer has one to revalidate.
             return self._error(verdict, 403, fields, now_ms, entry)
@@ -188,6 +193,12 @@ class Desk:
             page = entry.standins[404]
             return self._file(verdict, page, page.segments, entry, status=404, extra=fields)
         return self._signed(verdict, with_fields(error_response(404, verdict), fields), entry=entry)
+
+    def _redirect(
+        self, verdict: Verdict, reference: bytes, query: bytes | None, fields: Fields, entry: Entry
+    ) -> Answer:
+        response = redirect_response(verdict, reference, query)
+        return self._signed(verdict, with_fields(response, fields), entry=entry)
 
     def _error(
         self, verdict: Verdict, status: int, fields: Fields, now_ms: int, entry: Entry | None = None

@@ -188,6 +188,8 @@ class Cache:
 
     def _sight(self, segments: tuple[bytes, ...], directory: bool) -> Sighting:
         seen = self._sight_directory(segments) if directory else self._sight_path(segments)
+        if directory and seen.scan is None and seen.kind in (Kind.MISSING, Kind.DIRECTORY):
+            seen = Sighting(Kind.SLASHED) if self._sight_clean(segments) else seen
         if not self._pages or seen.scan is not None or seen.kind not in (Kind.MISSING, Kind.DIRECTORY):
             return seen
         # Seen together, so that the answer changes with the path as with the page that is sent in its place.
@@ -204,8 +206,8 @@ class Cache:
 
     def _sight_path(self, segments: tuple[bytes, ...]) -> Sighting:
         facts = self._stat(segments)
-        if self._clean_urls and segments and (facts is Kind.MISSING or _is_directory(facts)):
-            page = self._sight_page((*segments[:-1], segments[-1] + CLEAN_SUFFIX))
+        if facts is Kind.MISSING or _is_directory(facts):
+            page = self._sight_clean(segments)
             if page is not None:
                 return page
         if isinstance(facts, Kind):
@@ -213,6 +215,12 @@ class Cache:
         if stat.S_ISDIR(facts.st_mode):
             return Sighting(Kind.REDIRECT)
         return self._sight_file(segments, facts)
+
+    def _sight_clean(self, segments: tuple[bytes, ...]) -> Sighting | None:
+        """The page whose clean URL this is."""
+        if not self._clean_urls or not segments:
+            return None
+        return self._sight_page((*segments[:-1], segments[-1] + CLEAN_SUFFIX))
 
     def _sight_directory(self, segments: tuple[bytes, ...]) -> Sighting:
         index = (*segments, INDEX)
@@ -291,7 +299,7 @@ class Cache:
             return sighting.kind, representations
         base = sighting.versions[0][1]
         for encoding, version in sighting.versions:
-            if encoding != IDENTITY and version.mtime_ns < base.mtime_ns - SIBLING_LAG_NS:
+            if encoding != IDENTITY and not _represents(version, base):
                 continue
             try:
                 representations[encoding] = self._open_once(sighting.segments, encoding, version)
@@ -323,6 +331,13 @@ class Cache:
         finally:
             os.close(fd)
         return Representation(version, encoding, etag, last_modified_s, segments, self._root)
+
+
+def _represents(sibling: Version, base: Version) -> bool:
+    """Whether a sibling is an encoding of its base: neither of an earlier edition, nor one that was begun and
+    never written.
+    """
+    return sibling.mtime_ns >= base.mtime_ns - SIBLING_LAG_NS and (sibling.size > 0 or base.size == 0)
 
 
 def _is_symlink(facts: os.stat_result) -> bool:

@@ -27,6 +27,7 @@ class Kind(Enum):
 
     FILE = "file"
     REDIRECT = "redirect"  # a directory, asked for without its slash
+    SLASHED = "slashed"  # a page without its suffix, asked for with a slash
     DIRECTORY = "directory"  # a directory, asked for with its slash, that has no index
     FORBIDDEN = "forbidden"
     MISSING = "missing"

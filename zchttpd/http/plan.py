@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -22,6 +23,10 @@ Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
 METHODS = (b"Allow", b"GET, HEAD, OPTIONS")
 # RFC 9110 section 9 and RFC 5789: known, but not for files that are only read.
 _KNOWN_METHODS = frozenset(("POST", "PUT", "DELETE", "PATCH", "TRACE"))
+# A path without a slash in front, and without a colon in its first segment.
+_RELATIVE = re.compile(
+    rb"(?![^/]*:)(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-F]{2})+(?:/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-F]{2})+)*/?"
+)
 _NOSNIFF = (b"X-Content-Type-Options", b"nosniff")
 _HTML = (b"Content-Type", b"text/html; charset=utf-8")
 # How long a file may be kept says nothing about how long its absence or a failed precondition lasts.
@@ -149,16 +154,16 @@ def refusal_response(refusal: Refusal) -> Response:
 
 
 def redirect_response(
-    verdict: Verdict, path: bytes, query: bytes | None, headers: Fields = (), *, status: int = 301
+    verdict: Verdict, reference: bytes, query: bytes | None, headers: Fields = (), *, status: int = 301
 ) -> Response:
     """Point to another path of this server (RFC 9110 section 10.2.2), with the query of the request.
 
-    `path` begins with exactly one slash and is encoded, as Target.raw_path is; raises ValueError when it
-    is not, because a second slash would name another host (RFC 3986 section 4.2).
+    `reference` is relative to the path of the request and encoded, as `slash_added` gives it; raises
+    ValueError for anything that could name another host or scheme (RFC 3986 section 4.2).
     """
-    if not path.startswith(b"/") or path[1:2] in (b"/", b"\\"):
-        raise ValueError(f"{path!r} could lead to another host. Give a path with one leading slash")
-    location = path if query is None else path + b"?" + quote_query(query)
+    if not _RELATIVE.fullmatch(reference):
+        raise ValueError(f"{reference!r} could lead to another host. Give a path relative to the request's")
+    location = reference if query is None else reference + b"?" + quote_query(query)
     return error_response(status, verdict, ((b"Location", location), *headers))
 
 

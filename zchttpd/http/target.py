@@ -14,6 +14,7 @@ _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.
 _PCHAR = _UNRESERVED + b"!$&'()*+,;=:@"
 _QUERY_CHAR = _PCHAR + b"/?%"
 WELL_KNOWN = b".well-known"
+_NO_NAMES = (b"", b".", b"..")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,33 +22,32 @@ class Target:
     """`segments`: file names below the root, without empty, `.` and `..`; `directory`: the path ended
     with a slash.
 
-    `query` is as sent, without its question mark; None when there was none. `raw_path` is the normalised
-    path, encoded again: it begins with exactly one slash and is safe in Location.
+    `path` and `query` are as sent, this one without its question mark; None when there was none.
     """
 
     segments: tuple[bytes, ...]
     directory: bool
     query: bytes | None
-    raw_path: bytes
+    path: bytes
 
 
-def parse_target(target: bytes) -> Target | Refusal:
+def parse_target(target: bytes, *, encoded_slash: bool = False) -> Target | Refusal:
     """Parse an origin-form target (RFC 3986 sections 3.3, 5.2.4 and 6.2.2).
 
-    Refusals: 400 for a bad percent triplet, a NUL, or a path above the root; 404 for an encoded slash,
-    which is no separator here and which no file name can have.
+    Refusals: 400 for a bad percent triplet, a NUL, or a path above the root; 404 for an encoded slash, which
+    no file name can have, unless `encoded_slash` makes it a separator like any other.
     """
     if not target.startswith(b"/"):
         return Refusal(400, "The request target is not a path.")
     path, mark, query = target.partition(b"?")
     if _BAD_TRIPLET.search(path):
         return Refusal(400, "The path has a bad percent encoding.")
-    if _SLASH.search(path):
+    if not encoded_slash and _SLASH.search(path):
         return Refusal(404, "No file name has a slash.")
     decoded = unquote_to_bytes(path) if b"%" in path else path
     if b"\0" in decoded:
         return Refusal(400, "The path has a NUL.")
-    # An encoded slash is out, so splitting after decoding gives the same segments as before it.
+    # Splitting after decoding: an encoded slash is a separator, where it is let in.
     names = decoded.split(b"/")
     segments: list[bytes] = []
     for name in names:
@@ -57,11 +57,33 @@ def parse_target(target: bytes) -> Target | Refusal:
             segments.pop()
         elif name not in (b"", b"."):
             segments.append(name)
-    directory = names[-1] in (b"", b".", b"..")
-    raw_path = b"/" + b"/".join(_quote(name, _PCHAR) for name in segments)
-    if directory and segments:
-        raw_path += b"/"
-    return Target(tuple(segments), directory, query if mark else None, raw_path)
+    directory = names[-1] in _NO_NAMES
+    return Target(tuple(segments), directory, query if mark else None, path)
+
+
+def slash_added(target: Target) -> bytes:
+    """Where a path that has no slash at its end leads with one, as a reference relative to the path itself
+    (RFC 3986 section 4.2): so it holds behind a proxy that takes a prefix away.
+    """
+    names = unquote_to_bytes(target.path.rpartition(b"/")[2]).split(b"/")
+    if b".." in names:
+        # How far an encoded slash climbs is known here alone.
+        reference = b"%2F".join(_quote(name, _PCHAR) for name in names)
+    else:
+        reference = b"/".join(_quote(name, _PCHAR) for name in names if name not in _NO_NAMES)
+    # A colon in the first segment would end a scheme.
+    return (b"./" if b":" in reference.partition(b"/")[0] else b"") + reference + b"/"
+
+
+def slash_removed(target: Target) -> bytes | None:
+    """Where a path that ends with a slash leads without it, relative to the path itself. None for a path that
+    clients resolve in different ways, such as one that ends with two slashes.
+    """
+    *_, piece, end = target.path.split(b"/")
+    names = unquote_to_bytes(piece).split(b"/")
+    if end or any(name in _NO_NAMES for name in names):
+        return None
+    return b"../" + b"/".join(_quote(name, _PCHAR) for name in names)
 
 
 def hidden(segments: tuple[bytes, ...]) -> bool:

@@ -95,27 +95,34 @@ def test_refusal(bodiless: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "query", "location"),
+    ("reference", "query", "location"),
     [
-        (b"/a/", None, b"/a/"),
-        (b"/a/", b"", b"/a/?"),
-        (b"/a/", b"b=c&next=//evil.test/", b"/a/?b=c&next=//evil.test/"),
-        (b"/a/", b"%0d%0aB:%20c", b"/a/?%0d%0aB:%20c"),
-        (b"/a/", b'"<b>\\', b"/a/?%22%3Cb%3E%5C"),
-        (b"/", None, b"/"),
+        (b"a/", None, b"a/"),
+        (b"a/", b"", b"a/?"),
+        (b"a/", b"b=c&next=//evil.test/", b"a/?b=c&next=//evil.test/"),
+        (b"a/", b"%0d%0aB:%20c", b"a/?%0d%0aB:%20c"),
+        (b"a/", b'"<b>\\', b"a/?%22%3Cb%3E%5C"),
+        (b"./a:b/c:d/", None, b"./a:b/c:d/"),
+        (b"../a%20b", None, b"../a%20b"),
     ],
 )
-def test_redirect(path: bytes, query: bytes | None, location: bytes) -> None:
+def test_redirect(reference: bytes, query: bytes | None, location: bytes) -> None:
     """RFC 9110 section 10.2.2."""
     verdict = ask(target=b"http://evil.test/a")
-    response = redirect_response(verdict, path, query)
+    response = redirect_response(verdict, reference, query)
     assert (response.status, fields_of(response)[b"location"]) == (301, location)
     assert response.keep_alive
     assert b"evil" not in received(verdict, response)
-    assert redirect_response(ask(), path, query, status=308).status == 308
+    assert redirect_response(ask(), reference, query, status=308).status == 308
 
 
-@pytest.mark.parametrize("path", [b"", b"a", b"//evil.test", b"/\\evil.test", b"http://evil.test/"])
-def test_redirect_to_another_host(path: bytes) -> None:
+@pytest.mark.parametrize(
+    "reference",
+    [
+        *(b"", b"/", b"/a/", b"//evil.test", b"/\\evil.test", b"\\\\evil.test", b"http://evil.test/", b"a:b"),
+        *(b"a//b", b"a?b", b"a#b", b"a b", b"a\r\nb", b"a%", b"a%0", b"a%2f", b"\xff", b"a/\\b"),
+    ],
+)
+def test_redirect_to_another_host(reference: bytes) -> None:
     with pytest.raises(ValueError, match="another host"):
-        redirect_response(ask(), path, None)
+        redirect_response(ask(), reference, None)

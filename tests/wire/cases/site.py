@@ -1,4 +1,4 @@
-"""What the options of a site change: listings, routes, clean URLs, error pages, fields by path.
+"""What the options of a site change: listings, routes, clean URLs, error pages, fields and names by path.
 
 SITES names sets of options; each has its own table and its own servers, over the tree of `build`.
 """
@@ -27,6 +27,7 @@ ABOUT = b"<!doctype html><title>about</title>\n"
 BESIDE = b"<!doctype html><title>beside a directory</title>\n"
 LOST = b"<!doctype html><title>lost?</title>\n"
 CLOSED = b"<!doctype html><title>closed</title>\n"
+PACKAGE = b'{"name": "@acme/left"}\n'
 SCRIPT = b"export const answer = 42;\n" * 100
 
 SITE_FILES: dict[bytes, bytes] = {
@@ -43,6 +44,10 @@ SITE_FILES: dict[bytes, bytes] = {
     b"assets/app.3f7a.js": SCRIPT,
     b"assets/app.3f7a.js.br": compressed(SCRIPT, "br"),
     b"empty/.hidden": SECRET,
+    b"begun.js": SCRIPT,
+    b"begun.js.gz": b"",
+    b"@acme/left": PACKAGE,
+    b"@acme/empty/.hidden": SECRET,
     b"odd/<script>.txt": b"1",
     b"odd/name:colon.txt": b"22",
     b"odd/new\nline.txt": b"333",
@@ -132,11 +137,12 @@ SPA_CASES = (
     Case("post", request("/route", BROWSER, "Content-Length: 0", method="POST"), 405),
     _page("clean", "/about", ABOUT, Location=ABSENT, Content_Type=HTML_TYPE),
     _page("clean-query", "/about?a=1", ABOUT),
+    Case("clean-slash", request("/about/?a=1"), 301, leads=b"/about?a=1", kept=KEPT),
+    _error("clean-two-slashes", "/about//", 404),
     _page("clean-named", "/about.html", ABOUT),
     _page("clean-real-file-wins", "/team", b"a real file"),
     _page("clean-beside-a-directory", "/docs", BESIDE),
     _page("clean-directory", "/docs/", b"docs"),
-    _error("clean-slash", "/about/", 404),
 )
 
 LISTING_CASES = (
@@ -185,7 +191,7 @@ LISTING_CASES = (
     Case("same", request("/odd/", "If-None-Match: @etag(/odd/)"), 304, kept=KEPT),
     Case("other-order", request("/odd/?sort=size", "If-None-Match: @etag(/odd/)"), 200, kept=KEPT),
     Case("post", request("/odd/", "Content-Length: 0", method="POST"), 405),
-    Case("no-slash", request("/odd?sort=size"), 301, headers={"Location": b"/odd/?sort=size"}, kept=KEPT),
+    Case("no-slash", request("/odd?sort=size"), 301, leads=b"/odd/?sort=size", kept=KEPT),
     *(
         _page(f"linked-{at}", f"/odd/{href}", content)
         for at, (href, content) in enumerate(
@@ -273,8 +279,27 @@ FIELDS_CASES = (
     Case("not-allowed", request("/", "Content-Length: 0", method="PUT"), 405, headers=SHARED),
 )
 
+# Names as packages, tiles and builds have them.
+NAMES: dict[str, Any] = {"encoded_slash": True}
+NAMES_CASES = (
+    _page("encoded-slash", "/@acme%2fleft", PACKAGE, BROWSER),
+    _page("encoded-slash-upper-case", "/@acme%2Fleft", PACKAGE),
+    _page("encoded-slash-at-the-end", "/docs%2f", b"docs"),
+    _page("encoded-slash-climbs", "/docs%2f..%2f@acme/left", PACKAGE),
+    Case("encoded-slash-directory", request("/odd/..%2fdocs"), 301, leads=b"/odd/..%2Fdocs/", kept=KEPT),
+    Case("encoded-slash-scope", request("/@acme%2fempty?a"), 301, leads=b"/@acme/empty/?a", kept=KEPT),
+    _error("encoded-slash-twice", "/@acme%252fleft", 404),
+    _error("encoded-backslash", "/@acme%5cleft", 404),
+    _error("encoded-slash-hidden", "/odd%2f.hidden", 404),
+    _error("encoded-slash-linked-out", "/odd%2fout", 404),
+    Case("encoded-slash-above-the-root", request("/..%2fsecret.txt"), 400, never=(SECRET,)),
+    Case("encoded-slash-far-above", request("/docs%2f..%2f..%2fsecret.txt"), 400, never=(SECRET,)),
+    _page("interrupted-sibling", "/begun.js", SCRIPT, "Accept-Encoding: gzip", Vary=ABSENT),
+)
+
 SITES: dict[str, tuple[dict[str, Any], tuple[Case, ...]]] = {
     "spa": (SPA, SPA_CASES),
     "listing": (LISTING, LISTING_CASES),
     "fields": (FIELDS, FIELDS_CASES),
+    "names": (NAMES, NAMES_CASES),
 }
