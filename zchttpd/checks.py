@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from zchttpd.options import SettingsError, nearest
 from zchttpd.privileges import resolve
-from zchttpd.settings import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,8 +16,11 @@ def check_root(root: Path) -> None:
     """Raises SettingsError unless `root` is a directory that can be searched."""
     try:
         if not root.is_dir():
-            what = "is not a directory" if root.exists() else "does not exist"
-            raise SettingsError("root", f"{str(root)!r} {what}. Type --root and a directory that exists")
+            if root.exists():
+                problem = f"is not a directory. Type --root and the one that it is in: {root.parent}"
+            else:
+                problem = f"does not exist. {_meant(str(root))}"
+            raise SettingsError("root", f"{str(root)!r} {problem}")
         usable = os.access(root, os.X_OK)
     except PermissionError:
         usable = False
@@ -25,6 +28,18 @@ def check_root(root: Path) -> None:
         raise SettingsError(
             "root", f"{str(root)!r} may not be entered by this user. Type: chmod o+x on it and its parents"
         )
+
+
+def _meant(root: str) -> str:
+    """What may have been meant by a directory that does not exist."""
+    if root.isdecimal():
+        return f"Type --port {root} for a port, and --root and a directory that exists"
+    if root.startswith("~"):
+        return "Type the path that ~ stands for: only a shell knows"
+    word = nearest(root, ("doctor", "help", "version"))
+    if word:
+        return f"Did you mean zchttpd {word if word == 'doctor' else '--' + word}?"
+    return "Type --root and a directory that exists"
 
 
 def check_user(user: str) -> None:

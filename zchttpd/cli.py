@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from zchttpd import __version__, doctor, log
 from zchttpd.checks import check_root, check_user
-from zchttpd.options import Group
-from zchttpd.settings import OPTIONS, SettingsError, default_text, flag_of, load
+from zchttpd.contradictions import missing_pages, without_effect
+from zchttpd.options import Group, SettingsError, flag_of, nearest
+from zchttpd.settings import OPTIONS, default_text, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,18 +36,64 @@ _EPILOG = """\
 Sizes take K, M or G. Every option is also an environment variable (--send-mode: ZCHTTPD_SEND_MODE) and a key
 of the TOML file of --config (send-mode = "plain"). The command line wins, then the environment. What may be
 typed several times is one line each in the environment and a list in the file. A switch is on or off, in the
-file true or false.
+file true or false. An empty variable counts as one that is not set.
 A PATTERN is a glob of the decoded path, where * matches / too; without a leading slash it may begin after
 any slash.
 SIGTERM and Ctrl-C finish the open responses and exit with 0; a second Ctrl-C stops at once.
 """
 
 
+# What other servers call it, and who comes from them types.
+_ELSEWHERE = {
+    **dict.fromkeys(("-b", "--bind", "--address", "--addr", "--listen", "--ip", "--interface"), "host"),
+    **dict.fromkeys(("-d", "--dir", "--directory", "--docroot", "--document-root", "--path"), "root"),
+    **dict.fromkeys(("-w", "-j", "--threads", "--processes", "--jobs"), "workers"),
+    **dict.fromkeys(("--gzip", "--brotli", "--br", "--zstd"), "compress"),
+    **dict.fromkeys(("--index", "--autoindex", "--browse"), "listing"),
+    **dict.fromkeys(("--cache", "--max-age", "--expires"), "cache_control"),
+    **dict.fromkeys(("--metrics", "--stats"), "admin"),
+    **dict.fromkeys(("--single", "--rewrite", "--fallback"), "spa"),
+    "-p": "port",
+    "-c": "config",
+    "-l": "listing",
+    "--headers": "header",
+    "--socket": "unix",
+}
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        found = re.match(r"argument --([a-z-]+): (expected|ignored explicit argument)", message)
+        if found:
+            message = _wrong_number(found[1].replace("-", "_"), found[2] == "expected")
         hint = "" if ". " in message else ". Type zchttpd --help for the options"
         log.complain(message + hint)
         sys.exit(EXIT_USAGE)
+
+
+def _wrong_number(name: str, lacks: bool) -> str:
+    """What to say of an option that lacks a value, or has one and is a switch."""
+    flag = flag_of(name)
+    if name not in OPTIONS or not lacks:
+        return f"{flag} takes no value. Type {flag} alone, or leave it out"
+    option = OPTIONS[name]
+    needs = "a value" if option.words == 1 else f"{option.words} values"
+    metavar = "|".join(option.choices) or option.metavar
+    example = option.example or default_text(name)
+    return f"{flag} needs {needs}: {metavar}. Type such as {flag} {example}, or zchttpd --help"
+
+
+def _unknown(extra: Sequence[str], command: str) -> str:
+    """What to say of words that were typed and are no options, nor values of any."""
+    message = f"unrecognized arguments: {' '.join(extra)}"
+    flag = next((word.partition("=")[0] for word in extra if word.startswith("-")), "")
+    if flag:
+        flags = {flag_of(name) for name in OPTIONS} | {"--help", "--version"}
+        meant = flag_of(_ELSEWHERE[flag]) if flag in _ELSEWHERE else nearest(flag, sorted(flags))
+        return f"{message}. Did you mean {meant}? Type zchttpd --help for the options" if meant else message
+    if command:
+        return f"{message}. One directory is served, and {command!r} is one already"
+    return message
 
 
 def _help_of(name: str, option: Option) -> str:
@@ -120,8 +168,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     parser = build_parser()
-    typed = vars(parser.parse_args(arguments))
+    known, extra = parser.parse_known_args(arguments)
+    typed = vars(known)
     command = typed.pop("command")
+    if extra:
+        parser.error(_unknown(extra, command))
     if command not in ("", "doctor"):
         if "root" in typed:
             parser.error(f"two directories: {command!r} and --root {shlex.quote(typed['root'])}. Type one")
@@ -129,16 +180,18 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         texts = {name: _join(name, each) for name, each in typed.items()}
         if command == "doctor":
-            findings = doctor.examine(load({"root": ".", **texts}, os.environ))
+            findings = doctor.examine(read({"root": ".", **texts}, os.environ).settings)
             print(doctor.report(findings))
             return 0 if all(finding.state is doctor.State.OK for finding in findings) else 1
-        settings = load(texts, os.environ)
-        check_root(settings.root)
-        check_user(settings.user)
+        given = read(texts, os.environ)
+        check_root(given.settings.root)
+        check_user(given.settings.user)
     except SettingsError as error:
         log.complain(error.problem)
         return EXIT_USAGE
     # Only now: what it imports is of no use to --help, --version and doctor.
     from zchttpd.supervisor import run
 
-    return run(settings)
+    return run(
+        given.settings, [*without_effect(given.settings, given.sources), *missing_pages(given.settings)]
+    )

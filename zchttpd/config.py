@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from typing import TYPE_CHECKING
+
+from zchttpd.options import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,8 +40,8 @@ def read_config(path: str, options: Mapping[str, Option]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for key, value in found.items():
         if key not in names:
-            close = difflib.get_close_matches(key, names, n=1)
-            cure = f"Did you mean {close[0]}?" if close else "zchttpd --help lists the options"
+            close = nearest(key, names)
+            cure = f"Did you mean {close}?" if close else "zchttpd --help lists the options"
             raise ValueError(f"{path}: {key!r} is not an option. {cure}")
         try:
             texts[names[key]] = _text(key, value, options[names[key]])

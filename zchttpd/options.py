@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from dataclasses import dataclass
@@ -17,9 +16,19 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
+ENVIRONMENT_PREFIX = "ZCHTTPD_"
 AUTO = "auto"
 _ON = ("on", "yes", "true", "1")
 _OFF = ("off", "no", "false", "0", "")
+
+
+class SettingsError(ValueError):
+    """An option has a value that cannot be used. `name`: its field; `problem`: one line, cause, then cure."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.name = name
+        self.problem = problem
 
 
 class Group(Enum):
@@ -56,10 +65,51 @@ def format_size(size: int) -> str:
     return str(size)
 
 
+def flag_of(name: str) -> str:
+    """`send_mode` -> `--send-mode`."""
+    return "--" + name.replace("_", "-")
+
+
+def variable_of(name: str) -> str:
+    """`send_mode` -> `ZCHTTPD_SEND_MODE`."""
+    return ENVIRONMENT_PREFIX + name.upper()
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """The one of `words` that was meant by a wrong `word`: another case, its beginning, or a few slips of the
+    fingers away; empty when there is none.
+    """
+    typed = _plain(word)
+    slips_max = max(1, (len(typed) + 1) // 3)
+    ranked = [(_slips(typed, _plain(each)), each) for each in words]
+    slips, best = min(ranked, key=lambda pair: pair[0], default=(slips_max + 1, ""))
+    if slips <= slips_max:
+        return best
+    return next((each for _, each in ranked if len(typed) > 2 and _plain(each).startswith(typed)), "")
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("_", "-")
+
+
+def _slips(typed: str, meant: str) -> int:
+    """Letters left out, added, wrong, or in place of their neighbour (optimal string alignment distance)."""
+    before: list[int] = []
+    above = list(range(len(meant) + 1))
+    for i, letter in enumerate(typed):
+        row = [i + 1]
+        for j, other in enumerate(meant):
+            row.append(min(above[j] + (letter != other), above[j + 1] + 1, row[j] + 1))
+            if i and j and letter == meant[j - 1] and other == typed[i - 1]:
+                row[-1] = min(row[-1], before[j - 1] + 1)
+        before, above = above, row
+    return above[-1]
+
+
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """A sentence, after a space: the one of `words` that may have been meant, or all of them."""
-    close = difflib.get_close_matches(word, list(words), n=1)
-    return f" Did you mean {close[0]}?" if close else f" Type one of: {', '.join(words)}"
+    close = nearest(word, words)
+    return f" Did you mean {close}?" if close else f" Type one of: {', '.join(words)}"
 
 
 def parse_count(text: str) -> int:
@@ -70,8 +120,31 @@ def parse_count(text: str) -> int:
 
 
 def parse_workers(text: str) -> int:
-    """A number of workers; `auto` is 0, which stands for one on each usable CPU."""
-    return 0 if text.strip().lower() == AUTO else parse_count(text)
+    """A number of workers; `auto` is 0, which stands for one on each usable CPU.
+
+    Raises ValueError with a one-line text.
+    """
+    word = text.strip().lower()
+    if word == AUTO:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,18}", word) or not int(word):
+        raise ValueError(
+            f"{text!r} is not a number of workers. Type auto, which is one on each CPU, or 1 or more"
+        )
+    return int(word)
+
+
+def parse_host(text: str) -> str:
+    """An address or a name, without its port. Raises ValueError with a one-line text."""
+    host = text.strip()
+    bare = re.sub(r"^[a-z]+://|/.*$", "", host)
+    match = re.fullmatch(r"(\[[^]]*\]|[^:]*):([0-9]+)", bare)
+    if match:
+        cure = f"--host {match[1]} --port {match[2]}" if match[1] else f"--port {match[2]}"
+        raise ValueError(f"{host!r} has a port in it. Type {cure}")
+    if "/" in host:
+        raise ValueError(f"{host!r} is not an address or a name. Type such as --host {bare or '127.0.0.1'}")
+    return host
 
 
 def parse_names(text: str) -> tuple[str, ...]:
@@ -131,12 +204,14 @@ class Option:
 
     `switch`: it takes no text on the command line. `many`: it may be typed again, and its texts are joined by
     `separator`, as they are in the environment. `words`: how many words of `metavar` are typed for one text.
+    `example`: a value as one would type it, where there is no default.
     """
 
     group: Group
     help: str
     parse: Callable[[str], Any] = str.strip
     metavar: str = ""
+    example: str = ""
     unit: str = ""
     choices: tuple[str, ...] = ()
     low: int = 0

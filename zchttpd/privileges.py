@@ -12,6 +12,7 @@ import pwd
 from dataclasses import dataclass
 
 from zchttpd.files.encoders import ENCODERS
+from zchttpd.options import nearest
 
 PR_SET_NO_NEW_PRIVS = 38
 # What a worker, or the supervisor, imports only when it needs it, encodings among it. The user may not be
@@ -73,7 +74,9 @@ def _user(name: str) -> pwd.struct_passwd | None:
     except KeyError:
         if _is_number(name):
             return None
-        raise ValueError(f"there is no user {name!r}. Type one of: getent passwd") from None
+        close = nearest(name, [user.pw_name for user in pwd.getpwall()])
+        cure = f"Did you mean {close}?" if close else "Type one of: getent passwd"
+        raise ValueError(f"there is no user {name!r}. {cure}") from None
 
 
 def _gid(group: str) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from zchttpd.options import Group
-from zchttpd.settings import OPTIONS, default_text, flag_of, variable_of
+from zchttpd.options import Group, flag_of, variable_of
+from zchttpd.settings import OPTIONS, default_text
 
 
 def docs_table() -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zchttpd.access import FORMATS, OFF
 from zchttpd.config import key_of, read_config
+from zchttpd.contradictions import check_together
 from zchttpd.doctor import LADDER
-from zchttpd.files.encoders import ENCODERS, check_encodings
+from zchttpd.files.encoders import ENCODERS
 from zchttpd.options import (
     AUTO,
     GIB,
@@ -18,17 +18,20 @@ from zchttpd.options import (
     MIB,
     Group,
     Option,
+    SettingsError,
     did_you_mean,
+    flag_of,
     format_size,
     parse_count,
+    parse_host,
     parse_names,
     parse_root,
     parse_size,
     parse_switch,
     parse_user,
     parse_workers,
-    split_address,
     usable_cpus,
+    variable_of,
 )
 from zchttpd.site import CacheRule, HeaderRule, parse_cache_rules, parse_header_rules, parse_patterns
 
@@ -36,21 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-ENVIRONMENT_PREFIX = "ZCHTTPD_"
-PAGE_SIZE = 4096
 SIZE_MAX = 1024 * GIB
 DAY_MS = 86_400_000
-UNIX_SIZE_MAX = 107  # of sun_path, with its NUL: unix(7)
 LEVELS = ("debug", "info", "warning", "error")
-
-
-class SettingsError(ValueError):
-    """An option has a value that cannot be used. `name`: its field; `problem`: one line, cause, then cure."""
-
-    def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"{name}: {problem}")
-        self.name = name
-        self.problem = problem
 
 
 def _option(default: Any, group: Group, text: str, **more: Any) -> Any:
@@ -95,11 +86,16 @@ class Settings:
                 "the directory whose files are served (required)",
                 parse=parse_root,
                 metavar="DIR",
+                example="www/",
             )
         }
     )
     config: str = _option(
-        "", Group.SERVE, "a TOML file with options; the command line and the environment win", metavar="FILE"
+        "",
+        Group.SERVE,
+        "a TOML file with options; the command line and the environment win",
+        metavar="FILE",
+        example="site.toml",
     )
     revalidate_ms: int = _ms(
         1000,
@@ -119,13 +115,23 @@ class Settings:
     error_pages: bool = _switch(Group.SITE, "send /404.html, /403.html and /50x.html of the root with errors")
     no_precompressed: bool = _switch(Group.SITE, "leave .br, .zst and .gz siblings of a file alone")
     cache_control: tuple[CacheRule, ...] = _rules(
-        parse_cache_rules, "PATTERN=VALUE", "Cache-Control of files by path (*.js); the first match wins"
+        parse_cache_rules,
+        "PATTERN=VALUE",
+        "Cache-Control of files by path (*.js); the first match wins",
+        example="'*.js=max-age=3600'",
     )
     immutable: tuple[str, ...] = _rules(
-        parse_patterns, "PATTERN", "files that may be kept for a year unasked; before --cache-control"
+        parse_patterns,
+        "PATTERN",
+        "files that may be kept for a year unasked; before --cache-control",
+        example="'/assets/*'",
     )
     header: tuple[HeaderRule, ...] = _rules(
-        parse_header_rules, "PATTERN 'NAME: VALUE'", "a field for the answers to these paths", words=2
+        parse_header_rules,
+        "PATTERN 'NAME: VALUE'",
+        "a field for the answers to these paths",
+        words=2,
+        example="'*' 'X-Frame-Options: DENY'",
     )
     cors: bool = _switch(Group.SITE, "let pages of all origins read the files")
     cross_origin_isolated: bool = _switch(Group.SITE, "send COOP and COEP, which SharedArrayBuffer needs")
@@ -136,6 +142,7 @@ class Settings:
         f"encodings to make of text and the like: some of {', '.join(ENCODERS)}; auto: all that can be made",
         parse=parse_names,
         metavar="auto|ENCODING,...",
+        example=AUTO,
         many=True,
     )
     compress_size_min: int = _size(KIB, Group.COMPRESSION, "smaller files are sent as they are")
@@ -150,11 +157,19 @@ class Settings:
     )
 
     host: str = _option(
-        "127.0.0.1", Group.WHERE, "address or name to listen on; 0.0.0.0 or :: for all", metavar="H"
+        "127.0.0.1",
+        Group.WHERE,
+        "address or name to listen on; 0.0.0.0 or :: for all",
+        parse=parse_host,
+        metavar="H",
     )
     port: int = _count(8080, Group.WHERE, "TCP port to listen on; 0 takes a free one", high=65535)
     unix: str = _option(
-        "", Group.WHERE, "listen on this unix socket instead of --host and --port", metavar="PATH"
+        "",
+        Group.WHERE,
+        "listen on this unix socket instead of --host and --port",
+        metavar="PATH",
+        example="/run/zchttpd.sock",
     )
     workers: int = _count(
         1,
@@ -171,6 +186,7 @@ class Settings:
         "become this user, for good, once the sockets are bound; for a start as root",
         parse=parse_user,
         metavar="NAME[:GROUP]",
+        example="nobody",
     )
 
     send_mode: str = _option(
@@ -228,6 +244,7 @@ class Settings:
         Group.OBSERVABILITY,
         "listen here for /metrics, /metrics.json and /healthz; off when empty",
         metavar="H:P",
+        example="127.0.0.1:9100",
     )
     access_log: str = _option(
         OFF,
@@ -254,60 +271,14 @@ class Settings:
         f"do without these rungs of the feature ladder, to measure or to test: {', '.join(LADDER)}",
         parse=parse_names,
         metavar="RUNG,...",
+        example="send_zc",
         many=True,
     )
 
     def __post_init__(self) -> None:
         for name, option in OPTIONS.items():
             _check(name, option, getattr(self, name))
-        self._check_together()
-
-    def _check_together(self) -> None:
-        if not self.host.strip():
-            raise SettingsError(
-                "host", "is empty. Type 127.0.0.1 for this machine only or 0.0.0.0 for all addresses"
-            )
-        if len(os.fsencode(self.unix)) > UNIX_SIZE_MAX:
-            raise SettingsError("unix", f"{self.unix!r} is too long. Type at most {UNIX_SIZE_MAX} bytes")
-        if not self.access_log:
-            raise SettingsError("access_log", "is empty. Type a file, - for standard output, or off")
-        if self.window_size % PAGE_SIZE:
-            raise SettingsError(
-                "window_size", f"{self.window_size} is not a multiple of 4K. Type such as 512K"
-            )
-        if self.recv_buffers & (self.recv_buffers - 1):
-            raise SettingsError(
-                "recv_buffers", f"{self.recv_buffers} is not a power of two. Type such as 512"
-            )
-        if self.stream_memory < self.window_size * self.windows_per_connection:
-            least = format_size(self.window_size * self.windows_per_connection)
-            raise SettingsError(
-                "stream_memory",
-                f"{format_size(self.stream_memory)} is less than the {self.windows_per_connection} windows of"
-                f" {format_size(self.window_size)} that one connection may hold. Type at least {least}",
-            )
-        for rung in self.without:
-            if rung not in LADDER:
-                raise SettingsError(
-                    "without", f"{rung!r} is not a rung of the ladder.{did_you_mean(rung, LADDER)}"
-                )
-        try:
-            check_encodings(self.compress)
-        except ValueError as error:
-            raise SettingsError("compress", str(error)) from None
-        if self.compress_size_max > self.compress_memory:
-            raise SettingsError(
-                "compress_memory",
-                f"{format_size(self.compress_memory)} may be too small for one file of --compress-size-max."
-                f" Type at least {format_size(self.compress_size_max)}",
-            )
-        if self.admin:
-            try:
-                host, port = split_address(self.admin)
-            except ValueError as error:
-                raise SettingsError("admin", str(error)) from None
-            if port and (host, port) == (self.host, self.port):
-                raise SettingsError("admin", f"{self.admin} is where files are served. Type another port")
+        check_together(self)
 
     @property
     def worker_count(self) -> int:
@@ -328,16 +299,6 @@ def _check(name: str, option: Option, value: object) -> None:
         raise SettingsError(name, f"{shown(value)} is too large. Type {shown(option.high)} or less")
 
 
-def flag_of(name: str) -> str:
-    """`send_mode` -> `--send-mode`."""
-    return "--" + name.replace("_", "-")
-
-
-def variable_of(name: str) -> str:
-    """`send_mode` -> `ZCHTTPD_SEND_MODE`."""
-    return ENVIRONMENT_PREFIX + name.upper()
-
-
 def default_text(name: str) -> str:
     """The default of an option as one would type it; empty when there is none."""
     default = next(each.default for each in dataclasses.fields(Settings) if each.name == name)
@@ -348,41 +309,56 @@ def default_text(name: str) -> str:
     return str(default)
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The settings, and where each option that was given was found: its flag, its variable, or the file and
+    its key, by field name.
+    """
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+
 def load(command_line: Mapping[str, str], environment: Mapping[str, str]) -> Settings:
+    """The settings alone of what `read` reads. Raises SettingsError."""
+    return read(command_line, environment).settings
+
+
+def read(command_line: Mapping[str, str], environment: Mapping[str, str]) -> Given:
     """Settings from texts: `command_line` (field name -> text) before ZCHTTPD_* in `environment`, and both
-    before the file of `config`.
+    before the file of `config`. A variable that is empty counts as one that is not set.
 
     Raises SettingsError whose `problem` names the flag, the variable, or the file and its key.
     """
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    path = command_line.get("config", environment.get(variable_of("config"), ""))
+    variables = {name: environment.get(variable_of(name)) or None for name in OPTIONS}
+    path = command_line.get("config", variables["config"])
     try:
         file = read_config(path, OPTIONS) if path else {}
     except ValueError as error:
         raise SettingsError("config", str(error)) from None
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
     for name, option in OPTIONS.items():
-        sources[name] = flag_of(name)
-        text = command_line.get(name)
-        if text is None:
-            text = environment.get(variable_of(name))
-            sources[name] = variable_of(name)
-        if text is None:
-            text = file.get(name)
-            sources[name] = f"{path}: {key_of(name)}"
-        if text is None:
-            sources[name] = flag_of(name)
-            continue
-        try:
-            values[name] = option.parse(text)
-        except ValueError as error:
-            raise SettingsError(name, f"{sources[name]}: {error}{_kubernetes_hint(name, text)}") from None
+        for text, source in (
+            (command_line.get(name), flag_of(name)),
+            (variables[name], variable_of(name)),
+            (file.get(name), f"{path}: {key_of(name)}"),
+        ):
+            if text is None:
+                continue
+            sources[name] = source
+            try:
+                values[name] = option.parse(text)
+            except ValueError as error:
+                raise SettingsError(name, f"{source}: {error}{_kubernetes_hint(name, text)}") from None
+            break
     if "root" not in values:
         raise SettingsError("root", "no directory to serve was named. Type: zchttpd --root DIR")
     try:
-        return Settings(**values)
+        return Given(Settings(**values), sources)
     except SettingsError as error:
-        raise SettingsError(error.name, f"{sources[error.name]}: {error.problem}") from None
+        source = sources.get(error.name, flag_of(error.name))
+        raise SettingsError(error.name, f"{source}: {error.problem}") from None
 
 
 def _kubernetes_hint(name: str, text: str) -> str:

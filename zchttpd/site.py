@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+from zchttpd.cache_control import SECONDS, check_cache_control, is_cache_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +43,7 @@ _ISOLATED = (
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _HEADER = re.compile(rf"(.*?\S)\s+({_TOKEN})[ \t]*:(.*)", re.DOTALL)
+_FIELD = re.compile(rf"{_TOKEN}[ \t]*:[ \t]*\S.*", re.DOTALL)
 _VISIBLE = re.compile(r"[\x20-\x7e\t]+")
 # They say where a message ends or which file version it carries: not for anybody to say twice.
 _OURS = frozenset(
@@ -49,6 +53,8 @@ _OURS = frozenset(
         *("te", "trailer", "transfer-encoding", "upgrade", "x-content-type-options"),
     )
 )
+# Said to --immutable by who takes it for a switch.
+_SWITCH_WORDS = ("on", "off", "yes", "no", "true", "false")
 # How long a file may be kept says nothing about how long its absence lasts.
 _OF_FILES_ONLY = frozenset((b"cache-control", b"expires", b"content-disposition", b"content-language"))
 
@@ -63,6 +69,7 @@ class CacheRule:
     def __post_init__(self) -> None:
         _check_pattern(self.pattern)
         _check_value(self.value)
+        check_cache_control(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +95,8 @@ def parse_cache_rules(text: str) -> tuple[CacheRule, ...]:
 
 
 def parse_patterns(text: str) -> tuple[str, ...]:
-    """Lines of one pattern each. Raises ValueError with a one-line text."""
-    return tuple(_check_pattern(line) for line in _lines(text))
+    """Lines of one pattern of files each. Raises ValueError with a one-line text."""
+    return tuple(_parse_pattern(line) for line in _lines(text))
 
 
 def parse_header_rules(text: str) -> tuple[HeaderRule, ...]:
@@ -102,13 +109,38 @@ def _lines(text: str) -> list[str]:
 
 
 def _parse_cache_rule(line: str) -> CacheRule:
-    pattern, equals, value = line.partition("=")
+    pattern, equals, value = (part.strip(" \t") for part in line.partition("="))
+    if pattern.lower() in SECONDS or (not is_cache_control(value) and is_cache_control(line)):
+        raise ValueError(f"{line!r} has no PATTERN. Type --cache-control {shlex.quote('*=' + line)}")
+    first, blank, rest = line.partition(" ")
+    if blank and "=" not in first and is_cache_control(rest):
+        cure = shlex.quote(f"{first}={rest.strip()}")
+        raise ValueError(f"{line!r} has a blank for the = of PATTERN=VALUE. Type --cache-control {cure}")
     if not equals:
         raise ValueError(f"{line!r} is not PATTERN=VALUE. Type such as '/assets/*=max-age=3600'")
-    return CacheRule(pattern.strip(), value.strip(" \t"))
+    _check_names_files(pattern)
+    return CacheRule(pattern, value)
+
+
+def _parse_pattern(line: str) -> str:
+    pattern, _, value = line.partition("=")
+    if line.lower() in _SWITCH_WORDS or pattern.lower() in SECONDS:
+        raise ValueError(f"{line!r} is not a pattern of files. Type '*' for all, or such as '/assets/*'")
+    if is_cache_control(value):
+        raise ValueError(
+            f"{line!r} is more than a pattern, and what it names is kept for a year."
+            f" Type {shlex.quote(pattern)} alone, or --cache-control {shlex.quote(line)}"
+        )
+    _check_names_files(line)
+    return _check_pattern(line)
 
 
 def _parse_header_rule(line: str) -> HeaderRule:
+    if _FIELD.fullmatch(line):
+        field, _, last = line.rpartition(" ")
+        swapped = _FIELD.fullmatch(field) and (last.startswith("/") or "*" in last)
+        words = (last, field) if swapped else ("*", line)
+        raise ValueError(f"{line!r} is not PATTERN 'Name: value'. Type --header {shlex.join(words)}")
     match = _HEADER.fullmatch(line)
     if match is None:
         raise ValueError(f"{line!r} is not PATTERN 'Name: value'. Type such as '*' 'X-Frame-Options: DENY'")
@@ -118,7 +150,15 @@ def _parse_header_rule(line: str) -> HeaderRule:
 def _check_pattern(pattern: str) -> str:
     if not pattern or not pattern.isprintable():
         raise ValueError(f"{pattern!r} is not a pattern. Type such as '*.js' or '/assets/*'")
+    if {".", ".."}.intersection(pattern.split("/")):
+        raise ValueError(f"{pattern!r} has a dot that no path keeps. Type such as '/assets/*'")
     return pattern
+
+
+def _check_names_files(pattern: str) -> None:
+    if pattern.endswith("/"):
+        cure = shlex.quote(pattern + "*")
+        raise ValueError(f"{pattern!r} names a directory and no file in it. Type {cure} for what is in it")
 
 
 def _check_value(value: str) -> None:

@@ -11,21 +11,23 @@ import selectors
 import signal
 import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from zchttpd import __version__, doctor, log, privileges
+from zchttpd import doctor, log, privileges
 from zchttpd.access import LogError, check_log
 from zchttpd.activation import notify, passed_fds
 from zchttpd.board import Board
 from zchttpd.checks import check_root
-from zchttpd.options import split_address
+from zchttpd.options import SettingsError, split_address
 from zchttpd.privileges import PrivilegeError
-from zchttpd.settings import SettingsError
+from zchttpd.report import Report
 from zchttpd.sockets import ListenError, open_for, open_listeners, reaches_others, url_of
 from zchttpd.worker import EXIT_CONFIGURATION, EXIT_CRASHED, Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zchttpd.admin import Admin
     from zchttpd.metrics import WorkerFacts
     from zchttpd.settings import Settings
@@ -57,29 +59,16 @@ class _Child:
     restarts: int = 0
 
 
-@dataclass(slots=True)
-class _Report:
-    """What the workers said when they were ready: the lines that follow the start line, none twice."""
+def run(settings: Settings, notes: Sequence[str] = ()) -> int:
+    """Serve until SIGTERM or Ctrl-C; the exit code: 0 stopped as asked, 1 could not start.
 
-    engine: str = ""
-    send_mode: str = ""
-    missing: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def add(self, said: dict[str, object]) -> None:
-        self.engine = str(said.get("engine", ""))
-        self.send_mode = str(said.get("send_mode", ""))
-        for known, key in ((self.missing, "missing"), (self.notes, "notes")):
-            known.extend(str(line) for line in cast("list[str]", said.get(key, [])) if line not in known)
-
-
-def run(settings: Settings) -> int:
-    """Serve until SIGTERM or Ctrl-C; the exit code: 0 stopped as asked, 1 could not start."""
+    `notes`: lines that follow the start line.
+    """
     log.setup(settings.log_level, "supervisor")
     # For a user who has no CAP_IPC_LOCK, the limit of locked memory will count: raise it while we may.
     doctor.raise_limits(doctor.files_needed(settings), doctor.memory_locked(settings) if settings.user else 0)
     try:
-        supervisor = Supervisor(settings)
+        supervisor = Supervisor(settings, notes)
         _give_up_privileges(settings)
         check_log(settings)
     except (ListenError, LogError, PrivilegeError) as error:
@@ -106,7 +95,7 @@ def _give_up_privileges(settings: Settings) -> None:
 class Supervisor:
     """Owns the listening sockets, the counters and the workers. One thread: forking is safe."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, notes: Sequence[str] = ()) -> None:
         self._settings = settings
         self._board = Board(settings.worker_count)
         passed = passed_fds(os.environ)
@@ -124,7 +113,7 @@ class Supervisor:
             )
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = socket.socketpair()
-        self._report = _Report()
+        self._report = Report(notes=list(notes))
         self._announced = False
         self._stopping = False
         self._kill_at: float | None = None
@@ -326,36 +315,14 @@ class Supervisor:
         self._announced = True
         if self._admin_listener is not None:
             self._open_admin(self._admin_listener)
-        for line in self._start_lines():
+        admin = url_of(self._admin_listener) if self._admin_listener is not None else ""
+        for line in self._report.lines(self._settings, self._url, admin):
             log.say(line)
         if os.geteuid() == 0 and any(reaches_others(child.listener) for child in self._children):
             log.LOGGER.warning("root serves other machines. Type --user NAME, such as --user nobody")
         notify("READY=1", os.environ)
         gc.collect()
         gc.freeze()
-
-    def _start_lines(self) -> list[str]:
-        count = len(self._children)
-        workers = "1 worker" if count == 1 else f"{count} workers"
-        root = str(self._settings.root).rstrip("/") + "/"
-        lines = [
-            f"zchttpd {__version__} serving {root} at {self._url}"
-            f" ({self._report.engine}, send mode {self._report.send_mode}, {workers})"
-        ]
-        if self._admin_listener is not None:
-            lines.append(f"metrics at {url_of(self._admin_listener)}/metrics")
-        if self._settings.user:
-            memory = doctor.locked_memory(doctor.memory_needed(self._settings))
-            # Where it is low the workers have said so.
-            text = "" if memory.cure else f"; locked memory: {memory.text}"
-            lines.append(f"user {self._settings.user}, uid {os.getuid()}{text}")
-        for name in self._report.missing:
-            lines.append(doctor.missing_rung(name, asked=name in self._settings.without))
-        lines += self._report.notes
-        files = doctor.open_files(doctor.files_needed(self._settings))
-        if files.cure:
-            lines.append(f"{files.subject}: {files.text}. Cure: {files.cure}")
-        return lines
 
     def _open_admin(self, listener: socket.socket) -> None:
         # Only now: a worker has no use for what these import.

@@ -50,8 +50,27 @@ def test_version_is_the_packaged_one(capsys: pytest.CaptureFixture[str]) -> None
         ([], ["no directory to serve", "--root DIR"]),
         (["--root", "/nonexistent"], ["'/nonexistent' does not exist"]),
         (["--root", ".", "--port", "x"], ["--port", "'x'"]),
-        (["--rot", "."], ["--rot", "--help"]),
-        (["--root"], ["--root", "--help"]),
+        (["--rot", "."], ["--rot", "Did you mean --root?", "--help"]),
+        (["--root"], ["--root needs a value: DIR. Type such as --root www/", "--help"]),
+        (["www", "--prot", "80"], ["unrecognized arguments: --prot 80", "Did you mean --port?"]),
+        (["www", "--prot=80"], ["Did you mean --port?"]),
+        (["doctor", "--prot=80"], ["Did you mean --port?"]),
+        (["www", "--bind", "::"], ["--bind", "Did you mean --host?"]),
+        (["www", "-p", "80"], ["-p", "Did you mean --port?"]),
+        (["www", "--qwertzuiop"], ["--qwertzuiop", "--help"]),
+        (["www", "--listing=on"], ["--listing takes no value. Type --listing alone"]),
+        (["www", "--compress"], ["--compress needs a value", "--compress auto"]),
+        (["www", "--send-mode"], ["--send-mode needs a value: auto|zerocopy|plain", "--send-mode auto"]),
+        (["www", "--header", "X-A: b"], ["--header needs 2 values", "--header '*' 'X-Frame-Options: DENY'"]),
+        (["www", "--immutable"], ["--immutable needs a value: PATTERN", "'/assets/*'"]),
+        (["www", "--version=1"], ["--version takes no value"]),
+        (["serve", "www"], ["One directory is served, and 'serve' is one already"]),
+        (["dcotor"], ["'dcotor' does not exist", "Did you mean zchttpd doctor?"]),
+        (["8080"], ["'8080' does not exist", "Type --port 8080 for a port"]),
+        (["help"], ["'help' does not exist", "zchttpd --help"]),
+        (["~/www"], ["'~/www' does not exist", "Type the path that ~ stands for"]),
+        ([__file__], ["is not a directory", f"the one that it is in: {Path(__file__).parent}"]),
+        (["www", "--user", "nobdy"], ["there is no user 'nobdy'", "Did you mean nobody?"]),
         (["www dir"], ["'www dir' does not exist"]),
         (["www", "--root", "a b"], ["two directories: 'www' and --root 'a b'"]),
         (["www", "more"], ["unrecognized arguments: more"]),
@@ -78,7 +97,7 @@ def test_abbreviated_options_are_refused(capsys: pytest.CaptureFixture[str]) -> 
 def test_what_was_typed_reaches_the_supervisor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[Settings] = []
 
-    def run_instead(settings: Settings) -> int:
+    def run_instead(settings: Settings, notes: list[str]) -> int:
         seen.append(settings)
         return 17
 
@@ -91,7 +110,7 @@ def test_what_was_typed_reaches_the_supervisor(monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_directory_is_a_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[Settings] = []
-    monkeypatch.setattr(supervisor, "run", lambda settings: seen.append(settings) or 0)
+    monkeypatch.setattr(supervisor, "run", lambda settings, notes: seen.append(settings) or 0)
     monkeypatch.setenv("ZCHTTPD_ROOT", "/nowhere/at/all")
     assert cli.main([str(tmp_path), "--port", "0"]) == 0
     assert cli.main(["--port", "0", str(tmp_path)]) == 0

@@ -74,6 +74,8 @@ def test_the_environment_can_name_it(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
+        ("prot = 80", ["'prot' is not an option", "Did you mean port?"]),
+        ("workers = 0", ["workers: '0' is not a number of workers", "Type auto"]),
         ("porrt = 80", ["'porrt' is not an option", "Did you mean port?"]),
         ("send_mode = 'plain'", ["'send_mode' is not an option", "Did you mean send-mode?"]),
         ("config = 'other.toml'", ["'config' is not an option"]),

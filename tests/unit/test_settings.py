@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from zchttpd import settings as module
 from zchttpd.checks import check_root
+from zchttpd.contradictions import missing_pages, without_effect
 from zchttpd.doctor import LADDER
 from zchttpd.files.encoders import ENCODERS, Encoder
-from zchttpd.options import format_size, parse_names, parse_size, split_address
+from zchttpd.options import format_size, nearest, parse_names, parse_size, split_address
 from zchttpd.reference import docs_table
 from zchttpd.settings import (
     OPTIONS,
@@ -24,6 +25,7 @@ from zchttpd.settings import (
     default_text,
     flag_of,
     load,
+    read,
     variable_of,
 )
 
@@ -65,7 +67,6 @@ def test_a_value_that_the_command_line_replaces_is_not_even_read() -> None:
         ("port", "70000", "70000 is too large", "Type 65535 or less"),
         ("port", "http", "'http' is not a whole number", ""),
         ("port", "-1", "'-1' is not a whole number", ""),
-        ("port", "", "'' is not a whole number", ""),
         ("memory", "1K", "1K is too small", "Type 64K or more"),
         ("memory", "3Q", "'3Q' is not a size", "such as 64K"),
         ("send_mode", "zerocpy", "'zerocpy' is not a choice", "Did you mean zerocopy?"),
@@ -78,11 +79,24 @@ def test_a_value_that_the_command_line_replaces_is_not_even_read() -> None:
         ("admin", "::1:9100", "is ambiguous", "[::1]:9100"),
         ("admin", "127.0.0.1:8080", "is where files are served", "Type another port"),
         ("host", " ", "is empty", "Type 127.0.0.1"),
-        ("root", "", "is empty", "--root www/"),
+        ("host", "localhost:80", "has a port in it", "Type --host localhost --port 80"),
+        ("host", "[::1]:80", "has a port in it", "Type --host [::1] --port 80"),
+        ("host", ":80", "has a port in it", "Type --port 80"),
+        ("host", "http://a.example:80/", "has a port in it", "Type --host a.example --port 80"),
+        ("host", "http://localhost", "is not an address or a name", "Type such as --host localhost"),
+        (
+            "workers",
+            "0",
+            "'0' is not a number of workers",
+            "Type auto, which is one on each CPU, or 1 or more",
+        ),
+        ("workers", "-1", "'-1' is not a number of workers", "Type auto"),
+        ("workers", "2000", "2000 is too large", "Type 1024 or less"),
         ("compress", "gzip,zst", "'zst' is not an encoding", "Did you mean zstd?"),
         ("compress", "deflate", "'deflate' is not an encoding", "Type one of: auto, br, zstd, gzip"),
         ("compress_size_max", "65M", "65M is too large", "Type 64M or less"),
         ("compress_memory", "4M", "4M may be too small for one file", "Type at least 8M"),
+        ("log_level", "WARN", "'WARN' is not a choice", "Did you mean warning?"),
         ("compress_threads", "0", "0 is too small", "Type 1 or more"),
     ],
 )
@@ -92,7 +106,7 @@ def test_a_bad_value_gives_one_line_with_its_source_the_cause_and_the_cure(
 ) -> None:
     typed, environment = {**ROOT, name: text}, {}
     if source == "environment":
-        typed, environment = ({} if name == "root" else ROOT), {variable_of(name): text}
+        typed, environment = ROOT, {variable_of(name): text}
     with pytest.raises(SettingsError) as caught:
         load(typed, environment)
     problem = caught.value.problem
@@ -101,6 +115,124 @@ def test_a_bad_value_gives_one_line_with_its_source_the_cause_and_the_cure(
     assert cause in problem
     assert cure in problem
     assert "\n" not in problem
+
+
+@pytest.mark.parametrize("name", ["host", "port", "root", "memory", "workers", "access_log"])
+def test_an_empty_text_is_refused_where_it_was_typed(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"Type ") as caught:
+        load({**ROOT, name: ""}, {})
+    assert caught.value.problem.startswith(f"{flag_of(name)}: ")
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_empty_variable_counts_as_one_that_is_not_set(name: str, tmp_path: Path) -> None:
+    environment = {variable_of(name): ""}
+    if name != "root":
+        assert load(ROOT, environment) == load(ROOT, {})
+    file = tmp_path / "zchttpd.toml"
+    file.write_text("root = 'a'\nlisting = true\nport = 1\n", encoding="utf-8")
+    assert load({"config": str(file)}, environment) == load({"config": str(file)}, {})
+
+
+@pytest.mark.parametrize(
+    ("typed", "cause", "cure"),
+    [
+        ({"engine": "portable", "send_mode": "zerocopy"}, "--engine portable", "Type --engine uring"),
+        ({"host": "0.0.0.0", "admin": "127.0.0.1:8080"}, "is where files are served", "Type another port"),
+        ({"host": "::", "admin": "127.0.0.1:8080"}, "is where files are served", "Type another port"),
+        ({"host": "localhost", "admin": ":8080"}, "is where files are served", "Type another port"),
+        ({"host": "127.0.0.1", "admin": "0.0.0.0:8080"}, "is where files are served", "Type another port"),
+        (
+            {"compress": "gzip", "compress_size_min": "9M"},
+            "9M is more than --compress-size-max 8M",
+            "Type a smaller one",
+        ),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(typed: dict[str, str], cause: str, cure: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({**ROOT, **typed}, {})
+    assert cause in caught.value.problem
+    assert cure in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        {"engine": "portable", "send_mode": "auto"},
+        {"engine": "auto", "send_mode": "zerocopy"},
+        {"host": "127.0.0.2", "admin": "127.0.0.1:8080"},
+        {"unix": "/run/a.sock", "admin": "127.0.0.1:8080"},
+        {"port": "0", "admin": "127.0.0.1:0"},
+        {"compress_size_min": "9M"},
+    ],
+)
+def test_options_that_go_together_are_not_refused(typed: dict[str, str]) -> None:
+    load({**ROOT, **typed}, {})
+
+
+@pytest.mark.parametrize(
+    ("typed", "environment", "told"),
+    [
+        ({"unix": "/run/a.sock", "port": "80"}, {"ZCHTTPD_HOST": "::"}, ["ZCHTTPD_HOST, --port. It listens"]),
+        ({"unix": "/run/a.sock"}, {"ZCHTTPD_HOST": ""}, []),
+        ({"compress_memory": "9M", "compress_threads": "2"}, {}, ["--compress-memory, --compress-threads"]),
+        ({"compress": "gzip", "compress_memory": "9M"}, {}, []),
+        ({"zc_size_min": "9M", "send_mode": "plain"}, {}, ["--zc-size-min. With --send-mode plain"]),
+        ({"zc_size_min": "9M"}, {}, []),
+        (
+            {"engine": "portable", "recv_buffers": "8", "memory": "9M"},
+            {},
+            ["--recv-buffers. It is for io_uring"],
+        ),
+        ({"access_log_format": "json"}, {}, ["--access-log-format. Type --access-log"]),
+        ({"access_log_format": "json", "access_log": "-"}, {}, []),
+    ],
+)
+def test_an_option_that_has_no_effect_is_told_and_not_refused(
+    typed: dict[str, str], environment: dict[str, str], told: list[str]
+) -> None:
+    given = read({**ROOT, **typed}, environment)
+    lines = without_effect(given.settings, given.sources)
+    assert len(lines) == len(told)
+    for line, part in zip(lines, told, strict=True):
+        assert line.startswith("without effect: ")
+        assert part in line
+
+
+def test_pages_that_an_option_needs_and_the_root_lacks_are_told(tmp_path: Path) -> None:
+    def lines(**typed: str) -> list[str]:
+        return missing_pages(load({"root": str(tmp_path), **typed}, {}))
+
+    assert lines(access_log=f"{tmp_path}/../a.log") == []
+    assert lines(access_log=f"{tmp_path}/.a.log") == []
+    assert "can read it" in lines(access_log=f"{tmp_path}/a.log")[0]
+    assert lines(spa="on")[0].startswith(f"--spa: there is no {tmp_path}/index.html")
+    assert lines(error_pages="on")[0].startswith(f"--error-pages: {tmp_path}/ has none of 404.html")
+    (tmp_path / "index.html").touch()
+    (tmp_path / "404.html").touch()
+    assert lines(spa="on", error_pages="on") == []
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("prot", "port"),
+        ("porrt", "port"),
+        ("PORT", "port"),
+        ("prt", "port"),
+        ("rot", "root"),
+        ("hots", "host"),
+        ("send_mode", "send-mode"),
+        ("send", "send-mode"),
+        ("x", ""),
+        ("gravity", ""),
+        ("", ""),
+    ],
+)
+def test_slips_of_the_fingers(word: str, meant: str) -> None:
+    assert nearest(word, ["root", "host", "port", "send-mode"]) == meant
+    assert nearest(word, []) == ""
 
 
 def test_an_encoding_that_is_not_installed_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

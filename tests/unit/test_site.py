@@ -64,7 +64,9 @@ def test_a_pattern_can_name_a_file_whose_name_is_not_utf_8() -> None:
 
 
 def test_the_first_cache_rule_wins_and_immutable_comes_before_all() -> None:
-    site = policy(immutable="*.abc.js\n/fonts/*", cache_control="*.js=max-age=60\n*=public, max-age=5\n/x=no")
+    site = policy(
+        immutable="*.abc.js\n/fonts/*", cache_control="*.js=max-age=60\n*=public, max-age=5\n/x=no-store"
+    )
     assert of_file(site, "/app.abc.js")["Cache-Control"] == IMMUTABLE
     assert of_file(site, "/fonts/a.woff2")["Cache-Control"] == IMMUTABLE
     assert of_file(site, "/app.js")["Cache-Control"] == "max-age=60"
@@ -103,8 +105,29 @@ def test_isolation_needs_both_fields() -> None:
         ("cache_control", "=max-age=1", "'' is not a pattern"),
         ("cache_control", "*.js=", "'' is not a field value"),
         ("cache_control", "*.js=caf\u00e9", "is not a field value"),
+        ("cache_control", "max-age=3", "Type --cache-control '*=max-age=3'"),
+        ("cache_control", "no-cache", "Type --cache-control '*=no-cache'"),
+        ("cache_control", "public, max-age=3", "Type --cache-control '*=public, max-age=3'"),
+        ("cache_control", "* max-age=3", "Type --cache-control '*=max-age=3'"),
+        ("cache_control", "*.js=3", "'3' is not a Cache-Control"),
+        ("cache_control", "*.js=no", "'no' is not a Cache-Control. Did you mean no-cache?"),
+        ("cache_control", "*.js=Cache-Control: no-cache", "Type commas between directives"),
+        ("cache_control", "*.js=public max-age=3", "Type commas between directives"),
+        ("cache_control", "*.js=max-age", "'max-age' does not give whole seconds. Type such as max-age=3600"),
+        ("cache_control", "*.js=max-age=1d", "'max-age=1d' does not give whole seconds"),
+        ("cache_control", "*.js=public, max-aeg=3", "Did you mean max-age?"),
+        ("cache_control", "assets/=no-cache", "Type 'assets/*' for what is in it"),
+        ("cache_control", "./a.js=no-cache", "has a dot that no path keeps"),
+        ("immutable", "max-age=3", "is not a pattern of files"),
+        ("immutable", "true", "is not a pattern of files"),
+        ("immutable", "*.js=no-cache", "Type '*.js' alone, or --cache-control '*.js=no-cache'"),
+        ("immutable", "/assets/", "Type '/assets/*' for what is in it"),
+        ("immutable", "../*", "has a dot that no path keeps"),
         ("immutable", "\x1b*", "is not a pattern"),
         ("header", "X-A: b", "is not PATTERN 'Name: value'"),
+        ("header", "X-A: b", "Type --header '*' 'X-A: b'"),
+        ("header", "X-A: b *.js", "Type --header '*.js' 'X-A: b'"),
+        ("header", "Refresh: 1; url=a https://b", "Type --header '*' 'Refresh: 1; url=a https://b'"),
         ("header", "* X A", "is not PATTERN 'Name: value'"),
         ("header", "* X-A:", "'' is not a field value"),
         ("header", "* X-A: b\rSet-Cookie: c", "is not a field value"),
@@ -130,6 +153,22 @@ def test_a_pattern_may_have_spaces() -> None:
     assert load({**ROOT, "header": "/a b/*  X-A: b c"}, {}).header == (HeaderRule("/a b/*", "X-A", "b c"),)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "no-cache",
+        "public, max-age=60",
+        "MAX-AGE=60 , Immutable,",
+        'private="a, b", no-cache="Set-Cookie"',
+        "max-age=60, stale-while-revalidate=30, x-of-our-own=1",
+    ],
+)
+def test_what_caches_understand_is_taken_as_it_is(value: str) -> None:
+    assert load({**ROOT, "cache_control": f"public={value}"}, {}).cache_control == (
+        CacheRule("public", value),
+    )
+
+
 def test_rules_made_in_python_are_checked_too() -> None:
     with pytest.raises(ValueError, match="is not a field name"):
         HeaderRule("*", "X A", "b")
@@ -137,6 +176,8 @@ def test_rules_made_in_python_are_checked_too() -> None:
         HeaderRule("*", "X-A", "b\r\nSet-Cookie: c")
     with pytest.raises(ValueError, match="is not a pattern"):
         CacheRule("", "no-cache")
+    with pytest.raises(ValueError, match="is not a Cache-Control"):
+        CacheRule("*", "3")
 
 
 @given(st.text(), st.text(), st.text())
@@ -153,7 +194,7 @@ def test_whatever_is_accepted_fits_into_one_field(pattern: str, name: str, value
 
 def test_every_option_can_be_typed_and_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[Settings] = []
-    monkeypatch.setattr(supervisor, "run", lambda settings: seen.append(settings) or 0)
+    monkeypatch.setattr(supervisor, "run", lambda settings, notes: seen.append(settings) or 0)
     typed = ["--listing", "--spa", "--clean-urls", "--error-pages", "--no-precompressed", "--cors"]
     typed += ["--cross-origin-isolated", "--immutable", "*.a", "--immutable", "/b, c/*"]
     typed += ["--cache-control", "*.js=public, max-age=1", "--cache-control", "*=no-store"]
