@@ -110,7 +110,7 @@ def test_isolation_needs_both_fields() -> None:
         ("cache_control", "public, max-age=3", "Type --cache-control '*=public, max-age=3'"),
         ("cache_control", "* max-age=3", "Type --cache-control '*=max-age=3'"),
         ("cache_control", "*.js=3", "'3' is not a Cache-Control"),
-        ("cache_control", "*.js=no", "'no' is not a Cache-Control. Did you mean no-cache?"),
+        ("cache_control", "*.js=no", "'no' is not a Cache-Control. Type one of: max-age"),
         ("cache_control", "*.js=Cache-Control: no-cache", "Type commas between directives"),
         ("cache_control", "*.js=public max-age=3", "Type commas between directives"),
         ("cache_control", "*.js=max-age", "'max-age' does not give whole seconds. Type such as max-age=3600"),
@@ -145,7 +145,7 @@ def test_bad_texts_are_refused_at_the_start(source: str, name: str, text: str, c
     with pytest.raises(SettingsError) as caught:
         load({**ROOT, name: text} if typed else ROOT, {} if typed else {f"ZCHTTPD_{name.upper()}": text})
     assert cause in caught.value.problem
-    assert "Type " in caught.value.problem
+    assert "Type " in caught.value.problem or "Did you mean " in caught.value.problem
     assert "\n" not in caught.value.problem
 
 
