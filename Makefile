@@ -49,7 +49,7 @@ $(ENVS:%=%/test): %/test: %/serve
 setup: $(VENV)/test ## everything that serve and test need
 
 serve: $(VENV)/serve ## serve www/ and its counters
-	$(BIN)/python www/make_assets.py
+	$(BIN)/python tools/make_assets.py --port $(PORT) --admin $(ADMIN)
 	$(BIN)/zchttpd --root www/ --port $(PORT) --admin $(ADMIN)
 
 test: setup check ## the tests

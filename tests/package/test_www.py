@@ -1,53 +1,32 @@
-"""The demo site: what is kept beside its sources matches them; its pages hold together without a network."""
+"""The demo site: its pages hold together, also without a network, and know no port by heart."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import importlib.util
 import itertools
 import json
 import re
 import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import brotli
 import pytest
-import zstandard
 
 from zchttpd import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import ModuleType
+    from collections.abc import Iterator
 
-WWW = Path(__file__).resolve().parents[2] / "www"
+PROJECT = Path(__file__).resolve().parents[2]
+WWW = PROJECT / "www"
 PAGES = sorted(WWW.glob("*.html"))
 SCRIPTS = sorted(WWW.glob("js/*.js"))
-SOURCES = sorted(path for path in WWW.rglob("*") if path.suffix in {".css", ".html", ".js", ".svg"})
-KIB = 1024
-DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    ".br": brotli.decompress,
-    ".gz": gzip.decompress,
-    ".zst": zstandard.ZstdDecompressor().decompress,
-}
 VOID = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 
 
 def name_of(path: Path) -> str:
     return str(path.relative_to(WWW))
-
-
-@pytest.fixture(scope="module")
-def maker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_assets", WWW / "make_assets.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Page(HTMLParser):
@@ -101,95 +80,6 @@ def page_path(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture
 def page(page_path: Path) -> Page:
     return Page(page_path)
-
-
-# What is made from the sources
-
-
-@pytest.mark.parametrize("suffix", DECOMPRESS)
-@pytest.mark.parametrize("source", SOURCES, ids=name_of)
-def test_sibling_decompresses_to_its_source(source: Path, suffix: str) -> None:
-    sibling = source.with_name(source.name + suffix)
-    assert sibling.is_file(), f"{name_of(sibling)} is missing. Type: python3 www/make_assets.py"
-    assert DECOMPRESS[suffix](sibling.read_bytes()) == source.read_bytes(), (
-        f"{name_of(sibling)} is out of date. Type: python3 www/make_assets.py"
-    )
-
-
-def test_no_sibling_without_a_source() -> None:
-    siblings = {path for path in WWW.rglob("*") if path.suffix in DECOMPRESS}
-    assert siblings == {source.with_name(source.name + suffix) for source in SOURCES for suffix in DECOMPRESS}
-
-
-def test_what_is_kept_is_small() -> None:
-    paths = [path for path in WWW.rglob("*") if path.is_file() and path.suffix not in {".bin", ".pyc"}]
-    kept = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(WWW).parts)]
-    assert len(kept) > len(SOURCES)
-    assert sum(path.stat().st_size for path in kept) < 300 * KIB
-
-
-def test_assets_are_the_same_everywhere(maker: ModuleType, tmp_path: Path) -> None:
-    written = maker.make_assets(tmp_path)
-    assert sorted(written) == sorted([*maker.ASSETS, "manifest.json"])
-    manifest = (tmp_path / "manifest.json").read_bytes()
-    assert manifest == (WWW / "assets" / "manifest.json").read_bytes(), "Type: python3 www/make_assets.py"
-    for each in json.loads(manifest)["files"]:
-        content = (tmp_path / each["name"]).read_bytes()
-        assert len(content) == each["size"]
-        assert hashlib.sha256(content).hexdigest() == each["sha256"]
-
-
-def test_making_assets_again_writes_only_what_is_wrong(
-    maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(maker, "ASSETS", {"one.bin": maker.MIB, "two.bin": 2 * maker.MIB})
-    maker.make_assets(tmp_path)
-    right = (tmp_path / "two.bin").read_bytes()
-    assert maker.make_assets(tmp_path) == []
-    (tmp_path / "two.bin").write_bytes(b"\0" * len(right))
-    assert maker.make_assets(tmp_path) == ["two.bin"]
-    assert (tmp_path / "two.bin").read_bytes() == right
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "one.bin", "two.bin"]
-
-
-def test_siblings_follow_their_source(maker: ModuleType, tmp_path: Path) -> None:
-    source = tmp_path / "page.html"
-    source.write_text("first " * 100, encoding="ascii")
-    names = sorted(f"page.html{suffix}" for suffix in DECOMPRESS)
-    assert maker.make_siblings(tmp_path) == (names, [])
-    assert maker.make_siblings(tmp_path) == ([], [])
-    source.write_text("second " * 100, encoding="ascii")
-    (tmp_path / "page.html.br").write_bytes(b"not brotli")
-    assert maker.make_siblings(tmp_path) == (names, [])
-    for suffix, decompress in DECOMPRESS.items():
-        assert decompress((tmp_path / f"page.html{suffix}").read_bytes()) == source.read_bytes()
-    source.unlink()
-    assert maker.make_siblings(tmp_path) == ([], names)
-
-
-def test_siblings_that_cannot_be_made_are_removed_only_when_stale(
-    maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = tmp_path / "page.html"
-    source.write_text("first " * 100, encoding="ascii")
-    maker.make_siblings(tmp_path)
-    only_gzip = {".gz": maker.codecs()[".gz"]}
-    monkeypatch.setattr(maker, "codecs", lambda: only_gzip)
-    assert maker.make_siblings(tmp_path) == ([], [])
-    source.write_text("second " * 100, encoding="ascii")
-    assert maker.make_siblings(tmp_path) == (["page.html.gz"], ["page.html.br", "page.html.zst"])
-
-
-def test_without_room_it_says_what_is_wrong(
-    maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copy(WWW / "make_assets.py", tmp_path)
-    (tmp_path / "assets").write_text("a file where the folder belongs", encoding="ascii")
-    monkeypatch.setattr(maker, "__file__", str(tmp_path / "make_assets.py"))
-    assert maker.main() == 1
-    complaint = capsys.readouterr().err
-    assert str(tmp_path / "assets") in complaint
-    assert complaint.count("\n") == 1
 
 
 # The pages
@@ -288,9 +178,64 @@ def test_nothing_comes_from_elsewhere() -> None:
     for path in [*SCRIPTS, *WWW.glob("*.css"), *WWW.glob("*.svg")]:
         text = path.read_text(encoding="utf-8")
         addresses = set(re.findall(r"https?://[\w.:$\[\]-]+", text))
-        ours = {each for each in addresses if each.startswith(("http://127.0.0.1:", "http://$"))}
-        assert addresses - ours <= {"http://www.w3.org"}, f"{path.name}: {addresses}"
+        assert addresses - {"http://$"} <= {"http://www.w3.org"}, f"{path.name}: {addresses}"
         assert not re.search(r"@import|@font-face|url\((?!#)", text), path.name
+
+
+@pytest.mark.parametrize("path", [*PAGES, *SCRIPTS], ids=name_of)
+def test_no_port_is_written_down(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not re.findall(r"(?:[\w\]]:|port[ =]|-[LpP] )[0-9]{2,5}\b(?!\.)", text)
+
+
+def run_script(code: str) -> object:
+    """What a module prints as JSON; it may import the site's scripts by ./NAME.js and finds no page."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node to run the site's scripts with")
+    done = subprocess.run(
+        [node, "--input-type=module"], input=code, cwd=WWW / "js", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("page", "noted", "kept", "expected"),
+    [
+        ("http://127.0.0.1:8081/live.html", {"8081": "127.0.0.1:9091"}, "", ["http://127.0.0.1:9091"]),
+        ("http://127.0.0.1:8082/live.html", {"8081": "127.0.0.1:9091"}, "", []),
+        (
+            "http://h:8081/live.html?admin=h:7",
+            {"8081": "0.0.0.0:9"},
+            "http://h:8",
+            ["http://h:7", "http://h:9", "http://h:8"],
+        ),
+        ("http://[::1]:8081/live.html?admin=9:x", {}, "http://[::1]:8", ["http://[::1]:8"]),
+        ("https://h/live.html", {"443": "[::]:9091"}, "", ["http://h:9091"]),
+    ],
+)
+def test_a_page_asks_where_it_was_told_that_the_counters_are(
+    page: str, noted: dict[str, str], kept: str, expected: list[str]
+) -> None:
+    world = f"""
+        globalThis.location = new URL({json.dumps(page)});
+        globalThis.localStorage = {{ getItem: () => {json.dumps(kept)} }};
+        globalThis.fetch = async () => new Response({json.dumps(json.dumps(noted))});
+        const {{ adminsOf }} = await import("./places.js");
+        console.log(JSON.stringify(await adminsOf()));
+    """
+    assert run_script(world) == expected
+
+
+def test_a_page_that_was_told_nothing_asks_nobody() -> None:
+    world = """
+        globalThis.location = new URL("http://127.0.0.1:8081/live.html");
+        globalThis.fetch = async () => new Response("Not Found", { status: 404 });
+        const { adminsOf, next } = await import("./places.js");
+        console.log(JSON.stringify([await adminsOf(), next(location.origin), next("http://h")]));
+    """
+    assert run_script(world) == [[], "http://127.0.0.1:8082", "http://h:81"]
 
 
 def test_metrics_that_the_page_reads_are_served() -> None:

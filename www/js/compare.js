@@ -1,7 +1,8 @@
 // Two servers, one in each send mode: the same downloads in turn, through a courier frame of each.
 
 import { count, median, share, size, time } from "./numbers.js";
-import { ask, difference, origin, quantile, sum } from "./reading.js";
+import { adminsOf, fill, next, origin, portOf } from "./places.js";
+import { ask, difference, quantile, sum } from "./reading.js";
 import { manifest } from "./transfer.js";
 
 const READY_MS = 5000;
@@ -63,7 +64,7 @@ class Courier {
 
 function side(letter) {
   const base = origin(at(`base-${letter}`).value);
-  if (base === null) throw new Error(`"${at(`base-${letter}`).value}" is not an address. Type such as http://127.0.0.1:8080`);
+  if (base === null) throw new Error(`"${at(`base-${letter}`).value}" is not an address. Type such as ${location.origin}`);
   const admin = at(`admin-${letter}`).value.trim();
   return { letter, base, admin: admin ? origin(admin) : null, courier: new Courier(base), rates: [], checked: true, before: null, counted: null };
 }
@@ -171,7 +172,21 @@ at("sides").addEventListener("submit", async (event) => {
   at("go").disabled = false;
 });
 
-at("base-a").value = location.origin;
+// A is where this page came from, B the same one port further: what the commands above start.
+async function propose() {
+  const bases = { a: location.origin, b: next(location.origin) };
+  const [known] = await adminsOf(bases.a);
+  const [beside] = await adminsOf(bases.b);
+  const admins = { a: known, b: beside ?? (known && next(known)) };
+  for (const letter of ["a", "b"]) {
+    at(`base-${letter}`).value ||= bases[letter];
+    at(`admin-${letter}`).value ||= admins[letter] ?? "";
+    fill({ [`port-${letter}`]: String(portOf(bases[letter])) });
+    if (admins[letter]) fill({ [`admin-${letter}`]: new URL(admins[letter]).host });
+  }
+}
+
+await propose();
 try {
   at("asset").replaceChildren(...(await manifest()).map(({ name }) => new Option(name.replace("MiB.bin", " MiB"), name, name === "100MiB.bin", name === "100MiB.bin")));
 } catch (error) {

@@ -1,6 +1,7 @@
 // The page of downloads: one block for each asset of the manifest.
 
 import { size } from "./numbers.js";
+import { fill } from "./places.js";
 import { download, manifest } from "./transfer.js";
 
 const list = document.getElementById("assets");
@@ -13,7 +14,7 @@ function outcome(result, asset) {
     return ["", `${took} The length is right; the hash was not checked, because browsers compute it only over https or on this machine.`];
   }
   return result.intact ? ["good", `${took} SHA-256 is right.`]
-    : ["bad", `${took} SHA-256 is wrong: the bytes are not those of the manifest. Run python3 www/make_assets.py, and report it if it stays.`];
+    : ["bad", `${took} SHA-256 is wrong: the bytes are not those of the manifest. Run python3 tools/make_assets.py, and report it if it stays.`];
 }
 
 function block(asset) {
@@ -47,6 +48,7 @@ function block(asset) {
   return part;
 }
 
+fill({ site: location.origin });
 try {
   list.replaceChildren(...(await manifest()).map(block));
 } catch (error) {

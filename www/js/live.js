@@ -2,7 +2,8 @@
 
 import { drawHistogram, fillBar, Trace } from "./charts.js";
 import { count, many, share, size, time } from "./numbers.js";
-import { ask, DEFAULT_ADMIN, difference, origin, quantile, sum } from "./reading.js";
+import { adminsOf, fill, keep, origin, portOf } from "./places.js";
+import { ask, difference, quantile, sum } from "./reading.js";
 import { download, manifest } from "./transfer.js";
 import { isLoopback, judge } from "./verdict.js";
 
@@ -16,7 +17,7 @@ const rateTrace = new Trace(at("rate-trace"), ROOM);
 const leaseTrace = new Trace(at("lease-trace"), ROOM);
 
 const watch = {
-  admin: origin(new URLSearchParams(location.search).get("admin") ?? "") ?? DEFAULT_ADMIN,
+  admin: "",
   edition: 0,
   last: null,
   base: null,
@@ -125,6 +126,7 @@ async function poll(edition) {
       try {
         const reading = await ask(watch.admin);
         if (edition !== watch.edition) return;
+        keep(watch.admin);
         at("instruments").hidden = false;
         showState("on", `Watching ${watch.admin}`);
         show(reading, performance.now());
@@ -143,6 +145,7 @@ function begin(admin) {
   rateTrace.clear();
   leaseTrace.clear();
   at("admin").value = admin;
+  fill({ admin: new URL(admin).host, "admin-port": String(portOf(admin)) });
   poll(watch.edition);
 }
 
@@ -150,7 +153,7 @@ at("where").addEventListener("submit", (event) => {
   event.preventDefault();
   const admin = origin(at("admin").value);
   if (admin === null) {
-    showState("off", `"${at("admin").value}" is not an address. Type such as ${DEFAULT_ADMIN}`);
+    showState("off", `"${at("admin").value}" is not an address. Type such as ${at("admin").placeholder}`);
     return;
   }
   const url = new URL(location.href);
@@ -183,4 +186,24 @@ async function traffic(button, name, times) {
 for (const button of document.querySelectorAll("[data-fetch]")) {
   button.addEventListener("click", () => traffic(button, button.dataset.fetch, Number(button.dataset.times)));
 }
-begin(watch.admin);
+
+// The first of the likely addresses that answers; else the first, which may still come up.
+async function find() {
+  const likely = await adminsOf();
+  for (const admin of likely) {
+    try {
+      await ask(admin);
+      return admin;
+    } catch {
+      // The next one may answer.
+    }
+  }
+  return likely[0] ?? null;
+}
+
+fill({ port: String(portOf(location.origin)) });
+const found = await find();
+if (watch.edition === 0) {
+  if (found) begin(found);
+  else showState("off", "Where are this server's counters?");
+}

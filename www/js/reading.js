@@ -2,19 +2,7 @@
 
 import { by, parse, total } from "./prometheus.js";
 
-export const DEFAULT_ADMIN = "http://127.0.0.1:9090";
 const PATIENCE_MS = 2500;
-
-/** An http(s) address as its origin, or null when the text is none. A missing scheme means http. */
-export function origin(text) {
-  const typed = text.trim();
-  try {
-    const url = new URL(/^[a-z]+:\/\//i.test(typed) ? typed : `http://${typed}`);
-    return url.protocol === "http:" || url.protocol === "https:" ? url.origin : null;
-  } catch {
-    return null;
-  }
-}
 
 // Cumulative buckets become [{ bound: seconds, count }], not cumulative.
 function histogram(samples, name) {

@@ -3,7 +3,7 @@
 /** The list of assets: [{ name, size, sha256 }]. Throws an Error that tells what to type. */
 export async function manifest() {
   const answer = await fetch("assets/manifest.json", { cache: "no-store" });
-  if (!answer.ok) throw new Error(`assets/manifest.json answers ${answer.status}. Type: python3 www/make_assets.py`);
+  if (!answer.ok) throw new Error(`assets/manifest.json answers ${answer.status}. Type: python3 tools/make_assets.py`);
   return (await answer.json()).files;
 }
 
@@ -22,7 +22,7 @@ async function sha256(bytes) {
 export async function download(asset, progress = () => {}, signal = undefined) {
   const started = performance.now();
   const answer = await fetch(`assets/${asset.name}`, { cache: "no-store", signal });
-  if (!answer.ok) throw new Error(`assets/${asset.name} answers ${answer.status}. Type: python3 www/make_assets.py`);
+  if (!answer.ok) throw new Error(`assets/${asset.name} answers ${answer.status}. Type: python3 tools/make_assets.py`);
   const content = new Uint8Array(asset.size);
   const reader = answer.body.getReader();
   let received = 0;

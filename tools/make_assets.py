@@ -1,16 +1,18 @@
 """Make what the demo site serves but nobody writes: large downloads, compressed siblings of its texts.
 
-    python3 www/make_assets.py
+    python3 tools/make_assets.py [--port PORT --admin HOST:PORT]
 
-Needs the standard library only. Running it again changes nothing and takes well under a second. The large
-files are the same on every machine: SHAKE-128 (FIPS 202) of a counter, so assets/manifest.json can be kept
-beside the sources while the files themselves are not. `.br` and `.zst` siblings need the packages `brotli`
-and `zstandard`; where one is missing, a sibling that no longer matches its source is removed, because the
+Needs the standard library only. Running it again changes nothing and takes well under a second. With --port
+and --admin it also notes, for the pages, where the server on that port has its counters. The large files
+are the same on every machine: SHAKE-128 (FIPS 202) of a counter, so assets/manifest.json can be kept beside
+the sources while the files themselves are not. `.br` and `.zst` siblings need the packages `brotli` and
+`zstandard`; where one is missing, a sibling that no longer matches its source is removed, because the
 server would send a stale one in place of the source.
 """
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import hashlib
 import importlib
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     Codec = tuple[Callable[[bytes], bytes], Callable[[bytes], bytes], tuple[type[Exception], ...]]
 
 MIB = 1024 * 1024
+SITE = Path(__file__).resolve().parents[1] / "www"
+# Which port has its counters where: of this machine and this day, so it is not kept beside the sources.
+ADMIN = "admin.json"
 ASSETS = {"1MiB.bin": 1 * MIB, "10MiB.bin": 10 * MIB, "100MiB.bin": 100 * MIB}
 TEXT_SUFFIXES = (".css", ".html", ".js", ".svg")
 SIBLING_SUFFIXES = (".br", ".gz", ".zst")
@@ -77,6 +82,18 @@ def make_assets(folder: Path) -> list[str]:
         replace(manifest_path, (manifest,))
         written.append(manifest_path.name)
     return written
+
+
+def note_admin(folder: Path, port: int, admin: str) -> None:
+    """Write into `folder` that the server on `port` has its admin listener at `admin` (H:P). What is known of
+    other ports stays: two servers may serve the same site.
+    """
+    path = folder / ADMIN
+    try:
+        known = dict(json.loads(path.read_bytes()))
+    except (FileNotFoundError, TypeError, ValueError):
+        known = {}
+    replace(path, (json.dumps({**known, str(port): admin}, indent=1).encode("ascii"),))
 
 
 def codecs() -> dict[str, Codec]:
@@ -148,14 +165,19 @@ def make_siblings(site: Path) -> tuple[list[str], list[str]]:
     return written, removed
 
 
-def main() -> int:
-    """Make everything beside this file; 0 when done, 1 with one line of cause and cure when it cannot."""
-    site = Path(__file__).resolve().parent
+def main(arguments: list[str] | None = None) -> int:
+    """Make everything in www/; 0 when done, 1 with one line of cause and cure when it cannot."""
+    parser = argparse.ArgumentParser(description="Make what the demo site serves but nobody writes.")
+    parser.add_argument("--port", type=int, help="where the site will be served")
+    parser.add_argument("--admin", metavar="HOST:PORT", help="where that server will have its counters")
+    options = parser.parse_args(arguments)
     try:
-        written = [f"assets/{name}" for name in make_assets(site / "assets")]
-        siblings, removed = make_siblings(site)
+        written = [f"assets/{name}" for name in make_assets(SITE / "assets")]
+        siblings, removed = make_siblings(SITE)
+        if options.port and options.admin:
+            note_admin(SITE / "assets", options.port, options.admin)
     except OSError as error:
-        cure = f"It needs about 112 MiB of room in {site} and leave to write there"
+        cure = f"It needs about 112 MiB of room in {SITE} and leave to write there"
         print(f"make_assets.py: {error}. {cure}", file=sys.stderr)
         return 1
     for name in written + siblings:
