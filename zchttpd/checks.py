@@ -11,6 +11,8 @@ from zchttpd.privileges import resolve
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from zchttpd.settings import Settings
+
 
 def check_root(root: Path) -> None:
     """Raises SettingsError unless `root` is a directory that can be searched."""
@@ -49,3 +51,11 @@ def check_user(user: str) -> None:
             resolve(user)
     except ValueError as error:
         raise SettingsError("user", f"--user: {error}") from None
+
+
+def notes(settings: Settings) -> list[str]:
+    """Lines for the start report: what the directory has not."""
+    root = str(settings.root).rstrip("/") + "/"
+    if settings.listing or os.path.isfile(f"{root}index.html"):
+        return []
+    return [f"no index.html in {root}, and --listing is off: / is 404. Type --listing to list directories"]

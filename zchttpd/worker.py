@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
-from zchttpd import doctor, log
+from zchttpd import checks, doctor, log
 from zchttpd.files import compress
 
 if TYPE_CHECKING:
@@ -137,7 +137,11 @@ class Worker:
 
     def _run_engine(self, choice: Choice) -> None:
         def ready(report: dict[str, object]) -> None:
-            notes = [*cast("list[str]", report.get("notes", [])), *compress.notes(self._settings)]
+            notes = [
+                *cast("list[str]", report.get("notes", [])),
+                *compress.notes(self._settings),
+                *checks.notes(self._settings),
+            ]
             self._ready({**report, "notes": [choice.note, *notes] if choice.note else notes})
 
         choice.serve(self._settings, self._listener, self._tally, self._worker, ready=ready)

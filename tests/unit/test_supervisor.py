@@ -147,9 +147,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
     servers: list[Server] = []
 
     def begin(*arguments: str, stub: dict[str, Any] | None = None, **more: Any) -> Server:
-        server = Server(tmp_path, list(arguments), stub or {}, **more)
-        servers.append(server)
-        return server
+        (tmp_path / "index.html").touch()
+        servers.append(Server(tmp_path, list(arguments), stub or {}, **more))
+        return servers[-1]
 
     yield begin
     for server in servers:

@@ -122,6 +122,21 @@ def test_start_line_and_health(server: Server) -> None:
         assert admin.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
+def test_a_root_without_an_index_is_told_how_to_list_it(tmp_path: Path) -> None:
+    hint = f"no index.html in {tmp_path}/, and --listing is off: / is 404. Type --listing to list directories"
+    with serving(tmp_path) as server:
+        assert server.stdout().splitlines().count(hint) == 1
+        page = server.ask(request("/"))
+        assert page.status == 404
+        assert b"listing" not in page.body
+    with serving(tmp_path, listing=True) as server:
+        assert "--listing" not in server.stdout()
+        assert server.ask(request("/")).status == 200
+    (tmp_path / "index.html").touch()
+    with serving(tmp_path, workers=2) as server:
+        assert "--listing" not in server.stdout()
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with a file that takes a slow reader a while."""
