@@ -15,7 +15,9 @@ from zchttpd.engines.choice import choose
 from zchttpd.files.cache import exhausted
 from zchttpd.files.entry import Entry, Kind, Representation, Standin
 from zchttpd.files.jobs import Job, Unready
-from zchttpd.files.listing import CONTENT_SECURITY_POLICY, HTML, JSON, parse_order
+from zchttpd.files.listing import parse_order
+from zchttpd.files.listing_look import CONTENT_SECURITY_POLICY
+from zchttpd.files.listing_page import HTML, JSON
 from zchttpd.files.shelf import etag
 from zchttpd.http.accept import JSON_VARY, NAVIGATION_VARY, navigates, prefers_json
 from zchttpd.http.head import Signer, encode_head

@@ -12,7 +12,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 from zchttpd.files.jobs import Unready
-from zchttpd.files.listing import Order, Scan, draw, scan
+from zchttpd.files.listing import Order, Scan, scan
+from zchttpd.files.listing_page import draw
 from zchttpd.files.made import Made, made
 from zchttpd.files.memory import append, new_memory_file
 

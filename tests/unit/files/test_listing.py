@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html.parser
 import json
 import os
+import re
+from collections import Counter
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urljoin
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zchttpd.files import listing
-from zchttpd.files.listing import HTML, JSON, Order, Row, Scan, draw, link, parse_order, scan
+from zchttpd.files import listing, listing_page
+from zchttpd.files.listing import Order, Row, Scan, natural, parse_order, scan
+from zchttpd.files.listing_look import CONTENT_SECURITY_POLICY, SCRIPT
+from zchttpd.files.listing_page import HTML, JSON, draw, link
 from zchttpd.files.root import Root
 
 if TYPE_CHECKING:
@@ -33,33 +39,48 @@ def root(tmp_path: Path) -> Iterator[Root]:
 
 
 class Reader(html.parser.HTMLParser):
-    """What a browser sees: links with their texts, and every element."""
+    """What a browser sees: links with their texts, what the forms ask for, and every element."""
 
     def __init__(self, page: bytes) -> None:
         super().__init__()
+        self.elements: Counter[str] = Counter()
+        self.attributes: dict[str, list[dict[str, str | None]]] = {}
         self.links: list[tuple[str, str]] = []
-        self.elements: set[str] = set()
-        self._text: list[str] = []
-        self._href = ""
+        self.forms: dict[str, str] = {}
+        self.texts: dict[str, str] = {}
+        self._open: list[tuple[str, list[str]]] = []
         self.feed(page.decode("utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.add(tag)
-        if tag == "a":
-            assert len(attrs) == 1
-            self._href, self._text = dict(attrs)["href"] or "", []
+        self.elements[tag] += 1
+        named = dict(attrs)
+        self.attributes.setdefault(tag, []).append(named)
+        if tag in ("a", "button", "h1", "output", "script", "title"):
+            self._open.append((tag, []))
+        if tag == "input" and named["type"] == "hidden":
+            self.forms[next(reversed(self.forms))] += f"&{named['name']}={named['value']}"
 
     def handle_data(self, data: str) -> None:
-        self._text.append(data)
+        for _, texts in self._open:
+            texts.append(data)
 
     def handle_endtag(self, tag: str) -> None:
+        if not self._open or self._open[-1][0] != tag:
+            return
+        text = "".join(self._open.pop()[1])
+        last = self.attributes[tag][-1]
         if tag == "a":
-            self.links.append((self._href, "".join(self._text)))
+            assert set(last) == {"href"}
+            self.links.append((last["href"] or "", text))
+        elif tag == "button":
+            self.forms[text] = f"?{last['name']}={last['value']}"
+        else:
+            self.texts[tag] = text
 
     @property
     def names(self) -> list[str]:
-        """Links to items: without those that sort and the one that leads up."""
-        return [href for href, _ in self.links if not href.startswith("?") and href != "../"]
+        """Links to items: without those that lead up."""
+        return [href for href, _ in self.links if href.strip("./")]
 
 
 def test_what_is_listed(tmp_path: Path, root: Root) -> None:
@@ -132,7 +153,7 @@ def test_a_large_directory_is_in_order_too(
 
 
 def row(name: bytes, size: int = 0, mtime_s: int = MTIME_S) -> Row:
-    return name.lower(), name, size, mtime_s
+    return natural(name), name, size, mtime_s
 
 
 def html_of(seen: Scan, order: Order = BY_NAME) -> bytes:
@@ -184,11 +205,71 @@ def test_orders(query: bytes | None, expected: str) -> None:
 
 
 def test_a_second_click_turns_the_order_round() -> None:
-    links = dict(Reader(html_of(ITEMS, Order("size"))).links)
-    assert links["?sort=size&order=desc"].startswith("Size")
-    assert "?sort=name&order=asc" in links
-    assert "../" in links
-    assert "../" not in dict(Reader(html_of(Scan((), [], [], cut=False))).links)
+    for by, title in (("name", "Name"), ("size", "Size"), ("time", "Modified (UTC)")):
+        for descending, state in ((False, "ascending"), (True, "descending")):
+            reader = Reader(html_of(ITEMS, Order(by, descending)))
+            asked = {"Name": "?sort=name", "Size": "?sort=size", "Modified (UTC)": "?sort=time"}
+            assert reader.forms == {**asked, title: asked[title] + ("" if descending else "&order=desc")}
+            heads = zip(asked, reader.attributes["th"], strict=True)
+            assert {text: th.get("aria-sort") for text, th in heads} == {**dict.fromkeys(asked), title: state}
+            # To the page itself, wherever that is, and by GET.
+            assert reader.attributes["form"] == [{}] * 3
+
+
+def test_a_list_for_people() -> None:
+    big = Scan((b"a b", b"c"), [row(b"x")], [row(b"y", 1023), row(b"z", 1_234_567)], cut=False)
+    page = html_of(big)
+    reader = Reader(page)
+    assert reader.texts["title"] == reader.texts["h1"] == "Index of /a b/c/"
+    assert reader.texts["output"] == "1 directory, 2 files, 1.2 MiB"
+    assert [urljoin("http://h/files/a%20b/c/", href) for href, _ in reader.links[:3]] == [
+        "http://h/files/",
+        "http://h/files/a%20b/",
+        "http://h/files/a%20b/",
+    ]
+    assert [text for _, text in reader.links] == ["/", "a b/", "../", "x/", "y", "z"]
+    assert {"datetime": "2023-11-14T22:13:20Z"} in reader.attributes["time"]
+    assert b">2023-11-14 22:13</time>" in page
+    titles = [cell["title"] for cell in reader.attributes["td"] if "title" in cell]
+    assert titles == ["1,234,567"]
+    assert b">1.2 MiB<" in page
+    # Without its script the box would do nothing: so it does not show.
+    [box] = [each for each in reader.attributes["input"] if each["type"] == "search"]
+    assert "hidden" in box
+
+
+@pytest.mark.parametrize(
+    ("directories", "files", "text"),
+    [
+        (0, 0, "Nothing is in this directory."),
+        (2, 0, "2 directories"),
+        (0, 1, "1 file, 7 B"),
+        (1200, 1001, "1,200 directories, 1,001 files, 6.8 KiB"),
+    ],
+)
+def test_counts(directories: int, files: int, text: str) -> None:
+    found = Scan((), [row(b"d")] * directories, [row(b"f", 7)] * files, cut=False)
+    reader = Reader(html_of(found))
+    assert reader.texts["output"] == text
+    # The root has nothing above it.
+    assert not [href for href, _ in reader.links if not href.strip("./")]
+
+
+def test_of_a_deep_path_the_nearest_directories_are_linked() -> None:
+    reader = Reader(html_of(Scan((b"d",) * 2000, [], [], cut=False)))
+    assert reader.texts["h1"] == "Index of /" + "d/" * 2000
+    assert reader.links[0] == ("../" * 2000, "/")
+    assert {href.count("../") for href, _ in reader.links[1:]} == set(range(1, 33))
+
+
+def test_only_its_own_script_may_run() -> None:
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    assert f"; script-src 'sha256-{digest}';" in CONTENT_SECURITY_POLICY
+    assert "unsafe" not in CONTENT_SECURITY_POLICY
+    reader = Reader(html_of(ITEMS))
+    assert reader.texts["script"] == SCRIPT
+    attributes = {name for each in reader.attributes.values() for named in each for name in named}
+    assert not {name for name in attributes if name.startswith("on")}
 
 
 NAMES = [
@@ -211,31 +292,39 @@ NAMES = [
     b"'single'",
     b"~tilde",
     b"</table>",
+    b"http:x",
+    b"http",
+    b"https.log",
+    b"HTTP",
 ]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("directory", [False, True])
 def test_hostile_names(name: bytes, directory: bool) -> None:
-    reader = Reader(html_of(one(name, directory)))
-    assert not reader.elements & {"script", "img", "b"}
-    [href] = reader.names
-    assert unquote_to_bytes(href.removeprefix("./")) == name + (b"/" if directory else b"")
-    assert ":" not in href
-    assert href.isascii()
-    assert href.startswith("./") == (b":" in name)
-    text = dict(reader.links)[href]
+    page = html_of(one(name, directory))
+    reader, plain = Reader(page), Reader(html_of(one(b"plain", directory)))
+    assert {**reader.elements, "bdi": 0} == {**plain.elements, "bdi": 0}
+    [reference] = reader.names
+    assert unquote_to_bytes(reference) == name + (b"/" if directory else b"")
+    assert not set(reference) & set(" \"'<>&\\:?#")
+    assert reference.isascii()
+    # As simple clients read it, fsspec first of all.
+    assert re.findall(rb"""<a\s+href=["']([^"']+)""", page) == [b"../", reference.encode()]
+    assert not reference.startswith("http")
+    text = dict(reader.links)[reference]
     assert not any(ord(letter) < 32 or letter in "\u202e\u2066" for letter in text)
     [entry] = json.loads(json_of(one(name, directory)))
     assert entry["name"] == name.decode("utf-8", "replace")
-    assert entry["href"] == href
+    assert entry["href"] == link(name) + ("/" if directory else "")
+    assert entry["href"].startswith("./") == (b":" in name)
 
 
 @given(st.binary(min_size=1, max_size=255).filter(lambda name: b"/" not in name and b"\0" not in name))
 def test_a_link_leads_to_its_name(name: bytes) -> None:
-    href = link(name)
-    assert unquote_to_bytes(href.removeprefix("./")) == name
-    assert not set(href) & set(" \"'<>&\\:?#")
+    for reference in (link(name), listing_page.href(name)):
+        assert unquote_to_bytes(reference.removeprefix("./")) == name
+        assert not set(reference) & set(" \"'<>&\\:?#")
 
 
 def test_rows_of_json() -> None:
@@ -258,7 +347,7 @@ def test_rows_of_json() -> None:
     ],
 )
 def test_sizes_to_read(size: int, text: str) -> None:
-    assert listing.size_text(size) == text
+    assert listing_page.size_text(size) == text
 
 
 @pytest.mark.parametrize("mtime_s", [-(2**40), -1, 0, 253_402_300_800, 2**40])
@@ -282,3 +371,11 @@ def test_a_fingerprint_is_of_all_that_is_drawn() -> None:
     ]
     assert len({each.fingerprint for each in seen}) == len(seen)
     assert Scan((b"d",), [], [row(b"a")], cut=False).fingerprint == seen[4].fingerprint
+
+
+@pytest.mark.parametrize("media_type", [HTML, JSON])
+def test_the_least_size_is_not_more_than_a_listing_has(media_type: str) -> None:
+    for count in (0, 1, 500):
+        found = Scan((), [], [row(b"f")] * count, cut=False)
+        least = listing_page.least_size(found.count, media_type)
+        assert 0 < least <= len(_drawn(found, BY_NAME, media_type)) < least + 2000 + 60 * count

@@ -13,7 +13,8 @@ import pytest
 
 from zchttpd.files import jobs, shelf
 from zchttpd.files.jobs import Jobs, Unready
-from zchttpd.files.listing import HTML, JSON, SORTS, Order
+from zchttpd.files.listing import SORTS, Order
+from zchttpd.files.listing_page import HTML, JSON
 from zchttpd.files.made import Made
 from zchttpd.files.root import Root
 from zchttpd.files.shelf import Shelf, etag

@@ -162,7 +162,7 @@ LISTING_CASES = (
             "ETag": PRESENT,
         },
         kept=KEPT,
-        never=(b"<script>", b"hidden", b'"onerror', b'"out', b"gone"),
+        never=(b"<script>", b".hidden", b'"onerror', b'"out', b"gone"),
     ),
     Case(
         "json-by-size",
