@@ -19,7 +19,7 @@ from zchttpd.files.root import Root
 from zchttpd.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 TEXT = b"".join(b"%d bottles of beer on the wall\n" % number for number in range(1000))
@@ -32,7 +32,9 @@ REVALIDATE_MS = 1000
 class Site:
     """A desk with a compressor over a directory. Compressions wait until `work` lets them run."""
 
-    def __init__(self, path: Path, **options: object) -> None:
+    def __init__(
+        self, path: Path, *, post: Callable[[Callable[[], None]], None] | None = None, **options: object
+    ) -> None:
         chosen = {"compress": tuple(ENCODERS), "compress_size_min": 1024, **options}
         settings = Settings(root=path, revalidate_ms=REVALIDATE_MS, **chosen)  # type: ignore[arg-type]
         self.path = path
@@ -44,7 +46,7 @@ class Site:
         self._root = Root(path)
         self._gate = threading.Event()
         self._hold()
-        self.desk = Desk(settings, Cache(self._root, settings), compressor)
+        self.desk = Desk(settings, Cache(self._root, settings, post=post), compressor)
 
     def _cells_of(self, name: str) -> memoryview:
         return self._cells.setdefault(name, memoryview(bytearray(24 * 8)).cast("Q"))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import queue
+import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import brotli  # type: ignore[import-untyped]
 import pytest
+import zstandard
 
 from zchttpd.engines.desk import Desk
 from zchttpd.files import shelf
@@ -18,12 +21,18 @@ from zchttpd.files.shelf import ITEMS_AT_ONCE
 from zchttpd.settings import Settings
 
 from .test_desk import ask, head_of, put
+from .test_desk_compress import Site, accept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 JSON = "Accept: application/json"
+DECODERS: dict[str, Callable[[bytes], bytes]] = {
+    "br": brotli.decompress,
+    "zstd": lambda content: zstandard.ZstdDecompressor().decompress(content),
+    "gzip": lambda content: zlib.decompress(content, 31),
+}
 
 
 @contextmanager
@@ -85,3 +94,76 @@ def test_rows_that_were_given_up_are_had_again(www: Path, monkeypatch: pytest.Mo
         assert ask(desk, "/bare/", JSON)[1].body == before.body
         _, turned = ask(desk, "/bare/?order=desc", JSON)
         assert [row["name"] for row in json.loads(turned.body)] == ["inner", "f.txt"]
+
+
+# With --compress
+
+
+@pytest.fixture
+def site(www: Path) -> Iterator[Site]:
+    for number in range(50):
+        put(www / "bare" / f"{number:04}.txt", b"")
+    site = Site(www, listing=True)
+    yield site
+    site.close()
+
+
+@pytest.mark.parametrize("encoding", DECODERS)
+def test_a_listing_comes_in_the_encoding_that_is_accepted(site: Site, encoding: str) -> None:
+    tags = set()
+    for fields in ((), (JSON,)):
+        plain = site.ask("/bare/", *fields)
+        assert (plain.coding, plain.vary) == (None, "Accept-Encoding, Accept")
+        # At once: nobody sees it larger than it need be.
+        coded = site.ask("/bare/", accept(encoding), *fields)
+        assert (coded.status, coded.coding, coded.vary) == (200, encoding, plain.vary)
+        assert len(coded.body) < len(plain.body) / 3
+        assert DECODERS[encoding](coded.body) == plain.body
+        assert coded.memo
+        head = site.ask("/bare/", accept(encoding), *fields, method="HEAD")
+        assert (head.fields, head.body) == (coded.fields, b"")
+        part = site.ask("/bare/", accept(encoding), *fields, "Range: bytes=5-9")
+        assert (part.status, part.coding, part.body) == (206, encoding, coded.body[5:10])
+        for tag, status in ((coded.etag, 304), (plain.etag, 200)):
+            same = site.ask("/bare/", accept(encoding), *fields, f"If-None-Match: {tag}")
+            assert (same.status, same.vary) == (status, plain.vary)
+        tags |= {plain.etag, coded.etag}
+    assert len(tags) == 4
+    assert site.ended() == {encoding: 2}
+
+
+def test_a_listing_that_is_known_need_not_be_encoded(site: Site) -> None:
+    tag = site.ask("/bare/", accept("gzip")).etag
+    other = tag.replace("-hna-", "-hta-")
+    assert other != tag
+    for field, status in ((f"If-None-Match: {other}", 304), (f"If-Match: {tag}", 412)):
+        assert site.ask("/bare/?sort=time", accept("gzip"), field).status == status
+    assert site.ended() == {"gzip": 1}
+    assert site.ask("/bare/?sort=time", accept("gzip")).etag == other
+
+
+def test_another_library_makes_another_tag(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = site.ask("/bare/", accept("gzip")).etag
+    monkeypatch.setattr(zlib, "ZLIB_RUNTIME_VERSION", "9")
+    assert site.ask("/bare/", accept("gzip")).etag != before
+
+
+def test_a_small_listing_stays_as_it_is(site: Site) -> None:
+    got = site.ask("/bare/inner/", JSON, accept("gzip"))
+    assert (got.body, got.coding, got.vary) == (b"[]\n", None, "Accept")
+
+
+def test_an_encoding_that_takes_long_is_made_beside_the_loop(www: Path) -> None:
+    for number in range(shelf.ENCODED_AT_ONCE):
+        put(www / "bare" / f"{number:04}", b"")
+    posted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+    site = Site(www, listing=True, post=posted.put)
+    head = head_of("/bare/", accept("br"))
+    plain = site.ask("/bare/")
+    job = site.desk.answer(head, 0)
+    assert isinstance(job, Job)
+    # Who asks meanwhile waits for the same.
+    assert site.desk.answer(head, 0) is job
+    posted.get(timeout=20)()
+    assert brotli.decompress(site.ask("/bare/", accept("br")).body) == plain.body
+    site.close()

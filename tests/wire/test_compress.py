@@ -318,3 +318,28 @@ def test_encodings_that_do_not_fit_are_evicted_and_made_again(tmp_path: Path, ki
                 until_encoded(server, path, "gzip", content)
                 assert server.metric("compressed_bytes") <= limit
         assert server.metric('compressions_total{encoding="gzip",result="made"}') >= len(contents)
+
+
+def test_listings_are_compressed_at_once(tmp_path: Path, kind: tuple[str, str]) -> None:
+    engine, send_mode = kind
+    for number in range(1500):
+        (tmp_path / f"a rather long name so that the listing is large {number:06}").touch()
+    with serving(
+        tmp_path, engine=engine, send_mode=send_mode, compress="auto", listing=True, error_pages=True
+    ) as server:
+        plain = server.ask(request("/")).body
+        assert plain.endswith(b"</html>\n")
+        for encoding in DECODERS:
+            first, again = ask(server, "/", encoding), ask(server, "/", encoding)
+            assert first.field(b"content-encoding") == encoding.encode()
+            assert first.field(b"vary") == b"Accept-Encoding, Accept"
+            assert decoded(first) == plain
+            assert play.summary(first) == play.summary(again)
+            assert len(first.body) < len(plain) / 5
+            head = ask(server, "/", encoding, method="HEAD")
+            assert head.field(b"content-length") == b"%d" % len(first.body)
+            part = ask(server, "/", encoding, "Range: bytes=100-199")
+            assert (part.status, part.body) == (206, first.body[100:200])
+            tag = (first.field(b"etag") or b"").decode()
+            assert ask(server, "/", encoding, f"If-None-Match: {tag}").status == 304
+            assert server.metric(f'compressions_total{{encoding="{encoding}",result="made"}}') == 1

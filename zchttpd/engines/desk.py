@@ -9,17 +9,19 @@ import dataclasses
 import errno
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from zchttpd.engines.choice import choose
 from zchttpd.files.cache import exhausted
-from zchttpd.files.entry import Entry, Kind, Representation, Standin
+from zchttpd.files.entry import IDENTITY, Entry, Kind, Representation, Standin
 from zchttpd.files.jobs import Job, Unready
 from zchttpd.files.listing import parse_order
 from zchttpd.files.listing_look import CONTENT_SECURITY_POLICY
-from zchttpd.files.listing_page import HTML, JSON
+from zchttpd.files.listing_page import HTML, JSON, least_size
 from zchttpd.files.shelf import etag
 from zchttpd.http.accept import JSON_VARY, NAVIGATION_VARY, navigates, prefers_json
+from zchttpd.http.encoding import negotiate
 from zchttpd.http.head import Signer, encode_head
 from zchttpd.http.judge import Refusal, Verdict
 from zchttpd.http.media import media_type
@@ -250,14 +252,26 @@ class Desk:
     def _listing(self, verdict: Verdict, target: Target, entry: Entry, scan: Scan, now_ms: int) -> Answer:
         assert self._cache.shelf is not None
         order, kind = parse_order(target.query), JSON if prefers_json(verdict) else HTML
-        facts = Facts(0, etag(scan, order, kind), None, kind, extra=self._fields_of_listing(target))
-        page = self._cache.shelf.drawn(scan, order, kind)
+        compressor = self._compressor
+        made = compressor.encodings_of_listing(least_size(scan.count, kind)) if compressor else ()
+        encoding = negotiate(verdict.field(b"accept-encoding"), (IDENTITY, *made))
+        facts = Facts(
+            0,
+            etag(scan, order, kind, encoding),
+            None,
+            kind,
+            encoding,
+            vary=bool(made),
+            extra=self._fields_of_listing(target),
+        )
+        page = self._cache.shelf.drawn(scan, order, kind, encoding)
         if page is None:
             response = compile_response(verdict, facts)
             if response.status in (304, 412):
                 # Which tells nothing of the page, so that it need not be drawn.
                 return self._signed(verdict, response, entry=entry)
-            page = self._cache.shelf.page(scan, order, kind)
+            encode = partial(compressor.encode, encoding) if compressor and encoding != IDENTITY else None
+            page = self._cache.shelf.page(scan, order, kind, encoding, encode)
         if page is None:
             entry.check_at_ms = now_ms
             again = self._cache.lookup(target.segments, target.directory, now_ms)

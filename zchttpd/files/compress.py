@@ -150,6 +150,19 @@ class Compressor:
         """What may be made of a file of this size."""
         return self._encodings if self._size_min <= base.size <= self._size_max else ()
 
+    def encodings_of_listing(self, size_least: int) -> tuple[str, ...]:
+        """What is made of a listing that has at least so many bytes; how many it may have others see to."""
+        return self._encodings if self._size_min <= size_least else ()
+
+    def encode(self, encoding: str, content: bytes) -> bytes:
+        """The encoding of what was made here, for the caller to keep. Raises what the library does."""
+        began_s = time.thread_time()
+        encoded = self._encode[encoding](content)
+        with self._lock:
+            self._count(encoding, "made")
+            self._spent_us[_PLACES[encoding]] += int((time.thread_time() - began_s) * US_PER_S)
+        return encoded
+
     def find(self, base: Representation, encoding: str, *, start: bool) -> Compressed | Standing:
         """The encoding of a file version, which is begun with `start` if nobody has yet."""
         key = (base.version, encoding)

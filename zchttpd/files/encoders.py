@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import zlib
@@ -35,6 +36,17 @@ class Encoder:
     def installed(self) -> bool:
         """Whether it can be made here."""
         return not self.module or importlib.util.find_spec(self.module) is not None
+
+    @property
+    def edition(self) -> str:
+        """Eight digits that stand for the version of the library: another may make other bytes of the same.
+
+        Raises ImportError unless `installed`.
+        """
+        version = (
+            importlib.import_module(self.module).__version__ if self.module else zlib.ZLIB_RUNTIME_VERSION
+        )
+        return hashlib.sha256(version.encode()).hexdigest()[:8]
 
     def load(self) -> Callable[[bytes], bytes]:
         """The function that encodes: the same bytes for the same bytes, from any thread, without the GIL.

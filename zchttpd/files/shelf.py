@@ -11,6 +11,8 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
+from zchttpd.files.encoders import ENCODERS
+from zchttpd.files.entry import IDENTITY
 from zchttpd.files.jobs import Unready
 from zchttpd.files.listing import Order, Scan, scan
 from zchttpd.files.listing_page import draw
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
     from zchttpd.files.jobs import Jobs
     from zchttpd.files.root import Root
 
-# Up to here a directory is looked at and drawn on the spot; that is over in about two milliseconds.
+# Up to here a directory is looked at and drawn on the spot; that is over in about two milliseconds. Encoding
+# takes as long as drawing.
 ITEMS_AT_ONCE = 256
+ENCODED_AT_ONCE = 64
 LINKS_AT_ONCE = 16
 # A look at a directory that took T is not repeated before 20 T have gone: at most a twentieth of the time.
 # For another 20 T the old one does while a new one is under way.
@@ -38,7 +42,8 @@ MEMORY_FILE_SIZE_MIN = 1 << 20
 
 # With the inode: a swapped root has other directories at the same paths.
 _Key: TypeAlias = tuple[tuple[bytes, ...], int, int]
-_PageKey: TypeAlias = tuple[bytes, Order, str]
+_PageKey: TypeAlias = tuple[bytes, Order, str, str]
+_Encode: TypeAlias = "Callable[[bytes], bytes]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +152,19 @@ class Shelf:
             self._items -= len(look.scan)
             self._jobs.sweep(look.scan.take())
 
-    def page(self, scan: Scan, order: Order, media_type: str) -> Page | None:
+    def page(
+        self,
+        scan: Scan,
+        order: Order,
+        media_type: str,
+        encoding: str = IDENTITY,
+        encode: _Encode | None = None,
+    ) -> Page | None:
         """The listing of a scan in that order, as HTML or JSON; None if it can no longer be drawn.
 
-        Raises Unready when drawing takes long, OSError (EBUSY) when too much does.
+        `encode` makes the encoding. Raises Unready when it takes long, OSError (EBUSY) when too much does.
         """
-        page = self.drawn(scan, order, media_type)
+        page = self.drawn(scan, order, media_type, encoding)
         if page is not None:
             return page
         directories, files = scan.directories, scan.files
@@ -162,17 +174,15 @@ class Shelf:
                     look.due_s = look.late_s = 0.0
             return None
         pieces = draw(scan.segments, directories, files, order, media_type, cut=scan.cut)
-        tag = etag(scan, order, media_type)
-        key = (scan.fingerprint, order, media_type)
-        if not self._jobs.threaded or len(scan) <= ITEMS_AT_ONCE:
-            return self._store(key, _bind(pieces, tag, self._root))
-        raise Unready(
-            self._jobs.start(key, partial(_bind, pieces, tag, self._root), partial(self._store, key))
-        )
+        key = (scan.fingerprint, order, media_type, encoding)
+        bind = partial(_bind, pieces, encode, etag(scan, order, media_type, encoding), self._root)
+        if not self._jobs.threaded or len(scan) <= (ENCODED_AT_ONCE if encode else ITEMS_AT_ONCE):
+            return self._store(key, bind())
+        raise Unready(self._jobs.start(key, bind, partial(self._store, key)))
 
-    def drawn(self, scan: Scan, order: Order, media_type: str) -> Page | None:
+    def drawn(self, scan: Scan, order: Order, media_type: str, encoding: str = IDENTITY) -> Page | None:
         """The page if it has been drawn already."""
-        key = (scan.fingerprint, order, media_type)
+        key = (scan.fingerprint, order, media_type, encoding)
         page = self._pages.get(key)
         if page is not None:
             self._pages.move_to_end(key)
@@ -189,14 +199,20 @@ class Shelf:
         return page
 
 
-def etag(scan: Scan, order: Order, media_type: str) -> str:
-    """The entity tag of a listing, with its quotes, before it has been drawn: it is of all that is drawn."""
+def etag(scan: Scan, order: Order, media_type: str, encoding: str = IDENTITY) -> str:
+    """The entity tag of a listing, with its quotes, before it has been drawn: it is of all that is drawn.
+
+    And of what encodes it, as a range may be of bytes that another server has made.
+    """
     kind = "j" if media_type.endswith("json") else "h"
-    return f'"{scan.fingerprint.hex()}-{kind}{order.by[0]}{"d" if order.descending else "a"}"'
+    suffix = "" if encoding == IDENTITY else f"-{ENCODERS[encoding].edition}-{encoding}"
+    return f'"{scan.fingerprint.hex()}-{kind}{order.by[0]}{"d" if order.descending else "a"}{suffix}"'
 
 
-def _bind(pieces: Iterator[bytes], tag: str, root: Root) -> Page:
-    """The page of these pieces. Raises OSError (ENOMEM)."""
+def _bind(pieces: Iterator[bytes], encode: _Encode | None, tag: str, root: Root) -> Page:
+    """The page of these pieces. Raises OSError (ENOMEM), and what `encode` does."""
+    if encode is not None:
+        pieces = iter([encode(b"".join(pieces))])
     first: list[bytes] = []
     size = 0
     for piece in pieces:
