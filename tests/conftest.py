@@ -8,16 +8,31 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+# After `make dev` the import compiles what has changed: here once, before there are several processes.
+import zchttpd
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+assert zchttpd.__version__
+
 # Wall-clock deadlines fail on a busy machine, not on a slow function.
+settings.register_profile("quick", max_examples=15, deadline=None)
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=500, deadline=None, print_blob=True)
 settings.register_profile(
     "night", max_examples=20_000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--matrix`: tests/wire/runs.py says what runs without it."""
+    parser.addoption(
+        "--matrix",
+        action="store_true",
+        help="send every HTTP case to every engine and send mode, whole, byte by byte and pipelined",
+    )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -40,7 +40,8 @@ class Case:
     be joined, or the whole file instead. `never`: bytes that may not come back.
     `leads`: the path and query to which Location leads a client that asked for the target.
     `half_close`: the client ends its side after sending. `interim`: 1xx responses are allowed.
-    `reset`: unread bytes of the request may turn the close into a reset.
+    `reset`: unread bytes of the request may turn the close into a reset. `transport`: the engine has a part
+    in the answer, which the shape of the case does not tell (runs.py).
     """
 
     name: str
@@ -57,6 +58,7 @@ class Case:
     half_close: bool = False
     interim: bool = False
     reset: bool = False
+    transport: bool = False
 
     @property
     def statuses(self) -> tuple[int, ...]:

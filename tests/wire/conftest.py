@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .cases.site import build_site
 from .client import request
+from .desk import Desks
 from .servers import ENGINES, Server, name_of
 from .tree import build
 
@@ -77,6 +79,20 @@ class Fleet:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory that is served."""
     return build(tmp_path_factory.mktemp("tree"))
+
+
+@pytest.fixture(scope="session")
+def site_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory that is served where the options of a site are tested."""
+    return build_site(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="session")
+def desks(root: Path, site_root: Path) -> Iterator[Desks]:
+    """What answers in this process, without a server."""
+    desks = Desks(root, site_root)
+    yield desks
+    desks.close()
 
 
 @pytest.fixture(scope="session")

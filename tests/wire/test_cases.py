@@ -1,5 +1,6 @@
-"""Every case of the tables, on every engine and send mode, in several ways of sending; and all engines answer
-alike.
+"""The cases of the tables over sockets, in several ways of sending; and all engines answer alike.
+
+runs.py says which case is sent to which server.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from . import play
+from . import play, runs
 from .case import CLOSED, Case
 from .cases import conditional, encoding, framing, headers, media, methods, output, paths, ranges, targets
 from .servers import ENGINES
 
 if TYPE_CHECKING:
     from .conftest import Fleet
+    from .desk import Desks
     from .servers import Server
 
 TABLES: dict[str, tuple[Case, ...]] = {
@@ -31,13 +33,6 @@ TABLES: dict[str, tuple[Case, ...]] = {
 }
 # Beyond this many bytes, one write for each byte costs more than it can find.
 BYTEWISE_MAX = 600
-
-
-def params(tables: dict[str, tuple[Case, ...]]) -> list[object]:
-    """Cases as pytest parameters with readable names."""
-    return [
-        pytest.param(case, id=f"{table}-{case.name}") for table, cases in tables.items() for case in cases
-    ]
 
 
 def bytewise_tables() -> dict[str, tuple[Case, ...]]:
@@ -58,6 +53,25 @@ def pipeline_tables() -> dict[str, tuple[Case, ...]]:
     }
 
 
+def parameters(test: str, *, matrix: bool) -> list[object] | None:
+    """What a test of this file is run with; None for one that takes no cases."""
+    if test == "test_case":
+        return runs.on_servers(TABLES, matrix=matrix)
+    if test == "test_bytewise":
+        return runs.on_servers(bytewise_tables(), matrix=matrix, only_transport=True)
+    if test == "test_pipelined":
+        return runs.on_servers(pipeline_tables(), matrix=matrix, only_transport=True)
+    return runs.on_all_at_once(TABLES, matrix=matrix) if test == "test_engines_agree" else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test its cases: all of them with `--matrix`, else those of runs.py."""
+    found = parameters(metafunc.function.__name__, matrix=metafunc.config.getoption("matrix"))
+    if found is not None:
+        names = [name for name in ("table", "case", "kind") if name in metafunc.fixturenames]
+        metafunc.parametrize(names, found)
+
+
 def test_case_names_are_unique() -> None:
     for table, cases in TABLES.items():
         names = [case.name for case in cases]
@@ -66,24 +80,22 @@ def test_case_names_are_unique() -> None:
         )
 
 
-@pytest.mark.parametrize("case", params(TABLES))
-def test_case(case: Case, server: Server, fleet: Fleet) -> None:
-    play.whole(server, case, fleet.etags(server, case))
+def test_case(table: str, case: Case, server: Server, fleet: Fleet, desks: Desks) -> None:
+    said = play.summary(play.whole(server, case, fleet.etags(server, case)))
+    if not runs.without_head(case):
+        assert said == desks.play(table, case), f"{server.name} says something else than the desk"
 
 
-@pytest.mark.parametrize("case", params(bytewise_tables()))
-def test_bytewise(case: Case, server: Server, fleet: Fleet) -> None:
+def test_bytewise(table: str, case: Case, server: Server, fleet: Fleet) -> None:
     play.bytewise(server, case, fleet.etags(server, case))
 
 
-@pytest.mark.parametrize("case", params(pipeline_tables()))
-def test_pipelined(case: Case, server: Server, fleet: Fleet) -> None:
+def test_pipelined(table: str, case: Case, server: Server, fleet: Fleet) -> None:
     play.pipelined(server, case, fleet.etags(server, case))
 
 
 @pytest.mark.uring
-@pytest.mark.parametrize("case", params(TABLES))
-def test_engines_agree(case: Case, fleet: Fleet) -> None:
+def test_engines_agree(table: str, case: Case, fleet: Fleet) -> None:
     servers = [fleet.server(*kind) for kind in ENGINES]
     answers = [play.summary(play.whole(server, case, fleet.etags(server, case))) for server in servers]
     for server, answer in zip(servers[1:], answers[1:], strict=True):

@@ -13,8 +13,8 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from . import play
-from .cases.site import BROWSER, JSON, SITES, build_site
+from . import play, runs
+from .cases.site import BROWSER, JSON, SITES
 from .client import eventually, request
 from .conftest import Fleet
 from .servers import ENGINES, SENDS_ZEROCOPY, Server, serving
@@ -25,19 +25,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .case import Case
+    from .desk import Desks
 
 REVALIDATE_MS = 50
 MANY = 8000
-CASES = [
-    pytest.param(site, case, id=f"{site}-{case.name}") for site, (_, cases) in SITES.items() for case in cases
-]
+TABLES = {site: cases for site, (_, cases) in SITES.items()}
+
+
+def parameters(test: str, *, matrix: bool) -> list[object] | None:
+    """What a test of this file is run with; None for one that takes no cases."""
+    if test == "test_case":
+        return runs.on_servers(TABLES, matrix=matrix)
+    return runs.on_all_at_once(TABLES, matrix=matrix) if test == "test_engines_agree" else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test its cases: all of them with `--matrix`, else those of runs.py."""
+    found = parameters(metafunc.function.__name__, matrix=metafunc.config.getoption("matrix"))
+    if found is not None:
+        metafunc.parametrize(
+            [name for name in ("table", "case", "kind") if name in metafunc.fixturenames], found
+        )
 
 
 @pytest.fixture(scope="session")
-def site_fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fleet]]:
+def site_fleets(site_root: Path) -> Iterator[dict[str, Fleet]]:
     """Servers for each set of options, over one tree."""
-    root = build_site(tmp_path_factory.mktemp("site"))
-    fleets = {site: Fleet(root, **options) for site, (options, _) in SITES.items()}
+    fleets = {site: Fleet(site_root, **options) for site, (options, _) in SITES.items()}
     yield fleets
     for fleet in fleets.values():
         fleet.leave()
@@ -48,21 +62,22 @@ def test_case_names_are_unique() -> None:
         assert len({case.name for case in cases}) == len(cases), site
 
 
-@pytest.mark.parametrize(("site", "case"), CASES)
-def test_case(site: str, case: Case, kind: tuple[str, str], site_fleets: dict[str, Fleet]) -> None:
-    fleet = site_fleets[site]
+def test_case(
+    table: str, case: Case, kind: tuple[str, str], site_fleets: dict[str, Fleet], desks: Desks
+) -> None:
+    fleet = site_fleets[table]
     server = fleet.server(*kind)
     etags = fleet.etags(server, case)
     # Three times: the second one is remembered, the third one replayed.
     answers = [play.summary(play.whole(server, case, etags)) for _ in range(3)]
     assert answers[1:] == answers[:2]
+    assert answers[0] == desks.play(table, case), f"{server.name} says something else than the desk"
     play.pipelined(server, case, etags)
 
 
 @pytest.mark.uring
-@pytest.mark.parametrize(("site", "case"), CASES)
-def test_engines_agree(site: str, case: Case, site_fleets: dict[str, Fleet]) -> None:
-    fleet = site_fleets[site]
+def test_engines_agree(table: str, case: Case, site_fleets: dict[str, Fleet]) -> None:
+    fleet = site_fleets[table]
     servers = [fleet.server(*kind) for kind in ENGINES]
     answers = [play.summary(play.whole(server, case, fleet.etags(server, case))) for server in servers]
     for server, answer in zip(servers[1:], answers[1:], strict=True):
