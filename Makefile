@@ -1,6 +1,6 @@
 # make serve   install what is missing, build, serve www/ at http://127.0.0.1:8080
 # make test    the same, then the tests
-# make help    the other targets
+# make help    the other targets; CONTRIBUTING.md says which one when
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,11 +8,16 @@ BIN := $(VENV)/bin
 PORT ?= 8080
 ADMIN ?= 127.0.0.1:9090
 FUZZ_SECONDS ?= 60
+JOBS ?= 2
 SOURCES := $(shell find ext zchttpd -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.build') \
     pyproject.toml meson.build meson.options
 BUILD_TOOLS := 'pip>=23.1' 'meson-python>=0.17' 'meson>=1.3' ninja 'cython>=3.1'
 
-.PHONY: help setup serve test check fuzz lint asan debug bench memory sweep loadtest readme docs clean
+PYTEST = bin/pytest -n $(JOBS) --dist worksteal
+# What `make quick` runs: each layer by itself, every HTTP case without a socket, one connection to each engine.
+QUICK := tests/unit tests/core tests/sim tests/fuzz tests/ring tests/package tests/wire/test_in_process.py tests/wire/test_smoke.py
+
+.PHONY: help setup serve dev quick test full check fuzz lint asan debug bench memory sweep loadtest readme docs clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -38,12 +43,17 @@ $(ENVS:%=%/tools): pyproject.toml
 $(ENVS:%=%/serve): %/serve: %/tools $(SOURCES)
 	@echo "Compiling zchttpd; this takes about a minute"
 	@PATH="$(CURDIR)/$(@D)/bin:$$PATH" $(PIP) --no-build-isolation --no-deps \
-	    -Cbuild-dir=build/$(@D) -Csetup-args=-Ddoors=true $(SETUP_$(@D)) .
+	    -Cbuild-dir=build/$(@D) -Csetup-args=-Ddoors=true $(SETUP_$(@D)) $(if $(wildcard $(@D)/editable),--editable) .
 	@touch $@
 
 $(ENVS:%=%/test): %/test: %/serve
 	@echo "Installing the test tools in $(@D)"
 	@$(call REQUIRE,test)
+	@touch $@
+
+$(VENV)/lint: $(VENV)/test
+	@echo "Installing the linters in $(@D)"
+	@$(call REQUIRE,dev)
 	@touch $@
 
 setup: $(VENV)/test ## everything that serve and test need
@@ -52,30 +62,43 @@ serve: $(VENV)/serve ## serve www/ and its counters
 	$(BIN)/python tools/make_assets.py --port $(PORT) --admin $(ADMIN)
 	$(BIN)/zchttpd --root www/ --port $(PORT) --admin $(ADMIN)
 
-test: setup check ## the tests
-	$(BIN)/pytest $(PYTEST_ARGS)
+dev: $(VENV)/tools ## the same for developers: what is imported is this tree, and compiled when it has changed
+	@[ -e $(VENV)/editable ] || { rm -f $(VENV)/serve; touch $(VENV)/editable; }
+	@$(MAKE) --no-print-directory setup $(VENV)/lint
 
+quick: lint check ## style, types and the fast tests of each layer, in a minute
+	HYPOTHESIS_PROFILE=quick SIM_SEEDS=30 $(VENV)/$(PYTEST) -m "not slow" $(QUICK) $(PYTEST_ARGS)
+
+test: setup check ## the tests, in JOBS (2) processes
+	$(VENV)/$(PYTEST) $(PYTEST_ARGS)
+
+full: lint check ## everything: each HTTP case on each engine in each way of sending, more seeds, other builds, fuzzers
+	HYPOTHESIS_PROFILE=ci SIM_SEEDS=3000 $(VENV)/$(PYTEST) --matrix $(PYTEST_ARGS)
+	$(MAKE) asan debug fuzz
+
+# What is read is the tree, also after `make dev`, whose importer has no directories to walk.
 check: setup ## who may import whom
-	@$(BIN)/lint-imports --config pyproject.toml --no-cache >build/imports.log 2>&1 || { cat build/imports.log; exit 1; }
+	@PYTHONPATH=. MESONPY_EDITABLE_SKIP="$(CURDIR)/build/$(VENV)" $(BIN)/lint-imports --config pyproject.toml --no-cache >build/imports.log 2>&1 || { cat build/imports.log; exit 1; }
 
 fuzz: setup ## the fuzzers, FUZZ_SECONDS (60) each
 	$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3.0,<4'
 	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
-lint: setup ## style and types
-	$(BIN)/pip install --quiet --disable-pip-version-check 'cython-lint>=0.16' 'mypy>=1.13' 'ruff>=0.9'
-	$(BIN)/ruff check .
+lint: $(VENV)/lint ## style, types and spelling
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint ext
+	$(BIN)/codespell
 	$(BIN)/mypy
 
 # Python itself never frees some of what it allocates, so leaks are the business of the leak tests.
 asan: $(VENV)-asan/test ## the suite under ASan and UBSan
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
 	    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	    $(VENV)-asan/bin/pytest $(PYTEST_ARGS)
+	    $(VENV)-asan/$(PYTEST) $(PYTEST_ARGS)
 
 debug: $(VENV)-debug/test ## the suite with bounds checks
-	$(VENV)-debug/bin/pytest $(PYTEST_ARGS)
+	$(VENV)-debug/$(PYTEST) $(PYTEST_ARGS)
 
 # The Python peers have an environment of their own, so that what they need never meets what zchttpd needs. The bench
 # does without one that cannot be installed, and says so.

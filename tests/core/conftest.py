@@ -7,8 +7,6 @@ import pytest
 try:
     from zchttpd._core import doors
 except ImportError as error:
-    raise pytest.UsageError(
-        "the tests of the core need a build with doors. Type: pip install -Csetup-args=-Ddoors=true ."
-    ) from error
+    raise pytest.UsageError("the tests of the core need a build with doors. Type: make dev") from error
 
 assert doors.OPS

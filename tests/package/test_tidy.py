@@ -226,27 +226,22 @@ def _headers(path: Path) -> Iterator[str]:
         yield " ".join(match[0].split())
 
 
-@pytest.fixture(scope="module")
-def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with what `cython -a` says of each module of NOGIL."""
-    out = tmp_path_factory.mktemp("annotated")
-    directives = [word for directive in DIRECTIVES for word in ("-X", directive)]
-    for module in NOGIL:
-        command = [sys.executable, "-m", "cython", "-a", *directives, "-I", str(TOP / "ext")]
-        done = subprocess.run(
-            [*command, "-o", str(out / f"{module}.c"), str(CORE / f"{module}.pyx")],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"cython is needed here (pip install cython): {done.stderr}"
-    return out
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("module", NOGIL)
-def test_no_line_of_the_machine_calls_python(annotated: Path, module: str) -> None:
-    """The score of a line counts its calls into Python. The first line stands for making the module."""
-    page = (annotated / f"{module}.html").read_text(encoding="utf-8")
+def test_no_line_of_the_machine_calls_python(tmp_path: Path, module: str) -> None:
+    """The score that `cython -a` gives a line counts its calls into Python. The first line stands for making
+    the module.
+    """
+    directives = [word for directive in DIRECTIVES for word in ("-X", directive)]
+    command = [sys.executable, "-m", "cython", "-a", *directives, "-I", str(TOP / "ext")]
+    done = subprocess.run(
+        [*command, "-o", str(tmp_path / f"{module}.c"), str(CORE / f"{module}.pyx")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"cython is needed here (pip install cython): {done.stderr}"
+    page = (tmp_path / f"{module}.html").read_text(encoding="utf-8")
     scores = {
         int(number): int(score)
         for score, number in re.findall(

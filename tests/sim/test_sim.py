@@ -32,10 +32,16 @@ def test_a_seed_replays() -> None:
     assert first.now_us == second.now_us
 
 
+# Fewer do not replay enough plans.
+SEEDS_MIN = 5
+
+
 def test_every_path_is_taken() -> None:
     """What the simulation is for does happen in it: an idle simulation would pass too."""
     seen: Counter[str] = Counter()
     for seed in range(60):
+        if seed >= SEEDS_MIN and all(seen.values()):
+            break
         world = run(seed)
         for name in (
             "sends_zerocopy",

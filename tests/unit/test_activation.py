@@ -13,20 +13,26 @@ from zchttpd.activation import notify, passed_fds
 @pytest.mark.parametrize(
     ("pid", "count", "fds"),
     [
-        (str(os.getpid()), "1", [3]),
-        (str(os.getpid()), "3", [3, 4, 5]),
-        (str(os.getpid()), "0", []),
-        (str(os.getpid()), "-1", []),
-        (str(os.getpid() + 1), "1", []),
+        ("me", "1", [3]),
+        ("me", "3", [3, 4, 5]),
+        ("me", "0", []),
+        ("me", "-1", []),
+        ("another", "1", []),
         ("", "1", []),
     ],
 )
 def test_only_what_is_meant_for_this_process(
     monkeypatch: pytest.MonkeyPatch, pid: str, count: str, fds: list[int]
 ) -> None:
+    pids = {"me": str(os.getpid()), "another": str(os.getpid() + 1)}
     closed: list[tuple[int, bool]] = []
     monkeypatch.setattr(os, "set_inheritable", lambda fd, inheritable: closed.append((fd, inheritable)))
-    environment = {"LISTEN_PID": pid, "LISTEN_FDS": count, "LISTEN_FDNAMES": "a", "PATH": "/bin"}
+    environment = {
+        "LISTEN_PID": pids.get(pid, pid),
+        "LISTEN_FDS": count,
+        "LISTEN_FDNAMES": "a",
+        "PATH": "/bin",
+    }
     assert passed_fds(environment) == fds
     assert closed == [(fd, False) for fd in fds]
     assert environment == {"PATH": "/bin"}

@@ -20,6 +20,8 @@ from measure.payload import parse_size, size_label, write_payload
 from measure.ratios import GOALS, Goal, judge, make_rows, make_verdicts, spread
 from measure.servers import CannotMeasure
 
+pytestmark = pytest.mark.slow
+
 # Sizes and options
 
 

@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "loadtest"))
 from measure.paced import Pace, at_share_us, load_script, summarize
 from measure.runner import common_rate
 
+pytestmark = pytest.mark.slow
+
 
 class World:
     """A clock that goes on by `tick` with each look, and connections that answer `delay(at)` seconds after a

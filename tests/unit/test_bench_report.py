@@ -21,6 +21,8 @@ from measure.report import align, heads_table, tables, terminal
 from measure.results import Absent, Results, from_json, save, to_json
 from measure.runner import INTERRUPTED, exit_status
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def results() -> Results:

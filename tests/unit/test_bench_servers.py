@@ -33,6 +33,8 @@ from measure.workloads import RECIPES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
+
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 FIRST_CORE = min(os.sched_getaffinity(0))
 PYTHON_SERVER = Kind(

@@ -34,6 +34,8 @@ from measure.wrk import Bench
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
+
 KIB = 2**10
 TINY = Scale(stream_bytes=64 * KIB, small_files=200, idle=3, silent_bytes=64 * KIB)
 FIRST_CORE = min(os.sched_getaffinity(0))

@@ -26,6 +26,8 @@ from rig.tree import MANIFEST, PREFIX_BYTES, File, Span, Tree, choose_spans, fro
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
+
 LARGE = 16 * 2**20
 
 

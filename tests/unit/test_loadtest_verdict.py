@@ -26,6 +26,8 @@ from rig.targets import Target
 from rig.verdict import compare, findings
 from rig.words import duration, server_rows
 
+pytestmark = pytest.mark.slow
+
 GIB = 2**30
 MODES = ("zerocopy", "plain")
 

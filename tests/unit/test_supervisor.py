@@ -23,6 +23,8 @@ import pytest
 import zchttpd
 from zchttpd.supervisor import DRAIN_MARGIN_S
 
+pytestmark = pytest.mark.slow
+
 STUB = Path(__file__).with_name("stub_server.py")
 PACKAGE_ROOT = Path(zchttpd.__file__).parents[1]
 BURN_S: float = runpy.run_path(str(STUB))["BURN_S"]
@@ -124,13 +126,11 @@ def get(address: tuple[str, int], target: str, method: str = "GET") -> tuple[int
         assert response is not None
         assert connection.recv(1) == b""
         assert client.trailing_data[0] == b""
-    headers = {name.decode(): value.decode() for name, value in response.headers}
-    return response.status_code, headers, body
+    return response.status_code, {name.decode(): value.decode() for name, value in response.headers}, body
 
 
 def numbers(address: tuple[str, int]) -> dict[str, float]:
-    found = json.loads(get(address, "/metrics.json")[2])
-    assert isinstance(found, dict)
+    found: dict[str, float] = json.loads(get(address, "/metrics.json")[2])
     return found
 
 
