@@ -11,6 +11,7 @@ from zchttpd.config import key_of, read_config
 from zchttpd.contradictions import check_together
 from zchttpd.doctor import LADDER
 from zchttpd.files.encoders import ENCODERS
+from zchttpd.media_rules import CodingRule, TypeRule, parse_coding_rules, parse_type_rules
 from zchttpd.options import (
     AUTO,
     GIB,
@@ -132,6 +133,19 @@ class Settings:
         "a field for the answers to these paths",
         words=2,
         example="'*' 'X-Frame-Options: DENY'",
+    )
+    type: tuple[TypeRule, ...] = _rules(
+        parse_type_rules,
+        "PATTERN=TYPE",
+        "the media type of files by path, with its charset if it is to have one; the first match wins",
+        example="'*.html=text/html'",
+    )
+    coding: tuple[CodingRule, ...] = _rules(
+        parse_coding_rules,
+        "PATTERN=CODING",
+        "the content coding that files are stored in, told with every answer; their type is that of the name"
+        " without it",
+        example="'/Build/*.br=br'",
     )
     cors: bool = _switch(Group.SITE, "let pages of all origins read the files")
     cross_origin_isolated: bool = _switch(Group.SITE, "send COOP and COEP, which SharedArrayBuffer needs")

@@ -41,9 +41,9 @@ _ISOLATED = (
     (b"Cross-Origin-Embedder-Policy", b"require-corp"),
 )
 
-_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_HEADER = re.compile(rf"(.*?\S)\s+({_TOKEN})[ \t]*:(.*)", re.DOTALL)
-_FIELD = re.compile(rf"{_TOKEN}[ \t]*:[ \t]*\S.*", re.DOTALL)
+TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_HEADER = re.compile(rf"(.*?\S)\s+({TOKEN})[ \t]*:(.*)", re.DOTALL)
+_FIELD = re.compile(rf"{TOKEN}[ \t]*:[ \t]*\S.*", re.DOTALL)
 _VISIBLE = re.compile(r"[\x20-\x7e\t]+")
 # They say where a message ends or which file version it carries: not for anybody to say twice.
 _OURS = frozenset(
@@ -53,6 +53,10 @@ _OURS = frozenset(
         *("te", "trailer", "transfer-encoding", "upgrade", "x-content-type-options"),
     )
 )
+_OPTIONS_OF = {
+    "content-type": "such as --type '*.html=text/html'",
+    "content-encoding": "such as --coding '*.svgz=gzip'",
+}
 # Said to --immutable by who takes it for a switch.
 _SWITCH_WORDS = ("on", "off", "yes", "no", "true", "false")
 # How long a file may be kept says nothing about how long its absence lasts.
@@ -67,7 +71,7 @@ class CacheRule:
     value: str
 
     def __post_init__(self) -> None:
-        _check_pattern(self.pattern)
+        check_pattern(self.pattern)
         _check_value(self.value)
         check_cache_control(self.value)
 
@@ -81,30 +85,32 @@ class HeaderRule:
     value: str
 
     def __post_init__(self) -> None:
-        _check_pattern(self.pattern)
-        if not re.fullmatch(_TOKEN, self.name):
+        check_pattern(self.pattern)
+        if not re.fullmatch(TOKEN, self.name):
             raise ValueError(f"{self.name!r} is not a field name. Type such as X-Frame-Options")
         if self.name.lower() in _OURS:
-            raise ValueError(f"{self.name} is set by the server itself. Type another field")
+            option = _OPTIONS_OF.get(self.name.lower(), "another field")
+            raise ValueError(f"{self.name} is set by the server itself. Type {option}")
         _check_value(self.value)
 
 
 def parse_cache_rules(text: str) -> tuple[CacheRule, ...]:
     """Lines of PATTERN=VALUE. Raises ValueError with a one-line text."""
-    return tuple(_parse_cache_rule(line) for line in _lines(text))
+    return tuple(_parse_cache_rule(line) for line in lines(text))
 
 
 def parse_patterns(text: str) -> tuple[str, ...]:
     """Lines of one pattern of files each. Raises ValueError with a one-line text."""
-    return tuple(_parse_pattern(line) for line in _lines(text))
+    return tuple(_parse_pattern(line) for line in lines(text))
 
 
 def parse_header_rules(text: str) -> tuple[HeaderRule, ...]:
     """Lines of `PATTERN Name: value`. Raises ValueError with a one-line text."""
-    return tuple(_parse_header_rule(line) for line in _lines(text))
+    return tuple(_parse_header_rule(line) for line in lines(text))
 
 
-def _lines(text: str) -> list[str]:
+def lines(text: str) -> list[str]:
+    """The rules of a text: its lines, but for the empty ones."""
     return [line.strip(" \t") for line in text.split("\n") if line.strip(" \t")]
 
 
@@ -118,7 +124,7 @@ def _parse_cache_rule(line: str) -> CacheRule:
         raise ValueError(f"{line!r} has a blank for the = of PATTERN=VALUE. Type --cache-control {cure}")
     if not equals:
         raise ValueError(f"{line!r} is not PATTERN=VALUE. Type such as '/assets/*=max-age=3600'")
-    _check_names_files(pattern)
+    check_names_files(pattern)
     return CacheRule(pattern, value)
 
 
@@ -131,8 +137,8 @@ def _parse_pattern(line: str) -> str:
             f"{line!r} is more than a pattern, and what it names is kept for a year."
             f" Type {shlex.quote(pattern)} alone, or --cache-control {shlex.quote(line)}"
         )
-    _check_names_files(line)
-    return _check_pattern(line)
+    check_names_files(line)
+    return check_pattern(line)
 
 
 def _parse_header_rule(line: str) -> HeaderRule:
@@ -147,7 +153,8 @@ def _parse_header_rule(line: str) -> HeaderRule:
     return HeaderRule(match[1], match[2], match[3].strip(" \t"))
 
 
-def _check_pattern(pattern: str) -> str:
+def check_pattern(pattern: str) -> str:
+    """The pattern itself. Raises ValueError with a one-line text."""
     if not pattern or not pattern.isprintable():
         raise ValueError(f"{pattern!r} is not a pattern. Type such as '*.js' or '/assets/*'")
     if {".", ".."}.intersection(pattern.split("/")):
@@ -155,7 +162,8 @@ def _check_pattern(pattern: str) -> str:
     return pattern
 
 
-def _check_names_files(pattern: str) -> None:
+def check_names_files(pattern: str) -> None:
+    """Raises ValueError with a one-line text for a pattern that no file can match."""
     if pattern.endswith("/"):
         cure = shlex.quote(pattern + "*")
         raise ValueError(f"{pattern!r} names a directory and no file in it. Type {cure} for what is in it")
@@ -166,7 +174,8 @@ def _check_value(value: str) -> None:
         raise ValueError(f"{value!r} is not a field value. Type visible ASCII on one line")
 
 
-def _matcher(pattern: str) -> Callable[[str], object]:
+def matcher(pattern: str) -> Callable[[str], object]:
+    """Tells whether a path, as `path_of` gives it, matches the pattern."""
     whole = pattern if pattern.startswith("/") else "*/" + pattern
     return re.compile(fnmatch.translate(whole)).match
 
@@ -191,18 +200,18 @@ class SitePolicy:
             common=(*cors, *(_ISOLATED if settings.cross_origin_isolated else ())),
             preflight=_PREFLIGHT if settings.cors else (),
             _headers=tuple(
-                (_matcher(rule.pattern), rule.name.encode("ascii"), rule.value.encode("ascii"))
+                (matcher(rule.pattern), rule.name.encode("ascii"), rule.value.encode("ascii"))
                 for rule in settings.header
             ),
-            _caching=tuple((_matcher(pattern), value.encode("ascii")) for pattern, value in caching),
+            _caching=tuple((matcher(pattern), value.encode("ascii")) for pattern, value in caching),
         )
 
     def of_file(self, segments: tuple[bytes, ...], media_type: str) -> Fields:
         """For an answer that carries the file at `segments`."""
-        path = _path(segments)
+        path = path_of(segments)
         fields = self._matching(path)
         caching = next((value for matches, value in self._caching if matches(path)), None)
-        if caching is None and media_type.startswith("text/html"):
+        if caching is None and media_type.lower().startswith("text/html"):
             caching = HTML_CACHE_CONTROL.encode("ascii")
         if caching is not None:
             fields.setdefault(b"cache-control", (b"Cache-Control", caching))
@@ -210,7 +219,7 @@ class SitePolicy:
 
     def of_path(self, segments: tuple[bytes, ...], directory: bool) -> Fields:
         """For an answer that carries no file: errors and redirects."""
-        fields = self._matching(_path(segments) + ("/" if directory and segments else ""))
+        fields = self._matching(path_of(segments) + ("/" if directory and segments else ""))
         return tuple(field for name, field in fields.items() if name not in _OF_FILES_ONLY)
 
     def _matching(self, path: str) -> dict[bytes, tuple[bytes, bytes]]:
@@ -224,6 +233,7 @@ class SitePolicy:
         return fields
 
 
-def _path(segments: tuple[bytes, ...]) -> str:
+def path_of(segments: tuple[bytes, ...]) -> str:
+    """What a pattern is matched with."""
     # As the command line is decoded, so that a pattern can name any file.
     return "/" + b"/".join(segments).decode("utf-8", "surrogateescape")

@@ -19,32 +19,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`settled`: the same request gets the same next time. `varies`: Accept-Encoding was asked for it."""
+    """`coding`: the content coding of `found`. `settled`: the same request gets the same next time. `varies`:
+    Accept-Encoding was asked for it.
+    """
 
     found: Representation
+    coding: str
     settled: bool
     varies: bool
 
 
-def choose(verdict: Verdict, page: Entry | Standin, media_type: str, compressor: Compressor | None) -> Choice:
+def choose(
+    verdict: Verdict, page: Entry | Standin, media_type: str, coding: str, compressor: Compressor | None
+) -> Choice:
     """What to send of `page`, a file of `media_type`, and of what `compressor` can make of it.
+
+    What is stored in a content coding has no other, whatever Accept-Encoding says: as everywhere here, a
+    client that refuses all there is gets the file.
 
     Which encodings have been made by now is chance, so a range without a validator is of what lies on the
     disk: otherwise a client that resumes would join bytes of two representations. With one (If-Range, else
     If-Match) it is of the representation that has that tag.
     """
     choice = page.representations
+    if coding != IDENTITY:
+        return Choice(choice[IDENTITY], coding, True, False)
     makeable: tuple[str, ...] = ()
     if compressor is not None and compressible(media_type):
         makeable = compressor.encodings_of(choice[IDENTITY])
     varies = page.varies or bool(makeable)
     accept_encoding = verdict.field(b"accept-encoding")
+    on_disk = choice[negotiate(accept_encoding, tuple(choice))]
     if compressor is None or not makeable:
-        return Choice(choice[negotiate(accept_encoding, tuple(choice))], True, varies)
+        return Choice(on_disk, on_disk.encoding, True, varies)
     if verdict.method == "GET" and verdict.field(b"range") is not None:
         tags = strong_tags(verdict.field(b"if-range") or verdict.field(b"if-match"))
         if not tags:
-            return Choice(choice[negotiate(accept_encoding, tuple(choice))], True, varies)
+            return Choice(on_disk, on_disk.encoding, True, varies)
         for encoding in (IDENTITY, *makeable):
             named = (
                 choice.get(encoding) or compressor.find(choice[IDENTITY], encoding, start=False)
@@ -52,9 +63,9 @@ def choose(verdict: Verdict, page: Entry | Standin, media_type: str, compressor:
                 else None
             )
             if isinstance(named, Representation) and named.etag.encode("ascii") in tags:
-                return Choice(named, True, varies)
+                return Choice(named, encoding, True, varies)
     found, settled = _best(accept_encoding, choice, makeable, compressor)
-    return Choice(found, settled, varies)
+    return Choice(found, found.encoding, settled, varies)
 
 
 def _best(

@@ -24,9 +24,9 @@ from zchttpd.http.accept import JSON_VARY, NAVIGATION_VARY, navigates, prefers_j
 from zchttpd.http.encoding import negotiate
 from zchttpd.http.head import Signer, encode_head
 from zchttpd.http.judge import Refusal, Verdict
-from zchttpd.http.media import media_type
 from zchttpd.http.plan import (
     Facts,
+    Page,
     Response,
     Window,
     compile_response,
@@ -38,6 +38,7 @@ from zchttpd.http.plan import (
 )
 from zchttpd.http.precedent import Precedents
 from zchttpd.http.target import Target, hidden, parse_target, slash_added, slash_removed
+from zchttpd.media_rules import MediaPolicy
 from zchttpd.site import SitePolicy
 
 if TYPE_CHECKING:
@@ -116,10 +117,11 @@ class Desk:
         self._cache = cache
         self._compressor = compressor
         self._site = SitePolicy.of(settings)
+        self._media = MediaPolicy.of(settings)
         self._encoded_slash = settings.encoded_slash
         self._error_pages = settings.error_pages
         self._fault_entry: Entry | None = None
-        self._fault_page: bytes | None = None
+        self._fault_page: Page | None = None
         # One of the two ways to fill a head, the target or the fields, may take half of it.
         self._precedents = Precedents(settings.head_size_max // 2)
         self._signer = Signer()
@@ -241,9 +243,12 @@ class Desk:
             entry = self._cache.lookup(FAULT_PAGE, False, now_ms)
             if entry is self._fault_entry:
                 return
-            page = _read(entry) if entry.kind is Kind.FILE else None
+            content = _read(entry) if entry.kind is Kind.FILE else None
         except OSError:
             return
+        page = None
+        if content is not None:
+            page = Page(content, self._media.type_of(FAULT_PAGE), self._media.coding_of(FAULT_PAGE))
         self._fault_entry, self._fault_page = entry, page
         failure = error_response(500, None, page=page)
         self._failure = self._signed(None, failure)
@@ -306,15 +311,15 @@ class Desk:
         extra: Fields = (),
     ) -> Answer:
         """The file at `segments`, whose representations `page` has; `entry` is what to revalidate."""
-        kind = media_type(segments[-1])
-        choice = choose(verdict, page, kind, self._compressor)
+        kind = self._media.type_of(segments)
+        choice = choose(verdict, page, kind, self._media.coding_of(segments), self._compressor)
         found = choice.found
         facts = Facts(
             size=found.size,
             etag=found.etag,
             last_modified_s=found.last_modified_s,
             media_type=kind,
-            encoding=found.encoding,
+            encoding=choice.coding,
             vary=choice.varies,
             extra=(*self._site.of_file(segments, kind), *extra) if status == 200 else extra,
         )

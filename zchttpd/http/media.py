@@ -2,114 +2,31 @@
 
 from __future__ import annotations
 
+from zchttpd.http.encoding import IDENTITY
+from zchttpd.http.media_table import COMPRESSIBLE, OTHERS, TEXT, WELL_KNOWN_TYPES
+from zchttpd.http.target import WELL_KNOWN
+
 DEFAULT = "application/octet-stream"
 
-# IANA names; RFC 9239 for JavaScript.
-_TEXT = {
-    "text/html": "html htm",
-    "text/css": "css",
-    "text/javascript": "js mjs cjs",
-    "text/plain": "txt text log conf cfg ini",
-    "text/markdown": "md markdown",
-    "text/csv": "csv",
-    "text/tab-separated-values": "tsv",
-    "text/calendar": "ics",
-    "text/vcard": "vcf",
-    "text/vtt": "vtt",
+# Content codings that stored bytes may have (RFC 9110 section 8.4.1 and the registry of IANA), and the
+# extensions that say so behind the name of what was encoded.
+STORED_CODINGS: dict[str, tuple[bytes, ...]] = {
+    "br": (b"br",),
+    "zstd": (b"zst", b"zstd"),
+    "gzip": (b"gz", b"gzip"),
+    "deflate": (b"deflate",),
+    IDENTITY: (),
 }
-_OTHERS = {
-    "application/atom+xml": "atom",
-    "application/epub+zip": "epub",
-    "application/geo+json": "geojson",
-    "application/gzip": "gz tgz",
-    "application/java-archive": "jar",
-    "application/json": "json map",
-    "application/jsonl": "jsonl ndjson",
-    "application/ld+json": "jsonld",
-    "application/manifest+json": "webmanifest",
-    "application/msword": "doc",
-    "application/pdf": "pdf",
-    "application/postscript": "ps eps",
-    "application/rss+xml": "rss",
-    "application/rtf": "rtf",
-    "application/toml": "toml",
-    "application/vnd.android.package-archive": "apk",
-    "application/vnd.apple.mpegurl": "m3u8",
-    "application/vnd.debian.binary-package": "deb",
-    "application/vnd.ms-excel": "xls",
-    "application/vnd.ms-fontobject": "eot",
-    "application/vnd.ms-powerpoint": "ppt",
-    "application/vnd.oasis.opendocument.presentation": "odp",
-    "application/vnd.oasis.opendocument.spreadsheet": "ods",
-    "application/vnd.oasis.opendocument.text": "odt",
-    "application/vnd.openxmlformats-officedocument.presentationml.presentation": "pptx",
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
-    "application/vnd.rar": "rar",
-    "application/vnd.sqlite3": "sqlite",
-    "application/wasm": "wasm",
-    "application/x-7z-compressed": "7z",
-    "application/x-bzip2": "bz2",
-    "application/x-tar": "tar",
-    "application/x-xz": "xz",
-    "application/xhtml+xml": "xhtml",
-    "application/xml": "xml xsl xsd",
-    "application/yaml": "yaml yml",
-    "application/zip": "zip whl",
-    "application/zstd": "zst",
-    "audio/aac": "aac",
-    "audio/flac": "flac",
-    "audio/midi": "mid midi",
-    "audio/mp4": "m4a",
-    "audio/mpeg": "mp3",
-    "audio/ogg": "oga ogg opus",
-    "audio/wav": "wav",
-    "audio/webm": "weba",
-    "font/otf": "otf",
-    "font/ttf": "ttf",
-    "font/woff": "woff",
-    "font/woff2": "woff2",
-    "image/apng": "apng",
-    "image/avif": "avif",
-    "image/bmp": "bmp",
-    "image/gif": "gif",
-    "image/heic": "heic",
-    "image/jpeg": "jpg jpeg",
-    "image/jxl": "jxl",
-    "image/png": "png",
-    "image/svg+xml": "svg",
-    "image/tiff": "tif tiff",
-    "image/vnd.microsoft.icon": "ico",
-    "image/webp": "webp",
-    "model/gltf+json": "gltf",
-    "model/gltf-binary": "glb",
-    "video/mp2t": "ts",
-    "video/mp4": "mp4 m4v",
-    "video/mpeg": "mpg mpeg",
-    "video/ogg": "ogv",
-    "video/quicktime": "mov",
-    "video/webm": "webm",
-    "video/x-matroska": "mkv",
-    "video/x-msvideo": "avi",
-}
+# A type that implies its coding: browsers show it only if they are told (SVG 2, section 1.3).
+_CODED = {b"svgz": "gzip"}
 
-# Beside text: what is not compressed by itself. Archives are left as they are: a client that keeps one would
-# keep it decoded or not, as it likes.
-_COMPRESSIBLE = frozenset(
-    (
-        *("application/atom+xml", "application/geo+json", "application/json", "application/jsonl"),
-        *("application/ld+json", "application/manifest+json", "application/postscript"),
-        *("application/rss+xml", "application/rtf", "application/toml", "application/vnd.apple.mpegurl"),
-        *("application/vnd.ms-fontobject", "application/wasm", "application/xhtml+xml", "application/xml"),
-        *("application/yaml", "font/otf", "font/ttf", "image/bmp", "image/svg+xml"),
-        *("image/vnd.microsoft.icon", "model/gltf+json", "model/gltf-binary"),
-    )
-)
+# Where Apple looked before it was a well-known name.
+_LINKS_OF_APPS = (b"apple-app-site-association",)
 
 
 def _by_extension() -> dict[bytes, str]:
     table = {}
-    for kinds, charset in ((_TEXT, "; charset=utf-8"), (_OTHERS, "")):
+    for kinds, charset in ((TEXT, "; charset=utf-8"), (OTHERS, "")):
         for kind, extensions in kinds.items():
             for extension in extensions.split():
                 table[extension.encode("ascii")] = kind + charset
@@ -117,14 +34,44 @@ def _by_extension() -> dict[bytes, str]:
 
 
 _TABLE = _by_extension()
+_WELL_KNOWN = {
+    name.encode("ascii"): kind for kind, names in WELL_KNOWN_TYPES.items() for name in names.split()
+}
+
+
+def _extension(name: bytes) -> bytes:
+    stem, dot, extension = name.rpartition(b".")
+    return extension.lower() if dot and stem else b""
 
 
 def media_type(name: bytes) -> str:
     """The Content-Type of a file by the extension of its name, in any case; text says that it is UTF-8."""
-    stem, dot, extension = name.rpartition(b".")
-    return _TABLE.get(extension.lower(), DEFAULT) if dot and stem else DEFAULT
+    return _TABLE.get(_extension(name), DEFAULT)
+
+
+def media_type_of_path(segments: tuple[bytes, ...]) -> str:
+    """As `media_type`, of the file at a path: well-known names (RFC 8615) need no extension."""
+    kind = media_type(segments[-1])
+    if kind == DEFAULT:
+        if segments[0] == WELL_KNOWN and len(segments) > 1:
+            return _WELL_KNOWN.get(segments[1], DEFAULT)
+        if segments == _LINKS_OF_APPS:
+            return _WELL_KNOWN[segments[0]]
+    return kind
+
+
+def stored_coding(name: bytes) -> str:
+    """The content coding that the bytes of a file have by its name alone; most often "identity"."""
+    return _CODED.get(_extension(name), IDENTITY)
+
+
+def decoded_name(name: bytes, coding: str) -> bytes:
+    """The name that a file would have without its content coding: `x.js` for `x.js.br`."""
+    stem = name.rpartition(b".")[0]
+    return stem if stem and _extension(name) in STORED_CODINGS[coding] else name
 
 
 def compressible(media_type: str) -> bool:
-    """Whether files of a type, as `media_type` gives it, commonly shrink when they are compressed."""
-    return media_type.startswith("text/") or media_type in _COMPRESSIBLE
+    """Whether files of a type, with or without parameters, commonly shrink when they are compressed."""
+    essence = media_type.partition(";")[0].strip().lower()
+    return essence.startswith("text/") or essence.endswith(("+json", "+xml")) or essence in COMPRESSIBLE

@@ -28,7 +28,7 @@ _RELATIVE = re.compile(
     rb"(?![^/]*:)(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-F]{2})+(?:/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-F]{2})+)*/?"
 )
 _NOSNIFF = (b"X-Content-Type-Options", b"nosniff")
-_HTML = (b"Content-Type", b"text/html; charset=utf-8")
+_HTML = "text/html; charset=utf-8"
 # How long a file may be kept says nothing about how long its absence or a failed precondition lasts.
 _NOT_ON_ERRORS = (b"cache-control", b"expires", b"content-disposition", b"content-language")
 
@@ -71,6 +71,15 @@ class Response:
     parts: tuple[bytes | Window, ...]
     keep_alive: bool
     memo: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The content of an error; `encoding` is a content coding or "identity"."""
+
+    content: bytes
+    media_type: str = _HTML
+    encoding: str = IDENTITY
 
 
 def early_response(verdict: Verdict) -> Response | None:
@@ -130,25 +139,31 @@ def with_fields(response: Response, fields: Fields) -> Response:
 
 
 def error_response(
-    status: int, verdict: Verdict | None, headers: Fields = (), *, page: bytes | None = None
+    status: int, verdict: Verdict | None, headers: Fields = (), *, page: Page | None = None
 ) -> Response:
-    """A small page that says the status, nothing of the request; or the given HTML.
+    """A small page that says the status, nothing of the request; or the given one.
 
     Without a verdict the connection closes.
     """
     if page is None:
-        page = _page(status, "")
-    fields = (_HTML, (b"Content-Length", b"%d" % len(page)), _NOSNIFF, *headers)
+        page = Page(_page(status, ""))
+    fields = (
+        (b"Content-Type", page.media_type.encode("ascii")),
+        (b"Content-Length", b"%d" % len(page.content)),
+        *_coding(page.encoding),
+        _NOSNIFF,
+        *headers,
+    )
     if verdict is None:
-        return Response(status, fields, (page,), keep_alive=False, memo=False)
-    parts = () if verdict.method == "HEAD" else (page,)
+        return Response(status, fields, (page.content,), keep_alive=False, memo=False)
+    parts = () if verdict.method == "HEAD" else (page.content,)
     return Response(status, fields, parts, verdict.keep_alive, verdict.memo)
 
 
 def refusal_response(refusal: Refusal) -> Response:
     """A small page that says the status and the reason; the connection closes."""
     page = _page(refusal.status, refusal.reason)
-    fields = (_HTML, (b"Content-Length", b"%d" % len(page)), _NOSNIFF)
+    fields = ((b"Content-Type", _HTML.encode("ascii")), (b"Content-Length", b"%d" % len(page)), _NOSNIFF)
     parts = () if refusal.bodiless else (page,)
     return Response(refusal.status, fields, parts, keep_alive=False, memo=False)
 
@@ -182,7 +197,7 @@ def _whole(verdict: Verdict, facts: Facts, status: int) -> Response:
     headers = (
         (b"Content-Type", facts.media_type.encode("ascii")),
         (b"Content-Length", b"%d" % facts.size),
-        *_coding(facts),
+        *_coding(facts.encoding),
         *validators,
         _NOSNIFF,
         *_policy(facts, error=status != 200),
@@ -196,7 +211,7 @@ def _single(verdict: Verdict, facts: Facts, span: Span) -> Response:
         (b"Content-Type", facts.media_type.encode("ascii")),
         (b"Content-Length", b"%d" % span.length),
         (b"Content-Range", _content_range(span, facts.size)),
-        *_coding(facts),
+        *_coding(facts.encoding),
         *_validators(facts),
         _NOSNIFF,
         *_policy(facts),
@@ -240,8 +255,8 @@ def _etag(facts: Facts) -> tuple[bytes, bytes]:
     return b"ETag", facts.etag.encode("ascii")
 
 
-def _coding(facts: Facts) -> Fields:
-    return () if facts.encoding == IDENTITY else ((b"Content-Encoding", facts.encoding.encode("ascii")),)
+def _coding(encoding: str) -> Fields:
+    return () if encoding == IDENTITY else ((b"Content-Encoding", encoding.encode("ascii")),)
 
 
 def _validators(facts: Facts) -> Fields:

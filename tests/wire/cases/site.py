@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..case import ABSENT, KEPT, PRESENT, Case
 from ..client import request
-from ..tree import FILES, MTIME_NS, SECRET, compressed
+from ..tree import FILES, KIB, MTIME_NS, SECRET, compressed, noise
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +30,10 @@ CLOSED = b"<!doctype html><title>closed</title>\n"
 PACKAGE = b'{"name": "@acme/left"}\n'
 SCRIPT = b"export const answer = 42;\n" * 100
 
+CYRILLIC = b"<!doctype html><meta charset=windows-1251><title>\xcf\xf0\xe8\xe2\xe5\xf2</title>\n"
+BROTLI = compressed(noise(KIB), "br")
+ZIPPED = compressed(noise(KIB), "gz")
+
 SITE_FILES: dict[bytes, bytes] = {
     b"probe.txt": FILES[b"probe.txt"],
     b"index.html": INDEX,
@@ -47,6 +51,15 @@ SITE_FILES: dict[bytes, bytes] = {
     b"begun.js": SCRIPT,
     b"begun.js.gz": b"",
     b"@acme/left": PACKAGE,
+    b"Build/x.framework.js.br": BROTLI,
+    b"Build/x.framework.js.br.gz": b"a sibling of what is encoded",
+    b"Build/x.data.br": BROTLI,
+    b"x.js.br": BROTLI,
+    b"tiles/1.pbf": ZIPPED,
+    b"drawing.svgz": ZIPPED,
+    b"old/page.html": CYRILLIC,
+    b".well-known/openid-configuration": b"{}",
+    b".well-known/webfinger": b"{}",
     b"@acme/empty/.hidden": SECRET,
     b"odd/<script>.txt": b"1",
     b"odd/name:colon.txt": b"22",
@@ -280,8 +293,43 @@ FIELDS_CASES = (
 )
 
 # Names as packages, tiles and builds have them.
-NAMES: dict[str, Any] = {"encoded_slash": True}
+NAMES: dict[str, Any] = {
+    "encoded_slash": True,
+    "type": ("/old/*.html=text/html", "*.data=application/x-data; a=b", "*.html=text/never; charset=x"),
+    "coding": ("/Build/*.br=br", "*.pbf=gzip"),
+}
+
+
+def _stored(name: str, path: str, content: bytes, coding: bytes, kind: bytes) -> tuple[Case, ...]:
+    """It exists in one coding alone, so it is sent in it, whoever asks."""
+    said = {"Content-Encoding": coding, "Content-Type": kind, "Vary": ABSENT}
+    span = ("Range: bytes=3-8", f"If-Range: @etag({path})")
+    return (
+        Case(f"{name}", request(path), 200, body=content, headers=said, kept=KEPT),
+        Case(f"{name}-taken", request(path, "Accept-Encoding: br, gzip"), 200, body=content, headers=said),
+        Case(f"{name}-refused", request(path, "Accept-Encoding: *;q=0"), 200, body=content, headers=said),
+        Case(f"{name}-head", request(path, method="HEAD"), 200, headers=said, kept=KEPT),
+        Case(f"{name}-same", request(path, f"If-None-Match: @etag({path})"), 304, headers={"Vary": ABSENT}),
+        Case(f"{name}-part", request(path, *span), 206, of=content, spans=((3, 8),), headers=said),
+        Case(f"{name}-parts", request(path, "Range: bytes=0-1,200-201"), 200, body=content, headers=said),
+    )
+
+
 NAMES_CASES = (
+    *_stored("stored-br", "/Build/x.framework.js.br", BROTLI, b"br", b"text/javascript; charset=utf-8"),
+    *_stored("stored-data", "/Build/x.data.br", BROTLI, b"br", b"application/x-data; a=b"),
+    *_stored("stored-tile", "/tiles/1.pbf", ZIPPED, b"gzip", b"application/x-protobuf"),
+    *_stored("svgz", "/drawing.svgz", ZIPPED, b"gzip", b"image/svg+xml"),
+    _page(
+        "not-said-to-be-stored-so",
+        "/x.js.br",
+        BROTLI,
+        Content_Encoding=ABSENT,
+        Content_Type=b"application/octet-stream",
+    ),
+    _page("type-without-charset", "/old/page.html", CYRILLIC, Content_Type=b"text/html"),
+    _page("well-known", "/.well-known/openid-configuration", b"{}", Content_Type=b"application/json"),
+    _page("well-known-jrd", "/.well-known/webfinger?resource=a", b"{}", Content_Type=b"application/jrd+json"),
     _page("encoded-slash", "/@acme%2fleft", PACKAGE, BROWSER),
     _page("encoded-slash-upper-case", "/@acme%2Fleft", PACKAGE),
     _page("encoded-slash-at-the-end", "/docs%2f", b"docs"),
