@@ -17,7 +17,7 @@ PYTEST = bin/pytest -n $(JOBS) --dist worksteal
 # What `make quick` runs: each layer by itself, every HTTP case without a socket, one connection to each engine.
 QUICK := tests/unit tests/core tests/sim tests/fuzz tests/ring tests/package tests/wire/test_in_process.py tests/wire/test_smoke.py
 
-.PHONY: help setup serve dev quick test full check fuzz lint asan debug bench memory sweep loadtest readme docs clean
+.PHONY: help setup serve dev quick test full check fuzz lint asan debug bench memory sweep loadtest readme docs fresh clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -133,6 +133,10 @@ readme: setup ## put the figures of the last bench into README.md and docs/figur
 
 docs: setup ## make the option table of docs/options.md again
 	$(BIN)/python -c 'from zchttpd.reference import docs_table; print(docs_table())' | $(BIN)/python tools/fill.py docs/options.md options
+
+fresh: ## serve and quick tests in minimal Debian 12 and 13, as root and with sudo; wants root (20 min)
+	tools/need fresh
+	$(PYTHON) tools/fresh.py $(SUITES)
 
 clean: ## remove what make made
 	rm -rf build .venv .venv-* results

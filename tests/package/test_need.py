@@ -11,6 +11,9 @@ import pytest
 
 NEED = Path(__file__).resolve().parents[2] / "tools" / "need"
 LOCKED = "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 77 (apt-get)"
+HELD = (
+    "E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), is another process using it?"
+)
 BROKEN = "E: Unable to locate package liburing-dev"
 
 # Fails as often as fail-VERB has lines, each time with the next; `asked` has what it was asked.
@@ -95,7 +98,7 @@ def test_an_ordinary_user_gets_there_by_sudo(machine: Machine) -> None:
 
 @pytest.mark.parametrize("verb", ["update", "install"])
 def test_it_waits_for_another_apt(machine: Machine, verb: str) -> None:
-    machine.fail(verb, LOCKED, LOCKED)
+    machine.fail(verb, LOCKED, HELD)
     done = machine.need()
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("another apt is running; waiting") == 1

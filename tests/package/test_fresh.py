@@ -1,0 +1,55 @@
+"""tools/fresh.py: what of this machine reaches the machines that have nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+PATH = Path(__file__).resolve().parents[2] / "tools" / "fresh.py"
+CONFIG = """\
+:env:.find-links='/wheels'
+global.cache-dir='/cache'
+global.extra-index-url='file:///index https://index.test/more'
+global.find-links='/wheels'
+global.index-url='https://index.test/simple'
+install.cert='/etc/ssl/certs/ca-certificates.crt'
+"""
+
+
+@pytest.fixture
+def fresh() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("fresh", PATH)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_only_the_way_to_the_index_goes_along(fresh: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fresh, "output", lambda *_: CONFIG)
+    monkeypatch.setattr(os, "environ", {"HTTPS_PROXY": "http://proxy.test", "PIP_FIND_LINKS": "/wheels"})
+    env = fresh.settings()
+    assert env.pop("PATH")
+    assert env == {
+        "HTTPS_PROXY": "http://proxy.test",
+        "PIP_CERT": "/etc/ssl/certs/ca-certificates.crt",
+        "PIP_EXTRA_INDEX_URL": "https://index.test/more",
+        "PIP_INDEX_URL": "https://index.test/simple",
+        "PIP_NO_CACHE_DIR": "1",
+    }
+
+
+def test_who_is_not_root_is_told_what_to_type(
+    fresh: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert fresh.main() == 1
+    assert "Type: sudo make fresh" in capsys.readouterr().err
