@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TOP = Path(__file__).resolve().parents[2]
 README = TOP / "README.md"
 OPTIONS_PAGE = TOP / "docs" / "options.md"
-PAGES = (README, TOP / "CHANGELOG.md", *sorted((TOP / "docs").glob("*.md")))
+PAGES = (*sorted(TOP.glob("*.md")), *sorted((TOP / "docs").glob("*.md")))
 FILL = runpy.run_path(str(TOP / "tools" / "fill.py"))["fill"]
 
 # Flags of other programs that the documents name outside of a command line.
@@ -107,7 +107,7 @@ def test_make_targets_exist() -> None:
         named |= {
             word
             for span in re.findall(r"`make ([^`]+)`", prose_of(page))
-            for word in span.split()
+            for word in shlex.split(span)
             if "=" not in word
         }
     assert {"serve", "test", "bench"} <= named
