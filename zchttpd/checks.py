@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zchttpd.access import OFF
 from zchttpd.options import SettingsError, nearest
 from zchttpd.privileges import resolve
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from zchttpd.settings import Settings
+
+_ERROR_PAGES = ("404.html", "403.html", "50x.html")
 
 
 def check_root(root: Path) -> None:
@@ -54,8 +56,28 @@ def check_user(user: str) -> None:
 
 
 def notes(settings: Settings) -> list[str]:
-    """Lines for the start report: what the directory has not."""
+    """Lines for the start report: what the directory has not, and what it has and should not have."""
     root = str(settings.root).rstrip("/") + "/"
-    if settings.listing or os.path.isfile(f"{root}index.html"):
-        return []
-    return [f"no index.html in {root}, and --listing is off: / is 404. Type --listing to list directories"]
+    lines = []
+    if not os.path.isfile(f"{root}index.html"):
+        if settings.spa:
+            lines.append(f"no index.html in {root} yet: until then --spa answers 404")
+        elif not settings.listing:
+            lines.append(
+                f"no index.html in {root}, and --listing is off: / is 404. Type --listing to list directories"
+            )
+    if settings.error_pages and not any(os.path.isfile(root + name) for name in _ERROR_PAGES):
+        lines.append(f"none of {', '.join(_ERROR_PAGES)} in {root} yet: so far --error-pages changes nothing")
+    log = settings.access_log
+    if log not in (OFF, "-") and _within(Path(log), settings.root):
+        lines.append(f"everybody can read {log}. Type --access-log and a file outside of {root}")
+    return lines
+
+
+def _within(path: Path, root: Path) -> bool:
+    """Whether a request can name `path`; dotfiles are not served."""
+    try:
+        inside = path.resolve().relative_to(root.resolve())
+    except (OSError, ValueError):
+        return False
+    return not any(part.startswith(".") for part in inside.parts)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from zchttpd import __version__, doctor, log
 from zchttpd.checks import check_root, check_user
-from zchttpd.contradictions import missing_pages, without_effect
+from zchttpd.contradictions import without_effect
+from zchttpd.memory_limit import fit, memory_limit
 from zchttpd.options import Group, SettingsError, flag_of, nearest
 from zchttpd.settings import OPTIONS, default_text, read
 
@@ -180,18 +181,18 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         texts = {name: _join(name, each) for name, each in typed.items()}
         if command == "doctor":
-            findings = doctor.examine(read({"root": ".", **texts}, os.environ).settings)
+            settings, _ = fit(read({"root": ".", **texts}, os.environ), memory_limit())
+            findings = doctor.examine(settings)
             print(doctor.report(findings))
             return 0 if all(finding.state is doctor.State.OK for finding in findings) else 1
         given = read(texts, os.environ)
-        check_root(given.settings.root)
-        check_user(given.settings.user)
+        settings, notes = fit(given, memory_limit())
+        check_root(settings.root)
+        check_user(settings.user)
     except SettingsError as error:
         log.complain(error.problem)
         return EXIT_USAGE
     # Only now: what it imports is of no use to --help, --version and doctor.
     from zchttpd.supervisor import run
 
-    return run(
-        given.settings, [*without_effect(given.settings, given.sources), *missing_pages(given.settings)]
-    )
+    return run(settings, [*notes, *without_effect(settings, given.sources)])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zchttpd.access import OFF
 from zchttpd.doctor import LADDER
 from zchttpd.files.encoders import check_encodings
-from zchttpd.options import SettingsError, did_you_mean, flag_of, format_size, split_address
+from zchttpd.options import SettingsError, did_you_mean, format_size, split_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +23,6 @@ _URING_ONLY = (
     *("stream_memory", "window_size", "windows_per_connection"),
     *("recv_buffers", "recv_buffer_size", "without"),
 )
-_ERROR_PAGES = ("404.html", "403.html", "50x.html")
 
 
 def check_together(settings: Settings) -> None:
@@ -120,7 +118,7 @@ def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
             lines.append(f"without effect: {', '.join(given)}. {why}")
 
     if settings.unix:
-        told(("host", "port"), f"It listens on {sources.get('unix', flag_of('unix'))}; leave one of them out")
+        told(("host", "port"), f"It listens on {settings.unix}; leave one of them out")
     if not settings.compress:
         told(_COMPRESS_ONLY, "Type --compress auto, or leave it out")
     if settings.access_log == OFF:
@@ -130,32 +128,3 @@ def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
     elif settings.send_mode == "plain":
         told(("zc_size_min",), "With --send-mode plain every body is copied; leave one of them out")
     return lines
-
-
-def missing_pages(settings: Settings) -> list[str]:
-    """A line for each option that names pages of the root which are not there. They may come later."""
-    lines = []
-    root = settings.root
-    if settings.spa and not (root / "index.html").is_file():
-        lines.append(f"--spa: there is no {_shown(root)}index.html yet, so a page that does not exist is 404")
-    if settings.error_pages and not any((root / name).is_file() for name in _ERROR_PAGES):
-        lines.append(f"--error-pages: {_shown(root)} has none of {', '.join(_ERROR_PAGES)} yet")
-    if settings.access_log not in (OFF, "-") and _within(Path(settings.access_log), root):
-        lines.append(
-            f"--access-log: {settings.access_log} is in the directory that is served, so all can read it."
-            " Type a file elsewhere"
-        )
-    return lines
-
-
-def _shown(root: Path) -> str:
-    return str(root).rstrip("/") + "/"
-
-
-def _within(path: Path, root: Path) -> bool:
-    """Whether a request can name `path`; dotfiles are not served."""
-    try:
-        inside = path.resolve().relative_to(root.resolve())
-    except (OSError, ValueError):
-        return False
-    return not any(part.startswith(".") for part in inside.parts)

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zchttpd.files.encoders import ENCODERS, absent
+from zchttpd.memory_limit import advised, budgets, memory_limit, most, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from zchttpd.memory_limit import Limit
     from zchttpd.settings import Settings
 
 MIB = 1024 * 1024
@@ -129,6 +131,15 @@ def locked_memory(needed: int) -> Finding:
     )
 
 
+def memory(settings: Settings, limit: Limit) -> Finding:
+    """Whether what `settings` may take fits below `limit`."""
+    text = f"{budgets(settings)} may take {shown(most(settings))} in all; {limit}"
+    if most(settings) <= limit.size:
+        return Finding("memory", State.OK, text)
+    cure = f"--memory {shown(advised(settings, limit))}, or raise the limit"
+    return Finding("memory", State.LOW, f"{text}, so workers may be killed", cure)
+
+
 def open_files(needed: int) -> Finding:
     """Whether a worker may have `needed` descriptors (the hard RLIMIT_NOFILE: the server raises its own)."""
     _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -183,6 +194,7 @@ def examine(settings: Settings) -> list[Finding]:
         Finding("kernel", State.OK, f"{os.uname().sysname} {os.uname().release}"),
         *_ring_findings(),
         _openat2(),
+        memory(settings, memory_limit()),
         locked_memory(memory_needed(settings)),
         open_files(files_needed(settings)),
         _uvloop(),

@@ -219,7 +219,12 @@ class Settings:
         16 * KIB, Group.SENDS, "smaller bodies are copied, which is cheaper than a notification", high=GIB
     )
 
-    memory: int = _size(256 * MIB, Group.MEMORY, "file bytes cached by each worker", low=64 * KIB)
+    memory: int = _size(
+        256 * MIB,
+        Group.MEMORY,
+        "file bytes cached by each worker; less by default where there is little",
+        low=64 * KIB,
+    )
     stream_memory: int = _size(
         64 * MIB, Group.MEMORY, "windows of each worker for files too large to cache", low=64 * KIB
     )

@@ -19,6 +19,7 @@ from zchttpd.access import LogError, check_log
 from zchttpd.activation import notify, passed_fds
 from zchttpd.board import Board
 from zchttpd.checks import check_root
+from zchttpd.memory_limit import OutOfMemory, advised, budgets, memory_limit, most, shown
 from zchttpd.options import SettingsError, split_address
 from zchttpd.privileges import PrivilegeError
 from zchttpd.report import Report
@@ -118,6 +119,7 @@ class Supervisor:
         self._stopping = False
         self._kill_at: float | None = None
         self._exit_code = EXIT_OK
+        self._out_of_memory = OutOfMemory()
 
     def run(self) -> int:
         """Fork the workers and watch over them until the last one has gone."""
@@ -246,6 +248,7 @@ class Supervisor:
                 or f"worker {child.worker} {_how(code)} while starting. Type: zchttpd doctor"
             )
             log.complain(str(why))
+            self._tell_of_memory(child, code)
             self._exit_code = EXIT_FAILED
             self._stop(now)
             return
@@ -254,8 +257,21 @@ class Supervisor:
         log.LOGGER.error(
             "worker %d %s; another one starts in %.1f s", child.worker, _how(code), child.backoff_s
         )
+        self._tell_of_memory(child, code)
         child.restart_at = now + child.backoff_s
         child.backoff_s = min(child.backoff_s * 2, BACKOFF_S_MAX)
+
+    def _tell_of_memory(self, child: _Child, code: int) -> None:
+        if code == -signal.SIGKILL and self._out_of_memory.risen():
+            limit = memory_limit()
+            log.LOGGER.error(
+                "worker %d was killed because there was no memory left (oom_kill has risen): %s, and %s. Type"
+                " --memory %s, or raise the limit",
+                child.worker,
+                f"{budgets(self._settings)} may take {shown(most(self._settings))} in all",
+                limit,
+                shown(advised(self._settings, limit)),
+            )
 
     # Time
 

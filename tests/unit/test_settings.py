@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zchttpd import settings as module
-from zchttpd.checks import check_root
-from zchttpd.contradictions import missing_pages, without_effect
+from zchttpd.checks import check_root, notes
+from zchttpd.contradictions import without_effect
 from zchttpd.doctor import LADDER
 from zchttpd.files.encoders import ENCODERS, Encoder
 from zchttpd.options import format_size, nearest, parse_names, parse_size, split_address
@@ -202,13 +202,13 @@ def test_an_option_that_has_no_effect_is_told_and_not_refused(
 
 def test_pages_that_an_option_needs_and_the_root_lacks_are_told(tmp_path: Path) -> None:
     def lines(**typed: str) -> list[str]:
-        return missing_pages(load({"root": str(tmp_path), **typed}, {}))
+        return notes(load({"root": str(tmp_path), **typed}, {}))
 
-    assert lines(access_log=f"{tmp_path}/../a.log") == []
-    assert lines(access_log=f"{tmp_path}/.a.log") == []
-    assert "can read it" in lines(access_log=f"{tmp_path}/a.log")[0]
-    assert lines(spa="on")[0].startswith(f"--spa: there is no {tmp_path}/index.html")
-    assert lines(error_pages="on")[0].startswith(f"--error-pages: {tmp_path}/ has none of 404.html")
+    assert lines(listing="on", access_log=f"{tmp_path}/../a.log") == []
+    assert lines(listing="on", access_log=f"{tmp_path}/.a.log") == []
+    assert "everybody can read" in lines(listing="on", access_log=f"{tmp_path}/a.log")[0]
+    assert lines(spa="on") == [f"no index.html in {tmp_path}/ yet: until then --spa answers 404"]
+    assert lines(listing="on", error_pages="on")[0].startswith("none of 404.html, 403.html, 50x.html in ")
     (tmp_path / "index.html").touch()
     (tmp_path / "404.html").touch()
     assert lines(spa="on", error_pages="on") == []

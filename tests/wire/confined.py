@@ -1,5 +1,5 @@
 """Run a command with less than this user has:
-`confined.py [--memlock BYTES] [--nofile N] [--pass FD] COMMAND...`
+`confined.py [--memlock BYTES] [--nofile N] [--cgroup DIR] [--pass FD] COMMAND...`
 
 Root may read every file and lock all memory, so tests that run as root would never meet EACCES or ENOMEM.
 Capabilities taken out of the
@@ -14,6 +14,7 @@ import os
 import resource
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,6 +79,9 @@ def main(arguments: list[str]) -> None:
         resource.setrlimit(LIMITS[arguments[0]], (limit, limit))
         if arguments[0] == "--memlock":
             surplus.append(CAP_IPC_LOCK)
+        arguments = arguments[2:]
+    if arguments[0] == "--cgroup":
+        Path(arguments[1], "cgroup.procs").write_text(str(os.getpid()))
         arguments = arguments[2:]
     if arguments[0] == "--pass":
         # As sd_listen_fds(3) has it.

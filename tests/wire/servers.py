@@ -72,6 +72,7 @@ class Server:
         send_mode: str = "auto",
         memlock: int | None = None,
         nofile: int | None = None,
+        cgroup: Path | None = None,
         passed: socket.socket | None = None,
         **options: object,
     ) -> None:
@@ -84,7 +85,7 @@ class Server:
             **options,
         }
         flags = [text for name, value in chosen.items() for text in flags_of(name, value)]
-        limits = {"--memlock": memlock, "--nofile": nofile}
+        limits = {"--memlock": memlock, "--nofile": nofile, "--cgroup": cgroup}
         confinement = [
             word for flag, value in limits.items() if value is not None for word in (flag, str(value))
         ]
