@@ -13,7 +13,8 @@ def _joined(text: str) -> str:
 
 # Columns of fixed width: a browser need not measure a hundred thousand rows before it shows the first. The
 # icons are shapes and not pictures, as nothing may be loaded. On a narrow screen a name is cut to its line,
-# and a time to its date: the hour falls to a second line, which is not shown.
+# and a time to its date: the hour falls to a second line, which is not shown. On a telephone there is one
+# column beside the names: that of the size, or of the time if that sorts; the heads stay.
 STYLE = _joined(
     """
     :root{color-scheme:light dark;font:16px/1.4 system-ui,sans-serif;
@@ -36,8 +37,8 @@ STYLE = _joined(
     table{width:100%;table-layout:fixed;border-spacing:0;font-size:.9375rem;
       font-variant-numeric:tabular-nums}
     th,td{padding:0 .5rem;text-align:left;vertical-align:top}
-    th{position:sticky;top:0;z-index:1;vertical-align:baseline;background:var(--back);
-      border-bottom:1px solid var(--line)}
+    thead{position:sticky;top:0;z-index:1;background:var(--back)}
+    th{vertical-align:baseline;border-bottom:1px solid var(--line)}
     th+th,td+td{width:6rem;text-align:right;white-space:nowrap}
     th+th+th{width:10rem}
     td+td{padding-top:.3rem;color:var(--soft)}
@@ -59,11 +60,21 @@ STYLE = _joined(
       h1,div,th,td{padding-left:.25rem;padding-right:.25rem}
       [type=search]{width:100%;margin-bottom:.5rem}
       td a{white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
-      th+th,td+td{width:4.75rem;font-size:.875rem}
+      th,td+td{font-size:.875rem}
+      th+th,td+td{width:4.75rem}
       th+th+th{width:5.25rem}
       small{display:none}
       td+td{padding-top:.35rem}
       time{display:block;height:1.4em;overflow:hidden;white-space:normal}}
+    @media(max-width:30rem){
+      table,thead,tbody{display:block}
+      tr:not([hidden]){display:flex}
+      th:first-child,td:first-child{flex:1;min-width:0}
+      th+th,th+th+th{width:auto;padding-left:1rem}
+      td+td+td,.time td:nth-child(2){display:none}
+      .time td+td+td{display:block;width:5.75rem}
+      th:nth-child(2),.time th+th+th{order:1}
+      .time th:nth-child(2){order:0}}
     """
 )
 

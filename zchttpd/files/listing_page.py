@@ -140,7 +140,7 @@ def _draw_html(
         f"<div><output>{_counts(directories, files)}</output>"
         '<input type="search" placeholder="Filter" aria-label="Filter names" autocomplete="off" hidden>'
         "</div>\n"
-        f'<table>\n<thead><tr>{heads}</thead>\n<tbody>{up}</tbody>\n<tbody id="names">\n'
+        f'<table class="{order.by}">\n<thead><tr>{heads}</thead>\n<tbody>{up}</tbody>\n<tbody id="names">\n'
     ).encode()
     plain, times, sizes = _PLAIN.fullmatch, _Times(), _Sizes()
     for run in runs(ordered(directories, order)):
