@@ -11,6 +11,8 @@ from zchttpd.options import SettingsError, nearest
 from zchttpd.privileges import resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zchttpd.settings import Settings
 
 _ERROR_PAGES = ("404.html", "403.html", "50x.html")
@@ -32,6 +34,24 @@ def check_root(root: Path) -> None:
         raise SettingsError(
             "root", f"{str(root)!r} may not be entered by this user. Type: chmod o+x on it and its parents"
         )
+
+
+def check_links_into(directories: Sequence[Path]) -> None:
+    """Raises SettingsError unless all of them are directories that can be searched."""
+    for each in directories:
+        shown = repr(str(each))
+        try:
+            if not each.is_dir():
+                what = "is not a directory" if each.exists() else "does not exist"
+                raise SettingsError(
+                    "links_into", f"{shown} {what}. Type --links-into and a directory that exists"
+                )
+            usable = os.access(each, os.X_OK)
+        except PermissionError:
+            usable = False
+        if not usable:
+            cure = "Type: chmod o+x on it and its parents"
+            raise SettingsError("links_into", f"{shown} may not be entered by this user. {cure}")
 
 
 def _meant(root: str) -> str:

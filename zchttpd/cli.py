@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from zchttpd import __version__, doctor, log
-from zchttpd.checks import check_root, check_user
+from zchttpd.checks import check_links_into, check_root, check_user
 from zchttpd.contradictions import without_effect
 from zchttpd.memory_limit import fit, memory_limit
 from zchttpd.options import Group, SettingsError, flag_of, nearest
@@ -188,6 +188,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         given = read(texts, os.environ)
         settings, notes = fit(given, memory_limit())
         check_root(settings.root)
+        check_links_into(settings.links_into)
         check_user(settings.user)
     except SettingsError as error:
         log.complain(error.problem)

@@ -175,6 +175,11 @@ def parse_root(text: str) -> Path:
     return Path(text)
 
 
+def parse_directories(text: str) -> tuple[Path, ...]:
+    """Lines of one directory each."""
+    return tuple(Path(line) for line in text.split("\n") if line)
+
+
 def split_address(text: str) -> tuple[str, int]:
     """(host, port) of `127.0.0.1:9100`, `[::1]:9100` or `:9100`, which is on this machine only.
 

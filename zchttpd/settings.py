@@ -24,6 +24,7 @@ from zchttpd.options import (
     flag_of,
     format_size,
     parse_count,
+    parse_directories,
     parse_host,
     parse_names,
     parse_root,
@@ -97,6 +98,16 @@ class Settings:
         "a TOML file with options; the command line and the environment win",
         metavar="FILE",
         example="site.toml",
+    )
+    links_into: tuple[Path, ...] = _option(
+        (),
+        Group.SERVE,
+        "symlinks of the root may lead into this directory too, such as shared/ of a deploy, or .pnpm",
+        parse=parse_directories,
+        metavar="DIR",
+        example="/srv/shared",
+        many=True,
+        separator="\n",
     )
     revalidate_ms: int = _ms(
         1000,

@@ -18,7 +18,7 @@ from zchttpd import doctor, log, privileges
 from zchttpd.access import LogError, check_log
 from zchttpd.activation import notify, passed_fds
 from zchttpd.board import Board
-from zchttpd.checks import check_root
+from zchttpd.checks import check_links_into, check_root
 from zchttpd.memory_limit import OutOfMemory, advised, budgets, memory_limit, most, shown
 from zchttpd.options import SettingsError, split_address
 from zchttpd.privileges import PrivilegeError
@@ -91,6 +91,7 @@ def _give_up_privileges(settings: Settings) -> None:
         privileges.preload()
         privileges.become(privileges.resolve(settings.user))
         check_root(settings.root)
+        check_links_into(settings.links_into)
 
 
 class Supervisor:

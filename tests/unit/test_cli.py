@@ -49,6 +49,8 @@ def test_version_is_the_packaged_one(capsys: pytest.CaptureFixture[str]) -> None
     [
         ([], ["no directory to serve", "--root DIR"]),
         (["--root", "/nonexistent"], ["'/nonexistent' does not exist"]),
+        (["/", "--links-into", "/nonexistent"], ["'/nonexistent' does not exist. Type --links-into"]),
+        (["/", "--links-into", "/etc/passwd"], ["'/etc/passwd' is not a directory"]),
         (["--root", ".", "--port", "x"], ["--port", "'x'"]),
         (["--rot", "."], ["--rot", "Did you mean --root?", "--help"]),
         (["--root"], ["--root needs a value: DIR. Type such as --root www/", "--help"]),

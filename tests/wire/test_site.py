@@ -201,6 +201,35 @@ def test_a_large_listing_arrives_whole(tmp_path: Path, kind: tuple[str, str]) ->
                 assert peer.ask(request("/?sort=time")).body == page
 
 
+def test_links_into_a_directory_that_was_named(tmp_path: Path, kind: tuple[str, str]) -> None:
+    engine, send_mode = kind
+    root, shared = tmp_path / "www", tmp_path / "shared"
+    for path, content in {
+        shared / "up" / "large": b"x" * 300_000,
+        root / ".pnpm" / "left" / "index.js": b"left",
+        tmp_path / "secret": SECRET,
+    }.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    for name, target in {"up": "../shared/up", "out": "../secret", "left": ".pnpm/left"}.items():
+        (root / name).symlink_to(target)
+    with serving(
+        root,
+        engine=engine,
+        send_mode=send_mode,
+        links_into=(shared, root / ".pnpm"),
+        revalidate_ms=REVALIDATE_MS,
+    ) as server:
+        assert server.ask(request("/up/large")).body == b"x" * 300_000
+        assert server.ask(request("/left/index.js")).body == b"left"
+        for path in ("/out", "/.pnpm/left/index.js", "/up/../../secret", "/up/nothing"):
+            assert server.ask(request(path)).status in (400, 404), path
+        (root / "up").unlink()
+        (root / "up").symlink_to("..")
+        eventually("the link is seen to lead out", lambda: server.ask(request("/up/large")).status == 404)
+        assert server.ask(request("/up/secret")).status == 404
+
+
 HOSTILE = (
     b"<script>alert(1)<",
     b'"onerror="alert(1)',

@@ -63,7 +63,7 @@ class Portable:
         self.loop = loop
         self.executor = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         files_max = _files_max(settings)
-        cache = Cache(Root(settings.root), settings, post=self._post)
+        cache = Cache(Root(settings.root, links_into=settings.links_into), settings, post=self._post)
         compressor = Compressor.of(settings, partial(cells_of, tally.block))
         self.store = Store(
             settings,

@@ -395,7 +395,7 @@ def serve(
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
     posted = Posted(waker)
-    cache = Cache(Root(settings.root), settings, post=posted.post)
+    cache = Cache(Root(settings.root, links_into=settings.links_into), settings, post=posted.post)
     compressor = Compressor.of(settings, partial(cells_of, tally))
     desk = UringDesk(settings, Desk(settings, cache, compressor), cache, posted)
     engine = Engine(

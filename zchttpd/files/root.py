@@ -11,8 +11,9 @@ import ctypes
 import errno
 import functools
 import os
-import stat
 from typing import TYPE_CHECKING
+
+from zchttpd.files.walk import Names, Walk, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,6 @@ _RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_BENEATH = 0x08
 _INSIDE = _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS
 
-_LINKS_MAX = 40  # as the kernel's MAXSYMLINKS, path_resolution(7)
 _RACES_MAX = 16
 
 _PROC_FDS = b"/proc/self/fd"
@@ -89,14 +89,16 @@ def concealed(names: Sequence[bytes]) -> bool:
 class Root:
     """The directory that is served. `path` may be a symlink: `refresh` follows it when it is swapped.
 
-    Raises OSError (FileNotFoundError, NotADirectoryError, PermissionError) when `path` cannot be opened.
-    `walk` makes it resolve paths component by component instead of by openat2; by default that happens only
-    where the kernel has no openat2 (before 5.6, or a sandbox that refuses it) or there is no /proc to ask
-    what a symlink led to.
+    Symlinks may lead into `links_into` as well, whatever dotfiles the names of these have. Raises OSError
+    (FileNotFoundError, NotADirectoryError, PermissionError) when `path` cannot be opened. `walk` makes it
+    resolve paths component by component instead of by openat2; by default that happens only where the kernel
+    has no openat2 (before 5.6, or a sandbox that refuses it) or there is no /proc to ask what a symlink led
+    to, and along symlinks that leave the root.
     """
 
-    def __init__(self, path: Path, *, walk: bool | None = None) -> None:
+    def __init__(self, path: Path, *, links_into: Sequence[Path] = (), walk: bool | None = None) -> None:
         self._path = os.fsencode(path.absolute())
+        self._inside, self._outside = _sorted_out(self._path, links_into)
         self._fd = self._open_root()
         self._version = _identity(os.fstat(self._fd))
         self._walks = not _openat2_works(self._fd) if walk is None else walk
@@ -163,7 +165,14 @@ class Root:
     def _walk(self, segments: tuple[bytes, ...], flags: int, path: bytes) -> int:
         # The name that was given, and where it really is now.
         real = os.readlink(b"%s/%d" % (_PROC_FDS, self._fd)) if os.path.isdir(_PROC_FDS) else self._path
-        return _walk(self._fd, (self._path, real), segments, flags, path)
+        places = (self._path, real)
+        return Walk(self._fd, places, self._outside, concealed, self._concealed, path).open(segments, flags)
+
+    def _concealed(self, names: Sequence[bytes]) -> bool:
+        for place in self._inside:
+            if tuple(names[: len(place)]) == place:
+                return concealed(names[len(place) :])
+        return concealed(names)
 
     def _open_beneath(self, path: bytes, flags: int) -> int:
         try:
@@ -187,7 +196,28 @@ class Root:
         name = os.readlink(b"%s/%d" % (_PROC_FDS, fd))
         if name + b"/" == root:
             return False
-        return not name.startswith(root) or concealed(name[len(root) :].split(b"/"))
+        return not name.startswith(root) or self._concealed(name[len(root) :].split(b"/"))
+
+
+def _sorted_out(root: bytes, links_into: Sequence[Path]) -> tuple[tuple[Names, ...], tuple[bytes, ...]]:
+    """Of directories that symlinks may lead into: names of those beneath the root, paths of the others.
+
+    What lies beneath the root is known by its names alone: whoever can write there could put a symlink in its
+    place.
+    """
+    inside: list[Names] = []
+    outside: list[bytes] = []
+    for each in links_into:
+        path = os.fsencode(each.absolute())
+        for place, base in ((path, root), (os.path.realpath(path), os.path.realpath(root))):
+            names, above = names_of(place), names_of(base)
+            if b".." not in names and names[: len(above)] == above:
+                inside.append(names[len(above) :])
+                break
+        else:
+            outside.append(path)
+    # The innermost first, where one lies in another.
+    return tuple(sorted(inside, key=len, reverse=True)), tuple(outside)
 
 
 def _identity(facts: os.stat_result) -> tuple[int, int]:
@@ -206,64 +236,3 @@ def _openat2_works(root: int) -> bool:
             return False
         raise
     return True
-
-
-def _walk(root: int, places: tuple[bytes, ...], segments: tuple[bytes, ...], flags: int, path: bytes) -> int:
-    """`Root.open` without openat2: each component is opened without following, symlinks are followed here.
-
-    An absolute symlink into one of `places`, the paths of the root, goes on from the root.
-    """
-    ahead = list(reversed(segments))
-    passed: list[tuple[bytes, int]] = []
-    links = 0
-    last = b"."
-    try:
-        while ahead:
-            name = ahead.pop()
-            here = passed[-1][1] if passed else root
-            if name in (b"", b"."):
-                continue
-            if name == b"..":
-                if not passed:
-                    raise _error(errno.EXDEV, path)
-                os.close(passed.pop()[1])
-                continue
-            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
-            passed.append((name, fd))
-            mode = os.fstat(fd).st_mode
-            if stat.S_ISLNK(mode):
-                links += 1
-                to = _link_target(fd, links, path)
-                if to.startswith(b"/"):
-                    to = _beneath(to, places, path)
-                    while len(passed) > 1:
-                        os.close(passed.pop()[1])
-                ahead.extend(reversed(to.split(b"/")))
-                os.close(passed.pop()[1])
-            elif not stat.S_ISDIR(mode):
-                if ahead:
-                    raise _error(errno.ENOTDIR, path)
-                os.close(passed.pop()[1])
-                last = name
-        names = [name for name, _ in passed]
-        if concealed([*names, last] if last != b"." else names):
-            raise _error(errno.ENOENT, path)
-        return os.open(last, flags | os.O_NOFOLLOW, dir_fd=passed[-1][1] if passed else root)
-    finally:
-        for _, fd in passed:
-            os.close(fd)
-
-
-def _link_target(fd: int, links: int, path: bytes) -> bytes:
-    if links > _LINKS_MAX:
-        raise _error(errno.ELOOP, path)
-    return os.readlink(b"", dir_fd=fd)
-
-
-def _beneath(to: bytes, places: tuple[bytes, ...], path: bytes) -> bytes:
-    """What of an absolute path lies beneath the root; its components are walked like any others."""
-    for place in places:
-        base = place.rstrip(b"/") + b"/"
-        if (to + b"/").startswith(base):
-            return to[len(base) :]
-    raise _error(errno.EXDEV, path)
