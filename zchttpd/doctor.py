@@ -8,6 +8,7 @@ import errno
 import importlib
 import importlib.util
 import os
+import pwd
 import resource
 from dataclasses import dataclass
 from enum import Enum
@@ -27,6 +28,8 @@ MIB = 1024 * 1024
 SYS_IO_URING_SETUP = 425
 SYS_OPENAT2 = 437
 CAP_IPC_LOCK = 14
+CAP_SYS_RESOURCE = 24
+_LETTERS = {"memlock": "l", "nofile": "n"}  # of ulimit
 SPARE_FDS = 512
 
 
@@ -111,13 +114,41 @@ def refusal(error: str) -> tuple[str, str]:
             " (Docker: --security-opt seccomp=PROFILE.json)",
         )
     if error == "ENOMEM":
-        return "io_uring has no memory left to lock (ENOMEM)", "ulimit -l unlimited"
+        return "io_uring has no memory left to lock (ENOMEM)", raising("memlock")
     return f"io_uring failed with {error}", "zchttpd doctor"
 
 
+def raising(limit: str, value: str = "unlimited") -> str:
+    """What raises a hard limit (getrlimit(2)), `memlock` or `nofile`, to `value` for the user who asks."""
+    letter = _LETTERS[limit]
+    if _capable(CAP_SYS_RESOURCE):
+        return f"ulimit -{letter} {value}"
+    unit = f"systemd: Limit{limit.upper()}={'infinity' if value == 'unlimited' else value}"
+    container = f"--ulimit {limit}={-1 if value == 'unlimited' else value}"
+    if os.geteuid() == 0:
+        return (
+            f"start the container with {container} ({unit}); ulimit -{letter} cannot, as this root has no"
+            " CAP_SYS_RESOURCE"
+        )
+    return (
+        f"sudo prlimit --pid $$ --{limit}={value}, in the shell that starts it; ulimit -{letter} cannot, as"
+        f" the hard limit is root's to raise (for good: '{_login()} - {limit} {value}' in"
+        f" /etc/security/limits.conf; {unit}, Docker: {container})"
+    )
+
+
+def _login() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return "*"
+
+
 def locked_memory(needed: int) -> Finding:
-    """Whether `needed` bytes can be registered: RLIMIT_MEMLOCK decides, unless CAP_IPC_LOCK lifts it."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    """Whether `needed` bytes can be registered: the hard RLIMIT_MEMLOCK decides, as the server raises its own
+    to it, unless CAP_IPC_LOCK lifts it.
+    """
+    _, limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     if limit == resource.RLIM_INFINITY or _may_lock_anything():
         return Finding("locked memory", State.OK, "no limit")
     text = f"{limit / MIB:.4g} MiB of file bytes can be registered for zero copy"
@@ -127,7 +158,7 @@ def locked_memory(needed: int) -> Finding:
         "locked memory",
         State.LOW,
         f"{text}, of {needed / MIB:.4g} MiB configured; the rest is copied when it is sent",
-        "ulimit -l unlimited (systemd: LimitMEMLOCK=infinity, Docker: --ulimit memlock=-1)",
+        raising("memlock"),
     )
 
 
@@ -151,8 +182,17 @@ def open_files(needed: int) -> Finding:
         "open files",
         State.LOW,
         f"up to {limit}, but --connections-max takes {needed}",
-        f"ulimit -n {needed} (systemd: LimitNOFILE={needed}), or a lower --connections-max",
+        _open_files_cure(limit, needed),
     )
+
+
+def _open_files_cure(limit: int, needed: int) -> str:
+    lower = f"--connections-max {limit - SPARE_FDS}" if limit > SPARE_FDS else "a lower --connections-max"
+    most = _read("/proc/sys/fs/nr_open")
+    if most.isdecimal() and int(most) < needed:
+        # Above it setrlimit(2) refuses root as well.
+        return f"{lower}, or sysctl -w fs.nr_open={needed} and then {raising('nofile', str(needed))}"
+    return f"{lower}, or {raising('nofile', str(needed))}"
 
 
 def raise_limits(files: int, memory: int = 0) -> None:
@@ -289,12 +329,16 @@ def _refused_with(number: int, *arguments: int | None) -> str:
 
 
 def _may_lock_anything() -> bool:
+    return _capable(CAP_IPC_LOCK)
+
+
+def _capable(capability: int) -> bool:
     # The kernel wants it in the first user namespace; root of a rootless container does not have it there.
     if _read("/proc/self/uid_map").split() != ["0", "0", "4294967295"]:
         return False
     for line in _read("/proc/self/status").splitlines():
         if line.startswith("CapEff:"):
-            return bool(int(line.split()[1], 16) >> CAP_IPC_LOCK & 1)
+            return bool(int(line.split()[1], 16) >> capability & 1)
     return False
 
 

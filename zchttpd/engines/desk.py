@@ -72,7 +72,7 @@ FAULT_PAGE_SIZE_MAX = 64 * 1024
 _COMPLAINT_MS_MIN = 1000
 _FAILURE = "Something went wrong here."
 _CURES = {
-    errno.EMFILE: "Raise the limit of this process before it starts: ulimit -n 65536",
+    errno.EMFILE: "Raise the limit of open files, or type a lower --connections-max. See: zchttpd doctor",
     errno.ENFILE: "Raise the limit of this machine: sysctl -w fs.file-max=1000000",
     errno.ENOMEM: "Give the server more memory, or start it with a smaller --memory",
     errno.EAGAIN: "See who holds a lease on it: cat /proc/locks",

@@ -353,7 +353,7 @@ class UringDesk:
         if error and not self._memlock_told:
             self._memlock_told = True
             LOGGER.info(
-                "memory cannot be registered (%s), so files are sent by copying. Type: ulimit -l unlimited",
+                "memory cannot be registered (%s), so files are sent by copying. Type: zchttpd doctor",
                 os.strerror(error),
             )
 
