@@ -12,6 +12,8 @@ from zchttpd.http.encoding import acceptable, negotiate
 from zchttpd.http.media import compressible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zchttpd.files.compress import Compressor
     from zchttpd.files.entry import Entry, Standin
     from zchttpd.http.judge import Verdict
@@ -30,7 +32,12 @@ class Choice:
 
 
 def choose(
-    verdict: Verdict, page: Entry | Standin, media_type: str, coding: str, compressor: Compressor | None
+    verdict: Verdict,
+    page: Entry | Standin,
+    media_type: str,
+    coding: str,
+    compressor: Compressor | None,
+    tag_of: Callable[[Representation], str | None],
 ) -> Choice:
     """What to send of `page`, a file of `media_type`, and of what `compressor` can make of it.
 
@@ -62,7 +69,7 @@ def choose(
                 if acceptable(accept_encoding, encoding)
                 else None
             )
-            if isinstance(named, Representation) and named.etag.encode("ascii") in tags:
+            if isinstance(named, Representation) and (tag_of(named) or "").encode("ascii") in tags:
                 return Choice(named, encoding, True, varies)
     found, settled = _best(accept_encoding, choice, makeable, compressor)
     return Choice(found, found.encoding, settled, varies)

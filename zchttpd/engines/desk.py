@@ -311,22 +311,35 @@ class Desk:
         extra: Fields = (),
     ) -> Answer:
         """The file at `segments`, whose representations `page` has; `entry` is what to revalidate."""
-        kind = self._media.type_of(segments)
-        choice = choose(verdict, page, kind, self._media.coding_of(segments), self._compressor)
-        found = choice.found
+        kind, coding = self._media.type_of(segments), self._media.coding_of(segments)
+        tag_of = partial(self._tag_of, entry)
+        choice = choose(verdict, page, kind, coding, self._compressor, tag_of)
+        found, base = choice.found, page.representations[IDENTITY]
+        # Neither yes nor no can be said to If-Match before the tag is known.
+        named = verdict.field(b"if-match") not in (None, b"*")
+        tag = tag_of(found, wait=named) if status == 200 else None
         facts = Facts(
             size=found.size,
-            etag=found.etag,
-            last_modified_s=found.last_modified_s,
+            etag=tag,
+            # What was made of a file has the date of the file.
+            last_modified_s=page.representations.get(found.encoding, base).last_modified_s,
             media_type=kind,
             encoding=choice.coding,
             vary=choice.varies,
             extra=(*self._site.of_file(segments, kind), *extra) if status == 200 else extra,
         )
         response = compile_response(verdict, facts, status=status)
-        if not choice.settled:
+        if not choice.settled or (tag is None and status == 200):
             response = dataclasses.replace(response, memo=False)
         return self._signed(verdict, response, entry=entry, found=found)
+
+    def _tag_of(self, entry: Entry, found: Representation, *, wait: bool = False) -> str | None:
+        """The tag of what `entry` has. Raises as `Digests.tag_of` does."""
+        try:
+            return self._cache.digests.tag_of(found, wait=wait)
+        except Unready as unready:
+            unready.job.waiting.insert(0, partial(_outdate, entry))
+            raise
 
     def _refused(self, refusal: Refusal) -> Answer:
         return self._signed(None, refusal_response(refusal))
@@ -358,6 +371,12 @@ class Desk:
             keep_alive=response.keep_alive,
             memo=response.memo,
         )
+
+
+def _outdate(entry: Entry, error: OSError | None) -> None:
+    """What `entry` has could not be read: whoever asks now looks for it anew."""
+    if error is not None:
+        entry.check_at_ms = 0
 
 
 def _names_asset(target: Target) -> bool:

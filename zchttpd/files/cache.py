@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from zchttpd.files.digests import Digests
 from zchttpd.files.entry import (
     IDENTITY,
     Entry,
@@ -19,9 +20,9 @@ from zchttpd.files.entry import (
     Sighting,
     Standin,
     Version,
-    make_etag,
-    make_last_modified,
+    time_tag,
 )
+from zchttpd.files.history import History, Past
 from zchttpd.files.jobs import Jobs, Unready
 from zchttpd.files.shelf import Shelf
 
@@ -99,7 +100,7 @@ class Cache:
     """Entries of the paths beneath `root`. Holds no descriptor. Times in milliseconds of the caller's clock.
 
     `wall` gives Unix seconds; it bounds Last-Modified. `post`: see `Jobs`. `shelf` has the listings, None
-    where directories are not listed.
+    where directories are not listed; `digests` the tags of content.
     """
 
     def __init__(
@@ -115,6 +116,8 @@ class Cache:
         self._wall = wall
         self._siblings = () if settings.no_precompressed else SIBLINGS
         self._clean_urls = settings.clean_urls
+        self.digests = Digests(post)
+        self._history = History()
         self.shelf = Shelf(root, Jobs(post)) if settings.listing else None
         wanted = ((settings.spa, ROUTE_PAGE), (settings.error_pages, MISSING_PAGE))
         self._pages = tuple(page for asked, page in wanted if asked)
@@ -172,7 +175,7 @@ class Cache:
         for _ in range(_ATTEMPTS):
             try:
                 sighting = self._sight(segments, directory)
-                kind, representations = self._represent(sighting)
+                kind, representations = self._represent(sighting, (segments, directory))
                 standins = self._stand_in(sighting)
             except OSError as error:
                 # It went or changed between the two opens: look again.
@@ -293,16 +296,18 @@ class Cache:
         finally:
             os.close(fd)
 
-    def _represent(self, sighting: Sighting) -> tuple[Kind, dict[str, Representation]]:
+    def _represent(self, sighting: Sighting, key: _Key) -> tuple[Kind, dict[str, Representation]]:
         representations: dict[str, Representation] = {}
         if sighting.kind is not Kind.FILE:
             return sighting.kind, representations
+        past = self._history.of(key)
+        past.see([version for _, version in sighting.versions])
         base = sighting.versions[0][1]
         for encoding, version in sighting.versions:
             if encoding != IDENTITY and not _represents(version, base):
                 continue
             try:
-                representations[encoding] = self._open_once(sighting.segments, encoding, version)
+                representations[encoding] = self._open_once(sighting.segments, encoding, version, past)
             except PermissionError:
                 # A sibling that may not be read is as none.
                 if encoding == IDENTITY:
@@ -312,25 +317,23 @@ class Cache:
     def _stand_in(self, sighting: Sighting) -> dict[int, Standin]:
         standins = {}
         for status, page in sighting.pages:
-            kind, representations = self._represent(page)
+            kind, representations = self._represent(page, (page.segments, False))
             if kind is Kind.FILE:
                 standins[status] = Standin(page.segments, representations)
         return standins
 
-    def _open_once(self, segments: tuple[bytes, ...], encoding: str, version: Version) -> Representation:
+    def _open_once(
+        self, segments: tuple[bytes, ...], encoding: str, version: Version, past: Past
+    ) -> Representation:
         if encoding != IDENTITY:
             segments = (*segments[:-1], segments[-1] + dict(SIBLINGS)[encoding])
-        last_modified_s = make_last_modified(version, int(self._wall()))
-        unsigned = Representation(version, encoding, "", last_modified_s, segments, self._root)
-        fd = unsigned.open()
-        try:
-            etag = make_etag(version, encoding, fd)
-            # A digest must be of this version and not of half of the next.
-            if not version.same_as(os.fstat(fd)):
-                raise OSError(errno.ESTALE, "the file was replaced", os.fsdecode(segments[-1]))
-        finally:
-            os.close(fd)
-        return Representation(version, encoding, etag, last_modified_s, segments, self._root)
+        last_modified_s = past.last_modified(version, int(self._wall()))
+        etag = time_tag(version, encoding) if past.tells(version) else None
+        found = Representation(version, encoding, etag, last_modified_s, segments, self._root)
+        # Whether it may be read is known only then.
+        os.close(found.open())
+        past.give(found)
+        return found
 
 
 def _represents(sibling: Version, base: Version) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,11 +14,11 @@ if TYPE_CHECKING:
 
 IDENTITY = "identity"
 
-# A mtime of 0 or 1 s is what reproducible builds and container layers write: it says nothing about the
-# content.
-MEANINGLESS_MTIME_S = 1
-# Reading and hashing this much takes less than a millisecond.
-CONTENT_TAG_SIZE_MAX = 1 << 20
+SECOND_NS = 1_000_000_000
+# Normalised times lie before 1990: 0 and 1 s of container layers, 1980 of zip and buildpacks, 1985 of npm.
+MEANINGFUL_MTIME_NS = 631_152_000 * SECOND_NS
+# By so much the times of one write may differ where they are kept coarsely (FAT: 2 s).
+COARSE_NS = 2 * SECOND_NS
 
 
 class Kind(Enum):
@@ -59,22 +58,31 @@ class Version:
         )
 
     @property
-    def dated(self) -> bool:
-        """Whether the modification time means something."""
-        return self.mtime_ns // 1_000_000_000 > MEANINGLESS_MTIME_S
+    def lived(self) -> bool:
+        """Whether the modification time is that of a write, as far as can be told, and was not set.
+
+        What sets times (archives, images, SOURCE_DATE_EPOCH, `touch -d`) sets whole seconds, and ctime, which
+        nobody can set, says when (utimensat(2)). A file system that keeps whole seconds has both alike after
+        a write.
+        """
+        since_ns = self.ctime_ns - self.mtime_ns
+        if self.mtime_ns < MEANINGFUL_MTIME_NS or since_ns < -COARSE_NS:
+            return False
+        return self.mtime_ns % SECOND_NS != 0 or since_ns <= COARSE_NS
 
 
 @dataclass(frozen=True, slots=True)
 class Representation:
     """One encoding of one version of a regular file. Equal, and hashed, by these two alone.
 
-    `etag` has its quotes and differs between encodings (RFC 9110 section 8.8.3.3); `last_modified_s` is in
-    Unix seconds, or None where the file system knows no meaningful time; sizes in bytes, times in ns.
+    `etag` has its quotes and differs between encodings (RFC 9110 section 8.8.3.3); None: it is made of the
+    content, see `Digests`. `last_modified_s` is in Unix seconds, or None where no time means anything; sizes
+    in bytes, times in ns.
     """
 
     version: Version
     encoding: str
-    etag: str = field(compare=False)
+    etag: str | None = field(compare=False)
     last_modified_s: int | None = field(compare=False)
     segments: tuple[bytes, ...] = field(compare=False)
     root: Root = field(compare=False, repr=False)
@@ -181,40 +189,37 @@ class Entry:
         return len(self.representations) > 1
 
 
-def make_etag(version: Version, encoding: str, fd: int) -> str:
-    """A strong entity tag, with its quotes (RFC 9110 section 8.8.3), of the file version open as `fd`.
+def time_tag(version: Version, encoding: str) -> str:
+    """A strong entity tag, with its quotes (RFC 9110 section 8.8.3), of a version whose time was lived.
 
-    Nanoseconds of modification time and size, with a separator, never the inode. Where the time means
-    nothing: a digest of the content, which survives a rebuild of the same content. A file too large to digest
-    at once gets the time of its last status change instead, which cannot be set by hand: never wrong, though
-    another machine will not agree on it.
+    Nanoseconds of modification time and size, with a separator, never the inode.
     """
-    if version.dated:
-        state = f"{version.mtime_ns:x}"
-    elif version.size <= CONTENT_TAG_SIZE_MAX:
-        state = "h" + _digest(fd, version.size)
-    else:
-        state = f"c{version.ctime_ns:x}"
+    return _tag(f"{version.mtime_ns:x}", version, encoding)
+
+
+def content_tag(version: Version, encoding: str, digest: str) -> str:
+    """One of a version whose content has this digest: the same wherever the same bytes are."""
+    return _tag(f"h{digest}", version, encoding)
+
+
+def _tag(state: str, version: Version, encoding: str) -> str:
     suffix = "" if encoding == IDENTITY else f"-{encoding}"
     return f'"{state}-{version.size:x}{suffix}"'
 
 
-def make_last_modified(version: Version, now_s: int) -> int | None:
-    """Unix seconds, or None where it means nothing; never later than `now_s` (RFC 9110 section 8.8.2.1)."""
-    if not version.dated:
+def make_last_modified(version: Version, now_s: int, after_s: int) -> int | None:
+    """Unix seconds, later than `after_s` and never later than `now_s` (RFC 9110 section 8.8.2.1); or None.
+
+    That is the modification time if it may be: not normalised, not set to what was to come. Otherwise ctime
+    says when the version came to its place.
+    """
+    if version.mtime_ns < MEANINGFUL_MTIME_NS:
         return None
-    modified_s = version.mtime_ns // 1_000_000_000
-    # A second early, as the Date may have been taken a moment ago.
-    return modified_s if modified_s <= now_s else now_s - 1
-
-
-def _digest(fd: int, size: int) -> str:
-    digest = hashlib.sha256()
-    at = 0
-    while at < size:
-        piece = os.pread(fd, size - at, at)
-        if not piece:
-            break
-        digest.update(piece)
-        at += len(piece)
-    return digest.hexdigest()[:32]
+    ahead = version.mtime_ns > version.ctime_ns + COARSE_NS
+    for time_ns in (version.ctime_ns if ahead else version.mtime_ns, version.ctime_ns):
+        modified_s = time_ns // SECOND_NS
+        # A second early, as the Date may have been taken a moment ago.
+        modified_s = modified_s if modified_s <= now_s else now_s - 1
+        if modified_s > after_s:
+            return modified_s
+    return None

@@ -1,4 +1,4 @@
-"""What would hold up the loop is made in a thread, one thing at a time; who wants it waits for it."""
+"""What would hold up the loop is made in threads, few at a time; who wants it waits for it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import sys
+import time
 from collections import OrderedDict, deque
 from functools import partial
 from threading import Thread
@@ -26,14 +27,18 @@ _SWEEP = 1000
 
 
 class Job:
-    """One thing in the making. `waiting` are told how it ended, on the loop's thread."""
+    """One thing in the making, since `began_s` (monotonic; None while it waits for its turn).
 
-    __slots__ = ("_key", "_make", "_store", "waiting")
+    `waiting` are told how it ended, on the loop's thread.
+    """
+
+    __slots__ = ("_key", "_make", "_store", "began_s", "waiting")
 
     def __init__(self, key: Hashable, make: Callable[[], Any], store: Callable[[Any], object]) -> None:
         self._key = key
         self._make = make
         self._store = store
+        self.began_s: float | None = None
         self.waiting: list[Callable[[OSError | None], None]] = []
 
     @property
@@ -94,18 +99,36 @@ class Unready(Exception):
 class Jobs:
     """Jobs in the order in which they came, each thing once at a time. Called on the loop's thread.
 
-    `post` has something called on that thread soon, from any other; None: there is no loop that could be held
-    up, and what is asked for is made at once.
+    `threads` are under way, and at most `jobs_max` with those that wait. `post` has something called on that
+    thread soon, from any other; None: there is no loop that could be held up, and what is asked for is made
+    at once.
     """
 
-    def __init__(self, post: Callable[[Callable[[], None]], None] | None) -> None:
+    def __init__(
+        self, post: Callable[[Callable[[], None]], None] | None, *, threads: int = 1, jobs_max: int = JOBS_MAX
+    ) -> None:
         self._post = post
+        self._threads = threads
+        self._jobs_max = jobs_max
         self._jobs: OrderedDict[Hashable, Job] = OrderedDict()
+        self._begun = 0
 
     @property
     def threaded(self) -> bool:
         """Whether there is a loop that may not be held up."""
         return self._post is not None
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more can be started now."""
+        return len(self._jobs) >= self._jobs_max
+
+    def age_s(self) -> float:
+        """For how long the oldest job has been under way; 0 where none is."""
+        oldest = next(iter(self._jobs.values()), None)
+        if oldest is None or oldest.began_s is None:
+            return 0.0
+        return time.monotonic() - oldest.began_s
 
     def find(self, key: Hashable) -> Job | None:
         """The job that makes this, if one does."""
@@ -119,12 +142,11 @@ class Jobs:
         known = self._jobs.get(key)
         if known is not None:
             return known
-        if len(self._jobs) >= JOBS_MAX:
-            raise OSError(errno.EBUSY, "too many directories are being listed")
+        if self.full:
+            raise OSError(errno.EBUSY, "too many directories or files are being read")
         job = self._jobs[key] = Job(key, make, store)
-        if len(self._jobs) == 1:
-            sys.setswitchinterval(SWITCH_S)
-            self._begin(job)
+        sys.setswitchinterval(SWITCH_S)
+        self._begin()
         return job
 
     def sweep(self, objects: list[Any]) -> None:
@@ -134,8 +156,15 @@ class Jobs:
         else:
             Thread(target=_sweep, args=(objects,), daemon=True).start()
 
-    def _begin(self, job: Job) -> None:
-        Thread(target=self._work, args=(job,), name="make", daemon=True).start()
+    def _begin(self) -> None:
+        """Begin what waits for its turn, as far as there are threads."""
+        for job in self._jobs.values():
+            if self._begun == self._threads:
+                return
+            if job.began_s is None:
+                self._begun += 1
+                job.began_s = time.monotonic()
+                Thread(target=self._work, args=(job,), name="make", daemon=True).start()
 
     def _work(self, job: Job) -> None:
         made, error = job.make()
@@ -144,8 +173,8 @@ class Jobs:
 
     def _end(self, job: Job, made: Any, error: Exception | None) -> None:
         del self._jobs[job.key]
-        if self._jobs:
-            self._begin(next(iter(self._jobs.values())))
+        self._begun -= 1
+        self._begin()
         job.end(made, error)
 
 

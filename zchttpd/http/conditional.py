@@ -27,15 +27,15 @@ def evaluate(
     if_none_match: bytes | None,
     if_modified_since: bytes | None,
     if_unmodified_since: bytes | None,
-    etag: str,
+    etag: str | None,
     last_modified_s: int | None,
 ) -> Outcome:
     """Evaluate the fields in the order of RFC 9110 section 13.2.2, against the selected representation.
 
-    `etag` has its quotes; `last_modified_s` is in Unix seconds, None where there is none. A date that is
-    not valid is ignored; a tag that is not valid matches nothing.
+    `etag` has its quotes; `last_modified_s` is in Unix seconds; None where there is none. A date that is
+    not valid is ignored; a tag that is not valid matches nothing, and where there is no tag none matches.
     """
-    tag = etag.encode("ascii")
+    tag = (etag or "").encode("ascii")
     if if_match is not None:
         if not _matches(if_match, tag, weak=False):
             return Outcome.PRECONDITION_FAILED
@@ -54,7 +54,7 @@ def evaluate(
     return Outcome.PROCEED
 
 
-def if_range_holds(value: bytes | None, etag: str, last_modified_s: int | None) -> bool:
+def if_range_holds(value: bytes | None, etag: str | None, last_modified_s: int | None) -> bool:
     """Whether Range applies (RFC 9110 section 13.1.5): no If-Range, the same strong tag, or the same date.
 
     Whether a date is a strong validator (section 8.8.2.2) is for the client to judge: only it knows the Date
@@ -63,7 +63,7 @@ def if_range_holds(value: bytes | None, etag: str, last_modified_s: int | None) 
     if value is None:
         return True
     if _ONE_TAG.fullmatch(value):
-        return not value.startswith(b"W/") and value == etag.encode("ascii")
+        return not value.startswith(b"W/") and value == (etag or "").encode("ascii")
     return last_modified_s is not None and parse_date(value) == last_modified_s
 
 
@@ -73,7 +73,7 @@ def strong_tags(value: bytes | None) -> list[bytes]:
 
 
 def _matches(value: bytes, tag: bytes, *, weak: bool) -> bool:
-    """Whether a list of tags, or *, matches (RFC 9110 section 8.8.3.2)."""
+    """Whether a list of tags, or *, matches (RFC 9110 section 8.8.3.2). An empty `tag`: only * does."""
     if value == b"*":
         return True
     if not _TAG_LIST.fullmatch(value):

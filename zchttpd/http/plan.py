@@ -45,13 +45,13 @@ class Window:
 class Facts:
     """What a response tells of the selected representation.
 
-    `size` in bytes; `etag` with its quotes; `last_modified_s` in Unix seconds, None where there is none;
+    `size` in bytes; `etag` with its quotes, `last_modified_s` in Unix seconds, None where there is none;
     `encoding` a content coding or "identity"; `vary`: Accept-Encoding was asked for the choice; `extra`:
     fields of the site's policy.
     """
 
     size: int
-    etag: str
+    etag: str | None
     last_modified_s: int | None
     media_type: str
     encoding: str = IDENTITY
@@ -115,7 +115,7 @@ def compile_response(verdict: Verdict, facts: Facts, *, status: int = 200) -> Re
         return error_response(412, verdict, _policy(facts, error=True))
     if outcome is Outcome.NOT_MODIFIED:
         # RFC 9110 section 15.4.5: what a cache needs to freshen what it has, and nothing of the content.
-        return Response(304, (_etag(facts), *_policy(facts)), (), verdict.keep_alive, verdict.memo)
+        return Response(304, (*_etag(facts), *_policy(facts)), (), verdict.keep_alive, verdict.memo)
     wanted = verdict.field(b"range") if verdict.method == "GET" else None
     if wanted is None or not if_range_holds(verdict.field(b"if-range"), facts.etag, facts.last_modified_s):
         return _whole(verdict, facts, status)
@@ -251,8 +251,8 @@ def _content_range(span: Span, size: int) -> bytes:
     return b"bytes %d-%d/%d" % (span.first, span.end - 1, size)
 
 
-def _etag(facts: Facts) -> tuple[bytes, bytes]:
-    return b"ETag", facts.etag.encode("ascii")
+def _etag(facts: Facts) -> Fields:
+    return () if facts.etag is None else ((b"ETag", facts.etag.encode("ascii")),)
 
 
 def _coding(encoding: str) -> Fields:
@@ -262,8 +262,8 @@ def _coding(encoding: str) -> Fields:
 def _validators(facts: Facts) -> Fields:
     ranges = (b"Accept-Ranges", b"bytes")
     if facts.last_modified_s is None:
-        return _etag(facts), ranges
-    return _etag(facts), (b"Last-Modified", format_date(facts.last_modified_s)), ranges
+        return *_etag(facts), ranges
+    return *_etag(facts), (b"Last-Modified", format_date(facts.last_modified_s)), ranges
 
 
 def _policy(facts: Facts, *, error: bool = False) -> Fields:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import socket
@@ -11,10 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from zchttpd.files import cache as cache_module
-from zchttpd.files import entry as entry_module
 from zchttpd.files.cache import ABSENT_MAX, SIBLING_LAG_NS, Cache, exhausted
-from zchttpd.files.entry import CONTENT_TAG_SIZE_MAX, IDENTITY, Entry, Kind
+from zchttpd.files.entry import IDENTITY, Entry, Kind
 from zchttpd.files.root import Root
 from zchttpd.settings import Settings
 
@@ -148,26 +145,6 @@ def test_the_etag_is_mtime_and_size_with_a_separator(cache: Cache, site: Path) -
     # Nanoseconds count, and so does where the number ends.
     put(site / "y", b"12345", 1_700_000_000_123_456_790)
     assert find(cache, "/y").representations[IDENTITY].etag != found.etag
-
-
-@pytest.mark.parametrize("mtime_s", [0, 1, -1, -2_208_988_800])
-def test_a_meaningless_mtime_gives_a_tag_of_the_content(cache: Cache, site: Path, mtime_s: int) -> None:
-    for name, text in (("x", b"same"), ("copy", b"same"), ("other", b"text")):
-        put(site / name, text, mtime_s * SECOND_NS)
-    found, copy, other = (find(cache, name).representations[IDENTITY] for name in ("/x", "/copy", "/other"))
-    assert found.etag == copy.etag == f'"h{hashlib.sha256(b"same").hexdigest()[:32]}-4"'
-    assert other.etag != found.etag
-    assert found.last_modified_s is None
-
-
-def test_a_large_file_without_mtime_is_not_read_whole(cache: Cache, site: Path) -> None:
-    for name, size in (("at", CONTENT_TAG_SIZE_MAX), ("above", CONTENT_TAG_SIZE_MAX + 1)):
-        with open(site / name, "wb") as file:
-            file.truncate(size)
-        os.utime(site / name, ns=(0, 0))
-    assert find(cache, "/at").representations[IDENTITY].etag.startswith('"h')
-    above = find(cache, "/above").representations[IDENTITY]
-    assert above.etag == f'"c{above.ctime_ns:x}-{above.size:x}"'
 
 
 def test_last_modified_is_never_in_the_future(root: Root, site: Path) -> None:
@@ -499,34 +476,20 @@ def test_equal_representations_are_the_same_bytes(cache: Cache, site: Path) -> N
     assert find(cache, "/", REVALIDATE_MS).representations[IDENTITY] != one
 
 
-def test_a_digest_of_half_a_version_is_not_kept(
-    cache: Cache, site: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_never_holds_still(
+    cache: Cache, root: Root, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(site / "f", b"f", 0)
-    real = entry_module.make_etag
-    changes = iter([True, True, False])
-
-    def make_etag(*facts: object) -> str:
-        tag = real(*facts)  # type: ignore[arg-type]
-        if next(changes):
-            (site / "f").chmod(0o600)
-        return tag
-
-    monkeypatch.setattr(cache_module, "make_etag", make_etag)
-    found = find(cache, "/f").representations[IDENTITY]
-    assert found.same_as(os.stat(site / "f"))
-    assert next(changes, None) is None
-
-
-def test_a_file_that_never_holds_still(cache: Cache, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(site / "f", b"f")
+    real = Root.open
 
-    def make_etag(*_: object) -> str:
-        with open(site / "f", "ab") as file:
-            file.write(b"more")
-        return '""'
+    def opened(self: Root, segments: tuple[bytes, ...], flags: int) -> int:
+        fd = real(self, segments, flags)
+        if not flags & os.O_PATH:
+            with open(site / "f", "wb") as file:
+                file.write(os.urandom(8))
+        return fd
 
-    monkeypatch.setattr(cache_module, "make_etag", make_etag)
+    monkeypatch.setattr(Root, "open", opened)
     with pytest.raises(OSError, match="faster") as caught:
         find(cache, "/f")
     assert caught.value.errno == errno.ESTALE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -53,6 +54,31 @@ def test_head_is_get_without_content(lines: tuple[bytes, ...], facts: Facts) -> 
     assert response.headers == compile_response(ask(), facts).headers
     assert (response.status, response.parts) == (200, ())
     assert received(verdict, response, b"HEAD") == b""
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ((), 200),
+        ((b'If-None-Match: "1-2"',), 200),
+        ((b"If-None-Match: *",), 304),
+        ((b"If-Modified-Since: " + DATE,), 304),
+        ((b"Range: bytes=0-1",), 206),
+        ((b"Range: bytes=0-1,5-6",), 206),
+        ((b'If-Range: "1-2"', b"Range: bytes=0-1"), 200),
+        ((b'If-Range: ""', b"Range: bytes=0-1"), 200),
+        ((b"If-Range: " + DATE, b"Range: bytes=0-1"), 206),
+        ((b"If-Match: *",), 200),
+        ((b'If-Match: "1-2"',), 412),
+        ((b'If-Match: ""',), 412),
+    ],
+)
+def test_a_file_whose_tag_is_not_known(lines: tuple[bytes, ...], status: int) -> None:
+    verdict = ask(*lines)
+    response = compile_response(verdict, dataclasses.replace(FACTS, etag=None))
+    assert response.status == status
+    assert b"etag" not in fields_of(response)
+    received(verdict, response)
 
 
 def test_empty_file() -> None:

@@ -1,0 +1,197 @@
+"""Digests of file versions: made once, beside the loop, and of one version."""
+
+from __future__ import annotations
+
+import errno
+import os
+from threading import Event
+from typing import TYPE_CHECKING
+
+import pytest
+
+from zchttpd.files import digests as module
+from zchttpd.files.cache import Cache
+from zchttpd.files.digests import Digests
+from zchttpd.files.entry import IDENTITY, Representation
+from zchttpd.files.root import Root
+from zchttpd.settings import Settings
+
+from .test_shelf import Loop, unready
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SMALL, LARGE = 10, module.WAITED_SIZE_MAX + 1
+
+
+class Files:
+    """Files with times that were set, and digests on a loop of the test's own."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.loop = Loop()
+        self.digests = Digests(self.loop.post)
+        self._root = Root(place)
+        self._cache = Cache(self._root, Settings(root=place))
+
+    def put(self, name: str, size: int, text: bytes = b"x") -> Representation:
+        with open(self.place / name, "wb") as file:
+            file.write(text)
+            file.truncate(size)
+        os.utime(self.place / name, (0, 0))
+        return self._cache.lookup((name.encode(),), False, 0).representations[IDENTITY]
+
+    def close(self) -> None:
+        self._root.close()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[Files]:
+    made = Files(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def blocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
+    """Hashing in a thread waits for this."""
+    go = Event()
+    real = module.hash_through
+
+    def hash_through(fd: int, found: Representation) -> str:
+        assert go.wait(20)
+        return real(fd, found)
+
+    monkeypatch.setattr(module, "hash_through", hash_through)
+    monkeypatch.setattr(module, "AT_ONCE_SIZE_MAX", -1)
+    yield go
+    go.set()
+
+
+def test_what_is_small_and_in_memory_is_hashed_on_the_spot(
+    files: Files, blocked: Event, tmp_path: Path
+) -> None:
+    module.AT_ONCE_SIZE_MAX = 64 << 10
+    found = files.put("a", SMALL)
+    with open(tmp_path / "a", "rb") as file:
+        file.read()
+    assert files.digests.tag_of(found) == Digests(None).tag_of(found)
+
+
+def test_a_small_file_is_waited_for_beside_the_loop(files: Files, blocked: Event) -> None:
+    a, b = files.put("a", SMALL), files.put("b", SMALL, b"y")
+    waiting_for_a = unready(lambda: files.digests.tag_of(a))
+    assert unready(lambda: files.digests.tag_of(a)) is waiting_for_a
+    waiting_for_b = unready(lambda: files.digests.tag_of(b))
+    assert waiting_for_b is not waiting_for_a
+    blocked.set()
+    assert files.loop.wait(waiting_for_a) is None
+    assert waiting_for_b.key == b.version
+    if files.digests._small.find(b.version) is not None:
+        assert files.loop.wait(waiting_for_b) is None
+    tags = [files.digests.tag_of(found) for found in (a, b)]
+    assert tags == [Digests(None).tag_of(found) for found in (a, b)]
+    assert None not in tags
+    assert tags[0] != tags[1]
+
+
+def test_a_large_file_is_not_waited_for_unless_that_is_asked(files: Files, blocked: Event) -> None:
+    large, small = files.put("large", LARGE), files.put("small", SMALL)
+    assert files.digests.tag_of(large) is None
+    assert files.digests.tag_of(large) is None
+    job = unready(lambda: files.digests.tag_of(large, wait=True))
+    # It holds up no small one.
+    assert unready(lambda: files.digests.tag_of(small)) is not job
+    blocked.set()
+    if files.digests._large.find(large.version) is not None:
+        assert files.loop.wait(job) is None
+    tag = files.digests.tag_of(large)
+    assert tag is not None
+    assert tag == files.digests.tag_of(large, wait=True) == Digests(None).tag_of(large)
+
+
+def test_a_digest_is_of_one_version(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = files.put("a", 3 * (1 << 20))
+    read = os.preadv
+    pieces: list[int] = []
+
+    def preadv(fd: int, buffers: list[memoryview], at: int) -> int:
+        pieces.append(at)
+        files.put("a", 3 * (1 << 20), b"y")
+        return read(fd, buffers, at)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    error = files.loop.wait(unready(lambda: files.digests.tag_of(found)))
+    assert error is not None
+    assert error.errno == errno.ESTALE
+    assert pieces == [0], "what will come to nothing is given up"
+    monkeypatch.undo()
+    error = files.loop.wait(unready(lambda: files.digests.tag_of(found)))
+    assert error is not None
+    assert error.errno == errno.ESTALE
+
+
+def test_a_file_that_cannot_be_read_has_no_tag_and_is_told_once(
+    files: Files, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = files.put("a", SMALL)
+    monkeypatch.setattr(module, "AT_ONCE_SIZE_MAX", -1)
+
+    def broken(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "preadv", broken)
+    assert files.loop.wait(unready(lambda: files.digests.tag_of(found))) is None
+    for wait in (False, True):
+        assert files.digests.tag_of(found, wait=wait) is None
+    assert [record.getMessage() for record in caplog.records] == ["no entity tag for /a: Input/output error"]
+
+
+def test_no_more_than_so_many_wait(files: Files, blocked: Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGE_MAX", 2)
+    files.digests = Digests(files.loop.post)
+    each = [files.put(f"{number}", LARGE + number) for number in range(3)]
+    assert [files.digests.tag_of(found) for found in each] == [None] * 3
+    assert files.digests._large.find(each[2].version) is None
+    with pytest.raises(OSError, match="too many") as refused:
+        files.digests.tag_of(each[2], wait=True)
+    assert refused.value.errno == errno.EBUSY
+    last = unready(lambda: files.digests.tag_of(each[1], wait=True))
+    blocked.set()
+    assert files.loop.wait(last) is None
+    assert files.digests.tag_of(each[0]) is not None
+
+
+def test_a_disk_that_does_not_answer_holds_up_no_request_but_the_first(
+    files: Files, blocked: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = files.put("a", SMALL), files.put("b", SMALL, b"y")
+    job = unready(lambda: files.digests.tag_of(a))
+    monkeypatch.setattr(module, "PATIENCE_S", -1.0)
+    assert files.digests.tag_of(a) is None
+    assert files.digests.tag_of(b) is None
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "AT_ONCE_SIZE_MAX", -1)
+    blocked.set()
+    if files.digests._small.find(a.version) is not None:
+        assert files.loop.wait(job) is None
+    assert files.digests.tag_of(a) is not None
+
+
+def test_what_is_kept_is_bounded(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DIGESTS_MAX", 2)
+    made: list[str] = []
+    real = module.hash_through
+
+    def counted(fd: int, found: Representation) -> str:
+        made.append(os.fsdecode(found.segments[0]))
+        return real(fd, found)
+
+    monkeypatch.setattr(module, "hash_through", counted)
+    monkeypatch.setattr(module, "AT_ONCE_SIZE_MAX", -1)
+    a, b, c = (files.put(name, SMALL, name.encode()) for name in "abc")
+    at_once = Digests(None)
+    for found in (a, b, a, c, a, b):
+        assert at_once.tag_of(found) is not None
+    assert made == ["a", "b", "c", "b"]

@@ -1,0 +1,85 @@
+"""Files whose times were set: tags of their content, and dates that promise nothing false."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .client import eventually, request
+from .servers import Server, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+REVALIDATE_MS = 50
+# Hashing it takes hours, sending it is up to nobody here.
+ENDLESS = 1 << 40
+DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
+
+
+@pytest.fixture
+def changing(tmp_path: Path, kind: tuple[str, str]) -> Iterator[Server]:
+    engine, send_mode = kind
+    with serving(tmp_path, engine=engine, send_mode=send_mode, revalidate_ms=REVALIDATE_MS) as server:
+        yield server
+
+
+def put(place: Path, name: str, text: bytes, mtime_s: int, size: int | None = None) -> None:
+    with open(place / "new", "wb") as file:
+        file.write(text)
+        if size is not None:
+            file.truncate(size)
+    os.utime(place / "new", (mtime_s, mtime_s))
+    os.replace(place / "new", place / name)
+
+
+@pytest.mark.parametrize("size", [8, 3 << 20], ids=["at-once", "in-a-thread"])
+@pytest.mark.parametrize("mtime_s", [315_532_801, 499_162_500, 1_700_000_000])
+def test_other_bytes_of_equal_length_under_a_set_time(
+    changing: Server, tmp_path: Path, mtime_s: int, size: int
+) -> None:
+    put(tmp_path, "file", b"old", mtime_s, size)
+    tag = changing.ask(request("/file")).field(b"etag")
+    assert tag is not None
+    asked = request("/file", b"If-None-Match: " + tag)
+    assert changing.ask(asked).status == 304
+    put(tmp_path, "file", b"new", mtime_s, size)
+    eventually("the tag is outdated", lambda: changing.ask(asked).status == 200)
+    assert changing.ask(request("/file", b"If-Range: " + tag, "Range: bytes=0-0")).status == 200
+    # The same bytes have the same tag again.
+    put(tmp_path, "file", b"old", mtime_s, size)
+    eventually("the tag holds", lambda: changing.ask(asked).status == 304)
+
+
+def test_other_bytes_under_the_same_date(changing: Server, tmp_path: Path) -> None:
+    put(tmp_path, "file", b"old", 1_700_000_000)
+    reply = changing.ask(request("/file"))
+    assert reply.field(b"last-modified") == DATE.encode()
+    asked = request("/file", f"If-Modified-Since: {DATE}")
+    assert changing.ask(asked).status == 304
+    assert changing.ask(request("/file", f"If-Range: {DATE}", "Range: bytes=0-0")).status == 206
+    put(tmp_path, "file", b"new", 1_700_000_000)
+    eventually("the date is outdated", lambda: changing.ask(asked).status == 200)
+    assert changing.ask(request("/file", f"If-Range: {DATE}", "Range: bytes=0-0")).status == 200
+
+
+def test_a_huge_file_is_sent_without_a_tag_while_it_is_hashed(changing: Server, tmp_path: Path) -> None:
+    put(tmp_path, "huge", b"huge", 315_532_801, ENDLESS)
+    put(tmp_path, "small", b"small", 315_532_801, 1 << 20)
+    (tmp_path / "lived").write_bytes(b"lived")
+    for fields in ((), ('If-None-Match: "x"',), ("If-Modified-Since: " + DATE,)):
+        reply = changing.ask(request("/huge", *fields, method="HEAD"))
+        assert (reply.status, reply.field(b"etag"), reply.field(b"last-modified")) == (200, None, None)
+        assert reply.field(b"content-length") == b"%d" % ENDLESS
+    part = changing.ask(request("/huge", "Range: bytes=0-3"))
+    assert (part.status, part.body, part.field(b"etag")) == (206, b"huge", None)
+    # Others do not wait for it.
+    for path in ("/small", "/lived"):
+        reply = changing.ask(request(path))
+        tag = reply.field(b"etag")
+        assert reply.status == 200
+        assert tag is not None
+        assert changing.ask(request(path, b"If-None-Match: " + tag)).status == 304

@@ -1,0 +1,153 @@
+"""Entity tags of content: a digest of each file version that needs one, made once, off the loop."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import logging
+import os
+from collections import OrderedDict
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from zchttpd.files.entry import content_tag
+from zchttpd.files.jobs import Jobs, Unready
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zchttpd.files.entry import Representation, Version
+
+LOGGER = logging.getLogger("zchttpd")
+
+# Up to here, and if it is in the page cache, a file is read and hashed on the spot: that is a tenth of a
+# millisecond.
+AT_ONCE_SIZE_MAX = 64 << 10
+# Up to here a request waits for the digest, about 30 ms; for more it is answered without a tag meanwhile.
+WAITED_SIZE_MAX = 16 << 20
+# For small files; one more is for large ones, so that they never hold up each other.
+SMALL_THREADS = 2
+SMALL_MAX = 1024
+LARGE_MAX = 64
+# A small file that is being hashed for longer is on a disk that does not answer: no more requests wait.
+PATIENCE_S = 1.0
+# A version and its digest take about 400 bytes.
+DIGESTS_MAX = 16_384
+
+_PIECE_SIZE = 1 << 20
+# blake2b: 600 MiB/s, where SHA-256 does 370 without instructions of its own.
+_DIGEST_SIZE = 16
+_NICE = 10
+_UNREADABLE: Final = ""
+
+
+class Digests:
+    """Finds the tags of representations. Called on the loop's thread; `post`: see `Jobs`.
+
+    What it keeps is bounded; what was not asked for longest goes, and is made anew.
+    """
+
+    def __init__(self, post: Callable[[Callable[[], None]], None] | None) -> None:
+        self._small = Jobs(post, threads=SMALL_THREADS, jobs_max=SMALL_MAX)
+        self._large = Jobs(post, jobs_max=LARGE_MAX)
+        self._known: OrderedDict[Version, str] = OrderedDict()
+
+    def tag_of(self, found: Representation, *, wait: bool = False) -> str | None:
+        """The entity tag of a representation, with its quotes. None: there is none, or not yet.
+
+        Raises Unready when it is worth waiting for, which with `wait` it always is; then also OSError (EBUSY)
+        where too many are being made.
+        """
+        if found.etag is not None:
+            return found.etag
+        digest = self._known.get(found.version)
+        if digest is None:
+            digest = self._make(found, wait=wait)
+        else:
+            self._known.move_to_end(found.version)
+        return content_tag(found.version, found.encoding, digest) if digest else None
+
+    def _make(self, found: Representation, *, wait: bool) -> str | None:
+        digest = _digest_at_once(found) if found.size <= AT_ONCE_SIZE_MAX else None
+        small = found.size <= WAITED_SIZE_MAX
+        jobs = self._small if small else self._large
+        if digest is None and not jobs.threaded:
+            digest = _digest(found)
+        if digest is not None:
+            self._store(found.version, digest)
+            return digest
+        late = jobs.age_s() > PATIENCE_S
+        job = jobs.find(found.version)
+        if job is None:
+            if jobs.full and not wait:
+                return None
+            make = partial(_digest if small else _digest_aside, found)
+            job = jobs.start(found.version, make, partial(self._store, found.version))
+        if wait or (small and not late):
+            raise Unready(job)
+        return None
+
+    def _store(self, version: Version, digest: str) -> None:
+        self._known[version] = digest
+        if len(self._known) > DIGESTS_MAX:
+            self._known.popitem(last=False)
+
+
+def _digest_at_once(found: Representation) -> str | None:
+    """None: it would have to be waited for, or is another file by now."""
+    try:
+        fd = found.open()
+    except OSError:
+        return None
+    try:
+        content = bytearray(found.size)
+        # RWF_NOWAIT: preadv2(2). An empty file has nothing to read.
+        whole = not content or os.preadv(fd, [content], 0, os.RWF_NOWAIT) == found.size
+        if whole and found.same_as(os.fstat(fd)):
+            return hashlib.blake2b(content, digest_size=_DIGEST_SIZE).hexdigest()
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+    return None
+
+
+def _digest_aside(found: Representation) -> str:
+    """The same, giving way to the loops where processors are short; in a thread of its own."""
+    with contextlib.suppress(OSError):
+        # Of this thread alone, setpriority(2).
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    return _digest(found)
+
+
+def _digest(found: Representation) -> str:
+    """The digest of all bytes, waiting for the disk; _UNREADABLE where it fails.
+
+    Raises OSError as `Representation.open` does; ESTALE too when the file changes meanwhile: a digest is of
+    this version, and not of half of the next.
+    """
+    fd = found.open()
+    try:
+        return hash_through(fd, found)
+    except OSError as error:
+        if error.errno == errno.ESTALE:
+            raise
+        LOGGER.warning("no entity tag for /%s: %s", os.fsdecode(b"/".join(found.segments)), error.strerror)
+        return _UNREADABLE
+    finally:
+        os.close(fd)
+
+
+def hash_through(fd: int, found: Representation) -> str:
+    """Hash a file version that is open as `fd`. Raises OSError: ESTALE as soon as it is another."""
+    digest = hashlib.blake2b(digest_size=_DIGEST_SIZE)
+    piece = memoryview(bytearray(min(_PIECE_SIZE, found.size)))
+    at = 0
+    while at < found.size:
+        count = os.preadv(fd, [piece], at)
+        digest.update(piece[:count])
+        at += count
+        if not count or not found.same_as(os.fstat(fd)):
+            raise OSError(errno.ESTALE, "the file was replaced", os.fsdecode(b"/".join(found.segments)))
+    return digest.hexdigest()

@@ -1,0 +1,87 @@
+"""What paths have led to before, as far as times tell: a time that does not grow is no validator."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from zchttpd.files.entry import make_last_modified
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from zchttpd.files.entry import Representation, Version
+
+PATHS_MAX = 16_384
+_NEVER = -(1 << 63)
+
+_Key: TypeAlias = tuple[tuple[bytes, ...], bool]
+
+
+@dataclass(slots=True)
+class _There:
+    """A version that is there: what its tag and date were made of, and what its date must be later than."""
+
+    mtime_ns: int
+    date_s: int
+    after_s: int
+
+
+@dataclass(slots=True)
+class Past:
+    """The latest times under which a path had versions that are gone from it: `mtime_ns` of those whose tags
+    were made of it, and `date_s` of Last-Modified (Unix seconds).
+
+    Who still has such a version may ask with its tag or date, and must not be told that it is what is there
+    now: so what came later under no later time gets a tag of its content, and another date or none.
+    """
+
+    mtime_ns: int = _NEVER
+    date_s: int = _NEVER
+    _there: dict[Version, _There] = field(default_factory=dict)
+
+    def see(self, versions: Collection[Version]) -> None:
+        """These are there now, and no others."""
+        before_s = max([self.date_s, *(each.date_s for each in self._there.values())])
+        for version in [each for each in self._there if each not in versions]:
+            gone = self._there.pop(version)
+            self.mtime_ns = max(self.mtime_ns, gone.mtime_ns)
+            self.date_s = max(self.date_s, gone.date_s)
+        for version in versions:
+            # An encoding that came later must not be joined to what was sent before it.
+            self._there.setdefault(version, _There(_NEVER, _NEVER, before_s))
+
+    def tells(self, version: Version) -> bool:
+        """Whether the modification time of a version tells it from all that were there before."""
+        return version.lived and version.mtime_ns > self.mtime_ns
+
+    def last_modified(self, version: Version, now_s: int) -> int | None:
+        """See `make_last_modified`. Of a version that has been seen."""
+        return make_last_modified(version, now_s, max(self.date_s, self._there[version].after_s))
+
+    def give(self, found: Representation) -> None:
+        """Clients may get this from now on."""
+        there = self._there[found.version]
+        if found.last_modified_s is not None:
+            there.date_s = max(there.date_s, found.last_modified_s)
+        if found.etag is not None:
+            there.mtime_ns = found.mtime_ns
+
+
+class History:
+    """The past of at most PATHS_MAX paths; what was not looked up for longest is forgotten."""
+
+    def __init__(self) -> None:
+        self._pasts: OrderedDict[_Key, Past] = OrderedDict()
+
+    def of(self, key: _Key) -> Past:
+        """The past of a path, to be kept up by the caller."""
+        past = self._pasts.get(key)
+        if past is None:
+            past = self._pasts[key] = Past()
+            if len(self._pasts) > PATHS_MAX:
+                self._pasts.popitem(last=False)
+        else:
+            self._pasts.move_to_end(key)
+        return past
