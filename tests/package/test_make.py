@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +70,30 @@ def test_an_unknown_extra_is_an_error() -> None:
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "pyproject.toml has no extra nothing\n"
+
+
+def test_ci_starts_from_nothing(tmp_path: Path) -> None:
+    """A copy of .ci/run, with a make that tells what it was given, beside an environment left there."""
+    script = tmp_path / ".ci" / "run"
+    left = tmp_path / ".venv-ci" / "test"
+    for path in (script, left):
+        path.parent.mkdir()
+    left.touch()
+    shutil.copy(TOP / ".ci" / "run", script)
+    make = tmp_path / "bin" / "make"
+    make.parent.mkdir()
+    make.write_text('#!/bin/sh\necho "make $*"\nenv\n')
+    make.chmod(0o755)
+    stray = {"ZCHTTPD_PORT": "1", "PYTHONPATH": "/stray", "PIP_FIND_LINKS": "/wheels", "MAKEFLAGS": "n"}
+    env = {
+        **os.environ,
+        **stray,
+        "PATH": f"{make.parent}:{os.environ['PATH']}",
+        "PIP_INDEX_URL": "https://index.test",
+    }
+    done = subprocess.run(["bash", script], env=env, capture_output=True, text=True, check=True)
+    told, *given = done.stdout.splitlines()
+    assert told == "make test VENV=.venv-ci"
+    assert {"PIP_NO_CACHE_DIR=1", "PIP_INDEX_URL=https://index.test"} <= set(given)
+    assert not [line for line in given if line.partition("=")[0] in stray]
+    assert not left.exists()
