@@ -17,7 +17,7 @@ PYTEST = bin/pytest -n $(JOBS) --dist worksteal
 # What `make quick` runs: each layer by itself, every HTTP case without a socket, one connection to each engine.
 QUICK := tests/unit tests/core tests/sim tests/fuzz tests/ring tests/package tests/wire/test_in_process.py tests/wire/test_smoke.py
 
-.PHONY: help setup serve dev quick test full check fuzz lint asan debug bench memory sweep loadtest readme docs fresh clean
+.PHONY: help setup serve dev quick test clients full check fuzz lint asan debug bench memory sweep loadtest readme docs fresh clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -56,6 +56,11 @@ $(VENV)/lint: $(VENV)/test
 	@$(call REQUIRE,dev)
 	@touch $@
 
+$(VENV)/clients: $(VENV)/test
+	@PYTHON="$(PYTHON)" tools/need clients
+	@$(call REQUIRE,clients)
+	@touch $@
+
 setup: $(VENV)/test ## everything that serve and test need
 
 serve: $(VENV)/serve ## serve www/ and its counters
@@ -72,7 +77,10 @@ quick: lint check ## style, types and the fast tests of each layer, in a minute
 test: setup check ## the tests, in JOBS (2) processes
 	$(VENV)/$(PYTEST) $(PYTEST_ARGS)
 
-full: lint check ## everything: each HTTP case on each engine in each way of sending, more seeds, other builds, fuzzers
+clients: $(VENV)/clients ## the tests with real clients: zsync, npm, pip, apt, rclone, nginx, Chromium and more
+	$(BIN)/pytest tests/clients $(PYTEST_ARGS)
+
+full: lint check clients ## everything: each HTTP case on each engine in each way of sending, real clients, more seeds, other builds, fuzzers
 	HYPOTHESIS_PROFILE=ci SIM_SEEDS=3000 $(VENV)/$(PYTEST) --matrix $(PYTEST_ARGS)
 	$(MAKE) asan debug fuzz
 
