@@ -50,7 +50,7 @@ def test_refused_and_demanded(tmp_path: Path, no_ring: str) -> None:
         [no_ring, "--root", str(tmp_path), "--port", "0", "--engine", "uring"],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         env=environment(),
         check=False,
     )

@@ -55,7 +55,7 @@ def test_refused(number: int) -> None:
         [sys.executable, str(REFUSE_RING), str(number), sys.executable, "-P", "-c", PROBE],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
     )
     found = json.loads(done.stdout)
@@ -72,7 +72,7 @@ def test_leaves_no_descriptor_behind() -> None:
         [sys.executable, "-P", "-c", f"from zchttpd._core.ring import probe; {count}"],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
     )
     assert done.stdout.strip() == "0"

@@ -14,7 +14,7 @@ except ImportError as error:
 assert doors.OPS
 
 SEEDS = 300
-BLOCK = 50
+BLOCK = 20
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

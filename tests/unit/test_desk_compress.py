@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TEXT = b"".join(b"%d bottles of beer on the wall\n" % number for number in range(1000))
 PAGE = b"<!doctype html>" + TEXT
 VARY = "Accept-Encoding"
-STUCK_S = 20.0
+STUCK_S = 60.0
 REVALIDATE_MS = 1000
 
 

@@ -65,7 +65,7 @@ def test_a_large_listing_is_made_while_others_are_answered(www: Path) -> None:
             job.waiting.append(told.append)
             assert ask(desk, "/app.js")[0].status == 200
             while not told:
-                posted.get(timeout=20)()
+                posted.get(timeout=60)()
             assert told == [None]
 
         # First what the directory holds, then the page.
@@ -164,6 +164,6 @@ def test_an_encoding_that_takes_long_is_made_beside_the_loop(www: Path) -> None:
     assert isinstance(job, Job)
     # Who asks meanwhile waits for the same.
     assert site.desk.answer(head, 0) is job
-    posted.get(timeout=20)()
+    posted.get(timeout=60)()
     assert brotli.decompress(site.ask("/bare/", accept("br")).body) == plain.body
     site.close()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PROJECT = Path(__file__).resolve().parents[2]
-RUN_S_MAX = 110
+RUN_S_MAX = 280
 LARGE = 2**20
 SPAWNED = "All users spawned"
 SIZES = ("--large", "1M", "-u", "5", "-r", "5")

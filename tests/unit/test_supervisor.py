@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 STUB = Path(__file__).with_name("stub_server.py")
 PACKAGE_ROOT = Path(zchttpd.__file__).parents[1]
 BURN_S: float = runpy.run_path(str(STUB))["BURN_S"]
-GIVE_UP_S = 60.0
+GIVE_UP_S = 120.0
 
 
 class Server:

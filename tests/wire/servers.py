@@ -30,7 +30,7 @@ ENGINES: tuple[tuple[str, str], ...] = (
 )
 
 CONFINED = Path(__file__).with_name("confined.py")
-START_S = 20.0
+START_S = 60.0
 _LOOPBACK = r"http://(?:127\.0\.0\.1|0\.0\.0\.0):(\d+)"
 SENDS_ZEROCOPY = 'sends_total{mode="zerocopy"}'
 

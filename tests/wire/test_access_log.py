@@ -307,7 +307,7 @@ def test_a_pipe_with_a_reader(site: Path, log: Path, kind: tuple[str, str]) -> N
             assert server.wait() == 0
         finally:
             server.kill()
-        heard, _ = reader.communicate(timeout=20)
+        heard, _ = reader.communicate(timeout=60)
     finally:
         reader.kill()
     assert heard.count(b"\n") == 1

@@ -37,7 +37,7 @@ def refuse(*arguments: str) -> tuple[int, list[str], str]:
         [command(), *arguments],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         env=environment(),
         check=False,
     )

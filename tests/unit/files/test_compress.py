@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 KIB = 1024
 TEXT = b"".join(b"%d bottles of beer on the wall\n" % number for number in range(2000))
-STUCK_S = 20.0
+STUCK_S = 60.0
 DECODERS: dict[str, Callable[[bytes], bytes]] = {
     "br": brotli.decompress,
     "zstd": lambda content: zstandard.ZstdDecompressor().decompress(content),

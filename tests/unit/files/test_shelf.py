@@ -52,7 +52,7 @@ class Loop:
 
     def turn(self) -> None:
         """Wait for the next thing that is posted, and do it."""
-        self._posted.get(timeout=20)()
+        self._posted.get(timeout=60)()
 
     def wait(self, job: Job) -> OSError | None:
         """Until the job tells how it ended."""
