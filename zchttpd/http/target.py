@@ -12,6 +12,8 @@ _BAD_TRIPLET = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SLASH = re.compile(rb"%2[fF]")
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 _PCHAR = _UNRESERVED + b"!$&'()*+,;=:@"
+# urljoin of Python, and so its clients, drop a semicolon at the end of a path.
+_PCHAR_BUT_SEMICOLON = _PCHAR.replace(b";", b"")
 _QUERY_CHAR = _PCHAR + b"/?%"
 WELL_KNOWN = b".well-known"
 _NO_NAMES = (b"", b".", b"..")
@@ -83,7 +85,7 @@ def slash_removed(target: Target) -> bytes | None:
     names = unquote_to_bytes(piece).split(b"/")
     if end or any(name in _NO_NAMES for name in names):
         return None
-    return b"../" + b"/".join(_quote(name, _PCHAR) for name in names)
+    return b"../" + b"/".join(_quote(name, _PCHAR_BUT_SEMICOLON) for name in names)
 
 
 def hidden(segments: tuple[bytes, ...]) -> bool:

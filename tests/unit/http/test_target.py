@@ -295,6 +295,7 @@ def by_python(path: bytes, reference: bytes) -> bytes:
 @example(b"/b/a%2f..%2f..%2fc", True, b"/up")
 @example(b"//a", False, b"")
 @example(b"/x:y/", False, b"/up")
+@example(b"/b;/", False, b"")
 def test_references_lead_where_they_should(target: bytes, encoded_slash: bool, prefix: bytes) -> None:
     """Whoever resolves them, and whatever prefix a proxy took away."""
     result = parse_target(target, encoded_slash=encoded_slash)
