@@ -30,6 +30,8 @@ _PICTURES = {
     **dict.fromkeys(_TURNS, 0xFFFD),
 }
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+# They sort by asking for the page itself. Crawlers, wget and fsspec would take links for names.
+_FORMS = '<form id="up"></form><form id="down"><input type="hidden" name="order" value="desc"></form>'
 _TITLES = {"name": "Name", "size": "Size", "time": "Modified <small>(UTC)</small>"}
 # Above so many levels a directory is named in the path and not linked: each link is longer than the next.
 _LEVELS_MAX = 32
@@ -139,7 +141,7 @@ def _draw_html(
         f"<body>\n<h1>Index of {_crumbs(segments)}</h1>\n{note}"
         f"<div><output>{_counts(directories, files)}</output>"
         '<input type="search" placeholder="Filter" aria-label="Filter names" autocomplete="off" hidden>'
-        "</div>\n"
+        f"</div>\n{_FORMS}\n"
         f'<table class="{order.by}">\n<thead><tr>{heads}</thead>\n<tbody>{up}</tbody>\n<tbody id="names">\n'
     ).encode()
     plain, times, sizes = _PLAIN.fullmatch, _Times(), _Sizes()
@@ -187,12 +189,12 @@ def _counts(directories: list[Row], files: list[Row]) -> str:
 
 
 def _head(by: str, order: Order) -> str:
-    """The head of a column. What sorts is a form: crawlers, wget and fsspec would take a link for a name."""
-    sorted_so, turn = "", ""
+    """The head of a column, with the button that sorts by it, or turns the order round."""
+    state, form = "", "up"
     if by == order.by:
-        sorted_so = f" aria-sort={'descending' if order.descending else 'ascending'}"
-        turn = "" if order.descending else '<input type="hidden" name="order" value="desc">'
-    return f'<th{sorted_so}><form><button name="sort" value="{by}">{_TITLES[by]}</button>{turn}</form>'
+        state = f" aria-sort={'descending' if order.descending else 'ascending'}"
+        form = "up" if order.descending else "down"
+    return f'<th{state}><button form="{form}" name="sort" value="{by}">{_TITLES[by]}</button>'
 
 
 def _draw_json(directories: list[Row], files: list[Row], order: Order) -> Iterator[bytes]:
