@@ -73,8 +73,24 @@ def slash_added(target: Target) -> bytes:
         reference = b"%2F".join(_quote(name, _PCHAR) for name in names)
     else:
         reference = b"/".join(_quote(name, _PCHAR) for name in names if name not in _NO_NAMES)
+    above = _past_encoded(target.path)
     # A colon in the first segment would end a scheme.
-    return (b"./" if b":" in reference.partition(b"/")[0] else b"") + reference + b"/"
+    return (above or (b"./" if b":" in reference.partition(b"/")[0] else b"")) + reference + b"/"
+
+
+def _past_encoded(path: bytes) -> bytes:
+    """Up to above the first directory of a path that has an encoding in it, and down again: `../a%20b/`.
+
+    yarl, and so aiohttp and fsspec, decodes the directories of the request's path when it joins a reference
+    to it, and then asks for a space. So none of these may be left. Empty where there is no such directory, or
+    one that a client may climb in another way.
+    """
+    above = path.split(b"/")[1:-1]
+    first = next((at for at, name in enumerate(above) if b"%" in name), len(above))
+    names = [unquote_to_bytes(name) for name in above[first:]]
+    if any(name in _NO_NAMES or b"/" in name for name in names):
+        return b""
+    return b"../" * len(names) + b"".join(_quote(name, _PCHAR) + b"/" for name in names)
 
 
 def slash_removed(target: Target) -> bytes | None:

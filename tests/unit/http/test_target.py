@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urljoin, urlsplit
 
@@ -163,6 +164,11 @@ def test_encoded_slash(target: bytes, segments: tuple[bytes, ...] | int, directo
         (b"/%2f%2fevil.test", b"evil.test/"),
         (b"/a%2fx:y", b"a/x:y/"),
         (b"/b/a%2f..%2f..%2fc", b"a%2F..%2F..%2Fc/"),
+        (b"/a%20b/c", b"../a%20b/c/"),
+        (b"/a/b%C3%A9/c/x:y?q", b"../../b%C3%A9/c/x:y/"),
+        (b"/a%20b//c", b"c/"),
+        (b"/a%20b/%2e./c", b"c/"),
+        (b"/a%2fb/c", b"c/"),
     ],
 )
 def test_slash_added(target: bytes, reference: bytes) -> None:
@@ -318,6 +324,15 @@ def test_references_lead_where_they_should(target: bytes, encoded_slash: bool, p
         there = parse_target(found[len(prefix) :], encoded_slash=encoded_slash)
         assert isinstance(there, Target)
         assert (there.segments, there.directory) == (result.segments, not result.directory)
+
+
+@pytest.mark.parametrize("path", ["/a b/c", "/a/%/b/c", "/a/\u00e9 ?#/x/y", "/a/b"])
+def test_a_client_that_decodes_the_directories_gets_there_too(path: str) -> None:
+    """As yarl joins them: what is left of the decoded path has nothing to encode."""
+    target = parse_target(quote_from_bytes(path.encode()).encode())
+    assert isinstance(target, Target)
+    joined = path.rpartition("/")[0] + "/" + slash_added(target).decode()
+    assert posixpath.normpath(joined) == quote_from_bytes(path.encode())
 
 
 @given(
