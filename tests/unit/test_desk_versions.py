@@ -14,7 +14,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from zchttpd.engines.desk import Desk
@@ -45,10 +45,13 @@ def desk_of(place: Path, post: Callable[[Callable[[], None]], None] | None = Non
 # Whatever happens to the files
 
 S = 1_000_000_000
+SET_NS = 1_700_000_000 * S
+# With a fraction a time counts as lived, until other bytes come under it.
+LIVED_NS = SET_NS + 7
 # None: as it was written.
 TIMES = st.sampled_from(
     [
-        *(None, None, 0, 315_532_801 * S, 499_162_500 * S, 1_700_000_000 * S, 1_700_000_000 * S + 7),
+        *(None, None, 0, 315_532_801 * S, 499_162_500 * S, SET_NS, LIVED_NS),
         *(1_700_000_001 * S, 1_600_000_000 * S + 7, 4_000_000_000 * S),
     ]
 )
@@ -141,6 +144,12 @@ def hold(desk: Desk, target: str, had: set[Seen], now: Seen, coding: str) -> Non
 
 @settings(deadline=None, max_examples=60)
 @given(STEPS)
+@example([("rename", "f", b"1234", LIVED_NS), ("rename", "f", b"abcd", LIVED_NS)])
+@example([("rename", "f", b"1234", LIVED_NS), ("in place", "f", b"abcd", LIVED_NS)])
+@example([("rename", "f", text, LIVED_NS + by) for text, by in ((b"1234", 0), (b"+-*/", 9), (b"abcd", 0))])
+@example([("rename", "f", text, None) for text in TEXTS])
+@example([("rename", "g.js", b"1234", SET_NS), ("rename", "g.js.br", b"abcd", SET_NS)])
+@example([("rename", "f", b"1234", SET_NS), ("swap", "", b"", None), ("rename", "f", b"abcd", SET_NS)])
 def test_no_earlier_tag_or_date_brings_304_or_a_part_of_other_bytes(
     steps: list[tuple[str, str, bytes, int | None]],
 ) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from threading import Event
+from functools import partial
+from threading import Barrier, Event
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,6 +44,10 @@ class Files:
         return self._cache.lookup((name.encode(),), False, 0).representations[IDENTITY]
 
     def close(self) -> None:
+        # What was begun has a descriptor open until it ends.
+        for jobs in (self.digests._small, self.digests._large):
+            while jobs._jobs:
+                self.loop.turn()
         self._root.close()
 
 
@@ -94,6 +99,20 @@ def test_a_small_file_is_waited_for_beside_the_loop(files: Files, blocked: Event
     assert tags == [Digests(None).tag_of(found) for found in (a, b)]
     assert None not in tags
     assert tags[0] != tags[1]
+
+
+def test_two_small_files_are_hashed_at_once(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = Barrier(module.SMALL_THREADS)
+
+    def met(*_: object) -> str:
+        both.wait(20)
+        return "digest"
+
+    monkeypatch.setattr(module, "hash_through", met)
+    monkeypatch.setattr(module, "AT_ONCE_SIZE_MAX", -1)
+    each = [files.put(f"{number}", SMALL + number) for number in range(2 * module.SMALL_THREADS)]
+    started = [unready(partial(files.digests.tag_of, found)) for found in each]
+    assert files.loop.wait(started[-1]) is None
 
 
 def test_a_large_file_is_not_waited_for_unless_that_is_asked(files: Files, blocked: Event) -> None:
