@@ -8,7 +8,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,3 +150,52 @@ def test_a_listing_leads_to_its_files(serve: Serve, root: Path, tmp_path: Path) 
     # In the order in which a person counts.
     assert sorted(texts) == sorted(names)
     assert texts.index("file2.txt") < texts.index("file10.txt")
+
+
+ROWS = "return [...document.querySelectorAll('#names tr')].filter(row => row.offsetHeight)"
+
+
+def test_a_listing_filters_and_sorts(serve: Serve, root: Path, tmp_path: Path) -> None:
+    for number in (1, 2, 10):
+        (root / f"img{number}.jpg").write_bytes(bytes(20 - number))
+    (root / f"notes-{'long-' * 40}.txt").touch()
+    with serve(root, listing=True) as url, browsing(tmp_path) as browser:
+
+        def names() -> list[str]:
+            texts: list[str] = browser.execute_script(
+                f"{ROWS}.map(row => row.cells[0].textContent.slice(0, 8))"
+            )
+            return texts
+
+        def type_in(keys: str) -> str:
+            browser.switch_to.active_element.send_keys(keys)
+            return str(browser.execute_script("return document.querySelector('output').textContent"))
+
+        browser.get(url)
+        assert type_in("/") == "4 files, 47 B"
+        assert type_in("JPG 1") == "2 of 4"
+        assert names() == ["img1.jpg", "img10.jp"]
+        assert type_in(Keys.ESCAPE) == "4 files, 47 B"
+        assert names() == ["img1.jpg", "img2.jpg", "img10.jp", "notes-lo"]
+        for query, expected in (
+            ("?sort=size", ["notes-lo", "img10.jp", "img2.jpg", "img1.jpg"]),
+            ("?order=desc&sort=size", ["img1.jpg", "img2.jpg", "img10.jp", "notes-lo"]),
+        ):
+            browser.find_element(By.CSS_SELECTOR, "th:nth-child(2) button").click()
+            whole = f"return document.readyState == 'complete' && location.href == '{url}/{query}'"
+            # A script may run into the end of the page that is left.
+            WebDriverWait(browser, 60, ignored_exceptions=(WebDriverException,)).until(
+                lambda browser, whole=whole: browser.execute_script(whole)
+            )
+            assert names() == expected
+        # On a telephone: nothing beside the screen, and a line for each.
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True},
+        )
+        heights = browser.execute_script(f"{ROWS}.map(row => row.offsetHeight)")
+        assert len(heights) == 4
+        assert max(heights) < 1.5 * min(heights)
+        assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+        # The policy had nothing to hold back.
+        assert [each for each in browser.get_log("browser") if "favicon" not in each["message"]] == []

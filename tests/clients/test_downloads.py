@@ -156,17 +156,20 @@ def test_rclone_lists_copies_and_checks(
 
 
 def test_fsspec_lists_nothing_but_the_files(serve: Serve, root: Path) -> None:
-    names = ["10.csv", "2.csv", "a b.csv", "ü+.csv"]
-    (root / "sub").mkdir()
+    names = [
+        *("sub/10.csv", "sub/2.csv", "sub/a b.csv", "sub/ü+.csv", "sub/a:b%20.csv", "sub/http.log"),
+        *('sub/a%b #c?/it\'s "so"/x.csv', "sub/ü &<b>/x/y z.csv"),
+    ]
     for name in names:
-        (root / "sub" / name).write_text(name)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
     with serve(root, listing=True) as url:
         with_listings = fsspec.filesystem("http", skip_instance_cache=True)
         found = with_listings.find(f"{url}/")
         read = {unquote(each): with_listings.cat(each).decode() for each in found}
         top = with_listings.ls(f"{url}/", detail=False)
         asyn.sync(with_listings.loop, with_listings._session.close)
-    assert read == {f"{url}/sub/{name}": name for name in names}
+    assert read == {f"{url}/{name}": name for name in names}
     assert top == [f"{url}/sub/"]
 
 
