@@ -49,6 +49,8 @@ SIBLING_LAG_NS = 2_000_000_000
 
 # Paths without a file are kept apart, so that a flood of invented names cannot push out files.
 ABSENT_MAX = 1024
+# Digests, and what is known of earlier versions, outlive entries: so many at least.
+VERSIONS_MIN = 16_384
 
 _ATTEMPTS = 3
 
@@ -116,8 +118,9 @@ class Cache:
         self._wall = wall
         self._siblings = () if settings.no_precompressed else SIBLINGS
         self._clean_urls = settings.clean_urls
-        self.digests = Digests(post)
-        self._history = History()
+        kept = max(VERSIONS_MIN, settings.plans_max)
+        self.digests = Digests(post, kept)
+        self._history = History(kept)
         self.shelf = Shelf(root, Jobs(post)) if settings.listing else None
         wanted = ((settings.spa, ROUTE_PAGE), (settings.error_pages, MISSING_PAGE))
         self._pages = tuple(page for asked, page in wanted if asked)

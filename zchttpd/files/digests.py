@@ -32,8 +32,6 @@ SMALL_MAX = 1024
 LARGE_MAX = 64
 # A small file that is being hashed for longer is on a disk that does not answer: no more requests wait.
 PATIENCE_S = 1.0
-# A version and its digest take about 400 bytes.
-DIGESTS_MAX = 16_384
 
 _PIECE_SIZE = 1 << 20
 # blake2b: 600 MiB/s, where SHA-256 does 370 without instructions of its own.
@@ -45,10 +43,11 @@ _UNREADABLE: Final = ""
 class Digests:
     """Finds the tags of representations. Called on the loop's thread; `post`: see `Jobs`.
 
-    What it keeps is bounded; what was not asked for longest goes, and is made anew.
+    It keeps at most `digests_max` (400 bytes each); what was not asked for longest goes, and is made anew.
     """
 
-    def __init__(self, post: Callable[[Callable[[], None]], None] | None) -> None:
+    def __init__(self, post: Callable[[Callable[[], None]], None] | None, digests_max: int) -> None:
+        self._digests_max = digests_max
         self._small = Jobs(post, threads=SMALL_THREADS, jobs_max=SMALL_MAX)
         self._large = Jobs(post, jobs_max=LARGE_MAX)
         self._known: OrderedDict[Version, str] = OrderedDict()
@@ -90,7 +89,7 @@ class Digests:
 
     def _store(self, version: Version, digest: str) -> None:
         self._known[version] = digest
-        if len(self._known) > DIGESTS_MAX:
+        if len(self._known) > self._digests_max:
             self._known.popitem(last=False)
 
 

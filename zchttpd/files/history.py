@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from zchttpd.files.entry import Representation, Version
 
-PATHS_MAX = 16_384
 _NEVER = -(1 << 63)
 
 _Key: TypeAlias = tuple[tuple[bytes, ...], bool]
@@ -70,9 +69,10 @@ class Past:
 
 
 class History:
-    """The past of at most PATHS_MAX paths; what was not looked up for longest is forgotten."""
+    """The past of at most `paths_max` paths; what was not looked up for longest is forgotten."""
 
-    def __init__(self) -> None:
+    def __init__(self, paths_max: int) -> None:
+        self._paths_max = paths_max
         self._pasts: OrderedDict[_Key, Past] = OrderedDict()
 
     def of(self, key: _Key) -> Past:
@@ -80,7 +80,7 @@ class History:
         past = self._pasts.get(key)
         if past is None:
             past = self._pasts[key] = Past()
-            if len(self._pasts) > PATHS_MAX:
+            if len(self._pasts) > self._paths_max:
                 self._pasts.popitem(last=False)
         else:
             self._pasts.move_to_end(key)

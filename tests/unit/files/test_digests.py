@@ -32,7 +32,7 @@ class Files:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.loop = Loop()
-        self.digests = Digests(self.loop.post)
+        self.digests = Digests(self.loop.post, 9)
         self._root = Root(place)
         self._cache = Cache(self._root, Settings(root=place))
 
@@ -81,7 +81,7 @@ def test_what_is_small_and_in_memory_is_hashed_on_the_spot(
     found = files.put("a", SMALL)
     with open(tmp_path / "a", "rb") as file:
         file.read()
-    assert files.digests.tag_of(found) == Digests(None).tag_of(found)
+    assert files.digests.tag_of(found) == Digests(None, 9).tag_of(found)
 
 
 def test_a_small_file_is_waited_for_beside_the_loop(files: Files, blocked: Event) -> None:
@@ -96,7 +96,7 @@ def test_a_small_file_is_waited_for_beside_the_loop(files: Files, blocked: Event
     if files.digests._small.find(b.version) is not None:
         assert files.loop.wait(waiting_for_b) is None
     tags = [files.digests.tag_of(found) for found in (a, b)]
-    assert tags == [Digests(None).tag_of(found) for found in (a, b)]
+    assert tags == [Digests(None, 9).tag_of(found) for found in (a, b)]
     assert None not in tags
     assert tags[0] != tags[1]
 
@@ -127,7 +127,7 @@ def test_a_large_file_is_not_waited_for_unless_that_is_asked(files: Files, block
         assert files.loop.wait(job) is None
     tag = files.digests.tag_of(large)
     assert tag is not None
-    assert tag == files.digests.tag_of(large, wait=True) == Digests(None).tag_of(large)
+    assert tag == files.digests.tag_of(large, wait=True) == Digests(None, 9).tag_of(large)
 
 
 def test_a_digest_is_of_one_version(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +169,7 @@ def test_a_file_that_cannot_be_read_has_no_tag_and_is_told_once(
 
 def test_no_more_than_so_many_wait(files: Files, blocked: Event, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LARGE_MAX", 2)
-    files.digests = Digests(files.loop.post)
+    files.digests = Digests(files.loop.post, 9)
     each = [files.put(f"{number}", LARGE + number) for number in range(3)]
     assert [files.digests.tag_of(found) for found in each] == [None] * 3
     assert files.digests._large.find(each[2].version) is None
@@ -199,7 +199,6 @@ def test_a_disk_that_does_not_answer_holds_up_no_request_but_the_first(
 
 
 def test_what_is_kept_is_bounded(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DIGESTS_MAX", 2)
     made: list[str] = []
     real = module.hash_through
 
@@ -210,7 +209,7 @@ def test_what_is_kept_is_bounded(files: Files, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module, "hash_through", counted)
     monkeypatch.setattr(module, "AT_ONCE_SIZE_MAX", -1)
     a, b, c = (files.put(name, SMALL, name.encode()) for name in "abc")
-    at_once = Digests(None)
+    at_once = Digests(None, 2)
     for found in (a, b, a, c, a, b):
         assert at_once.tag_of(found) is not None
     assert made == ["a", "b", "c", "b"]
