@@ -52,6 +52,8 @@ class Walk:
         self._base = root
         self._base_names = self._places[-1]
         self._passed: list[tuple[bytes, int]] = []
+        # By number: the names of a place as it was typed, and its real ones; asked for once in a walk.
+        self._names: dict[int, tuple[Names, Names]] = {}
         # What symlinks have put ahead of the rest of the path, the next component last.
         self._linked: list[bytes] = []
 
@@ -163,9 +165,11 @@ class Walk:
                 return True
         return False
 
-    def _names_of(self, number: int) -> tuple[Names, ...]:
-        path = self._outside[number]
-        return names_of(path), names_of(os.path.realpath(path))
+    def _names_of(self, number: int) -> tuple[Names, Names]:
+        if number not in self._names:
+            path = self._outside[number]
+            self._names[number] = names_of(path), names_of(os.path.realpath(path))
+        return self._names[number]
 
     def _enter(self, number: int) -> None:
         fd = os.open(self._outside[number], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
