@@ -68,6 +68,15 @@ def unprivileged() -> Callable[[], AbstractContextManager[None]]:
     return dropped
 
 
+@pytest.fixture(scope="package", autouse=True)
+def fast_collector() -> Iterator[None]:
+    """What pytest holds of thousands of tests is not walked through again with each of these."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def no_descriptor_left() -> Iterator[None]:
     """What was opened was closed."""
