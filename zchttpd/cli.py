@@ -40,7 +40,8 @@ typed several times is one line each in the environment and a list in the file. 
 file true or false. An empty variable counts as one that is not set.
 A PATTERN is a glob of the decoded path, where * matches / too; without a leading slash it may begin after
 any slash.
-SIGTERM and Ctrl-C finish the open responses and exit with 0; a second Ctrl-C stops at once.
+SIGTERM, Ctrl-C and SIGHUP (a terminal that is closed) finish the open responses and exit with 0; a second
+Ctrl-C stops at once. With nohup the server stays.
 """
 
 

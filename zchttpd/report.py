@@ -28,8 +28,10 @@ class Report:
         for known, key in ((self.missing, "missing"), (self.notes, "notes")):
             known.extend(str(line) for line in cast("list[str]", said.get(key, [])) if line not in known)
 
-    def lines(self, settings: Settings, url: str, admin: str) -> list[str]:
-        """The whole report. `url`: where files are served; `admin`: where metrics are, or empty."""
+    def lines(self, settings: Settings, url: str, *, admin: str, others: str) -> list[str]:
+        """The whole report. `url`: where files are served; `admin`: where metrics are, `others`: what other
+        machines type when it listens on all addresses; each may be empty.
+        """
         count = settings.worker_count
         workers = "1 worker" if count == 1 else f"{count} workers"
         root = str(settings.root).rstrip("/") + "/"
@@ -39,6 +41,8 @@ class Report:
         ]
         if admin:
             lines.append(f"metrics at {admin}/metrics")
+        if others:
+            lines.append(f"listening on all addresses; from other machines: {others}")
         if settings.user:
             memory = doctor.locked_memory(doctor.memory_needed(settings))
             # Where it is low the workers have said so.

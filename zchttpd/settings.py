@@ -264,7 +264,9 @@ class Settings:
         "time without progress: while sending, beyond it a reset; until a file has been read, beyond it 503",
         low=1,
     )
-    drain_ms_max: int = _ms(10_000, Group.LIMITS, "time to finish open responses after SIGTERM or Ctrl-C")
+    drain_ms_max: int = _ms(
+        10_000, Group.LIMITS, "time to finish open responses after SIGTERM, SIGHUP or Ctrl-C"
+    )
     connections_max: int = _count(
         10_000, Group.LIMITS, "connections open at a time in each worker", low=1, high=2**20
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import os
@@ -124,11 +125,43 @@ def _passed(fds: list[int], stall_ms: int) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
-    """`http://127.0.0.1:8080`, `http://[::1]:8080` or `unix:/run/zchttpd.sock`."""
+    """What opens on this machine: `http://127.0.0.1:8080`, `http://[::1]:8080`, `unix:/run/zchttpd.sock`."""
     if listener.family == socket.AF_UNIX:
         return f"unix:{listener.getsockname()}"
     host, port = listener.getsockname()[:2]
+    if _is_any(host):
+        host = "127.0.0.1" if _takes_ipv4(listener) else "::1"
+    return _url(host, port)
+
+
+def url_for_others(listener: socket.socket) -> str:
+    """What other machines type to reach a listener on all addresses; empty for any other listener."""
+    if listener.family == socket.AF_UNIX or not _is_any(listener.getsockname()[0]):
+        return ""
+    port = listener.getsockname()[1]
+    probes = [(socket.AF_INET, "192.0.2.1")] if _takes_ipv4(listener) else []
+    if listener.family == socket.AF_INET6:
+        probes.append((socket.AF_INET6, "2001:db8::1"))
+    for family, target in probes:
+        # Of documentation (RFC 5737, RFC 3849): nothing is sent, the kernel tells what it would send from.
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((target, 9))
+            return _url(probe.getsockname()[0], port)
+    return _url(socket.gethostname(), port)
+
+
+def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _is_any(host: str) -> bool:
+    return host in ("0.0.0.0", "::")
+
+
+def _takes_ipv4(listener: socket.socket) -> bool:
+    if listener.family == socket.AF_INET:
+        return True
+    return not listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
 
 
 def reaches_others(listener: socket.socket) -> bool:

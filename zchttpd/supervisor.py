@@ -23,7 +23,7 @@ from zchttpd.memory_limit import OutOfMemory, advised, budgets, memory_limit, mo
 from zchttpd.options import SettingsError, split_address
 from zchttpd.privileges import PrivilegeError
 from zchttpd.report import Report
-from zchttpd.sockets import ListenError, open_for, open_listeners, reaches_others, url_of
+from zchttpd.sockets import ListenError, open_for, open_listeners, reaches_others, url_for_others, url_of
 from zchttpd.worker import EXIT_CONFIGURATION, EXIT_CRASHED, Worker
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ BACKOFF_S_MIN = 0.1
 BACKOFF_S_MAX = 10.0
 STEADY_S = 30.0
 PR_SET_PDEATHSIG = 1
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1)
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class _Child:
 
 
 def run(settings: Settings, notes: Sequence[str] = ()) -> int:
-    """Serve until SIGTERM or Ctrl-C; the exit code: 0 stopped as asked, 1 could not start.
+    """Serve until SIGTERM, SIGHUP or Ctrl-C; the exit code: 0 stopped as asked, 1 could not start.
 
     `notes`: lines that follow the start line.
     """
@@ -142,14 +142,16 @@ class Supervisor:
         self._wake_write.setblocking(False)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         for number in _SIGNALS:
-            signal.signal(number, lambda *_: None)
+            # nohup(1) has it ignored, so that a terminal can go and the server stays.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, lambda *_: None)
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._signalled)
 
     def _signalled(self, now: float) -> None:
         for number in self._wake_read.recv(4096):
             if number == signal.SIGINT and self._stopping:
                 self._kill_at = now
-            elif number in (signal.SIGTERM, signal.SIGINT):
+            elif number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 self._stop(now)
             elif number == signal.SIGUSR1:
                 self._signal_workers(signal.SIGUSR1)
@@ -181,6 +183,8 @@ class Supervisor:
                 signal.signal(number, signal.SIG_DFL)
             # The engine hears it when it has a log to reopen.
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            # A terminal that goes tells all of its processes: the supervisor says what is to be done.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
             die_with_parent(parent)
             self._let_go(child)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -333,7 +337,8 @@ class Supervisor:
         if self._admin_listener is not None:
             self._open_admin(self._admin_listener)
         admin = url_of(self._admin_listener) if self._admin_listener is not None else ""
-        for line in self._report.lines(self._settings, self._url, admin):
+        others = url_for_others(self._children[0].listener)
+        for line in self._report.lines(self._settings, self._url, admin=admin, others=others):
             log.say(line)
         if os.geteuid() == 0 and any(reaches_others(child.listener) for child in self._children):
             log.LOGGER.warning("root serves other machines. Type --user NAME, such as --user nobody")

@@ -13,7 +13,15 @@ import pytest
 
 from zchttpd import sockets
 from zchttpd.settings import Settings
-from zchttpd.sockets import ListenError, open_for, open_listeners, open_unix, reaches_others, url_of
+from zchttpd.sockets import (
+    ListenError,
+    open_for,
+    open_listeners,
+    open_unix,
+    reaches_others,
+    url_for_others,
+    url_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,6 +106,27 @@ def test_all_addresses_of_ipv6_include_those_of_ipv4() -> None:
         port = listener.getsockname()[1]
         for host in ("127.0.0.1", "::1"):
             socket.create_connection((host, port)).close()
+
+
+@pytest.mark.parametrize(("only_ipv6", "host"), [(0, "127.0.0.1"), (1, "[::1]")])
+def test_the_url_of_all_addresses_opens(only_ipv6: int, host: str) -> None:
+    needs_ipv6()
+    with socket.socket(socket.AF_INET6) as listener:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only_ipv6)
+        listener.bind(("::", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        assert url_of(listener) == f"http://{host}:{port}"
+        socket.create_connection((host.strip("[]"), port)).close()
+        assert url_for_others(listener).endswith(f":{port}")
+
+
+def test_without_a_way_to_others_it_is_the_name_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening("0.0.0.0", 0) as [listener], listening("127.0.0.1", 0) as [private]:
+        monkeypatch.setattr(socket, "gethostname", lambda: "here")
+        monkeypatch.setattr(sockets.socket, "socket", lambda *_: (_ for _ in ()).throw(OSError()))
+        assert url_for_others(listener) == f"http://here:{listener.getsockname()[1]}"
+        assert url_for_others(private) == ""
 
 
 def test_a_unix_socket_and_its_url(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -146,14 +147,16 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=["term", "int", "hup"])
 def test_drain_completes_what_was_begun(large: Path, kind: tuple[str, str], number: signal.Signals) -> None:
     engine, send_mode = kind
     server = Server(large, engine=engine, send_mode=send_mode, memory=8 * MIB, stream_memory=4 * MIB)
     try:
         with begin(server, "/large") as peer, server.peer() as idle:
             assert idle.ask(request("/small")).status == 200
-            os.kill(server.pid, number)
+            # A terminal sends Ctrl-C and its end to the workers as well.
+            for pid in [server.pid] if number == signal.SIGTERM else server.pids():
+                os.kill(pid, number)
             eventually("nobody listens", lambda: refused(server.address))
             assert idle.leftover() == b"", "an idle connection ends at once"
             assert peer.reply().body == pattern(LARGE)
@@ -161,6 +164,37 @@ def test_drain_completes_what_was_begun(large: Path, kind: tuple[str, str], numb
         assert (server.wait(), server.stderr()) == (0, "")
     finally:
         server.kill()
+
+
+def test_what_nohup_started_stays_when_the_terminal_goes(large: Path, kind: tuple[str, str]) -> None:
+    engine, send_mode = kind
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        server = Server(large, engine=engine, send_mode=send_mode)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    try:
+        pids = server.pids()
+        for pid in pids:
+            os.kill(pid, signal.SIGHUP)
+        assert server.ask(request("/small")).status == 200
+        assert server.pids() == pids
+    finally:
+        server.leave_clean()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_all_addresses_are_told_as_ones_that_open(large: Path, host: str) -> None:
+    admin = "[::]:0" if host == "::" else f"{host}:0"
+    with serving(large, host=host, admin=admin, complaint="root serves other machines") as server:
+        found = re.search(r" at http://127\.0\.0\.1:(\d+) \(", server.stdout())
+        assert found, server.stdout()
+        assert server.ask(request("/small")).body == b"small\n"
+        assert server.metric("connections_total") == 1
+        told = re.search(r"^listening on all addresses; .*: http://(.*):(\d+)$", server.stdout(), re.M)
+        assert told, server.stdout()
+        assert told[2] == found[1]
+        assert told[1] not in ("127.0.0.1", "[::1]", "0.0.0.0", "[::]")
 
 
 def test_drain_has_an_end(large: Path, kind: tuple[str, str]) -> None:
