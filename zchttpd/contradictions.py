@@ -1,4 +1,4 @@
-"""What options say together: what contradicts itself is refused, what has no effect is told."""
+"""What options say: what is out of bounds or contradicts itself is refused, what has no effect is told."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from zchttpd.options import SettingsError, did_you_mean, format_size, split_addr
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from zchttpd.options import Option
     from zchttpd.settings import Settings
 
 PAGE_SIZE = 4096
@@ -23,6 +24,17 @@ _URING_ONLY = (
     *("stream_memory", "window_size", "windows_per_connection"),
     *("recv_buffers", "recv_buffer_size", "without"),
 )
+
+
+def check_bounds(name: str, option: Option, value: object) -> None:
+    """Raises SettingsError for what the bounds or the choices of one option tell."""
+    if option.choices and value not in option.choices:
+        raise SettingsError(name, f"{value!r} is not a choice.{did_you_mean(str(value), option.choices)}")
+    if isinstance(value, int) and not option.low <= value <= option.high:
+        shown = format_size if option.unit == "bytes" else str
+        if value < option.low:
+            raise SettingsError(name, f"{shown(value)} is too small. Type {shown(option.low)} or more")
+        raise SettingsError(name, f"{shown(value)} is too large. Type {shown(option.high)} or less")
 
 
 def check_together(settings: Settings) -> None:

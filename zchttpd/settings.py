@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zchttpd.access import FORMATS, OFF
 from zchttpd.config import key_of, read_config
-from zchttpd.contradictions import check_together
+from zchttpd.contradictions import check_bounds, check_together
 from zchttpd.doctor import LADDER
 from zchttpd.files.encoders import ENCODERS
 from zchttpd.media_rules import CodingRule, TypeRule, parse_coding_rules, parse_type_rules
@@ -20,7 +20,6 @@ from zchttpd.options import (
     Group,
     Option,
     SettingsError,
-    did_you_mean,
     flag_of,
     format_size,
     parse_count,
@@ -309,7 +308,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, option in OPTIONS.items():
-            _check(name, option, getattr(self, name))
+            check_bounds(name, option, getattr(self, name))
         check_together(self)
 
     @property
@@ -319,16 +318,6 @@ class Settings:
 
 
 OPTIONS: dict[str, Option] = {each.name: each.metadata["option"] for each in dataclasses.fields(Settings)}
-
-
-def _check(name: str, option: Option, value: object) -> None:
-    if option.choices and value not in option.choices:
-        raise SettingsError(name, f"{value!r} is not a choice.{did_you_mean(str(value), option.choices)}")
-    if isinstance(value, int) and not option.low <= value <= option.high:
-        shown = format_size if option.unit == "bytes" else str
-        if value < option.low:
-            raise SettingsError(name, f"{shown(value)} is too small. Type {shown(option.low)} or more")
-        raise SettingsError(name, f"{shown(value)} is too large. Type {shown(option.high)} or less")
 
 
 def default_text(name: str) -> str:
