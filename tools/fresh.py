@@ -278,7 +278,8 @@ def main() -> int:
     if os.getpid() != 1:
         return alone()
     PLACE.mkdir(parents=True, exist_ok=True)
-    (PLACE / "transcript.txt").unlink(missing_ok=True)
+    for old in (PLACE / "transcript.txt", *PLACE.glob("*.log")):
+        old.unlink(missing_ok=True)
     say(f"the tree is {output(*GIT, 'log', '-1', '--format=%h %s').strip()}")
     if output(*GIT, "status", "--porcelain"):
         say("what is not committed is not in it")
