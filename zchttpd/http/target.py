@@ -101,7 +101,8 @@ def slash_removed(target: Target) -> bytes | None:
     names = unquote_to_bytes(piece).split(b"/")
     if end or any(name in _NO_NAMES for name in names):
         return None
-    return b"../" + b"/".join(_quote(name, _PCHAR_BUT_SEMICOLON) for name in names)
+    reference = b"/".join(_quote(name, _PCHAR_BUT_SEMICOLON) for name in names)
+    return b"../" + _past_encoded(target.path.removesuffix(b"/")) + reference
 
 
 def hidden(segments: tuple[bytes, ...]) -> bool:

@@ -182,6 +182,8 @@ def test_slash_added(target: bytes, reference: bytes) -> None:
     [
         (b"/about/", b"../about"),
         (b"/a/x:y/?q", b"../x:y"),
+        (b"/a%20b/about/", b"../../a%20b/about"),
+        (b"/a%20b//about/", b"../about"),
         (b"/a/%5Cb%20/", b"../%5Cb%20"),
         (b"/a%2fb/", b"../a/b"),
         # Clients do not agree where these lead.
@@ -333,6 +335,11 @@ def test_a_client_that_decodes_the_directories_gets_there_too(path: str) -> None
     assert isinstance(target, Target)
     joined = path.rpartition("/")[0] + "/" + slash_added(target).decode()
     assert posixpath.normpath(joined) == quote_from_bytes(path.encode())
+    slashed = parse_target(quote_from_bytes(path.encode()).encode() + b"/")
+    assert isinstance(slashed, Target)
+    reference = slash_removed(slashed)
+    assert reference is not None
+    assert posixpath.normpath(path + "/" + reference.decode()) == quote_from_bytes(path.encode())
 
 
 @given(
