@@ -6,6 +6,7 @@ import hashlib
 import os
 import socket
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,6 @@ from .tree import KIB, MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 ZC_SIZE_MIN = 16 * KIB
 SIZES = {"64k": 64 * KIB, "1m": MIB, "5m": 5 * MIB + 4321, "16m": 16 * MIB, "64m": 64 * MIB}
@@ -268,3 +268,17 @@ def test_a_small_receive_buffer_is_no_standstill(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
     with serving(tmp_path, send_mode="zerocopy") as server, server.peer(receive_buffer=64 * KIB) as peer:
         assert peer.ask(request("/file")).body == content
+
+
+@pytest.mark.parametrize("root", ["/proc/sys/kernel", "/sys/kernel"])
+def test_what_is_made_when_it_is_read_is_no_file_to_serve(kind: tuple[str, str], root: str) -> None:
+    """Its size is a lie: neither nothing with 200, nor a 503 for ever, nor advice on how to write files."""
+    engine, send_mode = kind
+    name = {"/proc/sys/kernel": "ostype", "/sys/kernel": "uevent_seqnum"}[root]
+    if not Path(root, name).exists():
+        pytest.skip(f"there is no {root}/{name} here")
+    complaint = f"answering 404: /{name} has"
+    with serving(Path(root), engine=engine, send_mode=send_mode, complaint=complaint) as server:
+        assert [server.ask(request(f"/{name}")).status for _ in range(3)] == [404] * 3
+        assert server.stderr().count(complaint) == 1
+        assert "Copy it to a file" in server.stderr()

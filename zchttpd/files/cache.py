@@ -25,6 +25,7 @@ from zchttpd.files.entry import (
 from zchttpd.files.history import History, Past
 from zchttpd.files.jobs import Jobs, Unready
 from zchttpd.files.shelf import Shelf
+from zchttpd.files.sizes import Sizes, Unsized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,6 +129,7 @@ class Cache:
         # An entry without a plan saves little, and the other way round.
         self._present = _Table(settings.plans_max)
         self._absent = _Table(min(ABSENT_MAX, settings.plans_max))
+        self._sizes = Sizes()
 
     def __len__(self) -> int:
         return len(self._present) + len(self._absent)
@@ -315,6 +317,9 @@ class Cache:
                 # A sibling that may not be read is as none.
                 if encoding == IDENTITY:
                     return Kind.FORBIDDEN, {}
+            except Unsized:
+                if encoding == IDENTITY:
+                    return Kind.MISSING, {}
         return Kind.FILE, representations
 
     def _stand_in(self, sighting: Sighting) -> dict[int, Standin]:
@@ -334,7 +339,11 @@ class Cache:
         etag = time_tag(version, encoding) if past.tells(version) else None
         found = Representation(version, encoding, etag, last_modified_s, segments, self._root)
         # Whether it may be read is known only then.
-        os.close(found.open())
+        fd = found.open()
+        try:
+            self._sizes.check(fd, found)
+        finally:
+            os.close(fd)
         past.give(found)
         return found
 

@@ -1,0 +1,54 @@
+"""Files whose size says nothing: in sysfs, procfs and the like the content is made when it is read."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zchttpd.files.entry import Representation
+
+LOGGER = logging.getLogger("zchttpd")
+
+
+class Unsized(Exception):
+    """A file cannot be served: how long it is can only be known by reading it."""
+
+
+class Sizes:
+    """Looks whether files are as long as their file systems tell; complains once of each file system."""
+
+    def __init__(self) -> None:
+        self._told: set[int] = set()
+
+    def check(self, fd: int, found: Representation) -> None:
+        """`fd`: the file version `found`, open for reading. Raises Unsized."""
+        if tells_its_size(fd, found.size):
+            return
+        if found.version.dev not in self._told:
+            self._told.add(found.version.dev)
+            name = os.fsdecode(b"/".join(found.segments))
+            LOGGER.warning(
+                "answering 404: /%s has %d bytes, says its file system, and others when it is read (as in"
+                " /proc and /sys). Copy it to a file and serve that: cat FILE >COPY",
+                name,
+                found.size,
+            )
+        raise Unsized
+
+
+def tells_its_size(fd: int, size: int) -> bool:
+    """Whether a file that is open for reading ends where fstat(2) says, at `size` bytes.
+
+    Only file systems that have no blocks to count are in doubt, statvfs(3): the others are not read.
+    """
+    if os.fstatvfs(fd).f_blocks:
+        return True
+    before = max(0, size - 1)
+    try:
+        ends_there = len(os.pread(fd, 2, before)) == size - before
+    except OSError:
+        ends_there = False
+    # What is another size by now says nothing of the one before.
+    return ends_there or os.fstat(fd).st_size != size
