@@ -122,6 +122,12 @@ def _join(name: str, typed: str | list[str] | list[list[str]]) -> str:
     if isinstance(typed, str):
         return typed
     option = OPTIONS[name]
+    for words in typed:
+        # Joined, the first word of a name with a blank would pass for one more word of the pattern.
+        if not isinstance(words, str) and ":" in words[1] and not re.match(r"\S+\s*:", words[1]):
+            raise SettingsError(
+                name, f"{flag_of(name)}: {words[1]!r} is not 'Name: value'. Type such as {option.example}"
+            )
     texts = [text if isinstance(text, str) else " ".join(text) for text in typed]
     for text in texts:
         if option.separator == "\n" and not text.isprintable():

@@ -65,6 +65,8 @@ def test_version_is_the_packaged_one(capsys: pytest.CaptureFixture[str]) -> None
         (["www", "--compress"], ["--compress needs a value", "--compress auto"]),
         (["www", "--send-mode"], ["--send-mode needs a value: auto|zerocopy|plain", "--send-mode auto"]),
         (["www", "--header", "X-A: b"], ["--header needs 2 values", "--header '*' 'X-Frame-Options: DENY'"]),
+        (["www", "--header", "*", "X A: b"], ["'X A: b' is not 'Name: value'", "'X-Frame-Options: DENY'"]),
+        (["www", "--header", "X-A: b", "*"], ["Type --header '*' 'X-A: b'"]),
         (["www", "--immutable"], ["--immutable needs a value: PATTERN", "'/assets/*'"]),
         (["www", "--version=1"], ["--version takes no value"]),
         (["serve", "www"], ["One directory is served, and 'serve' is one already"]),
