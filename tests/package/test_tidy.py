@@ -59,6 +59,7 @@ NOGIL = (
     "room",
     "slab",
     "stamp",
+    "version",
 )
 DIRECTIVES = (
     "language_level=3",

@@ -44,11 +44,15 @@ class Hand:
 
     def __init__(self) -> None:
         self._jobs: list[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = []
+        self.later: list[Callable[[], None]] = []  # what a timer would call
 
     def run_in_executor(self, _executor: object, work: Callable[..., Any], *subject: object) -> Future[Any]:
         future: Future[Any] = Future()
         self._jobs.append((future, work, subject))
         return future
+
+    def call_later(self, _delay_s: float, act: Callable[[], None]) -> None:
+        self.later.append(act)
 
     def work(self) -> int:
         """Do what waits, and tell; how many jobs that was."""

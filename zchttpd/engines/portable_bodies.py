@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from zchttpd.files.memory import fill, fill_through, is_version, new_memory_file, read_through
+from zchttpd.files.announced import Announced
+from zchttpd.files.memory import fill, fill_through, new_memory_file, read_through
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,9 +33,10 @@ class State(Enum):
 class Body:
     """The bytes of one representation: `small` here, or behind `fd`, which is owned.
 
-    `source` is the file while it is being read. `owners` are the entries that lead to it, `active` the
-    responses (and reads) under way; without either it is closed. `waiting` are told how reading it ended;
-    it was begun at `since_ms`.
+    `source` is the file while it is being read; `announced` is what must still be in it, or in one that is
+    sent from where it is. `owners` are the entries that lead to it, `active` the responses (and reads) under
+    way; without either it is closed. `waiting` are told how reading it ended; it was begun at `since_ms`.
+    `part`: it is for those that want a part of a file that is not in memory.
     """
 
     representation: Representation
@@ -42,24 +44,38 @@ class Body:
     small: bytes = b""
     fd: int = -1
     source: int = -1
+    announced: Announced | None = None
     owners: int = 0
     active: int = 0
     since_ms: int = 0
+    part: bool = False
     waiting: list[Callable[[OSError | None], None]] = field(default_factory=list)
 
     def read(self) -> bytes:
         """Read it all, waiting for the disk: what `settle` wants. For a thread. Raises OSError."""
+        assert self.announced is not None
         if self.fd < 0:
-            return read_through(self.source, self.representation)
-        fill_through(self.fd, self.source, self.representation)
+            return read_through(self.announced)
+        fill_through(self.fd, self.announced)
         return b""
 
     def settle(self, small: bytes) -> None:
         """It has been read: into `fd`, or else here."""
         self.state = State.INLINE if self.fd < 0 else State.SNAPSHOT
         self.small = small
+        self.announced = None
         os.close(self.source)
         self.source = -1
+
+    @property
+    def cached(self) -> bool:
+        """Whether all its bytes are in memory."""
+        return self.state in (State.INLINE, State.SNAPSHOT)
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is sent from a file that has other bytes by now."""
+        return self.state is State.FILE and self.announced is not None and not self.announced.hold()
 
     def close(self) -> None:
         """Give the descriptors back."""
@@ -91,21 +107,21 @@ class Body:
             pass
 
 
-def open_body(representation: Representation, wanted: State) -> Body:
+def open_body(representation: Representation, wanted: State, *, grown: bool = False) -> Body:
     """The body of a representation: INLINE, SNAPSHOT or FILE as `wanted`.
 
     FILLING when the bytes are not in the page cache: then `read` and `settle` are to follow. FILE instead of
-    SNAPSHOT where memory files are forbidden. Raises OSError as `Representation.open` does.
+    SNAPSHOT where memory files are forbidden. `grown`, and OSError, as `Representation.open` has them.
     """
-    fd = representation.open()
-    if wanted is State.FILE:
-        return Body(representation, wanted, fd=fd)
+    fd = representation.open(grown=grown)
     body = Body(representation, State.FILLING, source=fd)
+    body.announced = Announced(fd, representation.size, representation.mtime_ns, grown=grown)
     try:
         if wanted is State.SNAPSHOT:
             body.fd = new_memory_file()
-            if body.fd < 0:
-                return Body(representation, State.FILE, fd=fd)
+        if body.fd < 0 and wanted is not State.INLINE:
+            body.state, body.fd, body.source = State.FILE, fd, -1
+            return body
         content = read_at_once(fd, representation)
         if content is not None and wanted is State.SNAPSHOT:
             fill(body.fd, content)
@@ -132,4 +148,5 @@ def read_at_once(fd: int, representation: Representation) -> bytes | None:
     except OSError:
         # EAGAIN: not in the page cache; EOPNOTSUPP: this file system cannot tell.
         return None
-    return bytes(buffer) if is_version(fd, representation) else None
+    facts = os.fstat(fd)
+    return bytes(buffer) if (facts.st_size, facts.st_mtime_ns) == (size, representation.mtime_ns) else None

@@ -44,18 +44,27 @@ class Plan:
 
 @dataclass(slots=True, eq=False)
 class Holding:
-    """An entry of the cache with everything that hangs on it. `gists`: those that the memo knows."""
+    """An entry of the cache with everything that hangs on it.
+
+    `gists`: those that the memo knows. `used_ms`: when it was last asked for.
+    """
 
     entry: Entry
     bodies: set[Body] = field(default_factory=set)
     plans: dict[tuple[bytes, tuple[object, ...]], Plan] = field(default_factory=dict)
     gists: set[bytes] = field(default_factory=set)
     retired: bool = False
+    used_ms: int = 0
 
     @property
     def filling(self) -> bool:
         """Whether requests wait for one of its files."""
         return any(body.state is State.FILLING for body in self.bodies)
+
+    @property
+    def files(self) -> list[Body]:
+        """Those that are sent from where they are."""
+        return [body for body in self.bodies if body.state is State.FILE]
 
 
 def make_plan(answer: Answer, holding: Holding | None, body: Body | None, *, literal_max: int) -> Plan:

@@ -11,7 +11,6 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from zchttpd.engines.portable_bodies import Body, State
-from zchttpd.files.memory import is_version
 
 if TYPE_CHECKING:
     from zchttpd.engines.portable_plan import Plan
@@ -197,9 +196,10 @@ class Sender:
         has been sent, and is a copy: a client that gets the whole length got one version. What this cannot
         see is a write within the clock tick of the one before (same mtime), one through a mapping that has
         not reached the mtime yet, and one to pages that are lost on the way and sent again. Files that are
-        replaced by rename, as they should be, have none of these.
+        replaced by rename, as they should be, have none of these. Appending is no such write.
         """
-        if not is_version(body.fd, body.representation):
+        assert body.announced is not None
+        if not body.announced.hold():
             raise FileChanged("it was written to")
         pieces = self._pieces
         # Windows are separated by literals, so no window comes after one of the last two pieces.
@@ -232,8 +232,9 @@ class Sender:
         return self._copy(body, at, left, left)
 
     def _copy(self, body: Body, at: int, size: int, left: int) -> int:
+        assert body.announced is not None
         content = os.pread(body.fd, size, at)
-        if len(content) != size or not is_version(body.fd, body.representation):
+        if len(content) != size or not body.announced.hold():
             raise FileChanged("it was written to")
         self._literal = memoryview(content)
         self._advance(size, left)

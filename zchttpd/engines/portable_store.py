@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from collections import OrderedDict
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 from zchttpd.engines import portable_bodies as bodies
-from zchttpd.engines.desk import ATTEMPTS_MAX, CACHED_PART, PLANS_PER_ENTRY, REUSED, told
+from zchttpd.engines.desk import ATTEMPTS_MAX, CACHED_PART, REUSED, Answer, told
+from zchttpd.engines.parts import idle_ms, inlined, wants_part
 from zchttpd.engines.portable_bodies import Body, State
-from zchttpd.engines.portable_heads import Memo
 from zchttpd.engines.portable_plan import Holding, Plan, make_plan
+from zchttpd.engines.portable_remembered import OpenFiles, Remembered
 from zchttpd.files.cache import ABSENT_MAX
 from zchttpd.files.entry import Kind
 from zchttpd.files.jobs import Job
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
 
-    from zchttpd.engines.desk import Answer, Desk
+    from zchttpd.engines.desk import Desk
     from zchttpd.engines.portable_tally import Tally
     from zchttpd.files.cache import Cache
     from zchttpd.files.entry import Entry, Representation
@@ -64,11 +66,14 @@ class Store:
         self._executor = executor
         self._files_max = files_max
         self._clock = clock
-        self._memo: Memo[Plan] = Memo(settings.plans_max)
+        self._remembered = Remembered(settings.plans_max)
         self._present: _Holdings = OrderedDict()
         # Paths without a file are kept apart, so that a flood of invented names cannot push out files.
         self._absent: _Holdings = OrderedDict()
-        self._bodies: dict[Representation, Body] = {}
+        # At most one body of each representation, and one for parts of it as long as that is not in memory.
+        self._whole: dict[Representation, Body] = {}
+        self._parts: dict[Representation, Body] = {}
+        self._open_files = OpenFiles(loop, clock, idle_ms(settings), self._close_files)
         self._refusals: dict[tuple[int, bool], Plan] = {}
         self._held_bytes = 0
         self._held_files = 0
@@ -76,15 +81,21 @@ class Store:
 
     def find(self, gist: bytes, now_ms: int) -> Plan | None:
         """The plan of a gist that is remembered, as long as its entry is what it was."""
-        plan = self._memo.find(gist)
+        plan = self._remembered.find(gist)
         if plan is None:
             return None
         holding = plan.holding
         assert holding is not None
         entry = holding.entry
+        if plan.body is not None and plan.body.lost:
+            # Written to in place: who comes now is told of what is there now.
+            self._retire(holding)
+            entry.check_at_ms = now_ms
+            return None
         if now_ms > entry.check_at_ms and not self._cache.revalidate(entry, now_ms):
             self._retire(holding)
             return None
+        holding.used_ms = now_ms
         self._table_of(entry).move_to_end((entry.segments, entry.directory))
         self._tally.cells[self._tally.plan_hits] += 1
         return plan
@@ -103,10 +114,14 @@ class Store:
             # Where there is a file there is its entry, which owns the bytes.
             assert holding is not None
             try:
-                body = self._body(answer.representation, holding)
+                found = self._body(answer, holding, now_ms, attempt)
             except OSError as error:
                 return self._fail(head, now_ms, resume, attempt, error, holding)
-            if body.state is State.FILLING:
+            if isinstance(found, Answer):
+                answer = found
+            else:
+                body = found
+            if body is not None and body.state is State.FILLING:
                 if now_ms - body.since_ms > self._settings.stall_ms_max:
                     # A disk that does not answer: who waits is told 503 by now, and who comes is at once.
                     return self.refusal(503, bodiless=head.startswith(b"HEAD "))
@@ -129,7 +144,7 @@ class Store:
     def release(self, body: Body) -> None:
         """A response that read `body` is over."""
         body.active -= 1
-        if not body.active and self._bodies.get(body.representation) is not body:
+        if not body.active and self._known(body).get(body.representation) is not body:
             self._tally.cells[self._tally.zombies_open] -= 1
             self._zombie_bytes -= _held(body)
             self._close(body)
@@ -182,9 +197,7 @@ class Store:
         plan = holding.plans.get(key)
         if plan is None:
             plan = self._plan(answer, holding, body)
-            if len(holding.plans) < PLANS_PER_ENTRY:
-                holding.plans[key] = plan
-                self._keep(plan)
+            self._remembered.share(key, plan, holding)
         return plan
 
     def _plan(self, answer: Answer, holding: Holding | None, body: Body | None) -> Plan:
@@ -193,30 +206,9 @@ class Store:
     # ---- what is remembered ----
 
     def _remember(self, key: bytes, plan: Plan, holding: Holding) -> None:
-        # The ranges of a file are very many: only one that comes back is remembered.
-        forgotten = self._memo.admit(key, plan, eager=plan.status != 206)
-        if forgotten is None:
-            return
-        for other, lost in forgotten:
-            assert lost.holding is not None
-            lost.holding.gists.discard(other)
-            self._held_bytes -= len(other)
-            self._let_go(lost)
-        holding.gists.add(key)
-        self._held_bytes += len(key)
-        self._keep(plan)
-        self._make_room(0, 0, keep=holding)
-        self._count_holdings()
-
-    def _keep(self, plan: Plan) -> None:
-        plan.users += 1
-        if plan.users == 1:
-            self._held_bytes += plan.own_bytes
-
-    def _let_go(self, plan: Plan) -> None:
-        plan.users -= 1
-        if not plan.users:
-            self._held_bytes -= plan.own_bytes
+        if self._remembered.admit(key, plan, holding):
+            self._make_room(0, 0, keep=holding)
+            self._count_holdings()
 
     def _hold(self, entry: Entry) -> Holding:
         key = (entry.segments, entry.directory)
@@ -241,7 +233,7 @@ class Store:
 
     def _count_holdings(self) -> None:
         self._tally.cells[self._tally.entries_open] = len(self._present) + len(self._absent)
-        self._tally.cells[self._tally.plans_open] = len(self._memo)
+        self._tally.cells[self._tally.plans_open] = len(self._remembered)
 
     def _retire(self, holding: Holding) -> None:
         """Outdated or evicted: responses under way finish, no new one begins."""
@@ -250,15 +242,24 @@ class Store:
         holding.retired = True
         entry = holding.entry
         del self._table_of(entry)[(entry.segments, entry.directory)]
-        for key in holding.gists:
-            self._held_bytes -= len(key)
-            self._let_go(self._memo.forget(key))
-        for plan in holding.plans.values():
-            self._let_go(plan)
+        self._remembered.forget(holding)
         for body in holding.bodies:
-            body.owners -= 1
-            if not body.owners and body.state is not State.FILLING:
-                self._drop(body)
+            self._disown(body)
+        self._open_files.discard(holding)
+        self._count_holdings()
+
+    def _disown(self, body: Body) -> None:
+        body.owners -= 1
+        if not body.owners and body.state is not State.FILLING:
+            self._drop(body)
+
+    def _close_files(self, holding: Holding) -> None:
+        """Let go of its files, and of the plans that read from them. Responses under way finish."""
+        self._remembered.forget_files(holding)
+        for body in holding.files:
+            holding.bodies.remove(body)
+            self._disown(body)
+        self._open_files.discard(holding)
         self._count_holdings()
 
     def _make_room(self, size: int, files: int, *, keep: Holding) -> None:
@@ -272,28 +273,53 @@ class Store:
 
     def _over(self, size: int, files: int) -> bool:
         return (
-            self._held_bytes + size > self._settings.memory
+            self._held_bytes + self._remembered.held_bytes + size > self._settings.memory
             or self._held_files + files > self._files_max
             or len(self._present) > self._settings.plans_max
         )
 
     # ---- bytes ----
 
-    def _body(self, representation: Representation, holding: Holding) -> Body:
-        """The bytes of a representation, begun to be read if they are new. Raises OSError."""
-        body = self._bodies.get(representation)
+    def _body(self, answer: Answer, holding: Holding, now_ms: int, attempt: int) -> Body | Answer:
+        """The bytes that the answer wants, begun to be read if they are new; or the answer with them in it.
+
+        Raises OSError.
+        """
+        representation = answer.representation
+        assert representation is not None
+        # A file that was looked at again has not been written anew since: it may have grown.
+        grown = attempt > 1
+        holding.used_ms = now_ms
+        body = self._whole.get(representation)
+        part = wants_part(answer) and not (body is not None and body.cached)
+        if part:
+            small = inlined(answer, self._settings.zc_size_min, grown=grown)
+            if small is not None:
+                return small
+            part = representation.size <= self._settings.memory // CACHED_PART
+            body = self._parts.get(representation) if part else body
         if body is None:
-            body = self._open(representation, holding)
-            body.since_ms = self._clock()
-            self._bodies[representation] = body
+            body = self._open(representation, holding, part=part, grown=grown)
+            body.since_ms = now_ms
+            self._known(body)[representation] = body
+        self._own(body, holding)
+        if body.lost:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return body
+
+    def _own(self, body: Body, holding: Holding) -> None:
         if body not in holding.bodies:
             holding.bodies.add(body)
             body.owners += 1
-        return body
+        if body.state is State.FILE:
+            self._open_files.add(holding)
 
-    def _open(self, representation: Representation, holding: Holding) -> Body:
+    def _known(self, body: Body) -> dict[Representation, Body]:
+        return self._parts if body.part else self._whole
+
+    def _open(self, representation: Representation, holding: Holding, *, part: bool, grown: bool) -> Body:
         size = representation.size
-        if size > self._settings.memory // CACHED_PART:
+        if part or size > self._settings.memory // CACHED_PART:
             wanted = State.FILE
         else:
             wanted = State.INLINE if size < self._settings.zc_size_min else State.SNAPSHOT
@@ -302,7 +328,8 @@ class Store:
         # must not fill the memory with that.
         if wanted is State.SNAPSHOT and self._zombie_bytes + size > self._settings.memory // 2:
             wanted = State.FILE
-        body = bodies.open_body(representation, wanted)
+        body = bodies.open_body(representation, wanted, grown=grown)
+        body.part = part
         self._held_bytes += _held(body)
         self._held_files += body.fd >= 0
         if body.state is State.FILLING:
@@ -311,7 +338,15 @@ class Store:
         elif body.state is State.SNAPSHOT:
             self._tally.cells[self._tally.mappings_open] += 1
             self._tally.cells[self._tally.mapped_bytes] += size
+        if body.cached:
+            self._supersede(representation)
         return body
+
+    def _supersede(self, representation: Representation) -> None:
+        """From here on parts of it are sent from memory too."""
+        part = self._parts.get(representation)
+        for holding in [each for each in self._open_files if part in each.bodies]:
+            self._close_files(holding)
 
     def _filled(self, body: Body, reading: Future[bytes]) -> None:
         if reading.cancelled():
@@ -323,9 +358,10 @@ class Store:
             if body.state is State.SNAPSHOT:
                 self._tally.cells[self._tally.mappings_open] += 1
                 self._tally.cells[self._tally.mapped_bytes] += body.representation.size
+            self._supersede(body.representation)
             for tell in waiting:
                 tell(None)
-            if not body.owners and self._bodies.get(body.representation) is body:
+            if not body.owners and self._whole.get(body.representation) is body:
                 self._drop(body)
             return
         failure = error if isinstance(error, OSError) else OSError(errno.EIO, repr(error))
@@ -340,7 +376,7 @@ class Store:
 
     def _drop(self, body: Body) -> None:
         """No new response begins to read it."""
-        del self._bodies[body.representation]
+        del self._known(body)[body.representation]
         self._held_bytes -= _held(body)
         if body.active:
             self._tally.cells[self._tally.zombies_open] += 1

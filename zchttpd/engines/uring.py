@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING
 from zchttpd import access
 from zchttpd._core.engine import Engine
 from zchttpd.board import cells_of
-from zchttpd.engines.desk import ATTEMPTS_MAX, CACHED_PART, PLANS_PER_ENTRY, REUSED, Desk, told
+from zchttpd.engines.desk import ATTEMPTS_MAX, PLANS_PER_ENTRY, REUSED, Answer, Desk, told
 from zchttpd.engines.limits import connections_max, streamed_max
+from zchttpd.engines.parts import idle_ms, inlined, wants_part
 from zchttpd.engines.uring_access import attach
-from zchttpd.engines.uring_bodies import Body, Holding, State, read_at_once
+from zchttpd.engines.uring_bodies import Bodies, Body, Holding, State, name_of
 from zchttpd.engines.uring_report import log_route, notes
 from zchttpd.files.cache import Cache, exhausted
 from zchttpd.files.compress import Compressor
@@ -26,15 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from zchttpd.engines.desk import Answer
-    from zchttpd.files.entry import Entry, Representation
+    from zchttpd.files.entry import Entry
     from zchttpd.settings import Settings
 
 LOGGER = logging.getLogger("zchttpd")
 
-# Larger bodies are not copied into plans, however large --zc-size-min is: making the copy holds up the loop.
-INLINE_SIZE_MAX = 1 << 20
-MAPPINGS_MAX = 12_000
 # Eviction goes on to this far below a budget, so that sorting by age is paid once for many.
 SLACK_PART = 16
 COMPLAINT_MS_MIN = 1000
@@ -55,20 +53,16 @@ class UringDesk:
         self._cache = cache
         self._holdings: dict[tuple[tuple[bytes, ...], bool], Holding] = {}
         self._by_number: dict[int, Holding] = {}
-        self._bodies: dict[Representation, Body] = {}
-        self._filling: dict[int, Body] = {}
+        self._streaming: set[Holding] = set()
+        self._bodies = Bodies(settings)
         self._refusals: dict[int, int] = {}
-        self._mapped_bytes = 0
-        self._mapped = 0
-        self._inline_bytes = 0
-        self._streamed = 0
-        self._streamed_max = streamed_max()
-        self._cached_max = settings.memory // CACHED_PART
-        # Bodies below this are joined to their heads.
-        self._inline_below = min(settings.zc_size_min, INLINE_SIZE_MAX, self._cached_max + 1)
+        self._idle_ms = idle_ms(settings)
         self._silent_until_ms = 0
-        self._memlock_told = False
         self.engine: Engine
+
+    def begin(self, engine: Engine) -> None:
+        """From now on it answers through this engine."""
+        self.engine = self._bodies.engine = engine
 
     def __call__(
         self, work: list[tuple[str, int, bytes | int]], filled: list[tuple[int, int]], now_ms: int
@@ -94,6 +88,7 @@ class UringDesk:
             else:
                 assert isinstance(subject, int)
                 self._refuse(ticket, subject)
+        self._give_back(now_ms)
         self._shrink()
 
     # ---- requests ----
@@ -108,9 +103,12 @@ class UringDesk:
             self._reply(ticket, answer, holding, None)
             return
         try:
-            body = self._body(answer.representation, holding, now_ms)
+            body = self._body(answer, holding, attempt, now_ms)
         except OSError as error:
             self._fail(ticket, head, attempt, error, holding, now_ms)
+            return
+        if isinstance(body, Answer):
+            self._reply(ticket, body, holding, None)
             return
         if body.state is State.FILLING:
             if now_ms - body.since_ms > self._settings.stall_ms_max:
@@ -133,15 +131,19 @@ class UringDesk:
             self.engine.abandon(ticket)
 
     def _on_stale(self, ticket: int, number: int, now_ms: int) -> None:
-        # Several requests may have found the same entry stale: the first to come here has looked.
         holding = self._by_number.get(number)
-        if holding is not None and now_ms >= holding.entry.check_at_ms:
-            if self._cache.revalidate(holding.entry, now_ms) and not self._outgrown(holding):
+        if holding is not None:
+            if any(self._bodies.lost(body) for body in holding.bodies):
+                # Written to in place: who comes now is told of what is there now.
+                self._retire(holding)
+                holding.entry.check_at_ms = now_ms
+            elif now_ms < holding.entry.check_at_ms:
+                # Several requests may have found it stale: the first to come here has looked.
+                self.engine.refresh(number, holding.entry.check_at_ms)
+            elif self._cache.revalidate(holding.entry, now_ms) and not self._outgrown(holding):
                 self.engine.refresh(number, holding.entry.check_at_ms)
             else:
                 self._retire(holding)
-        elif holding is not None:
-            self.engine.refresh(number, holding.entry.check_at_ms)
         self.engine.retry(ticket)
 
     def _fail(
@@ -194,7 +196,7 @@ class UringDesk:
                 image += part
                 continue
             assert body is not None
-            literal = self._literal(body, part.offset, part.length)
+            literal = self._bodies.literal(body, part.offset, part.length)
             if literal is not None:
                 image += literal
                 continue
@@ -220,14 +222,6 @@ class UringDesk:
             head_length=len(answer.head),
         )
 
-    def _literal(self, body: Body, offset: int, length: int) -> bytes | None:
-        """The bytes of a window if it is cheaper to join them to the head than to send them on their own."""
-        if body.state is State.INLINE:
-            return body.small[offset : offset + length]
-        if body.state is State.MAPPED and length < self._inline_below:
-            return self.engine.read(body.number, offset, length)
-        return None
-
     # ---- entries and bodies ----
 
     def _hold(self, entry: Entry) -> Holding:
@@ -251,111 +245,77 @@ class UringDesk:
         del self._holdings[key], self._by_number[holding.number]
         self.engine.retire(holding.number)
         for body in holding.bodies:
-            body.owners -= 1
-            if body.owners == 0 and body.state is not State.FILLING:
-                self._drop(body)
+            self._bodies.release(body)
         holding.bodies.clear()
+        self._streaming.discard(holding)
 
-    def _drop(self, body: Body) -> None:
-        del self._bodies[body.representation]
-        if body.state is State.MAPPED:
-            self._mapped_bytes -= body.representation.size
-            self._mapped -= 1
-            self.engine.drop(body.number)
-        elif body.state is State.STREAMED:
-            self._streamed -= 1
-            self.engine.drop_source(body.number)
-        elif body.state is State.INLINE:
-            self._inline_bytes -= len(body.small)
+    def _unstream(self, holding: Holding) -> None:
+        """Let go of its files, and of all plans: some of them read from those. Responses under way finish."""
+        del self._by_number[holding.number]
+        self.engine.retire(holding.number)
+        holding.number = self.engine.entry(holding.entry.check_at_ms)
+        self._by_number[holding.number] = holding
+        holding.plans.clear()
+        for body in holding.streamed:
+            holding.bodies.remove(body)
+            self._bodies.release(body)
+        self._streaming.discard(holding)
 
-    def _body(self, representation: Representation, holding: Holding | None, now_ms: int) -> Body:
-        """The bytes of a representation, begun to be read if they are new. Raises OSError."""
-        body = self._bodies.get(representation)
-        if body is None:
-            body = self._open(representation)
-            body.since_ms = now_ms
-            self._bodies[representation] = body
+    def _give_back(self, now_ms: int) -> None:
+        """Close files that nobody has asked for lately."""
+        for holding in [*self._streaming]:
+            if now_ms - self.engine.used_at_ms(holding.number) >= self._idle_ms:
+                self._unstream(holding)
+
+    def _body(self, answer: Answer, holding: Holding | None, attempt: int, now_ms: int) -> Body | Answer:
+        """The bytes that the answer wants, begun to be read if they are new; or the answer with them in it.
+
+        Raises OSError.
+        """
+        representation = answer.representation
+        assert representation is not None
+        # A file that was looked at again has not been written anew since: it may have grown.
+        grown = attempt > 1
+        part = wants_part(answer)
+        if part and not self._bodies.cached(representation):
+            small = inlined(answer, self._bodies.inline_below, grown=grown)
+            if small is not None:
+                return small
+        body = self._bodies.find(representation, now_ms, part=part, grown=grown)
         if holding is not None and body not in holding.bodies:
             holding.bodies.add(body)
             body.owners += 1
+            if body.state is State.STREAMED:
+                self._streaming.add(holding)
+        if self._bodies.lost(body):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name_of(representation))
         return body
-
-    def _open(self, representation: Representation) -> Body:
-        fd = representation.open()
-        size = representation.size
-        if size < self._inline_below:
-            small = read_at_once(fd, representation)
-            if small is not None:
-                os.close(fd)
-                self._inline_bytes += len(small)
-                return Body(representation, State.INLINE, small)
-        cacheable = size <= self._cached_max
-        if cacheable and self._has_room(size):
-            try:
-                number = self.engine.fill(fd, size, representation.mtime_ns)
-            except MemoryError as error:
-                raise OSError(f"no memory to read {size} bytes") from error
-            body = Body(representation, State.FILLING, number=number)
-            self._filling[number] = body
-            self._mapped_bytes += size
-            self._mapped += 1
-            return body
-        try:
-            number = self.engine.source(fd, size, representation.mtime_ns)
-        except MemoryError as error:
-            raise OSError("no room for another streamed file") from error
-        self._streamed += 1
-        return Body(representation, State.STREAMED, number=number, makeshift=cacheable)
-
-    def _has_room(self, size: int) -> bool:
-        """Whether `size` more bytes may be cached: what was evicted counts for as long as somebody reads it.
-
-        Half a budget on top is for that, and for what comes in before `_shrink` has its turn.
-        """
-        return self.engine.snapshot_bytes + size <= self._settings.memory * 3 // 2
 
     def _outgrown(self, holding: Holding) -> bool:
         """Whether a body that streams for want of room could be cached by now."""
-        return any(body.makeshift and self._has_room(body.representation.size) for body in holding.bodies)
+        return any(
+            body.makeshift and self._bodies.has_room(body.representation.size) for body in holding.bodies
+        )
 
     def _on_filled(self, number: int, error: int, now_ms: int) -> None:
-        body = self._filling.pop(number)
+        body = self._bodies.filled(number, error)
         waiting, body.waiting = body.waiting, []
-        size = body.representation.size
-        if error or size < self._inline_below:
-            self._mapped_bytes -= size
-            self._mapped -= 1
-            if not error:
-                body.small = self.engine.read(number, 0, size)
-                self._inline_bytes += size
-                body.state = State.INLINE
-            self.engine.drop(number)
-        else:
-            body.state = State.MAPPED
-            self._register(number)
         if error:
-            del self._bodies[body.representation]
             for holding in [each for each in self._holdings.values() if body in each.bodies]:
                 holding.bodies.discard(body)
                 self._retire(holding)
                 holding.entry.check_at_ms = now_ms
-            failure = OSError(error, os.strerror(error), os.fsdecode(b"/".join(body.representation.segments)))
+            failure = OSError(error, os.strerror(error), name_of(body.representation))
             for ticket, head, attempt in waiting:
                 self._fail(ticket, head, attempt, failure, None, now_ms)
             return
+        part = self._bodies.part_of(body.representation)
+        for holding in [each for each in self._streaming if part in each.bodies]:
+            # From here on parts of it are sent from memory too.
+            self._unstream(holding)
         for ticket, head, attempt in waiting:
             self._on_head(ticket, head, attempt, now_ms)
-        if body.owners == 0 and self._bodies.get(body.representation) is body:
-            self._drop(body)
-
-    def _register(self, number: int) -> None:
-        error = self.engine.keep(number)
-        if error and not self._memlock_told:
-            self._memlock_told = True
-            LOGGER.info(
-                "memory cannot be registered (%s), so files are sent by copying. Type: zchttpd doctor",
-                os.strerror(error),
-            )
+        self._bodies.forsaken(body)
 
     def _shrink(self) -> None:
         """Evict what has not been used for longest until the budgets hold."""
@@ -372,9 +332,7 @@ class UringDesk:
         """Whether any budget, less its `slack_part`-th part (0: less nothing), is exceeded."""
         plans, plans_max = self.engine.plans_held
         used = (
-            (self._mapped_bytes + self._inline_bytes + self.engine.image_bytes, self._settings.memory),
-            (self._mapped, MAPPINGS_MAX),
-            (self._streamed, self._streamed_max),
+            *self._bodies.used(),
             (len(self._holdings), self._settings.plans_max),
             (plans, plans_max // 2),
         )
@@ -428,7 +386,7 @@ def serve(
         access_bytes=0 if log is None else access.BUFFER_SIZE,
         access_event=-1 if log is None else log.event,
     )
-    desk.engine = engine
+    desk.begin(engine)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
 
     def stop(_number: int, _frame: FrameType | None) -> None:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from zchttpd.engines.desk import CACHED_PART
+from zchttpd.engines.limits import streamed_max
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zchttpd._core.engine import Engine
     from zchttpd.files.entry import Entry, Representation
+    from zchttpd.settings import Settings
+
+LOGGER = logging.getLogger("zchttpd")
+
+# Larger bodies are not copied into plans, however large --zc-size-min is: making the copy holds up the loop.
+INLINE_SIZE_MAX = 1 << 20
+MAPPINGS_MAX = 12_000
 
 
 class State(Enum):
@@ -25,7 +39,8 @@ class Body:
     """The bytes of one representation: a few of them here, more in a mapping, or too many and so streamed.
 
     `number` is the engine's mapping or source; `waiting` are requests that came while it was being filled.
-    `makeshift`: it streams only because there was no room to cache it. `since_ms`: when it was opened.
+    `part`: it streams to those that want a part of a file that is not cached. `makeshift`: it streams only
+    because there was no room to cache it. `since_ms`: when it was opened.
     """
 
     representation: Representation
@@ -33,6 +48,7 @@ class Body:
     small: bytes = b""
     number: int = -1
     owners: int = 0
+    part: bool = False
     makeshift: bool = False
     since_ms: int = 0
     waiting: list[tuple[int, bytes, int]] = field(default_factory=list)
@@ -46,6 +62,180 @@ class Holding:
     number: int
     bodies: set[Body] = field(default_factory=set)
     plans: dict[tuple[bytes, tuple[object, ...]], int] = field(default_factory=dict)
+
+    @property
+    def streamed(self) -> list[Body]:
+        """Those that are sent from their file."""
+        return [body for body in self.bodies if body.state is State.STREAMED]
+
+
+class Bodies:
+    """Opens bodies, has them filled, and counts what they take. Their owners are holdings.
+
+    At most one body of each representation, and one more for parts of it as long as that is not in memory.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._whole: dict[Representation, Body] = {}
+        self._parts: dict[Representation, Body] = {}
+        self._filling: dict[int, Body] = {}
+        self._mapped_bytes = 0
+        self._mapped = 0
+        self._inline_bytes = 0
+        self._streamed = 0
+        self._streamed_max = streamed_max()
+        self._cached_max = settings.memory // CACHED_PART
+        # Bodies below this are joined to their heads.
+        self.inline_below = min(settings.zc_size_min, INLINE_SIZE_MAX, self._cached_max + 1)
+        self._memlock_told = False
+        self.engine: Engine
+
+    def cached(self, representation: Representation) -> bool:
+        """Whether all its bytes are in memory."""
+        body = self._whole.get(representation)
+        return body is not None and body.state in (State.INLINE, State.MAPPED)
+
+    def part_of(self, representation: Representation) -> Body | None:
+        """What streams to those that want a part, if they need it."""
+        return self._parts.get(representation)
+
+    def find(self, representation: Representation, now_ms: int, *, part: bool, grown: bool) -> Body:
+        """The bytes of a representation, begun to be read if they are new, or what streams a `part` of them.
+
+        `grown`, and OSError, as `Representation.open` has them.
+        """
+        part = part and representation.size <= self._cached_max and not self.cached(representation)
+        known = self._parts if part else self._whole
+        body = known.get(representation)
+        if body is None:
+            fd = representation.open(grown=grown)
+            body = (
+                self._stream(fd, representation, part=True, grown=grown)
+                if part
+                else self._open(fd, representation, grown=grown)
+            )
+            body.since_ms = now_ms
+            known[representation] = body
+        return body
+
+    def lost(self, body: Body) -> bool:
+        """Whether it streams from a file that has other bytes by now."""
+        return body.state is State.STREAMED and not self.engine.holds(body.number)
+
+    def release(self, body: Body) -> None:
+        """A holding no longer leads to it."""
+        body.owners -= 1
+        if body.owners == 0 and body.state is not State.FILLING:
+            self._drop(body)
+
+    def filled(self, number: int, error: int) -> Body:
+        """The mapping of this number has been filled, or could not be. Who owns the body keeps it."""
+        body = self._filling.pop(number)
+        size = body.representation.size
+        if error or size < self.inline_below:
+            self._mapped_bytes -= size
+            self._mapped -= 1
+            if not error:
+                body.small = self.engine.read(number, 0, size)
+                self._inline_bytes += size
+                body.state = State.INLINE
+            self.engine.drop(number)
+        else:
+            body.state = State.MAPPED
+            self._register(number)
+        if error:
+            del self._whole[body.representation]
+        return body
+
+    def forsaken(self, body: Body) -> None:
+        """Drop a filled body if nobody leads to it."""
+        if body.owners == 0 and self._whole.get(body.representation) is body:
+            self._drop(body)
+
+    def literal(self, body: Body, offset: int, length: int) -> bytes | None:
+        """The bytes of a window if it is cheaper to join them to the head than to send them on their own."""
+        if body.state is State.INLINE:
+            return body.small[offset : offset + length]
+        if body.state is State.MAPPED and length < self.inline_below:
+            return self.engine.read(body.number, offset, length)
+        return None
+
+    def has_room(self, size: int) -> bool:
+        """Whether `size` more bytes may be cached: what was evicted counts for as long as somebody reads it.
+
+        Half a budget on top is for that, and for what comes in before the desk has evicted.
+        """
+        return self.engine.snapshot_bytes + size <= self._settings.memory * 3 // 2
+
+    def used(self) -> Iterator[tuple[int, int]]:
+        """What they take of each budget, and how much that is."""
+        yield self._mapped_bytes + self._inline_bytes + self.engine.image_bytes, self._settings.memory
+        yield self._mapped, MAPPINGS_MAX
+        yield self._streamed, self._streamed_max
+
+    def _open(self, fd: int, representation: Representation, *, grown: bool) -> Body:
+        size = representation.size
+        if size < self.inline_below:
+            small = read_at_once(fd, representation)
+            if small is not None:
+                os.close(fd)
+                self._inline_bytes += len(small)
+                return Body(representation, State.INLINE, small)
+        cacheable = size <= self._cached_max
+        if not (cacheable and self.has_room(size)):
+            return self._stream(fd, representation, makeshift=cacheable, grown=grown)
+        try:
+            number = self.engine.fill(fd, size, representation.mtime_ns, grown)
+        except MemoryError as error:
+            raise OSError(f"no memory to read {size} bytes") from error
+        body = Body(representation, State.FILLING, number=number)
+        self._filling[number] = body
+        self._mapped_bytes += size
+        self._mapped += 1
+        return body
+
+    def _stream(
+        self,
+        fd: int,
+        representation: Representation,
+        *,
+        grown: bool,
+        part: bool = False,
+        makeshift: bool = False,
+    ) -> Body:
+        try:
+            number = self.engine.source(fd, representation.size, representation.mtime_ns, grown)
+        except MemoryError as error:
+            raise OSError("no room for another streamed file") from error
+        self._streamed += 1
+        return Body(representation, State.STREAMED, number=number, part=part, makeshift=makeshift)
+
+    def _drop(self, body: Body) -> None:
+        del (self._parts if body.part else self._whole)[body.representation]
+        if body.state is State.MAPPED:
+            self._mapped_bytes -= body.representation.size
+            self._mapped -= 1
+            self.engine.drop(body.number)
+        elif body.state is State.STREAMED:
+            self._streamed -= 1
+            self.engine.drop_source(body.number)
+        elif body.state is State.INLINE:
+            self._inline_bytes -= len(body.small)
+
+    def _register(self, number: int) -> None:
+        error = self.engine.keep(number)
+        if error and not self._memlock_told:
+            self._memlock_told = True
+            LOGGER.info(
+                "memory cannot be registered (%s), so files are sent by copying. Type: zchttpd doctor",
+                os.strerror(error),
+            )
+
+
+def name_of(representation: Representation) -> str:
+    """Its path beneath the root, for people."""
+    return os.fsdecode(b"/".join(representation.segments))
 
 
 def read_at_once(fd: int, representation: Representation) -> bytes | None:

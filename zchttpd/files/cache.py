@@ -339,7 +339,7 @@ class Cache:
         etag = time_tag(version, encoding) if past.tells(version) else None
         found = Representation(version, encoding, etag, last_modified_s, segments, self._root)
         # Whether it may be read is known only then.
-        fd = found.open()
+        fd = found.open(grown=True)
         try:
             self._sizes.check(fd, found)
         finally:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Self, TypeAlias
 
+from zchttpd.files.announced import Announced
 from zchttpd.files.encoders import ENCODERS, absent, chosen
 from zchttpd.files.entry import Representation
 from zchttpd.files.memory import fill, new_memory_file, read_through
@@ -69,15 +70,21 @@ class Compressed(Representation):
         """Length in bytes, encoded."""
         return self.encoded_size
 
+    @property
+    def in_memory(self) -> bool:
+        """They were."""
+        return True
+
     def same_as(self, facts: os.stat_result) -> bool:
         """Whether a stat(2) result describes a file that `open` gave."""
         return self.size == facts.st_size and self.mtime_ns == facts.st_mtime_ns
 
-    def open(self) -> int:
+    def open(self, *, grown: bool = False) -> int:
         """A new descriptor of a sealed memory file that has the bytes, and the time of the file.
 
         Raises OSError: ESTALE when they have been evicted, ENOSYS where there are no memory files, EMFILE.
         """
+        del grown  # It cannot.
         content = self.shelf.content_of(self)
         if content is None:
             raise OSError(errno.ESTALE, "the encoding was evicted", os.fsdecode(self.segments[-1]))
@@ -223,7 +230,7 @@ class Compressor:
         # opened then by its number is looked at: only the very version that was asked for is read.
         fd = base.open()
         try:
-            content = self._encode[encoding](read_through(fd, base))
+            content = self._encode[encoding](read_through(Announced(fd, base.size, base.mtime_ns)))
             if not base.same_as(os.fstat(fd)):
                 raise OSError(errno.ESTALE, "the file changed while it was compressed")
         finally:

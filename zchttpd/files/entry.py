@@ -57,6 +57,11 @@ class Version:
             and self.dev == facts.st_dev
         )
 
+    def begins(self, facts: os.stat_result) -> bool:
+        """Whether a stat(2) result describes this version, or the same file after something was appended."""
+        grown = self.size < facts.st_size and self.ino == facts.st_ino and self.dev == facts.st_dev
+        return grown or self.same_as(facts)
+
     @property
     def lived(self) -> bool:
         """Whether the modification time is that of a write, as far as can be told, and was not set.
@@ -112,18 +117,26 @@ class Representation:
         """Inode of the file; never leaves the server."""
         return self.version.ino
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether its bytes were made here and need no disk."""
+        return False
+
     def same_as(self, facts: os.stat_result) -> bool:
         """Whether a stat(2) result describes this very file version."""
         return self.version.same_as(facts)
 
-    def open(self) -> int:
+    def open(self, *, grown: bool = False) -> int:
         """A new descriptor for reading this version, for the caller to close.
 
-        Raises OSError: ESTALE when the path now leads to another version, so that the entry must be
-        revalidated; FileNotFoundError, PermissionError, EMFILE and the like as open(2) has them.
+        With `grown` the file may have been appended to: for who has looked at it a moment ago, so that it
+        cannot have been written anew. Raises OSError: ESTALE when the path now leads to another version, so
+        that the entry must be revalidated; FileNotFoundError, PermissionError, EMFILE and the like as open(2)
+        has them.
         """
         fd = self.root.open(self.segments, os.O_RDONLY)
-        if not self.version.same_as(os.fstat(fd)):
+        facts = os.fstat(fd)
+        if not (self.version.begins(facts) if grown else self.version.same_as(facts)):
             os.close(fd)
             raise OSError(errno.ESTALE, "the file was replaced", os.fsdecode(b"/".join(self.segments)))
         return fd

@@ -48,8 +48,14 @@ class Made(Representation):
 
     file: MemoryFile = field(compare=False, repr=False)
 
-    def open(self) -> int:
+    @property
+    def in_memory(self) -> bool:
+        """They were."""
+        return True
+
+    def open(self, *, grown: bool = False) -> int:
         """A new descriptor for reading, for the caller to close. Raises OSError as `MemoryFile.open` does."""
+        del grown  # It cannot.
         return self.file.open()
 
 

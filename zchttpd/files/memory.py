@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zchttpd.files.entry import Representation
+    from zchttpd.files.announced import Announced
 
 # memfd_create(2): not executable, sealable. Kernels before 6.3 do not know the flag.
 _MFD_NOEXEC_SEAL = 0x0008
@@ -17,27 +17,20 @@ _PIECE_SIZE = 1 << 20
 _NO_MEMFD = (errno.ENOSYS, errno.EPERM, errno.EACCES)
 
 
-def is_version(fd: int, representation: Representation) -> bool:
-    """Whether an open file still is this version (fstat(2)).
-
-    Size and mtime alone: ctime also moves when a file is renamed or deleted, which harms no reader.
-    """
-    facts = os.fstat(fd)
-    return facts.st_size == representation.size and facts.st_mtime_ns == representation.mtime_ns
-
-
-def read_through(fd: int, representation: Representation) -> bytes:
-    """All bytes, waiting for the disk. Raises OSError: ESTALE when the file is another by now."""
+def read_through(file: Announced) -> bytes:
+    """All bytes that were announced, waiting for the disk. Raises OSError: ESTALE when others are there."""
     pieces: list[bytes] = []
     at = 0
-    while at < representation.size:
-        piece = os.pread(fd, representation.size - at, at)
+    while at < file.size:
+        piece = os.pread(file.fd, file.size - at, at)
         if not piece:
             raise _stale()
         pieces.append(piece)
         at += len(piece)
-    _check(fd, representation)
-    return b"".join(pieces)
+    content = b"".join(pieces)
+    if not file.hold(lambda length, offset: content[offset : offset + length]):
+        raise _stale()
+    return content
 
 
 def new_memory_file() -> int:
@@ -74,25 +67,21 @@ def seal(memory_fd: int) -> None:
     fcntl.fcntl(memory_fd, fcntl.F_ADD_SEALS, _SEALS)
 
 
-def fill_through(memory_fd: int, fd: int, representation: Representation) -> None:
-    """Copy a whole file into a snapshot, waiting for the disk, and seal it.
+def fill_through(memory_fd: int, file: Announced) -> None:
+    """Copy all bytes that were announced into a snapshot, waiting for the disk, and seal it.
 
-    Raises OSError: ESTALE when the file is another by now.
+    Raises OSError: ESTALE when there are others now.
     """
     at = 0
-    while at < representation.size:
+    while at < file.size:
         # Both ends are files here: the kernel copies without a detour (sendfile(2)).
-        copied = os.sendfile(memory_fd, fd, at, min(_PIECE_SIZE, representation.size - at))
+        copied = os.sendfile(memory_fd, file.fd, at, min(_PIECE_SIZE, file.size - at))
         if not copied:
             raise _stale()
         at += copied
-    _check(fd, representation)
-    seal(memory_fd)
-
-
-def _check(fd: int, representation: Representation) -> None:
-    if not is_version(fd, representation):
+    if not file.hold(lambda length, offset: os.pread(memory_fd, length, offset)):
         raise _stale()
+    seal(memory_fd)
 
 
 def _stale() -> OSError:

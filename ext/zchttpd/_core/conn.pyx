@@ -15,7 +15,7 @@ from zchttpd._core.core cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
     CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, REFUSED_HEAD, WORK_HEAD,
     WORK_REFUSE, WORK_STALE, Conn, conn_at, core_end_lease, core_notified, core_op, core_send_window, core_settle_plan,
-    core_work)
+    core_source_holds, core_work)
 from zchttpd._core.deadline cimport wheel_drop, wheel_due, wheel_file
 from zchttpd._core.flow cimport flow_give_back, flow_open, flow_pump, flow_read, flow_sent, flow_stop, flow_wake
 from zchttpd._core.gist cimport gist
@@ -364,7 +364,7 @@ cdef bint _usable(Core* core, uint32_t slot, uint32_t row_index, uint32_t* plan_
         return False
     if plan.entry != NO_SLOT:
         entry = entry_at(&core.table, plan.entry)
-        if unlikely(core.now_ms > entry.check_at_ms):
+        if unlikely(core.now_ms > entry.check_at_ms or plan.source != NO_SLOT and not core_source_holds(core, plan.source)):
             conn_at(core, slot).row = row_index
             conn_at(core, slot).row_edition = core.table.rows[row_index].edition
             _park(core, slot, WORK_STALE, plan.entry)

@@ -15,6 +15,7 @@ from zchttpd._core.plans cimport PlanTable, Segment
 from zchttpd._core.slab cimport Slab
 from zchttpd._core.stamp cimport Stamp
 from zchttpd._core.tally cimport Tally
+from zchttpd._core.version cimport Version
 
 cdef enum SendMode:
     SEND_PLAIN = 0
@@ -88,9 +89,9 @@ cdef struct Conn:
     int64_t head_began_ms   # first byte of the head under way, 0 before it
 
 cdef struct Source:         # a file that streams
-    uint64_t size           # bytes
-    int64_t mtime_ns
+    Version version
     int32_t fd              # owned
+    uint8_t opened          # it is a descriptor, and no mere name as in tests
     uint32_t refs           # owner + plans
 
 cdef struct Work:           # for the desk
@@ -162,6 +163,7 @@ cdef Op* core_op(Core* core, uint32_t slot, uint8_t op_kind, uint8_t token_kind)
 cdef void core_work(Core* core, uint32_t slot, uint8_t kind, uint32_t entry) noexcept nogil
 cdef void core_let_go_mapping(Core* core, uint32_t slot) noexcept nogil
 cdef void core_let_go_source(Core* core, uint32_t slot) noexcept nogil
+cdef bint core_source_holds(Core* core, uint32_t slot) noexcept nogil
 cdef void core_settle_plan(Core* core, uint32_t slot) noexcept nogil
 cdef void core_retire_entry(Core* core, uint32_t slot) noexcept nogil
 cdef void core_send_window(Core* core, uint32_t slot, uint32_t mapping, uint64_t offset, uint64_t length,

@@ -23,6 +23,7 @@ from zchttpd._core.stamp cimport stamp_set
 from zchttpd._core.tally cimport (
     REASON_COPIED, REASON_LEASES, REASON_MEMLOCK, REASON_UNSUPPORTED, ROUTE_LOOPBACK, ZEROCOPY_GIVEN_UP, ZEROCOPY_ON)
 from zchttpd._core.token cimport NO_SLOT, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_TAG, token_pack
+from zchttpd._core.version cimport version_holds
 
 cdef enum:
     LEASES_MAX = 1 << 17
@@ -180,6 +181,12 @@ cdef void core_let_go_source(Core* core, uint32_t slot) noexcept nogil:
     if source.refs == 0:
         close(source.fd)
         slab_give(&core.sources, slot)
+
+
+cdef bint core_source_holds(Core* core, uint32_t slot) noexcept nogil:
+    """Whether its file still has the bytes that were announced."""
+    cdef Source* source = <Source*>slab_row(&core.sources, slot)
+    return not source.opened or version_holds(&source.version, source.fd, False)
 
 
 cdef void core_settle_plan(Core* core, uint32_t slot) noexcept nogil:

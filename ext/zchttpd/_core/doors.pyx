@@ -41,6 +41,7 @@ from zchttpd._core.tally cimport ROUTE_COUNT, ZEROCOPY_ON, Tally
 from zchttpd._core.tally import CELLS
 from zchttpd._core.token cimport (
     NO_SLOT, TOKEN_READ, TOKEN_RECV, TOKEN_SEND_ZC, token_generation, token_kind, token_pack, token_slot)
+from zchttpd._core.version cimport version_take
 
 cdef extern from "<malloc.h>" nogil:
     enum:
@@ -470,11 +471,9 @@ cdef class Machine:
                 if conn.head_length:
                     if conn.inbox.bytes == NULL:
                         raise AssertionError("a head for the desk whose bytes are gone")
-                    head = PyBytes_FromStringAndSize(conn.inbox.bytes + conn.inbox.start, conn.head_length)
-                    work.append(("head", ticket, head))
+                    work.append(("head", ticket, (conn.inbox.bytes + conn.inbox.start)[:conn.head_length]))
             elif item.kind == WORK_STALE:
-                entry = <uint64_t>self.core.table.entries.generations[item.entry] << 24 | item.entry
-                work.append(("stale", ticket, entry))
+                work.append(("stale", ticket, <uint64_t>self.core.table.entries.generations[item.entry] << 24 | item.entry))
             else:
                 work.append(("refuse", ticket, conn.refuse_status))
         self.core.work_count = 0
@@ -509,12 +508,13 @@ cdef class Machine:
         mapping_disown(&self.core.mappings, slot)
         core_let_go_mapping(&self.core, slot)
 
-    def source(self, fd: int, size: int) -> int:
-        """A file to stream from. `fd` is a name; when the last reference goes it is closed as a descriptor."""
+    def source(self, fd: int, size: int, mtime_ns: int = -1) -> int:
+        """A file to stream from. Without a time `fd` is a name; with the last reference it is closed as a descriptor."""
         cdef uint32_t slot = slab_take(&self.core.sources)
         cdef Source* source = <Source*>slab_row(&self.core.sources, slot)
         source.fd = fd
-        source.size = size
+        version_take(&source.version, fd, size, mtime_ns, True)
+        source.opened = mtime_ns >= 0
         source.refs = 1
         return <uint64_t>self.core.sources.generations[slot] << 24 | slot
 

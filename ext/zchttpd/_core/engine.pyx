@@ -19,9 +19,9 @@ from zchttpd._core.conn cimport (
     conn_abandon, conn_abort_all, conn_accepted, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry, conn_shed,
     conn_step)
 from zchttpd._core.core cimport (
-    CONN_CLOSING, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, WORK_HEAD, WORK_STALE, Conn, Core, Limits, Source,
+    SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, WORK_HEAD, WORK_STALE, Conn, Core, Limits, Source,
     Work, conn_at, core_close, core_keep_access, core_let_go_mapping, core_let_go_source, core_open, core_retire_entry,
-    core_set_time, core_settle_plan, core_trim_pool)
+    core_set_time, core_settle_plan, core_source_holds, core_trim_pool)
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, Mapping, mapping_at, mapping_disown, mapping_hold, mapping_make, mapping_registered, mapping_unmap)
 from zchttpd._core.op cimport OP_CLEAR, OP_FILL, OP_QUEUED, OP_REGISTER, OP_RESET, OP_SHUTDOWN, Completion, Op
@@ -33,11 +33,12 @@ from zchttpd._core.ring cimport (
     ring_register, ring_reset, ring_wait, ring_watch)
 from zchttpd._core.ring import RUNGS
 from zchttpd._core.slab cimport Slab, slab_holds, slab_row, slab_take
-from zchttpd._core.system cimport system_is_version, system_now_us, system_signal, system_unix_second
+from zchttpd._core.system cimport system_now_us, system_signal, system_unix_second
 from zchttpd._core.tally cimport ROUTE_COUNT, ZEROCOPY_ON, Tally
 from zchttpd._core.token cimport (
-    NO_SLOT, TOKEN_ACCEPT, TOKEN_FILL, TOKEN_NOBODY, TOKEN_READ, TOKEN_TAG, TOKEN_WAKE, token_generation,
+    NO_SLOT, TOKEN_ACCEPT, TOKEN_FILL, TOKEN_NOBODY, TOKEN_TAG, TOKEN_WAKE, token_generation,
     token_kind, token_pack, token_slot)
+from zchttpd._core.version cimport version_holds, version_match, version_take
 
 cdef extern from "<errno.h>" nogil:
     enum:
@@ -76,10 +77,10 @@ cdef class Engine:
     """One worker's loop over one listener.
 
     `desk` is called with (work, filled, now_ms) whenever there is something that needs judgement: `work` is a list of
-    ("head", ticket, head bytes), ("stale", ticket, entry) and ("refuse", ticket, status), 1000 more
-    than that if it began as a HEAD request; `filled` a list of (mapping, errno or
-    0). It answers through `answer`, `retry` and `abandon`, now or later. Numbers of mappings, sources, entries, plans and
-    tickets are opaque and never reused. Raises OSError when the ring cannot be set up.
+    ("head", ticket, head bytes), ("stale", ticket, entry) and ("refuse", ticket, status), 1000 more than that if it began
+    as a HEAD request; `filled` a list of (mapping, errno or 0). While there are sources it is called every second, to give
+    back those that nobody reads. It answers through `answer`, `retry` and `abandon`, now or later. Numbers of mappings,
+    sources, entries, plans and tickets are opaque and never reused. Raises OSError when the ring cannot be set up.
     """
 
     cdef Core core
@@ -96,6 +97,8 @@ cdef class Engine:
     cdef uint8_t core_made
     cdef uint8_t accepting
     cdef uint8_t woken
+    cdef uint8_t sources_due        # the desk is to look which sources nobody reads
+    cdef int64_t sources_at_ms      # when it next is
     cdef int64_t accept_at_ms
     cdef int64_t drain_until_ms
     cdef int64_t drain_ms_max
@@ -203,6 +206,8 @@ cdef class Engine:
         cdef uint32_t slot = self._slot(&self.core.table.plans, plan)
         if plan_at(&self.core.table, slot).dead:
             raise LookupError("the entry of this plan has been retired")
+        if plan_at(&self.core.table, slot).entry != NO_SLOT:
+            entry_at(&self.core.table, plan_at(&self.core.table, slot).entry).used_at_ms = self.core.now_ms
         return conn_answer(&self.core, ticket & 0xFFFFFF, ticket >> 24, slot, memo)
 
     def retry(self, ticket: int) -> None:
@@ -213,10 +218,10 @@ cdef class Engine:
         """Drop the connection of `ticket`."""
         conn_abandon(&self.core, ticket & 0xFFFFFF, ticket >> 24)
 
-    def fill(self, fd: int, size: int, mtime_ns: int) -> int:
-        """Start to read a file of `size` > 0 bytes into a new mapping; takes the fd over, also on failure.
+    def fill(self, fd: int, size: int, mtime_ns: int, grown: bool) -> int:
+        """Start to read a file of `size` > 0 bytes, `grown` by now or not, into a new mapping; takes the fd over anyhow.
 
-        The desk hears of the end through `filled`: ESTALE if the file is not, or no longer, the version of this mtime.
+        The desk hears of the end through `filled`: ESTALE if the file has not, or no longer, the bytes of this mtime.
         Raises MemoryError when there is no slot or no memory.
         """
         cdef uint32_t slot = mapping_make(&self.core.mappings, size, MAPPING_SNAPSHOT)
@@ -226,7 +231,7 @@ cdef class Engine:
             raise MemoryError("no room for another mapping")
         mapping = mapping_at(&self.core.mappings, slot)
         mapping.fd = fd
-        mapping.mtime_ns = mtime_ns
+        version_take(&mapping.version, fd, size, mtime_ns, grown)
         mapping_hold(&self.core.mappings, slot)
         if self.fill_first == NO_SLOT:
             self.fill_first = slot
@@ -254,8 +259,8 @@ cdef class Engine:
         mapping_disown(&self.core.mappings, slot)
         core_let_go_mapping(&self.core, slot)
 
-    def source(self, fd: int, size: int, mtime_ns: int) -> int:
-        """A file version to stream from; takes the fd over. Raises MemoryError."""
+    def source(self, fd: int, size: int, mtime_ns: int, grown: bool) -> int:
+        """A file version to stream from, `grown` by now or not; takes the fd over. Raises MemoryError."""
         cdef uint32_t slot = slab_take(&self.core.sources)
         cdef Source* source
         if slot == NO_SLOT:
@@ -263,10 +268,14 @@ cdef class Engine:
             raise MemoryError("no room for another streamed file")
         source = <Source*>slab_row(&self.core.sources, slot)
         source.fd = fd
-        source.size = size
-        source.mtime_ns = mtime_ns
+        version_take(&source.version, fd, size, mtime_ns, grown)
+        source.opened = 1
         source.refs = 1
         return _number(slot, self.core.sources.generations[slot])
+
+    def holds(self, source: int) -> bool:
+        """Whether the file of a source still has the bytes of its version."""
+        return core_source_holds(&self.core, self._slot(&self.core.sources, source))
 
     def drop_source(self, source: int) -> None:
         """The desk lets go of a source."""
@@ -328,7 +337,7 @@ cdef class Engine:
                 elif rows[i].kind == SEGMENT_MAPPED and mapping_slot != NO_SLOT:
                     bound = mapping_at(&self.core.mappings, mapping_slot).filled
                 elif rows[i].kind == SEGMENT_STREAMED and source_slot != NO_SLOT:
-                    bound = (<Source*>slab_row(&self.core.sources, source_slot)).size
+                    bound = (<Source*>slab_row(&self.core.sources, source_slot)).version.size
                 else:
                     raise ValueError("a segment without its bytes")
                 if rows[i].length == 0 or rows[i].offset > bound or rows[i].length > bound - rows[i].offset:
@@ -373,7 +382,8 @@ cdef class Engine:
         with nogil:
             while going:
                 self._turn()
-                if self.core.work_count or self.done_first != NO_SLOT or self.woken or self.core.route_news:
+                if (self.core.work_count or self.done_first != NO_SLOT or self.woken or self.core.route_news
+                        or self.sources_due):
                     with gil:
                         self._attend()
                 going = self._goes_on()
@@ -400,7 +410,7 @@ cdef class Engine:
             timeout = TICK_US
         elif self.core.access.due_at_ms:
             timeout = TICK_US
-        elif self.core.pool_free_count:
+        elif self.core.pool_free_count or self.core.sources.live:
             timeout = TRIM_US
         ring_wait(&self.ring, timeout)
         self.core.tally.enters += 1
@@ -433,6 +443,9 @@ cdef class Engine:
         self._flush()
         if access_due(&self.core.access, self.core.now_ms):
             system_signal(self.access_event)
+        if self.core.sources.live and self.core.now_ms >= self.sources_at_ms:
+            self.sources_at_ms = self.core.now_ms + TRIM_US // 1000
+            self.sources_due = 1
 
     cdef void _dispatch(self, Completion* completion) noexcept nogil:
         cdef uint8_t kind = token_kind(completion.token)
@@ -444,23 +457,7 @@ cdef class Engine:
         elif kind == TOKEN_WAKE:
             self.woken = 1
         elif kind != TOKEN_NOBODY:
-            if kind == TOKEN_READ:
-                self._check_version(completion)
             conn_step(&self.core, completion)
-
-    cdef void _check_version(self, Completion* completion) noexcept nogil:
-        """One response is one version of one file: a window read after the file changed is not sent."""
-        cdef uint32_t slot = token_slot(completion.token)
-        cdef Conn* conn
-        cdef Source* source
-        if completion.res <= 0 or not slab_holds(&self.core.conns, slot, token_generation(completion.token)):
-            return
-        conn = conn_at(&self.core, slot)
-        if conn.state == CONN_CLOSING or conn.plan == NO_SLOT:
-            return
-        source = <Source*>slab_row(&self.core.sources, plan_at(&self.core.table, conn.plan).source)
-        if not system_is_version(source.fd, source.size, source.mtime_ns):
-            completion.res = -ESTALE
 
     cdef void _on_accept(self, Completion* completion) noexcept nogil:
         cdef uint8_t route = completion.route
@@ -573,7 +570,8 @@ cdef class Engine:
             if mapping.filled < mapping.length:
                 self._fill_on(slot)
                 return
-            if not system_is_version(mapping.fd, mapping.length, mapping.mtime_ns):
+            version_match(&mapping.version, mapping.base)
+            if not version_holds(&mapping.version, mapping.fd, True):
                 res = -ESTALE
         elif res == 0:
             res = -ESTALE
@@ -589,9 +587,11 @@ cdef class Engine:
 
     cdef void _attend(self):
         """Let the desk work off what needs judgement. What it does may park connections again: a few rounds."""
-        cdef int round_number, woken = self.woken   # for a signal, or by another thread for the desk
+        # For a signal, by another thread for the desk, or for it to give files back.
+        cdef int round_number, woken = self.woken or self.sources_due
         # What the desk reads off its own clock must not be later than the Date that goes with it.
         core_set_time(&self.core, system_now_us(), system_unix_second())
+        self.sources_due = 0
         if self.woken:
             self.woken = 0
             self._hear_signals()

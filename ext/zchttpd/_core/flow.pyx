@@ -12,7 +12,7 @@ from libc.stdlib cimport calloc, free
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.core cimport (
     CONN_CLOSING, CONN_POLLING, COPY_NO, FLOW_WINDOWS, Flow, Source, conn_at, core_let_go_mapping, core_op, core_send_window,
-    core_take_window, core_windows_left)
+    core_source_holds, core_take_window, core_windows_left)
 from zchttpd._core.lines cimport LINE_NONE, LINE_WINDOW, lines_join, lines_leave
 from zchttpd._core.mapping cimport mapping_at
 from zchttpd._core.op cimport OP_NOWAIT, OP_POLL, OP_READ, Op
@@ -98,7 +98,8 @@ cdef int flow_read(Core* core, uint32_t slot, int32_t res) noexcept nogil:
     cdef Conn* conn = conn_at(core, slot)
     cdef Flow* flow = conn.flow
     cdef uint32_t window = flow.reading
-    if conn.state == CONN_CLOSING or res <= 0:
+    if (conn.state == CONN_CLOSING or res <= 0
+            or not core_source_holds(core, plan_at(&core.table, conn.plan).source)):
         flow.reading = NO_SLOT
         core_let_go_mapping(core, window)
         return -1

@@ -1,10 +1,11 @@
 # Bytes of a file in anonymous mmap'd memory that the kernel may hold as a registered buffer.
 # One mapping = one slot = the same index in the registered-buffer table.
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 from zchttpd._core.slab cimport Slab
 from zchttpd._core.tally cimport Tally
+from zchttpd._core.version cimport Version
 
 cdef enum MappingKind:
     MAPPING_SNAPSHOT = 1    # a whole file, immutable once filled
@@ -22,7 +23,7 @@ cdef struct Mapping:
     size_t filled       # bytes read so far
     int32_t buffer      # index in the registered-buffer table, -1 when not registered
     int32_t fd          # file that it is being filled from, -1 otherwise
-    int64_t mtime_ns    # of the version that is to fill it
+    Version version     # that is to fill it
     uint32_t refs       # owner + plans + leases + flows
     uint32_t leases     # open leases on it
     uint32_t next       # pool list, or fill queue

@@ -480,13 +480,12 @@ def test_a_file_that_never_holds_still(
     cache: Cache, root: Root, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(site / "f", b"f")
-    real = Root.open
+    real, times = Root.open, iter(range(SECOND_NS, SECOND_NS + 10))
 
     def opened(self: Root, segments: tuple[bytes, ...], flags: int) -> int:
         fd = real(self, segments, flags)
         if not flags & os.O_PATH:
-            with open(site / "f", "wb") as file:
-                file.write(os.urandom(8))
+            os.utime(site / "f", ns=(0, next(times)))
         return fd
 
     monkeypatch.setattr(Root, "open", opened)

@@ -1,0 +1,21 @@
+"""The door to `version`, for tests: apart from the others, as it opens to files and not to the machine."""
+
+from zchttpd._core.version cimport Version, version_holds, version_match, version_take
+
+
+cdef class Announced:
+    """As files/announced.py has it, but that `hold` takes all bytes of a copy."""
+
+    cdef Version version
+    cdef int fd
+
+    def __cinit__(self, fd: int, size: int, mtime_ns: int, grown: bool = False):
+        self.fd = fd
+        version_take(&self.version, fd, size, mtime_ns, grown)
+
+    def hold(self, copy: bytes | None = None) -> bool:
+        cdef const char* content
+        if copy is not None:
+            content = copy
+            version_match(&self.version, content)
+        return version_holds(&self.version, self.fd, True)

@@ -1,0 +1,19 @@
+# Whether the bytes of an open file that were announced are still what they were, although it may have grown meanwhile.
+
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+cdef enum:
+    SAMPLE_COUNT = 8        # as announced.py has them
+    SAMPLE_SIZE = 64
+
+cdef struct Version:        # of an open file
+    uint64_t size           # bytes that were announced
+    uint64_t seen_size      # and that it had when it was last looked at
+    int64_t seen_mtime_ns
+    uint8_t taken           # bit per sample
+    uint8_t lost            # they are gone, whatever the file looks like later
+    char[512] samples       # SAMPLE_COUNT of SAMPLE_SIZE bytes: what is to be found again when it has grown
+
+cdef void version_take(Version* version, int fd, uint64_t size, int64_t mtime_ns, bint grown) noexcept nogil
+cdef void version_match(Version* version, const char* copy) noexcept nogil
+cdef bint version_holds(Version* version, int fd, bint wait) noexcept nogil

@@ -1,0 +1,143 @@
+"""Whether an open file still has the bytes that were announced: the twin of files/announced.py, which says why.
+
+fstat(2) and, only when the file has grown, a few bytes of the page cache (preadv2(2), RWF_NOWAIT).
+"""
+
+from libc.errno cimport EOPNOTSUPP, errno
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
+from posix.unistd cimport usleep
+
+cdef extern from "<sys/stat.h>" nogil:
+    cdef struct stat_t "stat":
+        int64_t st_size
+        timespec st_mtim
+    int fstat(int fd, stat_t* status)
+
+cdef extern from "<sys/uio.h>" nogil:
+    cdef struct iovec:
+        void* iov_base
+        size_t iov_len
+    int RWF_NOWAIT
+    ssize_t preadv2(int fd, const iovec* vector, int count, int64_t offset, int flags)
+
+cdef extern from "<sys/vfs.h>" nogil:
+    cdef struct statfs_t "statfs":
+        int64_t f_type
+    int fstatfs(int fd, statfs_t* status)
+
+cdef enum:
+    TMPFS_MAGIC = 0x01021994
+    DOUBT_LOOKS = 10
+    DOUBT_US = 200
+    YOUNG_NS = 100_000_000
+
+
+cdef inline uint64_t _offset(uint64_t size, uint32_t number) noexcept nogil:
+    """Where a sample begins. The first is at the start, the last ends with what was announced."""
+    if size <= SAMPLE_COUNT * SAMPLE_SIZE:
+        return number * SAMPLE_SIZE
+    return number * (size - SAMPLE_SIZE) // (SAMPLE_COUNT - 1)
+
+
+cdef inline uint32_t _length(uint64_t size, uint32_t number) noexcept nogil:
+    cdef uint64_t offset = _offset(size, number)
+    return <uint32_t>min(size - offset, <uint64_t>SAMPLE_SIZE) if offset < size else 0
+
+
+cdef ssize_t _read(int fd, char* to, uint32_t length, uint64_t offset, bint wait) noexcept nogil:
+    """What preadv2 gives of bytes at hand; with `wait`, and in memory, also where the file system cannot tell."""
+    cdef iovec vector
+    cdef statfs_t place
+    cdef ssize_t got
+    vector.iov_base = to
+    vector.iov_len = length
+    got = preadv2(fd, &vector, 1, <int64_t>offset, RWF_NOWAIT)
+    if got < 0 and errno == EOPNOTSUPP and (wait or (fstatfs(fd, &place) == 0 and place.f_type == TMPFS_MAGIC)):
+        got = preadv2(fd, &vector, 1, <int64_t>offset, 0)
+    return got
+
+
+cdef void version_take(Version* version, int fd, uint64_t size, int64_t mtime_ns, bint grown) noexcept nogil:
+    """The version that was announced with this size and time; with `grown` the file may be longer by now. What is not at
+    hand is not sampled."""
+    cdef stat_t status
+    cdef uint32_t number
+    cdef uint32_t length
+    memset(version, 0, sizeof(Version))
+    version.size = size
+    version.seen_size = size
+    version.seen_mtime_ns = mtime_ns
+    for number in range(SAMPLE_COUNT):
+        length = _length(size, number)
+        if length and _read(fd, version.samples + number * SAMPLE_SIZE, length, _offset(size, number), False) == length:
+            version.taken |= <uint8_t>(1 << number)
+    # Else it may have been written anew before the samples were taken.
+    if not grown and (fstat(fd, &status) < 0 or <uint64_t>status.st_size != size):
+        version.lost = 1
+
+
+cdef void version_match(Version* version, const char* copy) noexcept nogil:
+    """A copy has been made of all its bytes, and must be of them too; it has the samples that could not be taken."""
+    cdef uint32_t number
+    cdef uint32_t length
+    cdef char* sample
+    for number in range(SAMPLE_COUNT):
+        sample = version.samples + number * SAMPLE_SIZE
+        length = _length(version.size, number)
+        if length and not version.taken & (1 << number):
+            version.taken |= <uint8_t>(1 << number)
+            memcpy(sample, copy + _offset(version.size, number), length)
+        elif length and memcmp(sample, copy + _offset(version.size, number), length) != 0:
+            version.lost = 1
+
+
+cdef bint _samples_hold(Version* version, int fd, bint wait) noexcept nogil:
+    cdef char[SAMPLE_SIZE] now
+    cdef uint32_t number
+    cdef uint32_t length
+    cdef ssize_t got
+    for number in range(SAMPLE_COUNT):
+        if not version.taken & (1 << number):
+            continue
+        length = _length(version.size, number)
+        got = _read(fd, now, length, _offset(version.size, number), wait)
+        if got >= 0 and (got != length or memcmp(now, version.samples + number * SAMPLE_SIZE, length) != 0):
+            return False
+    return True
+
+
+cdef bint version_holds(Version* version, int fd, bint wait) noexcept nogil:
+    """Whether the announced bytes are still there. False for good when the file shrank or was written to in place.
+
+    `wait`: its bytes have just been read, so reading some of them again is not held up by a disk.
+    """
+    if not version.lost and not _holds(version, fd, wait):
+        version.lost = 1
+    return not version.lost
+
+
+cdef bint _holds(Version* version, int fd, bint wait) noexcept nogil:
+    cdef stat_t status
+    cdef timespec now
+    cdef int64_t mtime_ns
+    cdef int looks
+    for looks in range(DOUBT_LOOKS + 1):
+        if fstat(fd, &status) < 0:
+            return False
+        mtime_ns = status.st_mtim.tv_sec * 1_000_000_000 + status.st_mtim.tv_nsec
+        if <uint64_t>status.st_size != version.seen_size:
+            break
+        if mtime_ns == version.seen_mtime_ns:
+            return True
+        clock_gettime(CLOCK_REALTIME, &now)
+        # write(2) sets the time before the size: an append may be under way.
+        if looks == DOUBT_LOOKS or now.tv_sec * 1_000_000_000 + now.tv_nsec - mtime_ns > YOUNG_NS:
+            return False
+        usleep(DOUBT_US)
+    if <uint64_t>status.st_size < version.size or not _samples_hold(version, fd, wait):
+        return False
+    version.seen_size = <uint64_t>status.st_size
+    version.seen_mtime_ns = mtime_ns
+    return True
