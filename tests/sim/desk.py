@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,24 @@ if TYPE_CHECKING:
     from .parts import Socket
 
 REVALIDATE_MS = 1000
+SECOND_NS = 1_000_000_000
+
+
+class Opened:
+    """A descriptor that is closed when nobody knows of it any more."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
 
 
 @dataclass(slots=True)
 class File:
     size: int
     changes: list[tuple[int, int]] = field(default_factory=list)  # (ms, version), oldest first
+    streamed: list[Opened] = field(default_factory=list)  # those that the machine was given to stream from
 
     @property
     def version(self) -> int:
@@ -65,7 +78,6 @@ class Desk:
         self.since_ms: dict[int, int] = {}  # by ticket: when it last came with something to judge
         self.calm = False
         self.now_ms = 0
-        self.next_source = 900_000
         kernel.read_file = self.read_file
 
     # ---- files ----
@@ -75,9 +87,23 @@ class Desk:
         self.files.setdefault(ask.name, File(ask.size, [(0, 1)]))
 
     def change(self, name: str) -> None:
-        """Another version of the file is published."""
+        """Another version of the file is published, over the old one."""
         file = self.files[name]
         file.changes.append((self.now_ms, file.version + 1))
+        for opened in file.streamed:
+            self._write(opened, name, file)
+
+    def grow(self, name: str) -> None:
+        """Something is appended to it: nobody is to be any the worse for it."""
+        for opened in self.files[name].streamed:
+            facts = os.fstat(opened.fd)
+            os.pwrite(opened.fd, b"more", facts.st_size)
+            os.utime(opened.fd, ns=(0, facts.st_mtime_ns + 1))
+            self.kernel.events["grown"] += 1
+
+    def _write(self, opened: Opened, name: str, file: File) -> None:
+        os.pwrite(opened.fd, content(name, file.version, file.size), 0)
+        os.utime(opened.fd, ns=(0, file.version * SECOND_NS))
 
     def version_is_right(self, ask: Ask, version: int, since: tuple[int, int]) -> bool:
         file = self.files[ask.name]
@@ -85,13 +111,10 @@ class Desk:
             return version == 1
         return file.version_at(since[0] - REVALIDATE_MS - 1) <= version <= file.version
 
-    def read_file(self, fd: int, offset: int, length: int) -> bytes | None:
-        """None when the file is no longer the version of the source, which the engine tells by fstat."""
+    def read_file(self, fd: int, offset: int, length: int) -> tuple[bytes, bool]:
+        """What is there, and whether that still is of the version that the source has."""
         name, version = self.sources[fd]
-        file = self.files[name]
-        if file.version != version:
-            return None
-        return content(name, version, file.size)[offset : offset + length]
+        return os.pread(fd, length, offset), self.files[name].version == version
 
     # ---- work ----
 
@@ -250,9 +273,11 @@ class Desk:
                 self.kernel.enroll(mapping & 0xFFFFFF)
         holding = Holding(self.machine.entry(check_at_ms), file.version, check_at_ms, mapping)
         if ask.shape in ("streamed", "stream_parts"):
-            self.next_source += 1
-            self.sources[self.next_source] = (ask.name, file.version)
-            holding.source = self.machine.source(self.next_source, file.size)
+            fd = os.memfd_create(ask.name)
+            file.streamed.append(Opened(os.dup(fd)))
+            self._write(file.streamed[-1], ask.name, file)
+            self.sources[fd] = (ask.name, file.version)
+            holding.source = self.machine.source(fd, file.size, file.version * SECOND_NS)
         self.holdings[ask.name] = holding
         return holding
 

@@ -40,7 +40,7 @@ class Kernel:
         self.leases: set[int] = set()  # tokens of zero-copy sends whose end the machine has not seen
         self.table: dict[int, tuple[int, int]] = {}
         self.cleared: list[int] = []
-        self.read_file: Callable[[int, int, int], bytes | None]
+        self.read_file: Callable[[int, int, int], tuple[bytes, bool]]
         self.bytes_taken = self.leases_begun = 0
         self.next_fd = 100_000
         # What happened, for those who ask whether anything did.
@@ -361,10 +361,8 @@ class Kernel:
             self.hung.append(op)
             return
         socket = self.sockets[self.machine.conn(doors.unpack(op.token)[1])["fd"]]
-        wanted = self.read_file(op.fd, op.offset, op.length)
-        if wanted is None:
-            res = -errno.ESTALE
-        elif self.chance("read_error"):
+        wanted, right = self.read_file(op.fd, op.offset, op.length)
+        if self.chance("read_error"):
             res = -errno.EIO
         elif self.chance("file_shrinks"):
             res = 0
@@ -372,7 +370,7 @@ class Kernel:
             res = self.rng.randint(1, op.length) if self.chance("short_read") else op.length
             self._must_be_memory(op)
             self.machine.poke(op.address, wanted[:res])
-        if res <= 0:
+        if res <= 0 or not right:
             socket.doomed = socket.doomed or "read failed"
         self.cq.append(Cqe(op.token, res))
 

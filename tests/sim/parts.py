@@ -36,7 +36,7 @@ FAULTS = {
 
 EVENTS = (
     *("cancelled_link", "poll", "queued", "stalled", "link", "nowait", "clear", "late_notification"),
-    *("read_hangs", "fill_hangs", "kept_waiting", "hogged"),
+    *("read_hangs", "fill_hangs", "kept_waiting", "hogged", "grown"),
 )
 
 

@@ -145,9 +145,25 @@ class NeverGivesUp(Faulty):
         del token, queued
 
 
+class LooksAtNoFile(Faulty):
+    """Does not see that a file which streams was written to."""
+
+    def source(self, fd: int, size: int, _mtime_ns: int) -> int:
+        return int(self.machine.source(fd, size))
+
+
 @pytest.mark.parametrize(
     "fault",
-    [EndsLeasesEarly, ForgetsReceives, ReusesMemory, SendsTwice, AnswersLate, ClosesHard, NeverGivesUp],
+    [
+        EndsLeasesEarly,
+        ForgetsReceives,
+        ReusesMemory,
+        SendsTwice,
+        AnswersLate,
+        ClosesHard,
+        NeverGivesUp,
+        LooksAtNoFile,
+    ],
 )
 def test_a_faulty_machine_is_found_out(fault: type[Faulty]) -> None:
     for seed in range(40):

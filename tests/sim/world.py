@@ -250,7 +250,12 @@ class World:
         """What nobody asked for: a file changes, an entry is evicted, a completion comes far too late."""
         what = self.rng.random()
         if what < 0.4 and self.changes and self.desk.files:
-            self.desk.change(self.rng.choice(list(self.desk.files)))
+            name = self.rng.choice(list(self.desk.files))
+            if self.rng.random() < 0.5:
+                self.desk.grow(name)
+            else:
+                self.doom_streams()
+                self.desk.change(name)
         elif what < 0.6 and self.changes and self.desk.holdings:
             self.desk.retire(self.rng.choice(list(self.desk.holdings)))
         elif what < 0.9 and self.spent:
@@ -259,6 +264,18 @@ class World:
             self.stale += 1
         elif what > 0.95 and self.hogs:
             self.hog()
+
+    def doom_streams(self) -> None:
+        """A file is about to change, and it may be that of any of them: those may be reset."""
+        for conn in self.conns():
+            if conn["streams"]:
+                socket = self.kernel.sockets[conn["fd"]]
+                socket.doomed = socket.doomed or "its file changed"
+
+    def conns(self) -> list[dict[str, int]]:
+        """Every connection that the machine has or had."""
+        slots = range(self.limits["connections_max"] + self.limits["refusals_max"] + 100)
+        return [self.machine.conn(slot) for slot in slots]
 
     def hog(self) -> None:
         """No memory for another mapping; or there is some again."""
@@ -343,14 +360,7 @@ class World:
                 or client.ended_at is not None
             ):
                 continue
-            conn = next(
-                (
-                    self.machine.conn(slot)
-                    for slot in range(self.limits["connections_max"] + self.limits["refusals_max"] + 100)
-                    if self.machine.conn(slot)["fd"] == socket.fd
-                ),
-                None,
-            )
+            conn = next((conn for conn in self.conns() if conn["fd"] == socket.fd), None)
             raise Violation(
                 f"left waiting after {client.answered} of {len(client.asks)} answers, "
                 f"{client.sent} of {len(client.outgoing)} bytes sent: {conn} {self.machine.live()}"
