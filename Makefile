@@ -13,6 +13,8 @@ SOURCES := $(shell find ext zchttpd -name '*.py' -o -name '*.pyx' -o -name '*.px
     pyproject.toml meson.build meson.options
 BUILD_TOOLS := 'pip>=23.1' 'meson-python>=0.17' 'meson>=1.3' ninja 'cython>=3.1'
 
+# What Python has compiled is kept: without it each run of the tests compiles them anew, in each process.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST = bin/pytest -n $(JOBS) --dist worksteal
 # What `make quick` runs: each layer by itself, every HTTP case without a socket, one connection to each engine.
 QUICK := tests/unit tests/core tests/sim tests/fuzz tests/ring tests/package tests/wire/test_in_process.py tests/wire/test_smoke.py
