@@ -126,6 +126,13 @@ _LABELLED = (
         "Ends of zero-copy sends: what the kernel really did with the bytes.",
     ),
     _Labelled(
+        "zchttpd_zerocopy_delivered",
+        "usage",
+        {"zero_copied": "delivered_zero_copied", "copied": "delivered_copied"},
+        "Zero-copy sends known to have reached the peer, by what the kernel did with the bytes. Those of "
+        "connections that ended then or in the middle are left out: a reset ends sends without a copy.",
+    ),
+    _Labelled(
         "zchttpd_plan_lookups",
         "result",
         {"hit": "plan_hits", "miss": "plan_misses"},

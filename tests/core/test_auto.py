@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from .bench import LOOPBACK, NETWORK, Bench
@@ -17,6 +19,7 @@ class Route:
 
     def __init__(self, route: int) -> None:
         self.bench = Bench("auto")
+        self.route = route
         self.recv = self.bench.connect(route)
         mapping = self.bench.machine.mapping(b"m" * SIZE, True)
         self.plan = self.bench.plan([("literal", 0, 39), ("mapped", 0, SIZE)], mapping=mapping)
@@ -32,6 +35,26 @@ class Route:
             machine.step(body.token, usage, False, True)
         else:
             machine.step(body.token, SIZE)
+        kind: str = body.kind
+        return kind
+
+    def ask_and_break_off(self, result: int, usage: int) -> str:
+        """The kind of the send that carried the body, of which the client took nothing: it sent a reset,
+        and another client came.
+        """
+        machine = self.bench.machine
+        machine.answer(self.bench.ask(self.recv), self.plan, False)
+        head, body = self.bench.ops()
+        machine.step(head.token, head.length)
+        machine.step(body.token, result, body.kind == "send_zc")
+        ops = self.bench.ops()
+        if body.kind == "send_zc":
+            machine.step(body.token, usage, False, True)
+        machine.step(self.recv.token, -errno.ECONNRESET)
+        for op in (*ops, *self.bench.ops()):
+            if op.kind in ("cancel_all", "close"):
+                machine.step(op.token, 0)
+        self.recv = self.bench.connect(self.route)
         kind: str = body.kind
         return kind
 
@@ -65,3 +88,27 @@ def test_loopback_is_not_tried_again() -> None:
     auto = Route(LOOPBACK)
     auto.kinds(TRIAL, COPIED)
     assert auto.kinds(2 * RETRY, COPIED) == {"send"}
+
+
+@pytest.mark.parametrize(
+    ("result", "usage"), [(SIZE, ZERO_COPIED), (-errno.EPIPE, COPIED), (-errno.ECONNRESET, ZERO_COPIED)]
+)
+@pytest.mark.parametrize(("delivered", "then"), [(COPIED, "send"), (ZERO_COPIED, "send_zc")])
+def test_sends_that_were_broken_off_do_not_count(result: int, usage: int, delivered: int, then: str) -> None:
+    """A reset ends what is queued without a copy; a send that failed reports one. The path did neither."""
+    auto = Route(NETWORK)
+    for _ in range(TRIAL // 2):
+        assert auto.ask_and_break_off(result, usage) == "send_zc"
+        assert auto.ask(delivered) == "send_zc"
+    assert auto.bench.machine.gauge("delivered_zero_copied") == (0 if delivered == COPIED else TRIAL // 2 - 1)
+    assert auto.kinds(TRIAL // 2, delivered) == {"send_zc"}
+    assert auto.kinds(1, delivered) == {then}
+
+
+def test_a_connection_that_ends_in_order_has_taken_what_it_was_sent() -> None:
+    auto = Route(NETWORK)
+    auto.ask(ZERO_COPIED)
+    gauge = auto.bench.machine.gauge
+    assert (gauge("notifications_zero_copied"), gauge("delivered_zero_copied")) == (1, 0)
+    auto.bench.machine.step(auto.recv.token, 0)
+    assert gauge("delivered_zero_copied") == 1

@@ -37,6 +37,7 @@ CELL_COUNTS = {
             *("sends_zerocopy", "sends_plain", "sends_sendfile"),
             *("send_bytes_zerocopy", "send_bytes_plain", "send_bytes_sendfile"),
             *("notifications_zero_copied", "notifications_copied", "notifications_unknown"),
+            *("delivered_zero_copied", "delivered_copied"),
             *("leases_open", "lease_us_sum", "mappings_open", "mapped_bytes", "registered_bytes"),
             *("zombies_open", "windows_open", "pool_bytes", "entries_open"),
             *("compressions_pending", "compressed_bytes"),

@@ -68,6 +68,7 @@ def test_fixed_names_are_there_from_the_start(board: Board) -> None:
         *(f'zchttpd_sends_total{{mode="{mode}"}}' for mode in ("zerocopy", "plain", "sendfile")),
         *(f'zchttpd_send_bytes_total{{mode="{mode}"}}' for mode in ("zerocopy", "plain", "sendfile")),
         *(f'zchttpd_zerocopy_notifications_total{{usage="{usage}"}}' for usage in ("zero_copied", "copied")),
+        *(f'zchttpd_zerocopy_delivered_total{{usage="{usage}"}}' for usage in ("zero_copied", "copied")),
         *(
             f'zchttpd_zerocopy_fallbacks_total{{reason="{reason}"}}'
             for reason in ("copied", "memlock", "windows")

@@ -5,17 +5,17 @@ READING to SENDING at once. One send is under way per connection, or a head and 
 second starts only when the first has gone whole. Whatever happens to the connection, leases end on their own terms.
 """
 
-from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOBUFS, ENOMEM, EOPNOTSUPP
+from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOBUFS, ENOMEM, EOPNOTSUPP, ETIMEDOUT
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
 from zchttpd._core.access cimport access_came, access_heard, access_note, access_sent
 from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.core cimport (
-    CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
-    CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, REFUSED_HEAD, WORK_HEAD,
-    WORK_REFUSE, WORK_STALE, Conn, conn_at, core_end_lease, core_notified, core_op, core_send_window, core_settle_plan,
-    core_source_holds, core_work)
+    CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE, CONN_POLLING,
+    CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, REFUSED_HEAD, WORK_HEAD, WORK_REFUSE,
+    WORK_STALE, Conn, conn_at, core_delivered, core_end_lease, core_notified, core_op, core_send_window,
+    core_settle_plan, core_source_holds, core_work)
 from zchttpd._core.deadline cimport wheel_drop, wheel_due, wheel_file
 from zchttpd._core.flow cimport flow_give_back, flow_open, flow_pump, flow_read, flow_sent, flow_stop, flow_wake
 from zchttpd._core.gist cimport gist
@@ -40,7 +40,6 @@ from zchttpd._core.token cimport (
 cdef extern from "<errno.h>" nogil:
     enum:
         ECANCELED
-        ETIMEDOUT
 
 cdef enum:
     PARTIAL_CONTENT = 206
@@ -229,6 +228,8 @@ cdef void _on_received(Core* core, uint32_t slot, const Completion* completion) 
     if conn.state == CONN_CLOSING:
         _settle(core, slot)
         return
+    if res >= 0:
+        core_delivered(core, slot)
     if res > 0:
         access_heard(&core.access, slot, core.now_us)
         if conn.state == CONN_READING:
@@ -460,7 +461,6 @@ cdef void _on_zerocopy(Core* core, uint32_t lease_slot, uint32_t generation, con
     cdef Lease* lease
     cdef uint32_t slot
     cdef uint32_t conn_generation
-    cdef int32_t res = completion.res
     if not slab_holds(&core.ledger.slab, lease_slot, generation):
         core.tally.stale_completions += 1
         return
@@ -468,19 +468,19 @@ cdef void _on_zerocopy(Core* core, uint32_t lease_slot, uint32_t generation, con
     slot = lease.conn
     conn_generation = lease.conn_generation
     if completion.notification:
-        core_notified(core, lease_slot, res)
+        core_notified(core, lease_slot, completion.res)
         # A stream that was held up by its share of the pool may go on.
         if slab_holds(&core.conns, slot, conn_generation) and conn_at(core, slot).state == CONN_SENDING:
             if conn_at(core, slot).flow != NULL and conn_at(core, slot).sends == 0:
                 flow_pump(core, slot, COPY_NO)
         return
-    lease.result = res
+    lease.result = completion.res
     lease.answered = 1
     if not completion.more:
         core_end_lease(core, lease_slot)
     zc_assert(slab_holds(&core.conns, slot, conn_generation))
     conn_at(core, slot).ops_open -= 1
-    _on_sent(core, slot, res, True)
+    _on_sent(core, slot, completion.res, True)
 
 
 cdef void _on_sent(Core* core, uint32_t slot, int32_t res, bint zerocopy) noexcept nogil:

@@ -84,6 +84,7 @@ cdef struct Conn:
     Flow* flow              # NULL unless a file streams
     uint32_t windows_held   # windows that it took from the pool and that have not come back
     uint32_t leases         # open leases of its sends
+    uint32_t uncopied       # sends that ended without a copy, and may have been thrown away: see core_delivered
     int32_t queued_last     # unacknowledged bytes at the last stall check, -1 before the first
     int64_t deadline_ms     # monotonic
     int64_t head_began_ms   # first byte of the head under way, 0 before it
@@ -149,7 +150,7 @@ cdef struct Core:
     uint8_t reports_usage   # notifications say whether the kernel copied
     uint8_t draining
     uint8_t route_news      # bit per Route: a verdict that has not been logged
-    uint32_t[2] route_seen  # notifications of zero-copy sends, by Route
+    uint32_t[2] route_seen  # zero-copy sends that were delivered, by Route
     uint32_t[2] route_copied
     uint32_t[2] route_spared  # sends that were copied on a route that was given up, until the next trial
 
@@ -170,6 +171,7 @@ cdef void core_send_window(Core* core, uint32_t slot, uint32_t mapping, uint64_t
                            uint8_t copy_reason) noexcept nogil
 cdef void core_end_lease(Core* core, uint32_t lease) noexcept nogil
 cdef void core_notified(Core* core, uint32_t lease, int32_t usage) noexcept nogil
+cdef void core_delivered(Core* core, uint32_t slot) noexcept nogil
 cdef uint32_t core_windows_left(Core* core) noexcept nogil
 cdef void core_trim_pool(Core* core) noexcept nogil
 cdef uint32_t core_take_window(Core* core, uint32_t conn) noexcept nogil

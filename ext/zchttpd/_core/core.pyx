@@ -307,32 +307,49 @@ cdef void core_end_lease(Core* core, uint32_t lease_slot) noexcept nogil:
     _rest(core, mapping_slot, lease_end(&core.ledger, lease_slot, core.now_us))
 
 
-cdef void core_notified(Core* core, uint32_t lease_slot, int32_t usage) noexcept nogil:
-    """A notification: count what it says about copying, decide about the route, end the lease."""
-    cdef Lease* lease = lease_at(&core.ledger, lease_slot)
-    cdef uint8_t route = lease.route
+cdef void _judge_route(Core* core, uint8_t route, bint copied) noexcept nogil:
+    """A zero-copy send was delivered: decide about its route when there are enough."""
     cdef uint8_t verdict
+    core.tally.delivered[copied] += 1
+    core.route_seen[route] += 1
+    core.route_copied[route] += copied
+    if core.send_mode == SEND_AUTO and core.route_seen[route] == ROUTE_TRIAL:
+        verdict = ZEROCOPY_GIVEN_UP if core.route_copied[route] * 10 >= ROUTE_TRIAL * 9 else ZEROCOPY_ON
+        if core.tally.zerocopy_active[route] != verdict:
+            core.tally.zerocopy_active[route] = verdict
+            core.route_news |= 1 << route
+    if core.route_seen[route] == ROUTE_REVIEW:
+        core.route_seen[route] = 0
+        core.route_copied[route] = 0
+
+
+cdef void core_notified(Core* core, uint32_t lease_slot, int32_t usage) noexcept nogil:
+    """A notification: count what it says about copying, end the lease."""
+    cdef Lease* lease = lease_at(&core.ledger, lease_slot)
     # A send that failed reports "copied" because nothing was used: it says nothing about the path.
     if lease.result > 0:
         if not core.reports_usage:
             core.tally.notifications_unknown += 1
+        # IORING_NOTIF_USAGE_ZC_COPIED is the sign bit.
+        elif usage < 0:
+            core.tally.notifications_copied += 1
+            _judge_route(core, lease.route, True)
         else:
-            core.route_seen[route] += 1
-            # IORING_NOTIF_USAGE_ZC_COPIED is the sign bit.
-            if usage < 0:
-                core.tally.notifications_copied += 1
-                core.route_copied[route] += 1
-            else:
-                core.tally.notifications_zero_copied += 1
-            if core.send_mode == SEND_AUTO and core.route_seen[route] == ROUTE_TRIAL:
-                verdict = ZEROCOPY_GIVEN_UP if core.route_copied[route] * 10 >= ROUTE_TRIAL * 9 else ZEROCOPY_ON
-                if core.tally.zerocopy_active[route] != verdict:
-                    core.tally.zerocopy_active[route] = verdict
-                    core.route_news |= 1 << route
-            if core.route_seen[route] == ROUTE_REVIEW:
-                core.route_seen[route] = 0
-                core.route_copied[route] = 0
+            core.tally.notifications_zero_copied += 1
+            if slab_holds(&core.conns, lease.conn, lease.conn_generation):
+                conn_at(core, lease.conn).uncopied += 1
     core_end_lease(core, lease_slot)
+
+
+cdef void core_delivered(Core* core, uint32_t slot) noexcept nogil:
+    """The peer goes on or ends in order: what it was sent without a copy has arrived, and says something about the route.
+
+    A reset throws away what is queued. That ends those sends without a copy too, also on a path that copies.
+    """
+    cdef Conn* conn = conn_at(core, slot)
+    while conn.uncopied > 0:
+        conn.uncopied -= 1
+        _judge_route(core, conn.route, False)
 
 
 cdef uint32_t core_windows_left(Core* core) noexcept nogil:

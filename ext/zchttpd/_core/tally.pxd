@@ -35,6 +35,7 @@ cdef struct Tally:
     uint64_t notifications_zero_copied
     uint64_t notifications_copied
     uint64_t notifications_unknown    # the kernel does not report usage
+    uint64_t[2] delivered           # zero-copy sends that the peer has for sure: zero copied, copied
     uint64_t fallbacks[8]           # by Reason
     uint64_t leases_open
     uint64_t lease_buckets[25]      # not cumulative; the last is above every bound

@@ -34,6 +34,8 @@ CELLS = {
     "notifications_zero_copied": _cell(&_shape.notifications_zero_copied, 8),
     "notifications_copied": _cell(&_shape.notifications_copied, 8),
     "notifications_unknown": _cell(&_shape.notifications_unknown, 8),
+    "delivered_zero_copied": _cell(&_shape.delivered[0], 8),
+    "delivered_copied": _cell(&_shape.delivered[1], 8),
     "fallbacks": _cell(&_shape.fallbacks, sizeof(_shape.fallbacks)),
     "leases_open": _cell(&_shape.leases_open, 8),
     "lease_buckets": _cell(&_shape.lease_buckets, sizeof(_shape.lease_buckets)),
