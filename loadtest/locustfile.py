@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from measure.options import say, size
 from measure.servers import CannotMeasure, free_port
-from rig import cost, session
+from rig import cost, session, web
 from rig.shapes import SHAPES, users_at
 from rig.tree import MIB, write_tree
 from rig.users import Aborter, Browser, Downloader, Seeker, SlowReader
@@ -34,6 +34,8 @@ __all__ = ["Aborter", "Browser", "Downloader", "Seeker", "SlowReader"]
 
 RUN_S = 120
 USERS = 50
+# Whoever reaches the web interface can put load on any host: others only if --web-host says so.
+WEB_HOST = "127.0.0.1"
 LARGE_MIN = MIB
 
 
@@ -55,8 +57,9 @@ def is_free(port: int) -> bool:
     return True
 
 
-def choose_ports(parser: LocustArgumentParser) -> None:
-    """Other ports by default where another run has locust's own; what the user names stays."""
+def choose_addresses(parser: LocustArgumentParser) -> None:
+    """This machine only, and other ports where another run has locust's own; what the user names stays."""
+    parser.set_defaults(web_host=WEB_HOST)
     if not is_free(parser.get_default("web_port")):
         parser.set_defaults(web_port=free_port())
     forks = any(word.split("=")[0] == "--processes" for word in sys.argv)
@@ -67,7 +70,7 @@ def choose_ports(parser: LocustArgumentParser) -> None:
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: LocustArgumentParser) -> None:
-    choose_ports(parser)
+    choose_addresses(parser)
     group = parser.add_argument_group("zchttpd", "What is tested, and how the load changes")
 
     def add(*names: str, **more: Any) -> None:
@@ -139,13 +142,7 @@ def begin(environment: Environment, web_ui: Any = None, **_: object) -> None:
     if environment.parsed_options.shape and not made.is_worker:
         environment.shape_class = make_shape(environment)
     if web_ui is not None:
-
-        @web_ui.app.route("/zchttpd-report")
-        def report() -> tuple[str, int]:
-            if made.last_report is None:
-                return "No test has ended yet: stop one, then look here again.", 404
-            return made.last_report.read_text(encoding="utf-8"), 200
-
+        web.extend(web_ui, made)
         if not is_free(web_ui.port):
             # Another run began at the same moment.
             web_ui.port = free_port()

@@ -106,9 +106,14 @@ def _write_series(results: Results, path: Path) -> None:
                 writer.writerow((mode, *asdict(part).values()))
 
 
-def write_all(results: Results, folder: Path, say: Callable[[str], None]) -> tuple[Path, str]:
+def write_all(
+    results: Results,
+    folder: Path,
+    say: Callable[[str], None],
+    ready: Callable[[Path, Sequence[Finding]], None] = lambda _report, _found: None,
+) -> tuple[Path, str]:
     """Write everything into a new folder below `folder`; return the report's path and the summary for the
-    terminal.
+    terminal. `ready` is told of the report when it is there: the picture takes seconds more.
     """
     say("writing the report")
     found, plots = findings(results), plots_of(results)
@@ -119,6 +124,8 @@ def write_all(results: Results, folder: Path, say: Callable[[str], None]) -> tup
     _write_series(results, place / SERIES)
     everything = {"verdict": [asdict(each) for each in found], **asdict(results)}
     (place / EVERYTHING).write_text(json.dumps(_finite(everything), indent=1), encoding="utf-8")
+    ready(report, found)
+    say(f"drawing {PICTURE}")
     try:
         title = f"zchttpd load test, {results.started}, {results.users} users, {minutes(results.seconds)}"
         write_picture(plots, place / PICTURE, title)

@@ -55,7 +55,15 @@ pre {{ background: var(--panel); padding: 10px 14px; overflow-x: auto; white-spa
 dl {{ display: grid; grid-template-columns: max-content 1fr; gap: 2px 18px; }} dt {{ color: var(--faint); }}
 dd {{ margin: 0; }}
 @media (max-width: 560px) {{ body {{ padding: 16px 12px 40px; }} dl {{ grid-template-columns: 1fr; }}
-  dt {{ margin-top: 6px; }} th, td {{ padding: 4px 7px; }} }}
+  dt {{ margin-top: 6px; }} th, td {{ padding: 4px 7px; }} td {{ white-space: normal; }}
+  .stack {{ display: block; }} .stack tbody {{ display: block; }} .stack td:empty {{ display: none; }}
+  .stack tr {{ display: grid; grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); }}
+  .stack th, .stack td, tr.part td {{ border: 0; padding: 2px 5px; font-size: 12px; }}
+  .stack tr {{ border-bottom: 1px solid var(--rule); padding: 4px 0; overflow-wrap: anywhere; }}
+  .stack td:first-child, .stack td.why {{ grid-column: 1 / -1; text-align: left; }}
+  .stack td:first-child {{ font-weight: 600; }}
+  .stack th:first-child, .stack th.why {{ display: none; }}
+  .stack td.why {{ max-width: none; min-width: 0; }} }}
 @media print {{ body {{ max-width: none; padding: 0; font-size: 11px; }} h2 {{ break-after: avoid; }}
   figure, .verdict li, tr {{ break-inside: avoid; }} figure, .wide {{ overflow: visible; }}
   svg, .across svg {{ min-width: 0; }} .plots {{ grid-template-columns: 1fr 1fr; }}
@@ -132,7 +140,8 @@ def _servers(results: Results) -> str:
         "<h2>The servers' own side</h2><p>From each server's admin listener and from /proc, between the "
         "first "
         "request and the last.</p>"
-        f'<div class="wide"><table><tr><th></th>{head}<th class="why">what it means</th></tr>'
+        f'<div class="wide"><table class="stack" style="--columns: {len(modes)}">'
+        f'<tr><th></th>{head}<th class="why">what it means</th></tr>'
         f"{rows}</table></div>"
     )
 
@@ -154,7 +163,7 @@ def _users(results: Results) -> str:
     heads = ("request", "server", "answers", "failures", "median ms", "95% ms", "99% ms", "MiB")
     head = "".join(f"<th>{name}</th>" for name in heads)
     return (
-        '<h2>What users saw</h2><div class="wide"><table class="second-left">'
+        '<h2>What users saw</h2><div class="wide"><table class="second-left stack" style="--columns: 7">'
         f"<tr>{head}</tr>{''.join(rows)}</table></div>"
     )
 

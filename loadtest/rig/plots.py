@@ -138,7 +138,8 @@ def _courses(results: Results) -> tuple[Plot, ...]:
         ),
         Plot(
             "How long the kernel held the memory of a zero-copy send, ms",
-            "Upper bounds of the histogram's buckets. Slow readers hold it for as long as they read.",
+            "Upper bounds of the histogram's buckets, at most the whole run. Slow readers hold it for as "
+            "long as they read.",
             groups=tuple(group for group in leases if group.bars),
             logarithmic=True,
             unit="ms",

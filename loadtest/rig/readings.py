@@ -88,7 +88,10 @@ def has_ring(reading: Reading) -> bool:
 class Side:
     """What one server did between two readings. Shares are 0 to 1; None where there was nothing to divide.
 
-    `lease_s`: percentile (PERCENTILES) -> seconds, the upper bound of the histogram's bucket it falls into.
+    `delivered`: zero-copy sends that reached the client, by what the kernel did; `copied_share` is of those,
+    for a reset ends without a copy what is queued, on any path.
+    `lease_s`: percentile (PERCENTILES) -> seconds, the upper bound of the histogram's bucket it falls into,
+    or the length of the run where that is less and no lease is older.
     `connection_bytes`: memory beyond what it was at the start and beyond cached file bytes, for each
     connection open at the moment when most were; plans and entries made meanwhile count in.
     """
@@ -103,6 +106,7 @@ class Side:
     enters_per_request: float | None
     sends: Mapping[str, float]
     notifications: Mapping[str, float]
+    delivered: Mapping[str, float]
     copied_share: float | None
     fallbacks: Mapping[str, float]
     leases: float
@@ -140,12 +144,14 @@ def lease_buckets(first: Reading, last: Reading) -> list[tuple[float, float]]:
     return sorted(found)
 
 
-def percentile_bound(buckets: Sequence[tuple[float, float]], percent: float) -> float | None:
-    """The upper bound of the bucket that holds the percentile, None without any lease."""
+def percentile_bound(
+    buckets: Sequence[tuple[float, float]], percent: float, longest: float = math.inf
+) -> float | None:
+    """The upper bound of the bucket that holds the percentile, at most `longest`; None without any lease."""
     total = buckets[-1][1] if buckets else 0
     if total <= 0:
         return None
-    return next((bound for bound, seen in buckets if seen >= total * percent / 100), math.inf)
+    return min(longest, next((bound for bound, seen in buckets if seen >= total * percent / 100), math.inf))
 
 
 def difference(mode: str, readings: Sequence[Reading]) -> Side:
@@ -157,12 +163,13 @@ def difference(mode: str, readings: Sequence[Reading]) -> Side:
     sent = last.sent_bytes - first.sent_bytes
     cpu_s = last.cpu_s - first.cpu_s
     notifications = _by_label(first, last, "zchttpd_zerocopy_notifications_total")
-    known = notifications.get("copied", 0) + notifications.get("zero_copied", 0)
+    delivered = _by_label(first, last, "zchttpd_zerocopy_delivered_total")
     plans = _by_label(first, last, "zchttpd_plan_lookups_total")
     buckets = lease_buckets(first, last)
     busiest = max(readings, key=lambda each: each.count("zchttpd_connections_open"))
     enters = last.count("zchttpd_enters_total") - first.count("zchttpd_enters_total")
-    found = {f"{percent:g}": percentile_bound(buckets, percent) for percent in PERCENTILES}
+    longest = math.inf if first.count("zchttpd_leases_open") else last.at_s - first.at_s
+    found = {f"{percent:g}": percentile_bound(buckets, percent, longest) for percent in PERCENTILES}
     return Side(
         mode,
         last.at_s - first.at_s,
@@ -174,7 +181,8 @@ def difference(mode: str, readings: Sequence[Reading]) -> Side:
         enters_per_request=_ratio(enters, requests) if enters else None,
         sends=_by_label(first, last, "zchttpd_sends_total"),
         notifications=notifications,
-        copied_share=_ratio(notifications.get("copied", 0), known),
+        delivered=delivered,
+        copied_share=_ratio(delivered.get("copied", 0), sum(delivered.values())),
         fallbacks={
             reason: n for reason, n in _by_label(first, last, "zchttpd_zerocopy_fallbacks_total").items() if n
         },

@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 import gevent
 from gevent.event import Event
+from gevent.monkey import get_original
 from locust.runners import MasterRunner, WorkerRunner
 from measure.options import say
 from measure.servers import CannotMeasure
@@ -32,16 +33,21 @@ from rig.targets import MODES, Stage, Target, parse_targets, split_host, start_o
 from rig.verdict import PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Literal
 
     from locust.env import Environment
 
     from rig.readings import Reading
+    from rig.verdict import Finding
+
+    State = Literal["idle", "running", "writing", "failed", "done"]
 
 log = logging.getLogger(__name__)
 ASK, TELL = "zchttpd_stage_please", "zchttpd_stage"
 CPU = "zchttpd_cpu"
 LOOK_S = 1.0
+WATCH_S = 0.05
 PROGRESS_S = 5.0
 STAGE_S_MAX = 30.0
 # Workers report every 3 s: so long may the last report of a test take that the web interface stopped.
@@ -121,6 +127,9 @@ class Session:
         self._stack = ExitStack()
         self._test: Test | None = None
         self.last_report: Path | None = None
+        self.verdict: Sequence[Finding] = ()
+        self.state: State = "idle"
+        self._finishing: gevent.Greenlet | None = None
         self._summary = ""
         self.cpu = Cpu()
         self.worker_cpu: dict[str, tuple[float, float]] = {}
@@ -152,10 +161,14 @@ class Session:
         """Choose what is tested: --targets, else --host (or what the web interface says), else our own
         servers.
         """
-        host = self.environment.host or ""
+        self.choose(self.environment.host or "", say)
+
+    def choose(self, host: str, say: Callable[[str], None] = say) -> None:
+        """Have `host` tested, or our own servers where it is empty. Raises CannotMeasure, and then nothing
+        has changed.
+        """
         if self.stage is not None and host == self._host:
             return
-        self._host = host
         if self.options.targets:
             self.stage = visit_running(parse_targets(self.options.targets), self.options.paths, say)
         elif host:
@@ -170,6 +183,7 @@ class Session:
                 self._own, stack = start_own(modes, self.options.large, say)
                 self._stack.push(stack)
             self.stage = self._own
+        self._host = host
 
     def stage_for_user(self) -> Stage | None:
         """The stage, for a user that starts. On a worker this waits for the owner's message; None: none
@@ -211,29 +225,41 @@ class Session:
             gevent.spawn(self.runner.stop)
             return
         self.worker_cpu.clear()
+        self.state = "running"
         self._test = Test(self)
 
     def _test_stop(self, **_: object) -> None:
         if isinstance(self.runner, MasterRunner):
             # The workers' last words are still on their way; `close` does not wait for this.
             gevent.spawn_later(LAST_REPORTS_S, self.finish_test, self._test)
-        else:
+        elif self.options.headless:
             self.finish_test(self._test)
+        else:
+            self._finishing = gevent.spawn(self.finish_test, self._test)
 
     def finish_test(self, test: Test | None) -> None:
         """Write the report of `test`, once."""
         if test is None or test is not self._test:
             return
         self._test = None
+        self.state = "writing"
+        folder = Path(self.options.results)
         try:
-            results = test.results()
+            work = (test.results(), folder, say, self._report_ready)
+            if self.options.headless:
+                _, self._summary = outputs.write_all(*work)
+            else:
+                # The web page is to answer meanwhile.
+                _, self._summary = gevent.get_hub().threadpool.apply(outputs.write_all, work)
+                self._print_summary()
         except Exception:
             log.exception("the report could not be made")
             self.environment.process_exit_code = 1
-            return
-        self.last_report, self._summary = outputs.write_all(results, Path(self.options.results), say)
-        if not self.options.headless:
-            self._print_summary()
+            self.state = "failed"
+
+    def _report_ready(self, report: Path, verdict: Sequence[Finding]) -> None:
+        self.last_report, self.verdict = report, verdict
+        self.state = "done"
 
     def _report_cpu(self, data: dict[str, Any], **_: object) -> None:
         data[CPU] = self.cpu.used()
@@ -253,6 +279,8 @@ class Session:
         """
         try:
             self.finish_test(self._test)
+            if self._finishing is not None:
+                self._finishing.join()
         finally:
             self._stack.close()
             self._print_summary()
@@ -275,6 +303,9 @@ class Test:
         self.users = 0
         self._told_s = self.started_s
         self._look_at_servers()
+        self._ended = False
+        # In a thread: users keep this one so busy that looks would come late, and too few for a verdict.
+        self._watching = gevent.get_hub().threadpool.spawn(self._watch)
         self._looking = gevent.spawn(self._look_on)
 
     def _look_at_servers(self) -> None:
@@ -284,10 +315,19 @@ class Test:
             if reading is not None:
                 self.readings[mode].append(reading)
 
+    def _watch(self) -> None:
+        sleep = get_original("time", "sleep")
+        due_s = self.started_s
+        while not self._ended:
+            now_s = time.monotonic()
+            if now_s >= due_s + LOOK_S:
+                due_s = max(due_s + LOOK_S, now_s - LOOK_S)
+                self._look_at_servers()
+            sleep(WATCH_S)
+
     def _look_on(self) -> None:
         while True:
             gevent.sleep(LOOK_S)
-            self._look_at_servers()
             self._look_at_users()
 
     def _look_at_users(self) -> None:
@@ -321,6 +361,8 @@ class Test:
     def results(self) -> Results:
         """End the readings and sum up."""
         self._looking.kill()
+        self._ended = True
+        self._watching.get()
         client = self._client_cost()
         self._look_at_servers()
         stats = self.session.runner.stats

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 COPIES_SHARE_MIN, ZERO_COPY_SHARE_MAX = 0.9, 0.1
 # Parts that are all nearer to 1 than this are the same.
 SAME = 0.03
+# That all of six parts lie on one side of 1 by chance happens once in 32 runs; of five, once in 16.
 PARTS_MIN = 6
+# So long must a run be for six parts of two seconds, with servers that are read once a second.
+SECONDS_MIN = 15
 ZEROCOPY, PLAIN = "zerocopy", "plain"
 Tone = Literal["good", "bad", "note"]
 Path = Literal["copies", "zero copy", "mixed", "unknown"]
@@ -98,31 +101,24 @@ def _missing(results: Results, why: str) -> Finding:
 
 
 def _path(side: Side) -> Finding:
-    copied, zero = side.notifications.get("copied", 0), side.notifications.get("zero_copied", 0)
+    copied, arrived = side.delivered.get("copied", 0), sum(side.delivered.values())
     if path_of(side) == "copies":
-        rest = (
-            f" The other {zero:,.0f} went without one: of an answer that a client broke off "
-            f"({side.aborts:,.0f} were) the kernel throws away what nobody has read."
-            if zero and side.aborts
-            else ""
-        )
         return Finding(
             "note",
-            f"This path copies: the kernel reported {copied:,.0f} of {copied + zero:,.0f} zero-copy sends as "
-            f"copied after all, as it does on loopback. Zero copy can only cost here.{rest}",
+            f"This path copies: the kernel reported {copied:,.0f} of {arrived:,.0f} zero-copy sends that "
+            "were delivered as copied after all, as it does on loopback. Zero copy can only cost here.",
         )
     if path_of(side) == "zero copy":
         return Finding(
             "good",
-            f"This path is really zero copy: the kernel copied {copied:,.0f} of {copied + zero:,.0f} "
-            "zero-copy sends.",
+            f"This path is really zero copy: the kernel copied {copied:,.0f} of {arrived:,.0f} zero-copy "
+            "sends that were delivered.",
         )
     if path_of(side) == "mixed":
         return Finding(
             "note",
-            f"The kernel copied {side.copied_share or 0:.0%} of {copied + zero:,.0f} zero-copy sends: "
-            "clients came by paths of different kinds, or left before they had read, so the cost below is "
-            "of a mixture.",
+            f"The kernel copied {side.copied_share or 0:.0%} of {arrived:,.0f} zero-copy sends that were "
+            "delivered: clients came by paths of different kinds, so the cost below is of a mixture.",
         )
     sent = side.sends.get("zerocopy", 0)
     reasons = ", ".join(f"{reason} {count:,.0f}" for reason, count in side.fallbacks.items())
@@ -139,6 +135,17 @@ def _path(side: Side) -> Finding:
     )
 
 
+def _short_of(results: Results, parts: int) -> str:
+    """What a run lacked to be judged."""
+    needed = f"telling a difference from noise takes {PARTS_MIN} parts of the run, and this one has {parts}"
+    if results.seconds < SECONDS_MIN:
+        return f"{needed}, as it took {results.seconds:.0f} s. Run for {SECONDS_MIN} s or more."
+    return (
+        f"{needed} in which both servers answered and were read, although it took {results.seconds:.0f} s: "
+        "the machine was too busy. Use fewer users."
+    )
+
+
 def _cost(results: Results, mode: str) -> Finding | None:
     judged = judge(results, mode)
     ours, base = results.side(mode), results.side(PLAIN)
@@ -150,9 +157,7 @@ def _cost(results: Results, mode: str) -> Finding | None:
         f"{base.cpu_us_per_request:.0f} us in plain mode"
     )
     if judged == "too short":
-        return Finding(
-            "note", f"{figures}; the run is too short to tell noise from difference. Run for 30 s or more."
-        )
+        return Finding("note", f"{figures}; {_short_of(results, len(ratios))}")
     median, low, high = statistics.median(ratios), min(ratios), max(ratios)
     spread = f"{median:.2f}x in the median of {len(ratios)} parts of the run, {low:.2f}x to {high:.2f}x"
     if judged == "unclear":

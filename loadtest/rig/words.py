@@ -29,14 +29,16 @@ def minutes(seconds: float) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A bucket's bound: 0.0025 -> "2.5 ms"."""
+    """A bucket's bound or the length of a run: 0.0025 -> "2.5 ms"."""
     if seconds is None:
         return NOTHING
     if math.isinf(seconds):
         return "beyond the last bucket"
     if seconds < 0.001:
         return f"{seconds * 1e6:g} us"
-    return f"{seconds * 1000:g} ms" if seconds < 1 else f"{seconds:g} s"
+    if seconds < 1:
+        return f"{seconds * 1000:g} ms"
+    return f"{seconds:.3g} s" if seconds < 100 else f"{seconds:.0f} s"
 
 
 def _optional(value: float | None, form: str) -> str:
@@ -58,7 +60,12 @@ def _fallbacks(side: Side) -> str:
 def _copied(side: Side) -> str:
     if side.copied_share is None:
         return NOTHING
-    return f"{side.notifications.get('copied', 0):,.0f} ({side.copied_share:.1%})"
+    return f"{side.delivered.get('copied', 0):,.0f} ({side.copied_share:.1%})"
+
+
+def _delivered(side: Side) -> str:
+    count = sum(side.delivered.values())
+    return f"{count:,.0f}" if count else NOTHING
 
 
 def _ended(side: Side) -> str:
@@ -91,10 +98,11 @@ MEASURES: tuple[tuple[str, Callable[[Side], str], str], ...] = (
     ),
     ("send operations", _sends, "small bodies are copied on purpose (--zc-size-min)"),
     ("zero-copy sends ended", _ended, "notifications: the kernel gave the memory back"),
-    ("  of them copied after all", _copied, "loopback copies every one; a network card that can, none"),
+    ("  of them delivered", _delivered, "the others: of answers that were broken off, or still under way"),
+    ("  of those copied after all", _copied, "loopback copies every one; a network card that can, none"),
     ("zero copy not used, by reason", _fallbacks, "bodies that were to go without a copy, but were copied"),
     ("lease time, half within", _lease("50"), "how long the kernel held the memory of one send"),
-    ("lease time, 90% within", _lease("90"), "upper bounds of histogram buckets"),
+    ("lease time, 90% within", _lease("90"), "upper bounds of histogram buckets, at most the whole run"),
     ("lease time, 99% within", _lease("99"), "slow readers hold it while they read"),
     ("leases open, most", lambda side: f"{side.leases_open_max:,.0f}", "seen by one look a second"),
     (

@@ -15,11 +15,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "loadtest"))
 
+from measure.servers import free_port
 from rig.tree import MANIFEST, Tree, write_tree
 
 if TYPE_CHECKING:
@@ -50,6 +53,18 @@ class Run:
             assert self.child.poll() is None, self.words()
             assert time.monotonic() < until, self.words()
             time.sleep(0.05)
+
+    def wait_until_it_listens(self, port: int) -> None:
+        until = time.monotonic() + RUN_S_MAX
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+            except ConnectionRefusedError:
+                assert self.child.poll() is None, self.words()
+                assert time.monotonic() < until, self.words()
+                time.sleep(0.05)
+            else:
+                return
 
     def words(self) -> str:
         return self.said.read_text()
@@ -82,8 +97,8 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def start(folder: Path, *options: str, before: tuple[str, ...] = ()) -> Run:
-    """Locust on loadtest/, headless, with a few users."""
+def start(folder: Path, *options: str, before: tuple[str, ...] = (), web_port: int = 0) -> Run:
+    """Locust on loadtest/, headless unless there is a port for its web page, with a few users."""
     (folder / "tmp").mkdir(parents=True)
     beside = Path(sys.executable).parent
     assert shutil.which("zchttpd", path=str(beside)), (
@@ -97,7 +112,8 @@ def start(folder: Path, *options: str, before: tuple[str, ...] = ()) -> Run:
         child = subprocess.Popen(
             [
                 *before, sys.executable, "-m", "locust", "-f", str(PROJECT / "loadtest"),
-                "--headless", "--only-summary", "--results", str(folder / "results"), *SIZES, *options,
+                *(("--web-port", str(web_port)) if web_port else ("--headless", "--only-summary")),
+                "--results", str(folder / "results"), *SIZES, *options,
             ],
             cwd=PROJECT,
             env=environment,
@@ -290,4 +306,62 @@ def test_what_cannot_be_tested_is_said_at_once(
     assert run.end() == 1
     assert words in run.words()
     assert "Traceback" not in run.words()
+    assert not run.left()
+
+
+class Page:
+    """Locust's web page, asked as a browser would."""
+
+    def __init__(self, run: Run, port: int) -> None:
+        self.run = run
+        self.port = port
+
+    def get(self, path: str, form: dict[str, str] | None = None) -> str:
+        body = urlencode(form).encode("ascii") if form is not None else None
+        with urlopen(f"http://127.0.0.1:{self.port}{path}", body, timeout=30) as answer:
+            said: str = answer.read().decode("utf-8")
+        return said
+
+    def swarm(self, host: str) -> dict[str, Any]:
+        form = {"user_count": "3", "spawn_rate": "3", "host": host}
+        found: dict[str, Any] = json.loads(self.get("/swarm", form))
+        return found
+
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.get("/zchttpd-state"))
+        return found
+
+    def wait_for(self, state: str) -> dict[str, Any]:
+        until = time.monotonic() + RUN_S_MAX
+        while (found := self.state())["state"] != state:
+            assert time.monotonic() < until, self.run.words()
+            time.sleep(0.05)
+        return found
+
+
+def test_the_web_page_asks_for_no_host_and_shows_the_verdict(tmp_path: Path, runs: list[Run]) -> None:
+    port = free_port()
+    runs.append(start(tmp_path / "one", "--modes", "plain", web_port=port))
+    (run,) = runs
+    page = Page(run, port)
+    run.wait_for("plain on ")
+    run.wait_until_it_listens(port)
+    assert f"web interface at http://127.0.0.1:{port}" in run.words()
+    first = page.get("/")
+    assert '"missing_host_warning": false' in first
+    assert "zchttpd.js" in first
+    assert "zchttpd-report" in page.get("/zchttpd.js")
+    dead = page.swarm("http://127.0.0.1:1")
+    assert dead["success"] is False
+    assert "is a server running there?" in dead["message"]
+    assert page.state()["state"] == "idle"
+    assert page.swarm("")["success"] is True
+    run.wait_for(SPAWNED)
+    assert page.state()["state"] == "running"
+    page.get("/stop", {})
+    found = page.wait_for("done")
+    assert found["verdict"][0]["words"] in page.get("/zchttpd-report")
+    assert Path(found["report"]).is_file()
+    run.child.send_signal(signal.SIGTERM)
+    run.end()
     assert not run.left()

@@ -1,14 +1,12 @@
-"""loadtest/rig: from readings and locust's statistics to figures, from figures to words, plots and files."""
+"""loadtest/rig: from readings and locust's statistics to figures, and from figures to a verdict."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import math
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -16,65 +14,14 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "loadtest"))
 
-from rig import outputs
-from rig.charts import Group, Line, bar_chart, line_chart, marks_between, number, spread_chart, ticks
-from rig.page import render
-from rig.plots import plots_of
-from rig.readings import Reading, difference, paired_ratios, percentile_bound, slices
-from rig.results import ClientCost, Moment, Results, Scene, scenes_of
+from rig.readings import difference, paired_ratios, percentile_bound, slices
+from rig.results import ClientCost, Results, Scene, scenes_of
 from rig.targets import Target
-from rig.verdict import compare, findings
-from rig.words import duration, server_rows
+from rig.verdict import PARTS_MIN, SECONDS_MIN, compare, findings
+
+from .loadtest_runs import GIB, MODES, reading, results, run_of
 
 pytestmark = pytest.mark.slow
-
-GIB = 2**30
-MODES = ("zerocopy", "plain")
-
-
-def reading(
-    second: float, *, cpu_per_s: float = 0.5, copied: float = 10, zero: float = 0, **more: float
-) -> Reading:
-    """A server that answers 100 requests and sends 1/8 GiB a second."""
-    counters = {
-        'zchttpd_requests_total{status="200"}': 90 * second,
-        'zchttpd_requests_total{status="304"}': 10 * second,
-        'zchttpd_send_bytes_total{mode="zerocopy"}': GIB / 8 * second,
-        'zchttpd_sends_total{mode="zerocopy"}': 10 * second,
-        'zchttpd_zerocopy_notifications_total{usage="copied"}': copied * second,
-        'zchttpd_zerocopy_notifications_total{usage="zero_copied"}': zero * second,
-        'zchttpd_plan_lookups_total{result="hit"}': 75 * second,
-        'zchttpd_plan_lookups_total{result="miss"}': 25 * second,
-        'zchttpd_lease_seconds_bucket{le="0.001"}': 5 * second,
-        'zchttpd_lease_seconds_bucket{le="0.5"}': 9 * second,
-        'zchttpd_lease_seconds_bucket{le="+Inf"}': 10 * second,
-        "zchttpd_enters_total": 50 * second,
-        "zchttpd_connections_open": 10 * min(second, 4),
-        "zchttpd_mapped_bytes": 1000.0,
-        **more,
-    }
-    return Reading(1000 + second, cpu_per_s * second, 5000 + 1000 * int(min(second, 4)), counters)
-
-
-def run_of(seconds: int = 16, **changed: float) -> list[Reading]:
-    return [reading(second, **changed) for second in range(seconds + 1)]
-
-
-def results(ours: list[Reading] | None, base: list[Reading] | None, **changed: object) -> Results:
-    read = {mode: found for mode, found in zip(MODES, (ours, base), strict=True) if found is not None}
-    fields: dict[str, object] = {
-        "started": "then", "seconds": 16.0, "users": 5, "shape": "", "command": "locust -f <loadtest>/",
-        "machine": {"kernel": "K"}, "own": True, "targets": tuple(Target(mode, "h", 80) for mode in MODES),
-        "files": 3, "file_bytes": 4096,
-        "scenes": tuple(Scene(mode, "page", 100, 0, 1.0, 2.0, 3.0, 2**20) for mode in MODES),
-        "errors": (), "sides": tuple(difference(mode, found) for mode, found in read.items()),
-        "slices": {mode: tuple(slices(found, 1000)) for mode, found in read.items()},
-        "ratios": {"zerocopy": tuple(paired_ratios(ours, base))} if ours and base else {},
-        "moments": (Moment(0.0, 1, 10.0, 0.0), Moment(1.0, 5, 50.0, 0.0)),
-        "client": ClientCost(1.0, 1, 0.5), "missing": {},
-        **changed,
-    }  # fmt: skip
-    return Results(**fields)  # type: ignore[arg-type]
 
 
 def words(found: Results) -> str:
@@ -92,7 +39,7 @@ def test_a_side_is_the_difference_of_the_last_and_the_first_reading() -> None:
     assert side.enters_per_request == 0.5
     assert side.plan_hit_share == 0.75
     assert side.copied_share == 1.0
-    assert side.lease_s == {"50": 0.001, "90": 0.5, "99": math.inf}
+    assert side.lease_s == {"50": 0.001, "90": 0.5, "99": 8}
     assert (side.connections_max, side.connection_bytes) == (40, 100.0)
 
 
@@ -120,6 +67,12 @@ def test_a_percentile_lies_in_the_bucket_that_holds_it(counts: list[int], percen
     else:
         rank = math.ceil(len(leases) * percent / 100 - 1e-9)
         assert found == leases[rank - 1]
+
+
+def test_no_lease_is_longer_than_the_run_unless_it_is_older() -> None:
+    assert difference("zerocopy", [reading(2), reading(10)]).lease_s["99"] == 8
+    older = reading(2, zchttpd_leases_open=1)
+    assert difference("zerocopy", [older, reading(10)]).lease_s["99"] == math.inf
 
 
 def test_slices_cover_the_run_without_gaps() -> None:
@@ -231,12 +184,33 @@ def test_no_difference_is_claimed_that_is_smaller_than_the_spread() -> None:
     assert "costs more" not in said
 
 
-def test_sends_of_broken_off_answers_do_not_make_a_path_mixed() -> None:
-    aborted = {"zchttpd_aborts_total": 3.0}
-    ours = [*run_of(15, copied=9.5, zero=0.5), reading(16, copied=9.5, zero=0.5, **aborted)]
+@pytest.mark.parametrize("broken_off", [0, 1, 5, 50])
+def test_sends_of_broken_off_answers_do_not_change_what_a_path_is_called(broken_off: float) -> None:
+    """Their notifications say that nothing was copied, for a reset throws away what is queued."""
+    ended = 'zchttpd_zerocopy_notifications_total{usage="zero_copied"}'
+    ours = [reading(second, **{ended: broken_off * second}) for second in range(17)]
     said = words(results(ours, run_of()))
-    assert "152 of 160 zero-copy sends as copied after all" in said
-    assert "The other 8 went without one: of an answer that a client broke off (3 were)" in said
+    assert "This path copies: the kernel reported 160 of 160 zero-copy sends that were delivered" in said
+    assert "Zero copy can only cost here" in said
+    assert "says nothing" not in said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "parts", "said"),
+    [
+        (12.0, 5, "this one has 5, as it took 12 s. Run for 15 s or more."),
+        (30.0, 4, "this one has 4 in which both servers answered and were read, although it took 30 s"),
+    ],
+)
+def test_a_run_that_is_not_judged_says_what_it_lacked(seconds: float, parts: int, said: str) -> None:
+    ratios = {"zerocopy": (1.2,) * parts}
+    found = words(results(run_of(), run_of(), seconds=seconds, ratios=ratios))
+    assert f"takes 6 parts of the run, and {said}" in found
+
+
+def test_the_least_that_is_asked_for_is_enough() -> None:
+    looks = run_of(SECONDS_MIN - 1)
+    assert len(paired_ratios(looks, looks)) >= PARTS_MIN
 
 
 def test_less_cpu_on_a_path_that_copies_is_no_gain() -> None:
@@ -281,113 +255,3 @@ def test_a_client_at_its_limit_is_told() -> None:
 
 def test_servers_that_cannot_be_read_are_named() -> None:
     assert "servers' own side of plain" in words(results(run_of(), None))
-
-
-# Words, plots, files
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (None, "-"),
-        (0.00025, "250 us"),
-        (0.0025, "2.5 ms"),
-        (2.5, "2.5 s"),
-        (math.inf, "beyond the last bucket"),
-    ],
-)
-def test_durations(seconds: float | None, text: str) -> None:
-    assert duration(seconds) == text
-
-
-def test_rows_without_any_figure_are_left_out() -> None:
-    sides = [difference("plain", run_of(copied=0))]
-    names = {row.name for row in server_rows(sides)}
-    assert "CPU per GiB" in names
-    assert "  of them copied after all" not in names
-
-
-@given(st.floats(1e-6, 1e12))
-def test_axes_reach_beyond_what_they_show(high: float) -> None:
-    marks = ticks(high)
-    assert marks[0] == 0
-    assert marks[-1] >= high * (1 - 1e-9)
-    assert len(marks) <= 7
-
-
-@pytest.mark.parametrize(("value", "text"), [(0, "0"), (1.5, "1.5"), (0.0123, "0.0123"), (12345.6, "12,346")])
-def test_figures_on_plots(value: float, text: str) -> None:
-    assert number(value) == text
-
-
-def test_plots_are_well_formed_and_empty_ones_are_none() -> None:
-    line = line_chart("a <b> & c", [Line("one", ((0.0, 1.0), (5.0, 2.0)))])
-    bars = bar_chart("bars", [Group("x y", (("zerocopy", 1.0), ("plain", 1000.0)))], logarithmic=True)
-    assert "a <b> & c" in "".join(ElementTree.fromstring(line).itertext())
-    heights = [float(each.get("height", 0)) for each in ElementTree.fromstring(bars).iter("rect")][2:]
-    assert 0 < heights[0] < heights[1]
-    assert (
-        line_chart("nothing", [])
-        == bar_chart("nothing", [])
-        == bar_chart("zero", [Group("", (("a", 0.0),))])
-        == ""
-    )
-
-
-def test_a_spread_has_a_dot_for_each_value_and_a_line_at_one() -> None:
-    chart = spread_chart("a & b", [Group("zerocopy", (("zerocopy", 1.1), ("zerocopy", 1.3)))], "left < right")
-    found = ElementTree.fromstring(chart)
-    xs = [float(dot.get("cx", 0)) for dot in found.iter("circle")]
-    (one,) = [float(line.get("x1", 0)) for line in found.iter("line") if line.get("class") == "one"]
-    assert one < xs[0] < xs[1]
-    assert "left < right" in "".join(found.itertext())
-    assert spread_chart("nothing", [], "x") == ""
-
-
-@given(st.floats(0.01, 1), st.floats(1.01, 100))
-def test_marks_lie_within_the_axis_and_one_is_among_them(low: float, high: float) -> None:
-    marks = marks_between(low, high)
-    assert 1 in marks
-    assert all(low - 1e-9 <= mark <= high + 1e-9 for mark in marks)
-    assert len(marks) <= 8
-
-
-def test_the_page_is_one_file_and_escapes_what_it_quotes() -> None:
-    found = results(run_of(), run_of(), errors=(("plain page", "<script>", 3),))
-    page = render(found, findings(found), plots_of(found))
-    for finding in findings(found):
-        assert finding.words.replace("'", "&#x27;") in page
-    assert "<script>" not in page
-    assert "&lt;script&gt;" in page
-    assert "src=" not in page
-    assert "http://" not in page
-    assert page.count("<svg") == len(plots_of(found))
-
-
-def test_two_runs_at_once_write_into_different_folders(tmp_path: Path) -> None:
-    folders = {outputs.make_folder(tmp_path, 0.0, 7) for _ in range(3)}
-    assert len(folders) == 3
-    assert all(folder.is_dir() for folder in folders)
-
-
-def test_everything_is_written(tmp_path: Path) -> None:
-    found = results(run_of(), run_of())
-    said: list[str] = []
-    report, summary = outputs.write_all(found, tmp_path, said.append)
-    assert report.name == outputs.REPORT
-    assert "This path copies" in summary
-    with (report.parent / outputs.SCENES).open(newline="") as file:
-        assert [row["mode"] for row in csv.DictReader(file)] == ["zerocopy", "plain"]
-    with (report.parent / outputs.SERIES).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 32
-    assert {float(row["cpu_share"]) for row in rows} == {0.5}
-    # Without matplotlib there is no picture, but a word about it.
-    assert (report.parent / outputs.PICTURE).exists() or any(
-        "pip install matplotlib" in text for text in said
-    )
-
-
-def test_results_are_plain_values() -> None:
-    found = results(run_of(), run_of())
-    assert dataclasses.asdict(found)["sides"][0]["mode"] == "zerocopy"

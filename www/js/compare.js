@@ -108,7 +108,7 @@ function conclusion([a, b]) {
     ? `The medians are ${(100 * apart).toFixed(0)} % apart, and the runs overlap: this says nothing about which is faster.`
     : `${fast.letter.toUpperCase()} was faster by ${(100 * apart).toFixed(0)} %, in every run.`;
   const allCopied = [a, b].find((each) => {
-    const used = each.counted?.counters.notifications ?? {};
+    const used = each.counted?.counters.delivered ?? {};
     return (used.copied ?? 0) > 0 && !used.zero_copied;
   });
   return allCopied

@@ -28,6 +28,7 @@ export function read(text) {
       sends: by(samples, "zchttpd_sends_total", "mode"),
       bytes: by(samples, "zchttpd_send_bytes_total", "mode"),
       notifications: by(samples, "zchttpd_zerocopy_notifications_total", "usage"),
+      delivered: by(samples, "zchttpd_zerocopy_delivered_total", "usage"),
       fallbacks: by(samples, "zchttpd_zerocopy_fallbacks_total", "reason"),
       requests: by(samples, "zchttpd_requests_total", "status"),
       plans: by(samples, "zchttpd_plan_lookups_total", "result"),

@@ -53,10 +53,11 @@ function copied(sends, local) {
 
 /** { kind, stamp, sentence, why } of a reading. `local`: the page was fetched over loopback. */
 export function judge(reading, local) {
-  const { sends, notifications } = reading.counters;
+  const { sends, notifications, delivered } = reading.counters;
   const asked = sends.zerocopy ?? 0;
-  const zero = notifications.zero_copied ?? 0;
   const copies = notifications.copied ?? 0;
+  // What a client broke off ends without a copy on any path: where there are copies, only what arrived counts.
+  const zero = (copies > 0 ? delivered : notifications).zero_copied ?? 0;
   const ended = zero + copies;
   const others = sum(sends) - asked;
   if (asked === 0 && ended === 0) {
