@@ -330,8 +330,7 @@ cdef void core_notified(Core* core, uint32_t lease_slot, int32_t usage) noexcept
     if lease.result > 0:
         if not core.reports_usage:
             core.tally.notifications_unknown += 1
-        # IORING_NOTIF_USAGE_ZC_COPIED is the sign bit.
-        elif usage < 0:
+        elif usage < 0:  # the sign bit is IORING_NOTIF_USAGE_ZC_COPIED
             core.tally.notifications_copied += 1
             _judge_route(core, lease.route, True)
         else:
@@ -342,14 +341,10 @@ cdef void core_notified(Core* core, uint32_t lease_slot, int32_t usage) noexcept
 
 
 cdef void core_delivered(Core* core, uint32_t slot) noexcept nogil:
-    """The peer goes on or ends in order: what it was sent without a copy has arrived, and says something about the route.
-
-    A reset throws away what is queued. That ends those sends without a copy too, also on a path that copies.
-    """
-    cdef Conn* conn = conn_at(core, slot)
-    while conn.uncopied > 0:
-        conn.uncopied -= 1
-        _judge_route(core, conn.route, False)
+    """The peer has what it was sent without a copy; a reset, which throws away what is queued, ends sends like that too."""
+    while conn_at(core, slot).uncopied > 0:
+        conn_at(core, slot).uncopied -= 1
+        _judge_route(core, conn_at(core, slot).route, False)
 
 
 cdef uint32_t core_windows_left(Core* core) noexcept nogil:
