@@ -32,6 +32,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 RUN_S_MAX = 280
 LARGE = 2**20
 SPAWNED = "All users spawned"
+# The same from a master whose workers have had no CPU time to say so.
+SPAWNED_LATE = "Spawning is complete"
 SIZES = ("--large", "1M", "-u", "5", "-r", "5")
 pytestmark = [pytest.mark.slow, pytest.mark.uring]
 
@@ -47,9 +49,10 @@ class Run:
     def end(self) -> int:
         return self.child.wait(RUN_S_MAX)
 
-    def wait_for(self, words: str) -> None:
+    def wait_for(self, *words: str) -> None:
+        """Until it has said one of these."""
         until = time.monotonic() + RUN_S_MAX
-        while words not in self.words():
+        while not any(each in self.words() for each in words):
             assert self.child.poll() is None, self.words()
             assert time.monotonic() < until, self.words()
             time.sleep(0.05)
@@ -165,7 +168,9 @@ def test_two_runs_at_once_with_workers_do_not_collide(tmp_path: Path, runs: list
     assert [run.end() for run in runs] == [0, 0], [run.words() for run in runs]
     for run in runs:
         found = run.report()
-        assert found["client"]["processes"] == 2
+        assert "2 workers connected" in run.words()
+        # Locust gives up the last report of a worker that has had no CPU time.
+        assert found["client"]["processes"] in (1, 2)
         assert found["errors"] == []
         assert all(side["requests"] > 0 for side in found["sides"])
         assert not run.left()
@@ -198,7 +203,7 @@ def test_a_signal_while_servers_start_leaves_none(tmp_path: Path, runs: list[Run
 def test_the_servers_end_too_when_a_worker_has_died(tmp_path: Path, runs: list[Run]) -> None:
     runs.append(start(tmp_path / "one", "--modes", "plain", "--processes", "2", "-t", "6s"))
     (run,) = runs
-    run.wait_for(SPAWNED)
+    run.wait_for(SPAWNED, SPAWNED_LATE)
     os.kill(_worker_of(run), signal.SIGKILL)
     run.end()
     assert run.report()["errors"] == []
