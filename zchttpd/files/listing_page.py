@@ -35,13 +35,17 @@ _FORMS = '<form id="up"></form><form id="down"><input type="hidden" name="order"
 _TITLES = {"name": "Name", "size": "Size", "time": "Modified <small>(UTC)</small>"}
 # Above so many levels a directory is named in the path and not linked: each link is longer than the next.
 _LEVELS_MAX = 32
+# The years of RFC 3339.
+_YEAR_0_S = -62_167_219_200
+_YEAR_9999_END_S = 253_402_300_799
 
 
 class _Stamps(dict[int, str]):
     """Unix seconds -> RFC 3339. Files of one directory often have their times in common."""
 
     def __missing__(self, mtime_s: int) -> str:
-        when = time.gmtime(mtime_s)
+        # Others have no such text, and some no date at all: some file systems keep any 64 bits.
+        when = time.gmtime(min(max(mtime_s, _YEAR_0_S), _YEAR_9999_END_S))
         text = f"{when[0]:04}-{when[1]:02}-{when[2]:02}T{when[3]:02}:{when[4]:02}:{when[5]:02}Z"
         self[mtime_s] = text
         return text

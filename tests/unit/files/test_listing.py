@@ -352,7 +352,7 @@ def test_sizes_to_read(size: int, text: str) -> None:
     assert listing_page.size_text(size) == text
 
 
-@pytest.mark.parametrize("mtime_s", [-(2**40), -1, 0, 253_402_300_800, 2**40])
+@pytest.mark.parametrize("mtime_s", [-(2**62), -(2**40), -1, 0, 253_402_300_800, 2**40, 2**62])
 def test_any_time_is_drawn(mtime_s: int) -> None:
     odd = Scan((), [], [row(b"f", mtime_s=mtime_s)], cut=False)
     assert Reader(html_of(odd)).names == ["f"]
