@@ -231,7 +231,7 @@ cdef class Engine:
             raise MemoryError("no room for another mapping")
         mapping = mapping_at(&self.core.mappings, slot)
         mapping.fd = fd
-        version_take(&mapping.version, fd, size, mtime_ns, grown)
+        version_take(&mapping.version, fd, size, <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF), grown)
         mapping_hold(&self.core.mappings, slot)
         if self.fill_first == NO_SLOT:
             self.fill_first = slot
@@ -268,7 +268,7 @@ cdef class Engine:
             raise MemoryError("no room for another streamed file")
         source = <Source*>slab_row(&self.core.sources, slot)
         source.fd = fd
-        version_take(&source.version, fd, size, mtime_ns, grown)
+        version_take(&source.version, fd, size, <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF), grown)
         source.opened = 1
         source.refs = 1
         return _number(slot, self.core.sources.generations[slot])

@@ -9,7 +9,7 @@ cdef enum:
 cdef struct Version:        # of an open file
     uint64_t size           # bytes that were announced
     uint64_t seen_size      # and that it had when it was last looked at
-    int64_t seen_mtime_ns
+    int64_t seen_mtime_ns   # modulo 2**64: file systems keep times that have no place in so many bits
     uint8_t taken           # bit per sample
     uint8_t lost            # they are gone, whatever the file looks like later
     char[512] samples       # SAMPLE_COUNT of SAMPLE_SIZE bytes: what is to be found again when it has grown

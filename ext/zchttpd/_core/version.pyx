@@ -59,6 +59,10 @@ cdef ssize_t _read(int fd, char* to, uint32_t length, uint64_t offset, bint wait
     return got
 
 
+cdef inline int64_t _nanoseconds(const timespec* time) noexcept nogil:
+    return <int64_t>(<uint64_t>time.tv_sec * 1_000_000_000 + <uint64_t>time.tv_nsec)
+
+
 cdef void version_take(Version* version, int fd, uint64_t size, int64_t mtime_ns, bint grown) noexcept nogil:
     """The version that was announced with this size and time; with `grown` the file may be longer by now. What is not at
     hand is not sampled."""
@@ -126,14 +130,14 @@ cdef bint _holds(Version* version, int fd, bint wait) noexcept nogil:
     for looks in range(DOUBT_LOOKS + 1):
         if fstat(fd, &status) < 0:
             return False
-        mtime_ns = status.st_mtim.tv_sec * 1_000_000_000 + status.st_mtim.tv_nsec
+        mtime_ns = _nanoseconds(&status.st_mtim)
         if <uint64_t>status.st_size != version.seen_size:
             break
         if mtime_ns == version.seen_mtime_ns:
             return True
         clock_gettime(CLOCK_REALTIME, &now)
         # write(2) sets the time before the size: an append may be under way.
-        if looks == DOUBT_LOOKS or now.tv_sec * 1_000_000_000 + now.tv_nsec - mtime_ns > YOUNG_NS:
+        if looks == DOUBT_LOOKS or <int64_t>(<uint64_t>_nanoseconds(&now) - <uint64_t>mtime_ns) > YOUNG_NS:
             return False
         usleep(DOUBT_US)
     if <uint64_t>status.st_size < version.size or not _samples_hold(version, fd, wait):
