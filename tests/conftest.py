@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +35,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="send every HTTP case to every engine and send mode, whole, byte by byte and pipelined",
     )
+
+
+def may_lock_memory() -> bool:
+    """Whether locking memory has no bound: CAP_IPC_LOCK (bit 14), or no hard RLIMIT_MEMLOCK (setrlimit(2)).
+
+    The bound counts for all of a user's processes together, and the first server of a test takes it whole.
+    """
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK)[1] == resource.RLIM_INFINITY:
+        return True
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return bool(int(status.partition("CapEff:")[2].split()[0], 16) >> 14 & 1)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("locked") and not may_lock_memory():
+        pytest.skip("this user may not lock enough memory. Type: sudo prlimit --memlock=unlimited --pid $$")
 
 
 @pytest.hookimpl(wrapper=True)

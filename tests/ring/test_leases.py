@@ -14,7 +14,7 @@ from ..wire.tree import MIB
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.uring
+pytestmark = [pytest.mark.uring, pytest.mark.locked]
 
 # More than a socket takes for a reader that does not read.
 LARGE = pattern(24 * MIB)

@@ -15,7 +15,7 @@ from .conftest import REFUSE_RING
 
 PROBE = "import json; from zchttpd._core.ring import probe; print(json.dumps(probe()))"
 
-pytestmark = pytest.mark.uring
+pytestmark = [pytest.mark.uring, pytest.mark.locked]
 
 # What a rung stands on: without the one below it cannot be had.
 BELOW = {"single_issuer": {"defer_taskrun"}, "send_zc": {"report_usage"}}
