@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,16 @@ def may_lock_memory() -> bool:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("locked") and not may_lock_memory():
         pytest.skip("this user may not lock enough memory. Type: sudo prlimit --memlock=unlimited --pid $$")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def children_heed_signals() -> None:
+    """A shell has its background jobs ignore SIGINT, nohup(1) a command SIGHUP: children inherit it.
+    A handler is not inherited (execve(2)), and one that does nothing ignores the signal too.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -95,11 +95,6 @@ def _command_lines() -> list[str]:
     return found
 
 
-def heed_interrupts() -> None:
-    """A shell has its background jobs ignore SIGINT, and what they start inherits that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def start(folder: Path, *options: str, before: tuple[str, ...] = (), web_port: int = 0) -> Run:
     """Locust on loadtest/, headless unless there is a port for its web page, with a few users."""
     (folder / "tmp").mkdir(parents=True)
@@ -124,7 +119,6 @@ def start(folder: Path, *options: str, before: tuple[str, ...] = (), web_port: i
             stdout=output,
             stderr=output,
             text=True,
-            preexec_fn=heed_interrupts,
         )  # fmt: skip
     return Run(child, folder, said)
 

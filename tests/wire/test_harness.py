@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -270,3 +271,11 @@ def test_the_tree_is_what_the_tables_say(root: Path) -> None:
     assert os.stat(at + b"mtime-zero.txt").st_mtime_ns == 0
     assert os.stat(at + b"ns-b.txt").st_mtime_ns - os.stat(at + b"ns-a.txt").st_mtime_ns == 1
     assert os.stat(at + b"twin-a.txt").st_ino != os.stat(at + b"twin-b.txt").st_ino
+
+
+def test_no_child_ignores_the_signals_of_a_terminal() -> None:
+    """Whoever started these tests may have ignored them, as a background job or under nohup."""
+    print_ignored = "print(next(line for line in open('/proc/self/status') if line.startswith('SigIgn')))"
+    done = subprocess.run([sys.executable, "-c", print_ignored], capture_output=True, text=True, check=True)
+    ignored = int(done.stdout.split()[1], 16)
+    assert not any(ignored >> number - 1 & 1 for number in (signal.SIGINT, signal.SIGHUP))
