@@ -59,8 +59,8 @@ def choose(
     on_disk = choice[negotiate(accept_encoding, tuple(choice))]
     if compressor is None or not makeable:
         return Choice(on_disk, on_disk.encoding, True, varies)
-    if verdict.method == "GET" and verdict.field(b"range") is not None:
-        tags = strong_tags(verdict.field(b"if-range") or verdict.field(b"if-match"))
+    if _wants_part(verdict):
+        tags = _tags(verdict)
         if not tags:
             return Choice(on_disk, on_disk.encoding, True, varies)
         for encoding in (IDENTITY, *makeable):
@@ -73,6 +73,23 @@ def choose(
                 return Choice(named, encoding, True, varies)
     found, settled = _best(accept_encoding, choice, makeable, compressor)
     return Choice(found, found.encoding, settled, varies)
+
+
+def choose_made(verdict: Verdict, made: tuple[str, ...]) -> str:
+    """The content coding of what is made whole, as a listing is: one of `made`. As with a file, a
+    range without a validator is of what has none.
+    """
+    if _wants_part(verdict) and not _tags(verdict):
+        return IDENTITY
+    return negotiate(verdict.field(b"accept-encoding"), (IDENTITY, *made))
+
+
+def _wants_part(verdict: Verdict) -> bool:
+    return verdict.method == "GET" and verdict.field(b"range") is not None
+
+
+def _tags(verdict: Verdict) -> list[bytes]:
+    return strong_tags(verdict.field(b"if-range") or verdict.field(b"if-match"))
 
 
 def _best(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from zchttpd.engines.choice import choose
+from zchttpd.engines.choice import choose, choose_made
 from zchttpd.files.cache import exhausted
 from zchttpd.files.entry import IDENTITY, Entry, Kind, Representation, Standin
 from zchttpd.files.jobs import Job, Unready
@@ -21,7 +21,6 @@ from zchttpd.files.listing_look import CONTENT_SECURITY_POLICY
 from zchttpd.files.listing_page import HTML, JSON, least_size
 from zchttpd.files.shelf import etag
 from zchttpd.http.accept import JSON_VARY, NAVIGATION_VARY, navigates, prefers_json
-from zchttpd.http.encoding import negotiate
 from zchttpd.http.head import Signer, encode_head
 from zchttpd.http.judge import Refusal, Verdict
 from zchttpd.http.plan import (
@@ -259,7 +258,7 @@ class Desk:
         order, kind = parse_order(target.query), JSON if prefers_json(verdict) else HTML
         compressor = self._compressor
         made = compressor.encodings_of_listing(least_size(scan.count, kind)) if compressor else ()
-        encoding = negotiate(verdict.field(b"accept-encoding"), (IDENTITY, *made))
+        encoding = choose_made(verdict, made)
         facts = Facts(
             0,
             etag(scan, order, kind, encoding),
