@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 import zchttpd
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
 
 assert zchttpd.__version__
 
@@ -76,11 +76,3 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, and NO_SKIPS=1 forbids that: {report.longrepr}"
     return report
-
-
-@pytest.fixture
-def hangup_heeded() -> Iterator[None]:
-    """What this test starts heeds SIGHUP, also where the tests were started by nohup(1)."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)

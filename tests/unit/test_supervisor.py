@@ -23,7 +23,7 @@ import pytest
 import zchttpd
 from zchttpd.supervisor import DRAIN_MARGIN_S
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("hangup_heeded")]
+pytestmark = pytest.mark.slow
 
 STUB = Path(__file__).with_name("stub_server.py")
 PACKAGE_ROOT = Path(zchttpd.__file__).parents[1]

@@ -147,7 +147,6 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.usefixtures("hangup_heeded")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=["term", "int", "hup"])
 def test_drain_completes_what_was_begun(large: Path, kind: tuple[str, str], number: signal.Signals) -> None:
     engine, send_mode = kind
