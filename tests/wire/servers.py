@@ -190,8 +190,13 @@ class Server:
         family, queue = [], [self.pid]
         while queue:
             pid = queue.pop()
+            try:
+                children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                # It has ended since its parent was asked.
+                continue
             family.append(pid)
-            queue += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+            queue += map(int, children.split())
         return sorted(family)
 
     def fds(self) -> int:
