@@ -9,17 +9,19 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from zchttpd import __version__, doctor, log
-from zchttpd.checks import check_links_into, check_root, check_user
-from zchttpd.contradictions import without_effect
-from zchttpd.memory_limit import fit, memory_limit
-from zchttpd.options import Group, SettingsError, flag_of, nearest
-from zchttpd.settings import OPTIONS, default_text, read
+from zchttpd import __version__
+from zchttpd.config.contradictions import without_effect
+from zchttpd.config.options import Group, SettingsError, flag_of, nearest
+from zchttpd.config.settings import OPTIONS, default_text, read
+from zchttpd.process import doctor
+from zchttpd.process.checks import check_links_into, check_root, check_user
+from zchttpd.process.memory_limit import fit, memory_limit
+from zchttpd.telemetry import log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zchttpd.options import Option
+    from zchttpd.config.options import Option
 
 EXIT_USAGE = 2
 
@@ -201,6 +203,6 @@ def _run(arguments: Sequence[str] | None) -> int:
         log.complain(error.problem)
         return EXIT_USAGE
     # Only now: what it imports is of no use to --help, --version and doctor.
-    from zchttpd.supervisor import run
+    from zchttpd.process.supervisor import run
 
     return run(settings, [*notes, *without_effect(settings, given.sources)])

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zchttpd.access import FIELD_MAX, LINE_MAX, note
 from zchttpd.engines.uring_access import visits
+from zchttpd.telemetry.access_log import FIELD_MAX, LINE_MAX, note
 
 from .bench import HEAD, HEAD_MAX, Bench
 
 if TYPE_CHECKING:
-    from zchttpd.access import Visit
+    from zchttpd.telemetry.access_log import Visit
 
 CAPACITY = 1 << 16
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from zchttpd import __version__, cli, metrics
-from zchttpd.board import Board, tally_layout
-from zchttpd.doctor import LADDER
-from zchttpd.reference import docs_table
-from zchttpd.settings import OPTIONS, flag_of, variable_of
+from zchttpd import __version__, cli
+from zchttpd.config.reference import docs_table
+from zchttpd.config.settings import OPTIONS, flag_of, variable_of
+from zchttpd.process.doctor import LADDER
+from zchttpd.telemetry import metrics
+from zchttpd.telemetry.shared_stats import Board, tally_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

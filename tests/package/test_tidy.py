@@ -31,8 +31,8 @@ LONG_FILES = {
     "ext/zchttpd/_core/engine.pyx": 667,
     "ext/zchttpd/_core/ring.pyx": 436,
     "tests/unit/files/test_cache.py": 568,
-    "tests/unit/test_desk.py": 573,
-    "tests/unit/test_supervisor.py": 498,
+    "tests/unit/handler/test_handler.py": 573,
+    "tests/unit/process/test_supervisor.py": 498,
     "zchttpd/engines/uring.py": 453,
 }
 LONG_FUNCTIONS = {}

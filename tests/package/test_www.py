@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from zchttpd import settings
+from zchttpd.config import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -240,7 +240,7 @@ def test_a_page_that_was_told_nothing_asks_nobody() -> None:
 
 def test_metrics_that_the_page_reads_are_served() -> None:
     read = re.findall(r'"(zchttpd_\w+)"', (WWW / "js" / "reading.js").read_text(encoding="utf-8"))
-    source = (WWW.parent / "zchttpd" / "metrics.py").read_text(encoding="utf-8")
+    source = (WWW.parent / "zchttpd" / "telemetry" / "metrics.py").read_text(encoding="utf-8")
     served = set(re.findall(r'"(zchttpd_\w+)"', source))
     assert len(read) > 10
     assert {name.removesuffix("_total") for name in read} <= served

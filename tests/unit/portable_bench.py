@@ -6,13 +6,13 @@ import os
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from zchttpd.engines.desk import Desk
+from zchttpd.config.settings import Settings
 from zchttpd.engines.portable_store import Store
 from zchttpd.engines.portable_tally import Tally
 from zchttpd.files.cache import Cache
 from zchttpd.files.root import Root
+from zchttpd.handler.handler import Desk
 from zchttpd.http.gist import gist
-from zchttpd.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

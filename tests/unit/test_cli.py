@@ -13,11 +13,13 @@ from types import ModuleType
 import pytest
 
 import zchttpd
-from zchttpd import cli, doctor, log, supervisor
-from zchttpd.doctor import LADDER, Finding, State
+from zchttpd import cli
+from zchttpd.config.options import Group
+from zchttpd.config.settings import OPTIONS, Settings, flag_of
 from zchttpd.files.encoders import ENCODERS, Encoder
-from zchttpd.options import Group
-from zchttpd.settings import OPTIONS, Settings, flag_of
+from zchttpd.process import doctor, supervisor
+from zchttpd.process.doctor import LADDER, Finding, State
+from zchttpd.telemetry import log
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

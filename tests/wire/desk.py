@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from zchttpd._core.doors import Heads
 
-from zchttpd.engines.desk import Answer, Desk
+from zchttpd.config.settings import OPTIONS, Settings, load
 from zchttpd.files.cache import Cache
 from zchttpd.files.jobs import Job
 from zchttpd.files.root import Root
+from zchttpd.handler.handler import Answer, Desk
 from zchttpd.http.dates import DATE_SIZE, format_date
-from zchttpd.settings import OPTIONS, Settings, load
 
 from . import play
 from .cases.site import SITES

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from zchttpd.doctor import LADDER
-from zchttpd.settings import OPTIONS, Settings
+from zchttpd.config.settings import OPTIONS, Settings
+from zchttpd.process.doctor import LADDER
 
 from . import play
 from .client import ProtocolError, eventually, refused, request

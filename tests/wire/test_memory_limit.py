@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from zchttpd.memory_limit import Limit, memory_limit
+from zchttpd.process.memory_limit import Limit, memory_limit
 
 from .client import ProtocolError, request
 from .servers import ENGINES, serving

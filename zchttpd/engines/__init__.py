@@ -1,1 +1,1 @@
-"""What moves bytes between sockets and files, and the desk that tells each of them what to answer."""
+"""What moves bytes between sockets and files: one worker put together."""

@@ -6,7 +6,7 @@ import resource
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zchttpd.settings import Settings
+    from zchttpd.config.settings import Settings
 
 # A streamed file of the io_uring engine keeps its descriptor for as long as it is known: at most so many, and
 # at most this part of the limit.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from zchttpd.http.plan import Window
 
 if TYPE_CHECKING:
-    from zchttpd.engines.desk import Answer
-    from zchttpd.settings import Settings
+    from zchttpd.config.settings import Settings
+    from zchttpd.handler.handler import Answer
 
 # The whole of a smaller file is read in less time than it takes to do otherwise.
 PART_SIZE_MIN = 256 * 1024

@@ -18,9 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zchttpd import access, doctor
-from zchttpd.board import cells_of, tally_layout
-from zchttpd.engines.desk import Desk
 from zchttpd.engines.limits import connections_max, fds_max
 from zchttpd.engines.portable_access import Guest, KnownGuest, Visits
 from zchttpd.engines.portable_conn import Connection
@@ -30,14 +27,18 @@ from zchttpd.engines.portable_tally import Tally
 from zchttpd.files.cache import Cache
 from zchttpd.files.compress import Compressor
 from zchttpd.files.root import Root
+from zchttpd.handler.handler import Desk
 from zchttpd.http.dates import format_date
+from zchttpd.process import doctor
+from zchttpd.telemetry import access_log
+from zchttpd.telemetry.shared_stats import cells_of, tally_layout
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from zchttpd.config.settings import Settings
     from zchttpd.engines.portable_clock import Clocked
-    from zchttpd.settings import Settings
 
 LOGGER = logging.getLogger("zchttpd")
 
@@ -95,7 +96,7 @@ class Portable:
         self.executor.shutdown(wait=False, cancel_futures=True)
         self.store.close()
 
-    def keep(self, log: access.AccessLog) -> None:
+    def keep(self, log: access_log.AccessLog) -> None:
         """Tell this log of every response."""
         self._visits = Visits(log, self.tally, self.loop)
 
@@ -260,7 +261,7 @@ def serve(
     engine = Portable(settings, listener, Tally(tally, tally_layout().cells), loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, engine.drain)
-    log = access.make_log(settings)
+    log = access_log.make_log(settings)
     if log is not None:
         loop.add_signal_handler(signal.SIGUSR1, log.reopen)
         engine.keep(log)

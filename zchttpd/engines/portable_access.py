@@ -6,14 +6,14 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from zchttpd.access import Visit, note
+from zchttpd.telemetry.access_log import Visit, note
 
 if TYPE_CHECKING:
     import asyncio
     import socket
 
-    from zchttpd.access import AccessLog
     from zchttpd.engines.portable_tally import Tally
+    from zchttpd.telemetry.access_log import AccessLog
 
 # Visits that wait to be written, and how long the first of them waits.
 WAITING_MAX = 8192

@@ -10,8 +10,8 @@ from zchttpd.engines.portable_bodies import Body, State
 from zchttpd.http.dates import DATE_SIZE
 
 if TYPE_CHECKING:
-    from zchttpd.engines.desk import Answer
     from zchttpd.files.entry import Entry
+    from zchttpd.handler.handler import Answer
     from zchttpd.http.plan import Window
 
 

@@ -11,7 +11,6 @@ from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 from zchttpd.engines import portable_bodies as bodies
-from zchttpd.engines.desk import ATTEMPTS_MAX, CACHED_PART, REUSED, Answer, told
 from zchttpd.engines.parts import idle_ms, inlined, wants_part
 from zchttpd.engines.portable_bodies import Body, State
 from zchttpd.engines.portable_plan import Holding, Plan, make_plan
@@ -19,6 +18,7 @@ from zchttpd.engines.portable_remembered import OpenFiles, Remembered
 from zchttpd.files.cache import ABSENT_MAX
 from zchttpd.files.entry import Kind
 from zchttpd.files.jobs import Job
+from zchttpd.handler.handler import ATTEMPTS_MAX, CACHED_PART, REUSED, Answer, told
 from zchttpd.http.gist import gist
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
 
-    from zchttpd.engines.desk import Desk
+    from zchttpd.config.settings import Settings
     from zchttpd.engines.portable_tally import Tally
     from zchttpd.files.cache import Cache
     from zchttpd.files.entry import Entry, Representation
-    from zchttpd.settings import Settings
+    from zchttpd.handler.handler import Desk
 
 LOGGER = logging.getLogger("zchttpd")
 

@@ -9,10 +9,7 @@ import signal
 from functools import partial
 from typing import TYPE_CHECKING
 
-from zchttpd import access
 from zchttpd._core.engine import Engine
-from zchttpd.board import cells_of
-from zchttpd.engines.desk import ATTEMPTS_MAX, PLANS_PER_ENTRY, REUSED, Answer, Desk, told
 from zchttpd.engines.limits import connections_max, streamed_max
 from zchttpd.engines.parts import idle_ms, inlined, wants_part
 from zchttpd.engines.uring_access import attach
@@ -22,14 +19,17 @@ from zchttpd.files.cache import Cache, exhausted
 from zchttpd.files.compress import Compressor
 from zchttpd.files.jobs import Job, Posted
 from zchttpd.files.root import Root
+from zchttpd.handler.handler import ATTEMPTS_MAX, PLANS_PER_ENTRY, REUSED, Answer, Desk, told
+from zchttpd.telemetry import access_log
+from zchttpd.telemetry.shared_stats import cells_of
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
     from types import FrameType
 
+    from zchttpd.config.settings import Settings
     from zchttpd.files.entry import Entry
-    from zchttpd.settings import Settings
 
 LOGGER = logging.getLogger("zchttpd")
 
@@ -349,7 +349,7 @@ def serve(
 ) -> None:
     """Serve on `listener` until SIGTERM or SIGINT, drain, return. Raises OSError when io_uring is refused."""
     admitted, refused = connections_max(settings, streamed_max())
-    log = access.make_log(settings)
+    log = access_log.make_log(settings)
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
     posted = Posted(waker)
@@ -383,7 +383,7 @@ def serve(
         recv_buffer_size=settings.recv_buffer_size,
         drain_ms_max=settings.drain_ms_max,
         without=settings.without,
-        access_bytes=0 if log is None else access.BUFFER_SIZE,
+        access_bytes=0 if log is None else access_log.BUFFER_SIZE,
         access_event=-1 if log is None else log.event,
     )
     desk.begin(engine)

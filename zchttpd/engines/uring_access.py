@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from zchttpd._core.engine import ACCESS_RECORD
-from zchttpd.access import Visit, address_of
+from zchttpd.telemetry.access_log import Visit, address_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from zchttpd._core.engine import Engine
-    from zchttpd.access import AccessLog
+    from zchttpd.telemetry.access_log import AccessLog
 
 _RECORD = struct.Struct(ACCESS_RECORD)
 _address = lru_cache(maxsize=4096)(address_of)

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from zchttpd.engines.desk import CACHED_PART
 from zchttpd.engines.limits import streamed_max
+from zchttpd.handler.handler import CACHED_PART
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from zchttpd._core.engine import Engine
+    from zchttpd.config.settings import Settings
     from zchttpd.files.entry import Entry, Representation
-    from zchttpd.settings import Settings
 
 LOGGER = logging.getLogger("zchttpd")
 

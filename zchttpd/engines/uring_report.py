@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from zchttpd import doctor
 from zchttpd._core.tally import ROUTES
+from zchttpd.process import doctor
 
 if TYPE_CHECKING:
-    from zchttpd.settings import Settings
+    from zchttpd.config.settings import Settings
 
 LOGGER = logging.getLogger("zchttpd")
 

@@ -30,8 +30,8 @@ from zchttpd.files.sizes import Sizes, Unsized
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from zchttpd.config.settings import Settings
     from zchttpd.files.root import Root
-    from zchttpd.settings import Settings
 
 INDEX = b"index.html"
 CLEAN_SUFFIX = b".html"

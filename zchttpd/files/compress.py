@@ -17,17 +17,17 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Self, TypeAlias
 
+from zchttpd.config.options import AUTO
 from zchttpd.files.announced import Announced
 from zchttpd.files.encoders import ENCODERS, absent, chosen
 from zchttpd.files.entry import Representation
 from zchttpd.files.memory import fill, new_memory_file, read_through
-from zchttpd.options import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from zchttpd.config.settings import Settings
     from zchttpd.files.entry import Version
-    from zchttpd.settings import Settings
 
 LOGGER = logging.getLogger("zchttpd")
 

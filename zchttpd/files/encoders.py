@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zchttpd.options import AUTO, did_you_mean
+from zchttpd.config.options import AUTO, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

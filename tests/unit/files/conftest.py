@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zchttpd.config.settings import Settings
 from zchttpd.files.cache import Cache
 from zchttpd.files.root import Root
-from zchttpd.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

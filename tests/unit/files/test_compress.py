@@ -12,6 +12,7 @@ import brotli  # type: ignore[import-untyped]
 import pytest
 import zstandard
 
+from zchttpd.config.settings import Settings
 from zchttpd.files import compress as module
 from zchttpd.files import encoders
 from zchttpd.files.cache import Cache
@@ -19,7 +20,6 @@ from zchttpd.files.compress import PENDING_MAX, RESULTS, UNFIT_MAX, Compressed, 
 from zchttpd.files.encoders import ENCODERS, Encoder
 from zchttpd.files.entry import IDENTITY, Representation
 from zchttpd.files.root import Root
-from zchttpd.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zchttpd.config.settings import Settings
 from zchttpd.files import digests as module
 from zchttpd.files.cache import Cache
 from zchttpd.files.digests import Digests
 from zchttpd.files.entry import IDENTITY, Representation
 from zchttpd.files.root import Root
-from zchttpd.settings import Settings
 
 from .test_shelf import Loop, unready
 

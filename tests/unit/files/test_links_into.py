@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zchttpd.config.settings import Settings
 from zchttpd.files.cache import Cache
 from zchttpd.files.listing import scan
 from zchttpd.files.root import Root
-from zchttpd.settings import Settings
 
 from .test_cache import content, find
 from .test_root import read, refused

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zchttpd.config.settings import Settings
 from zchttpd.files.cache import Cache
 from zchttpd.files.entry import IDENTITY, Version, make_last_modified
 from zchttpd.files.history import History
 from zchttpd.files.root import Root
-from zchttpd.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path

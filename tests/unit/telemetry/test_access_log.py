@@ -1,0 +1,271 @@
+"""Lines of the access log, and the thread that writes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zchttpd.config.settings import Settings, SettingsError
+from zchttpd.telemetry.access_log import (
+    FORMATS,
+    AccessLog,
+    Lines,
+    LogError,
+    Visit,
+    address_of,
+    check_log,
+    escape,
+    make_log,
+    open_log,
+)
+
+from ...wire.client import STUCK_S, eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VISIT = Visit("192.0.2.1", 86_400, b"GET /a HTTP/1.1", 200, 1234, b"http://r/", b"agent", 56, True)
+
+
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [
+        ("common", b'192.0.2.1 - - [02/Jan/1970:00:00:00 +0000] "GET /a HTTP/1.1" 200 1234\n'),
+        (
+            "combined",
+            b'192.0.2.1 - - [02/Jan/1970:00:00:00 +0000] "GET /a HTTP/1.1" 200 1234 "http://r/" "agent"\n',
+        ),
+        (
+            "timed",
+            b'192.0.2.1 - - [02/Jan/1970:00:00:00 +0000] "GET /a HTTP/1.1" 200 1234 "http://r/" "agent" 56\n',
+        ),
+        (
+            "json",
+            b'{"time":"1970-01-02T00:00:00Z","address":"192.0.2.1","request":"GET /a HTTP/1.1","status":200,'
+            b'"body_bytes":1234,"duration_us":56,"zero_copy":true,"referer":"http://r/","user_agent":"agent"}\n',
+        ),
+    ],
+)
+def test_formats(form: str, line: bytes) -> None:
+    assert Lines(form).line(VISIT) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        (b"", "-"),
+        (b"plain ~", "plain ~"),
+        (b'a"b\\c', r"a\x22b\x5Cc"),
+        (b"\x00\n\r\x1b\x7f", r"\x00\x0A\x0D\x1B\x7F"),
+        (b"\xc3\xa9\xff", r"\xC3\xA9\xFF"),
+    ],
+)
+def test_escape(text: bytes, escaped: str) -> None:
+    assert escape(text) == escaped
+
+
+@given(st.binary())
+def test_what_is_escaped_can_be_had_back(text: bytes) -> None:
+    escaped = escape(text)
+    assert escaped.isascii()
+    assert escaped.isprintable()
+    assert '"' not in escaped
+    back = re.sub(rb"\\x([0-9A-F]{2})", lambda found: bytes([int(found[1], 16)]), escaped.encode())
+    assert back == (text or b"-")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@given(st.binary(), st.binary(), st.binary())
+def test_a_line_is_one_line(form: str, line: bytes, referer: bytes, agent: bytes) -> None:
+    made = Lines(form).line(VISIT._replace(line=line, referer=referer, agent=agent))
+    assert made.endswith(b"\n")
+    assert made[:-1].decode("ascii").isprintable()
+    if form == "json":
+        got = json.loads(made)
+        assert got["request"] == line.decode("utf-8", "backslashreplace")
+        assert got["user_agent"] == agent.decode("utf-8", "backslashreplace")
+
+
+def test_the_time_moves_on() -> None:
+    lines = Lines("common")
+    assert b"[02/Jan/1970:00:00:00 +0000]" in lines.line(VISIT)
+    assert b"[02/Jan/1970:00:00:01 +0000]" in lines.line(VISIT._replace(ended_at=86_401))
+
+
+def test_an_address_that_is_not_known() -> None:
+    assert address_of(0, bytes(16)) == ""
+    assert Lines("common").line(VISIT._replace(address="")).startswith(b"- - - [")
+    assert address_of(6, bytes(15) + b"\x01") == "::1"
+
+
+class Desk:
+    """Gives visits to a log, as an engine does."""
+
+    def __init__(self, tmp_path: Path, path: str) -> None:
+        self.log = AccessLog(Settings(root=tmp_path, access_log=path, access_log_format="common"))
+        self.waiting: list[Visit] = []
+        self.dropped = 0
+        self.log.start(self.take, self.drop)
+
+    def take(self) -> list[Visit]:
+        taken, self.waiting = self.waiting, []
+        return taken
+
+    def drop(self, count: int) -> None:
+        self.dropped += count
+
+    def give(self, *names: str) -> None:
+        self.waiting += [VISIT._replace(line=name.encode()) for name in names]
+        self.log.wake()
+
+
+def asked(path: Path) -> list[str]:
+    return re.findall(r'"(.*?)"', path.read_text()) if path.exists() else []
+
+
+def test_lines_are_appended(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text('"before"\n')
+    desk = Desk(tmp_path, str(path))
+    desk.give("a", "b")
+    eventually("both", lambda: asked(path) == ["before", "a", "b"])
+    desk.give("c")
+    desk.log.close()
+    assert asked(path) == ["before", "a", "b", "c"]
+
+
+class SlowDesk(Desk):
+    """Gives nothing before `go_on`; `taking` says that the log waits for it."""
+
+    def __init__(self, tmp_path: Path, path: str) -> None:
+        self.taking, self.go_on = threading.Event(), threading.Event()
+        super().__init__(tmp_path, path)
+
+    def take(self) -> list[Visit]:
+        taken = super().take()
+        self.taking.set()
+        assert self.go_on.wait(STUCK_S)
+        return taken
+
+
+def test_the_end_may_come_while_lines_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log"
+    desk = SlowDesk(tmp_path, str(path))
+    desk.give("a")
+    assert desk.taking.wait(STUCK_S)
+    desk.give("b")
+    wake = desk.log.wake
+    monkeypatch.setattr(desk.log, "wake", lambda: (wake(), desk.go_on.set()))
+    desk.log.close()
+    assert asked(path) == ["a", "b"]
+
+
+def test_a_renamed_file_is_left_alone(tmp_path: Path) -> None:
+    path, old = tmp_path / "log", tmp_path / "old"
+    desk = Desk(tmp_path, str(path))
+    desk.give("a")
+    eventually("the first", lambda: asked(path) == ["a"])
+    path.rename(old)
+    desk.log.reopen()
+    eventually("the new file", path.exists)
+    desk.give("b")
+    desk.log.close()
+    assert (asked(old), asked(path)) == (["a"], ["b"])
+
+
+def test_a_file_that_cannot_be_opened_again_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zchttpd.telemetry.access_log.LOGGER.propagate", True)
+    path = tmp_path / "deep" / "log"
+    path.parent.mkdir()
+    desk = Desk(tmp_path, str(path))
+    path.parent.rename(tmp_path / "moved")
+    desk.log.reopen()
+    desk.give("a")
+    desk.log.close()
+    assert asked(tmp_path / "moved" / "log") == ["a"]
+    assert "goes on as before" in caplog.text
+
+
+def test_a_worker_serves_without_its_log_and_finds_it_again(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "log"
+    desk = Desk(tmp_path, str(path))
+    desk.give("a")
+    eventually("it is lost", lambda: desk.dropped == 1)
+    path.parent.mkdir()
+    desk.log.reopen()
+    eventually("the file", path.exists)
+    desk.give("b")
+    desk.log.close()
+    assert (asked(path), desk.dropped) == (["b"], 1)
+
+
+def test_a_pipe_gets_whole_lines_and_no_more_than_it_takes_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    desk = Desk(tmp_path, str(path))
+    desk.give(*["x" * 200] * 100)
+    desk.log.close()
+    got = os.read(reader, 1 << 16)
+    os.close(reader)
+    assert got == Lines("common").line(VISIT._replace(line=b"x" * 200)) * 100
+
+
+def test_a_pipe_that_takes_nothing_does_not_hold_up_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zchttpd.telemetry.access_log.CLOSE_S", 0.05)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    desk = Desk(tmp_path, str(path))
+    desk.give(*["x" * 2000] * 1000)
+    ended = threading.Thread(target=desk.log.close)
+    ended.start()
+    ended.join(10)
+    assert not ended.is_alive()
+    os.close(reader)
+    eventually("what was left is lost", lambda: desk.dropped > 0)
+
+
+def test_what_cannot_be_written_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zchttpd.telemetry.access_log.LOGGER.propagate", True)
+    # However long this test takes, that is too short for a second complaint.
+    monkeypatch.setattr("zchttpd.telemetry.access_log.COMPLAINT_S_MIN", float("inf"))
+    desk = Desk(tmp_path, "/dev/full")
+    desk.give("a", "b")
+    eventually("both are lost", lambda: desk.dropped == 2)
+    desk.give("c")
+    desk.log.close()
+    assert desk.dropped == 3
+    assert caplog.text.count("cannot be written") == 1
+
+
+def test_off_is_no_log(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path)
+    assert make_log(settings) is None
+    check_log(settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["missing/log", "."])
+def test_a_path_that_cannot_be_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(LogError, match=r"--access-log: .* cannot be written .*Type a file"):
+        open_log(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("options", [{"access_log": ""}, {"access_log_format": "xml"}])
+def test_settings(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="Type"):
+        Settings(root=tmp_path, **options)

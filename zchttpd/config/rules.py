@@ -1,0 +1,239 @@
+"""What a site asks for beyond its files: fields by path, who may read across origins, how long to keep what.
+
+A PATTERN is matched, case and all, with the decoded path of the file that is sent (`/docs/index.html` for
+`/docs/`), or with the path that was asked for where no file is sent. `*` stands for any characters, also `/`;
+`?` for one; `[a-z]` for one of a set. Without a leading slash it may begin after any slash: `*.js`,
+`assets/*`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from zchttpd.config.cache_control import SECONDS, check_cache_control, is_cache_control
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zchttpd.config.settings import Settings
+
+Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
+
+# RFC 8246: whoever has it need not even ask whether it changed.
+IMMUTABLE = "public, max-age=31536000, immutable"
+# RFC 9111 section 5.2.2.4: keep it, but ask each time; otherwise browsers guess, and show an old page.
+HTML_CACHE_CONTROL = "no-cache"
+
+# https://fetch.spec.whatwg.org/#http-cors-protocol: for requests without credentials * is all there is.
+_CORS = ((b"Access-Control-Allow-Origin", b"*"), (b"Access-Control-Expose-Headers", b"*"))
+_PREFLIGHT = (
+    (b"Access-Control-Allow-Methods", b"GET, HEAD, OPTIONS"),
+    (b"Access-Control-Allow-Headers", b"*"),
+    (b"Access-Control-Max-Age", b"86400"),
+)
+# https://html.spec.whatwg.org/#coep: both together give a page SharedArrayBuffer and exact timers.
+_ISOLATED = (
+    (b"Cross-Origin-Opener-Policy", b"same-origin"),
+    (b"Cross-Origin-Embedder-Policy", b"require-corp"),
+)
+
+TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_HEADER = re.compile(rf"(.*?\S)\s+({TOKEN})[ \t]*:(.*)", re.DOTALL)
+_FIELD = re.compile(rf"{TOKEN}[ \t]*:[ \t]*\S.*", re.DOTALL)
+_VISIBLE = re.compile(r"[\x20-\x7e\t]+")
+# They say where a message ends or which file version it carries: not for anybody to say twice.
+_OURS = frozenset(
+    (
+        *("accept-ranges", "allow", "connection", "content-encoding", "content-length", "content-range"),
+        *("content-type", "date", "etag", "keep-alive", "last-modified", "location", "proxy-connection"),
+        *("te", "trailer", "transfer-encoding", "upgrade", "x-content-type-options"),
+    )
+)
+_OPTIONS_OF = {
+    "content-type": "such as --type '*.html=text/html'",
+    "content-encoding": "such as --coding '*.svgz=gzip'",
+}
+# Said to --immutable by who takes it for a switch.
+_SWITCH_WORDS = ("on", "off", "yes", "no", "true", "false")
+# How long a file may be kept says nothing about how long its absence lasts.
+_OF_FILES_ONLY = frozenset((b"cache-control", b"expires", b"content-disposition", b"content-language"))
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRule:
+    """Files whose path matches `pattern` get this Cache-Control. Raises ValueError with a one-line text."""
+
+    pattern: str
+    value: str
+
+    def __post_init__(self) -> None:
+        check_pattern(self.pattern)
+        _check_value(self.value)
+        check_cache_control(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderRule:
+    """Answers to paths that match `pattern` get this field. Raises ValueError with a one-line text."""
+
+    pattern: str
+    name: str
+    value: str
+
+    def __post_init__(self) -> None:
+        check_pattern(self.pattern)
+        if not re.fullmatch(TOKEN, self.name):
+            raise ValueError(f"{self.name!r} is not a field name. Type such as X-Frame-Options")
+        if self.name.lower() in _OURS:
+            option = _OPTIONS_OF.get(self.name.lower(), "another field")
+            raise ValueError(f"{self.name} is set by the server itself. Type {option}")
+        _check_value(self.value)
+
+
+def parse_cache_rules(text: str) -> tuple[CacheRule, ...]:
+    """Lines of PATTERN=VALUE. Raises ValueError with a one-line text."""
+    return tuple(_parse_cache_rule(line) for line in lines(text))
+
+
+def parse_patterns(text: str) -> tuple[str, ...]:
+    """Lines of one pattern of files each. Raises ValueError with a one-line text."""
+    return tuple(_parse_pattern(line) for line in lines(text))
+
+
+def parse_header_rules(text: str) -> tuple[HeaderRule, ...]:
+    """Lines of `PATTERN Name: value`. Raises ValueError with a one-line text."""
+    return tuple(_parse_header_rule(line) for line in lines(text))
+
+
+def lines(text: str) -> list[str]:
+    """The rules of a text: its lines, but for the empty ones."""
+    return [line.strip(" \t") for line in text.split("\n") if line.strip(" \t")]
+
+
+def _parse_cache_rule(line: str) -> CacheRule:
+    pattern, equals, value = (part.strip(" \t") for part in line.partition("="))
+    if pattern.lower() in SECONDS or (not is_cache_control(value) and is_cache_control(line)):
+        raise ValueError(f"{line!r} has no PATTERN. Type --cache-control {shlex.quote('*=' + line)}")
+    first, blank, rest = line.partition(" ")
+    if blank and "=" not in first and is_cache_control(rest):
+        cure = shlex.quote(f"{first}={rest.strip()}")
+        raise ValueError(f"{line!r} has a blank for the = of PATTERN=VALUE. Type --cache-control {cure}")
+    if not equals:
+        raise ValueError(f"{line!r} is not PATTERN=VALUE. Type such as '/assets/*=max-age=3600'")
+    check_names_files(pattern)
+    return CacheRule(pattern, value)
+
+
+def _parse_pattern(line: str) -> str:
+    pattern, _, value = line.partition("=")
+    if line.lower() in _SWITCH_WORDS or pattern.lower() in SECONDS:
+        raise ValueError(f"{line!r} is not a pattern of files. Type '*' for all, or such as '/assets/*'")
+    if is_cache_control(value):
+        raise ValueError(
+            f"{line!r} is more than a pattern, and what it names is kept for a year."
+            f" Type {shlex.quote(pattern)} alone, or --cache-control {shlex.quote(line)}"
+        )
+    check_names_files(line)
+    return check_pattern(line)
+
+
+def _parse_header_rule(line: str) -> HeaderRule:
+    if _FIELD.fullmatch(line):
+        field, _, last = line.rpartition(" ")
+        swapped = _FIELD.fullmatch(field) and (last.startswith("/") or "*" in last)
+        words = (last, field) if swapped else ("*", line)
+        raise ValueError(f"{line!r} is not PATTERN 'Name: value'. Type --header {shlex.join(words)}")
+    match = _HEADER.fullmatch(line)
+    if match is None:
+        raise ValueError(f"{line!r} is not PATTERN 'Name: value'. Type such as '*' 'X-Frame-Options: DENY'")
+    return HeaderRule(match[1], match[2], match[3].strip(" \t"))
+
+
+def check_pattern(pattern: str) -> str:
+    """The pattern itself. Raises ValueError with a one-line text."""
+    if not pattern or not pattern.isprintable():
+        raise ValueError(f"{pattern!r} is not a pattern. Type such as '*.js' or '/assets/*'")
+    if {".", ".."}.intersection(pattern.split("/")):
+        raise ValueError(f"{pattern!r} has a dot that no path keeps. Type such as '/assets/*'")
+    return pattern
+
+
+def check_names_files(pattern: str) -> None:
+    """Raises ValueError with a one-line text for a pattern that no file can match."""
+    if pattern.endswith("/"):
+        cure = shlex.quote(pattern + "*")
+        raise ValueError(f"{pattern!r} names a directory and no file in it. Type {cure} for what is in it")
+
+
+def _check_value(value: str) -> None:
+    if not _VISIBLE.fullmatch(value):
+        raise ValueError(f"{value!r} is not a field value. Type visible ASCII on one line")
+
+
+def matcher(pattern: str) -> Callable[[str], object]:
+    """Tells whether a path, as `path_of` gives it, matches the pattern."""
+    whole = pattern if pattern.startswith("/") else "*/" + pattern
+    return re.compile(fnmatch.translate(whole)).match
+
+
+@dataclass(frozen=True, slots=True)
+class SitePolicy:
+    """The fields that the options of a site add to answers. Made once, from Settings."""
+
+    common: Fields
+    preflight: Fields
+    _headers: tuple[tuple[Callable[[str], object], bytes, bytes], ...]
+    _caching: tuple[tuple[Callable[[str], object], bytes], ...]
+
+    @classmethod
+    def of(cls, settings: Settings) -> SitePolicy:
+        """What these settings ask for."""
+        cors = _CORS if settings.cors else ()
+        # First what never changes: `--cache-control '*=...'` is meant for the rest.
+        caching = [(pattern, IMMUTABLE) for pattern in settings.immutable]
+        caching += [(rule.pattern, rule.value) for rule in settings.cache_control]
+        return cls(
+            common=(*cors, *(_ISOLATED if settings.cross_origin_isolated else ())),
+            preflight=_PREFLIGHT if settings.cors else (),
+            _headers=tuple(
+                (matcher(rule.pattern), rule.name.encode("ascii"), rule.value.encode("ascii"))
+                for rule in settings.header
+            ),
+            _caching=tuple((matcher(pattern), value.encode("ascii")) for pattern, value in caching),
+        )
+
+    def of_file(self, segments: tuple[bytes, ...], media_type: str) -> Fields:
+        """For an answer that carries the file at `segments`."""
+        path = path_of(segments)
+        fields = self._matching(path)
+        caching = next((value for matches, value in self._caching if matches(path)), None)
+        if caching is None and media_type.lower().startswith("text/html"):
+            caching = HTML_CACHE_CONTROL.encode("ascii")
+        if caching is not None:
+            fields.setdefault(b"cache-control", (b"Cache-Control", caching))
+        return tuple(fields.values())
+
+    def of_path(self, segments: tuple[bytes, ...], directory: bool) -> Fields:
+        """For an answer that carries no file: errors and redirects."""
+        fields = self._matching(path_of(segments) + ("/" if directory and segments else ""))
+        return tuple(field for name, field in fields.items() if name not in _OF_FILES_ONLY)
+
+    def _matching(self, path: str) -> dict[bytes, tuple[bytes, bytes]]:
+        fields: dict[bytes, tuple[bytes, bytes]] = {}
+        for matches, name, value in self._headers:
+            # Of several rules for one field the first is meant.
+            if name.lower() not in fields and matches(path):
+                fields[name.lower()] = (name, value)
+        for name, value in self.common:
+            fields.setdefault(name.lower(), (name, value))
+        return fields
+
+
+def path_of(segments: tuple[bytes, ...]) -> str:
+    """What a pattern is matched with."""
+    # As the command line is decoded, so that a pattern can name any file.
+    return "/" + b"/".join(segments).decode("utf-8", "surrogateescape")

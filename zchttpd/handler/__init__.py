@@ -1,0 +1,1 @@
+"""A request head becomes an answer: joins http and files, knows no engine."""

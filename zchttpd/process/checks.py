@@ -1,0 +1,103 @@
+"""What only this machine can tell of the settings: whether the directory and the user are there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zchttpd.config.options import SettingsError, nearest
+from zchttpd.process.privileges import resolve
+from zchttpd.telemetry.access_log import OFF
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zchttpd.config.settings import Settings
+
+_ERROR_PAGES = ("404.html", "403.html", "50x.html")
+
+
+def check_root(root: Path) -> None:
+    """Raises SettingsError unless `root` is a directory that can be searched."""
+    try:
+        if not root.is_dir():
+            if root.exists():
+                problem = f"is not a directory. Type --root and the one that it is in: {root.parent}"
+            else:
+                problem = f"does not exist. {_meant(str(root))}"
+            raise SettingsError("root", f"{str(root)!r} {problem}")
+        usable = os.access(root, os.X_OK)
+    except PermissionError:
+        usable = False
+    if not usable:
+        raise SettingsError(
+            "root", f"{str(root)!r} may not be entered by this user. Type: chmod o+x on it and its parents"
+        )
+
+
+def check_links_into(directories: Sequence[Path]) -> None:
+    """Raises SettingsError unless all of them are directories that can be searched."""
+    for each in directories:
+        shown = repr(str(each))
+        try:
+            if not each.is_dir():
+                what = "is not a directory" if each.exists() else "does not exist"
+                raise SettingsError(
+                    "links_into", f"{shown} {what}. Type --links-into and a directory that exists"
+                )
+            usable = os.access(each, os.X_OK)
+        except PermissionError:
+            usable = False
+        if not usable:
+            cure = "Type: chmod o+x on it and its parents"
+            raise SettingsError("links_into", f"{shown} may not be entered by this user. {cure}")
+
+
+def _meant(root: str) -> str:
+    """What may have been meant by a directory that does not exist."""
+    if root.isdecimal():
+        return f"Type --port {root} for a port, and --root and a directory that exists"
+    if root.startswith("~"):
+        return "Type the path that ~ stands for: only a shell knows"
+    word = nearest(root, ("doctor", "help", "version"))
+    if word:
+        return f"Did you mean zchttpd {word if word == 'doctor' else '--' + word}?"
+    return "Type --root and a directory that exists"
+
+
+def check_user(user: str) -> None:
+    """Raises SettingsError unless `user` is somebody on this machine, or empty."""
+    try:
+        if user:
+            resolve(user)
+    except ValueError as error:
+        raise SettingsError("user", f"--user: {error}") from None
+
+
+def notes(settings: Settings) -> list[str]:
+    """Lines for the start report: what the directory has not, and what it has and should not have."""
+    root = str(settings.root).rstrip("/") + "/"
+    lines = []
+    if not os.path.isfile(f"{root}index.html"):
+        if settings.spa:
+            lines.append(f"no index.html in {root} yet: until then --spa answers 404")
+        elif not settings.listing:
+            lines.append(
+                f"no index.html in {root}, and --listing is off: / is 404. Type --listing to list directories"
+            )
+    if settings.error_pages and not any(os.path.isfile(root + name) for name in _ERROR_PAGES):
+        lines.append(f"none of {', '.join(_ERROR_PAGES)} in {root} yet: so far --error-pages changes nothing")
+    log = settings.access_log
+    if log not in (OFF, "-") and _within(Path(log), settings.root):
+        lines.append(f"everybody can read {log}. Type --access-log and a file outside of {root}")
+    return lines
+
+
+def _within(path: Path, root: Path) -> bool:
+    """Whether a request can name `path`; dotfiles are not served."""
+    try:
+        inside = path.resolve().relative_to(root.resolve())
+    except (OSError, ValueError):
+        return False
+    return not any(part.startswith(".") for part in inside.parts)

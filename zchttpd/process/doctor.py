@@ -1,0 +1,349 @@
+"""What this machine lets the server do, rung by rung, and what to type where it does not."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import importlib
+import importlib.util
+import os
+import pwd
+import resource
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zchttpd.files.encoders import ENCODERS, absent
+from zchttpd.process.memory_limit import advised, budgets, memory_limit, most, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from zchttpd.config.settings import Settings
+    from zchttpd.process.memory_limit import Limit
+
+MIB = 1024 * 1024
+SYS_IO_URING_SETUP = 425
+SYS_OPENAT2 = 437
+CAP_IPC_LOCK = 14
+CAP_SYS_RESOURCE = 24
+_LETTERS = {"memlock": "l", "nofile": "n"}  # of ulimit
+SPARE_FDS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A feature of the kernel: its first release (a hint: distributions backport) and what its lack costs."""
+
+    since: str
+    lost: str
+
+
+LADDER: dict[str, Rung] = {
+    "send_zc": Rung("6.0", "every body is copied when it is sent"),
+    "report_usage": Rung("6.2", "the kernel does not tell whether a zero-copy send was copied after all"),
+    "sparse_buffers": Rung("5.19", "no memory can be registered, so every body is copied when it is sent"),
+    "multishot_accept": Rung("5.19", "each connection costs an accept operation of its own"),
+    "multishot_recv": Rung("6.0", "each request costs a receive operation of its own"),
+    "buffer_ring": Rung("5.19", "receive buffers are given back to the kernel one operation at a time"),
+    "single_issuer": Rung("6.0", "the kernel locks a ring that only one thread uses"),
+    "defer_taskrun": Rung("6.1", "completions interrupt the loop instead of waiting for it"),
+    "registered_ring_fd": Rung("5.18", "each enter looks the ring up by its descriptor"),
+}
+
+
+class State(Enum):
+    """How one finding stands; everything but OK comes with a cure."""
+
+    OK = "ok"
+    LOW = "low"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor's report. `cure` is empty when the state is OK."""
+
+    subject: str
+    state: State
+    text: str
+    cure: str = ""
+
+
+def missing_rung(name: str, *, asked: bool = False) -> str:
+    """One line on a rung that the ring does without; `asked`: because of `--without`."""
+    rung = LADDER.get(name)
+    if rung is None:
+        return f"without {name}"
+    if asked:
+        return f"without {name}, as asked: {rung.lost}"
+    return f"without {name}: {rung.lost}. Cure: Linux {rung.since} or later"
+
+
+def probe_ring() -> Mapping[str, object]:
+    """What the compiled ring found: `error` (errno name or "") and a bool for each rung; or ImportError."""
+    probe = importlib.import_module("zchttpd._core.ring").probe
+    found: Mapping[str, object] = probe()
+    return found
+
+
+def refusal(error: str) -> tuple[str, str]:
+    """(cause, cure) of an io_uring_setup(2) that failed with the errno named `error`."""
+    if error == "ENOSYS":
+        return (
+            "this kernel or its sandbox has no io_uring (ENOSYS)",
+            "run Linux 6.0 or later, or let the sandbox pass io_uring_setup",
+        )
+    if error in ("EPERM", "EACCES"):
+        disabled = _read("/proc/sys/kernel/io_uring_disabled")
+        if disabled == "2":
+            return (
+                "kernel.io_uring_disabled is 2: nobody may use io_uring",
+                "sysctl -w kernel.io_uring_disabled=0",
+            )
+        if disabled == "1" and os.geteuid() != 0:
+            return (
+                "kernel.io_uring_disabled is 1: only privileged users may use io_uring",
+                "sysctl -w kernel.io_uring_disabled=0, or join the group in kernel.io_uring_group",
+            )
+        return (
+            f"a sandbox refuses io_uring ({error})",
+            "let its seccomp profile pass io_uring_setup, io_uring_enter and io_uring_register"
+            " (Docker: --security-opt seccomp=PROFILE.json)",
+        )
+    if error == "ENOMEM":
+        return "io_uring has no memory left to lock (ENOMEM)", raising("memlock")
+    return f"io_uring failed with {error}", "zchttpd doctor"
+
+
+def raising(limit: str, value: str = "unlimited") -> str:
+    """What raises a hard limit (getrlimit(2)), `memlock` or `nofile`, to `value` for the user who asks."""
+    letter = _LETTERS[limit]
+    if _capable(CAP_SYS_RESOURCE):
+        return f"ulimit -{letter} {value}"
+    unit = f"systemd: Limit{limit.upper()}={'infinity' if value == 'unlimited' else value}"
+    container = f"--ulimit {limit}={-1 if value == 'unlimited' else value}"
+    if os.geteuid() == 0:
+        return (
+            f"start the container with {container} ({unit}); ulimit -{letter} cannot, as this root has no"
+            " CAP_SYS_RESOURCE"
+        )
+    return (
+        f"sudo prlimit --pid $$ --{limit}={value}, in the shell that starts it; ulimit -{letter} cannot, as"
+        f" the hard limit is root's to raise (for good: '{_login()} - {limit} {value}' in"
+        f" /etc/security/limits.conf; {unit}, Docker: {container})"
+    )
+
+
+def _login() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return "*"
+
+
+def locked_memory(needed: int) -> Finding:
+    """Whether `needed` bytes can be registered: the hard RLIMIT_MEMLOCK decides, as the server raises its own
+    to it, unless CAP_IPC_LOCK lifts it.
+    """
+    _, limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if limit == resource.RLIM_INFINITY or _may_lock_anything():
+        return Finding("locked memory", State.OK, "no limit")
+    text = f"{limit / MIB:.4g} MiB of file bytes can be registered for zero copy"
+    if limit >= needed:
+        return Finding("locked memory", State.OK, text)
+    return Finding(
+        "locked memory",
+        State.LOW,
+        f"{text}, of {needed / MIB:.4g} MiB configured; the rest is copied when it is sent",
+        raising("memlock"),
+    )
+
+
+def memory(settings: Settings, limit: Limit) -> Finding:
+    """Whether what `settings` may take fits below `limit`."""
+    text = f"{budgets(settings)} may take {shown(most(settings))} in all; {limit}"
+    if most(settings) <= limit.size:
+        return Finding("memory", State.OK, text)
+    cure = f"--memory {shown(advised(settings, limit))}, or raise the limit"
+    return Finding("memory", State.LOW, f"{text}, so workers may be killed", cure)
+
+
+def open_files(needed: int) -> Finding:
+    """Whether a worker may have `needed` descriptors (the hard RLIMIT_NOFILE: the server raises its own)."""
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY or limit >= needed:
+        return Finding(
+            "open files", State.OK, "no limit" if limit == resource.RLIM_INFINITY else f"up to {limit}"
+        )
+    return Finding(
+        "open files",
+        State.LOW,
+        f"up to {limit}, but --connections-max takes {needed}",
+        _open_files_cure(limit, needed),
+    )
+
+
+def _open_files_cure(limit: int, needed: int) -> str:
+    lower = f"--connections-max {limit - SPARE_FDS}" if limit > SPARE_FDS else "a lower --connections-max"
+    most = _read("/proc/sys/fs/nr_open")
+    if most.isdecimal() and int(most) < needed:
+        # Above it setrlimit(2) refuses root as well.
+        return f"{lower}, or sysctl -w fs.nr_open={needed} and then {raising('nofile', str(needed))}"
+    return f"{lower}, or {raising('nofile', str(needed))}"
+
+
+def raise_limits(files: int, memory: int = 0) -> None:
+    """Raise the soft limits, as anyone may: of open files to `files`, of locked memory to the hard limit.
+
+    The hard limit of locked memory is raised first, to `memory` bytes, where this user may.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = files if hard == resource.RLIM_INFINITY else min(files, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if hard != resource.RLIM_INFINITY and hard < memory:
+        # Where that is not permitted, what there is will be reported.
+        with contextlib.suppress(PermissionError, ValueError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (memory, memory))
+            return
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
+
+
+def memory_needed(settings: Settings) -> int:
+    """Bytes that all workers together want to register (the limit is one for all processes of a user)."""
+    return settings.worker_count * (settings.memory + settings.stream_memory)
+
+
+def memory_locked(settings: Settings) -> int:
+    """Bytes that are locked at most: what was evicted counts for as long as somebody reads it."""
+    return 2 * memory_needed(settings)
+
+
+def files_needed(settings: Settings) -> int:
+    """Descriptors that one worker may need."""
+    return settings.connections_max + SPARE_FDS
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Everything that decides how well `settings` would run here, in the order in which it matters."""
+    return [
+        Finding("kernel", State.OK, f"{os.uname().sysname} {os.uname().release}"),
+        *_ring_findings(),
+        _openat2(),
+        memory(settings, memory_limit()),
+        locked_memory(memory_needed(settings)),
+        open_files(files_needed(settings)),
+        _uvloop(),
+        _compression(asked=bool(settings.compress)),
+    ]
+
+
+def report(findings: list[Finding]) -> str:
+    """The findings as lines of text, each cure below its cause."""
+    width = max(len(finding.subject) for finding in findings)
+    lines: list[str] = []
+    for finding in findings:
+        lines.append(f"{finding.subject:<{width}}  {finding.state.value:<7}  {finding.text}")
+        if finding.cure:
+            lines.append(f"{'':<{width}}  {'':<7}  cure: {finding.cure}")
+    short = [finding for finding in findings if finding.state is not State.OK]
+    lines += ["", f"{len(short)} of {len(findings)} could be better." if short else "All is well."]
+    return "\n".join(lines)
+
+
+def _ring_findings() -> list[Finding]:
+    try:
+        found = probe_ring()
+    except ImportError:
+        return [_ring_without_core()]
+    error = str(found.get("error") or "")
+    if error:
+        cause, cure = refusal(error)
+        return [Finding("io_uring", State.MISSING, f"{cause}; the portable engine serves instead", cure)]
+    findings = [Finding("io_uring", State.OK, "available")]
+    for name, rung in LADDER.items():
+        if found.get(name):
+            findings.append(Finding(name, State.OK, "present"))
+        else:
+            findings.append(Finding(name, State.MISSING, rung.lost, f"Linux {rung.since} or later"))
+    return findings
+
+
+def _ring_without_core() -> Finding:
+    error = _refused_with(SYS_IO_URING_SETUP, 1, None)
+    if error in ("EPERM", "EACCES", "ENOSYS"):
+        cause, cure = refusal(error)
+        return Finding("io_uring", State.MISSING, f"{cause}; this build has no io_uring engine either", cure)
+    return Finding(
+        "io_uring",
+        State.MISSING,
+        "the kernel allows it, but this build of zchttpd has no io_uring engine",
+        "apt-get install liburing-dev pkg-config, then install zchttpd again from source",
+    )
+
+
+def _openat2() -> Finding:
+    error = _refused_with(SYS_OPENAT2, -1, None, None, 0)
+    if error in ("ENOSYS", "EPERM"):
+        return Finding(
+            "openat2",
+            State.MISSING,
+            f"paths are opened one component at a time ({error}), which is slower",
+            "Linux 5.6 or later, or let the sandbox pass openat2",
+        )
+    return Finding("openat2", State.OK, "the kernel keeps every path beneath the root")
+
+
+def _uvloop() -> Finding:
+    if importlib.util.find_spec("uvloop"):
+        return Finding("uvloop", State.OK, "the portable engine can use it")
+    return Finding(
+        "uvloop", State.MISSING, "the portable engine runs on asyncio, which is slower", "pip install uvloop"
+    )
+
+
+def _compression(*, asked: bool) -> Finding:
+    """What --compress can make; that it could make more is a fault only where it is asked for."""
+    missing = absent()
+    text = f"--compress can make {', '.join(name for name in ENCODERS if name not in missing)}"
+    if not missing:
+        return Finding("compression", State.OK, text)
+    cure = f"pip install {' '.join(missing.values())}"
+    if not asked:
+        return Finding("compression", State.OK, f"{text}; with {cure} also {', '.join(missing)}")
+    return Finding("compression", State.MISSING, f"{text}, not {', '.join(missing)}", cure)
+
+
+def _refused_with(number: int, *arguments: int | None) -> str:
+    """The errno name of a system call that is made with arguments it must refuse, so that nothing happens."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long
+    words = [None if argument is None else ctypes.c_long(argument) for argument in arguments]
+    libc.syscall(ctypes.c_long(number), *words)
+    code = ctypes.get_errno()
+    return errno.errorcode.get(code, str(code))
+
+
+def _may_lock_anything() -> bool:
+    return _capable(CAP_IPC_LOCK)
+
+
+def _capable(capability: int) -> bool:
+    # The kernel wants it in the first user namespace; root of a rootless container does not have it there.
+    if _read("/proc/self/uid_map").split() != ["0", "0", "4294967295"]:
+        return False
+    for line in _read("/proc/self/status").splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> capability & 1)
+    return False
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,139 @@
+"""Who the server is: root until it has bound its sockets, then the user of `--user`, with no way back."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import grp
+import importlib
+import os
+import pwd
+from dataclasses import dataclass
+
+from zchttpd.config.options import nearest
+from zchttpd.files.encoders import ENCODERS
+
+PR_SET_NO_NEW_PRIVS = 38
+# What a worker, or the supervisor, imports only when it needs it, encodings among it. The user may not be
+# able to read it then: Python itself may be in root's home.
+_LATE = (
+    "encodings.ascii",
+    "encodings.idna",
+    "encodings.latin_1",
+    "encodings.unicode_escape",
+    "traceback",
+    "zchttpd._core.ring",
+    "zchttpd.engines.uring",
+    "zchttpd.engines.portable",
+    "zchttpd.telemetry.admin",
+    "zchttpd.telemetry.metrics",
+    "uvloop",
+)
+
+
+class PrivilegeError(Exception):
+    """Privileges cannot be given up; the text is one line: the cause, then the cure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user of this machine, with all the groups that count (credentials(7))."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
+def resolve(text: str) -> Identity:
+    """Who `NAME`, `NAME:GROUP` or their numbers are. With GROUP that group counts and no other one.
+
+    Raises ValueError with a one-line text.
+    """
+    name, colon, group = text.partition(":")
+    known = _user(name)
+    if colon:
+        gid = _gid(group)
+        groups: tuple[int, ...] = (gid,)
+    elif known is None:
+        raise ValueError(f"uid {name} has no name here, so its group is not known. Type {name}:GROUP")
+    else:
+        gid = known.pw_gid
+        groups = tuple(os.getgrouplist(known.pw_name, gid))
+    uid = int(name) if known is None else known.pw_uid
+    if uid == 0:
+        raise ValueError(f"{name!r} is root itself. Type another user, such as nobody or www-data")
+    return Identity(str(uid) if known is None else known.pw_name, uid, gid, groups)
+
+
+def _user(name: str) -> pwd.struct_passwd | None:
+    """None for a number that nobody has."""
+    try:
+        return pwd.getpwuid(int(name)) if _is_number(name) else pwd.getpwnam(name)
+    except KeyError:
+        if _is_number(name):
+            return None
+        close = nearest(name, [user.pw_name for user in pwd.getpwall()])
+        cure = f"Did you mean {close}?" if close else "Type one of: getent passwd"
+        raise ValueError(f"there is no user {name!r}. {cure}") from None
+
+
+def _gid(group: str) -> int:
+    if _is_number(group):
+        return int(group)
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ValueError(f"there is no group {group!r}. Type one of: getent group") from None
+
+
+def _is_number(text: str) -> bool:
+    # As long as a uid can be; the last one, -1, means "leave it" to setresuid(2).
+    return text.isascii() and text.isdigit() and int(text) < 2**32 - 1
+
+
+def preload() -> None:
+    """Import what will be needed later, for as long as it can be read."""
+    encoders = [encoder.module for encoder in ENCODERS.values() if encoder.module]
+    for name in (*_LATE, *encoders):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
+def confine() -> None:
+    """Nothing this process executes gains privileges (PR_SET_NO_NEW_PRIVS, prctl(2)).
+
+    Raises PrivilegeError.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        why = os.strerror(ctypes.get_errno())
+        raise PrivilegeError(f"PR_SET_NO_NEW_PRIVS is refused ({why}). Run Linux 3.5 or later")
+
+
+def become(identity: Identity) -> None:
+    """Be this user from now on: its groups, gid and uid, real, effective and saved. Raises PrivilegeError.
+
+    Called before any ring exists and before workers are forked: what a ring was made with stays with it
+    (CVE-2024-22017).
+    """
+    if os.geteuid() != 0:
+        if os.getresuid() == (identity.uid,) * 3:
+            return
+        raise PrivilegeError(
+            f"--user {identity.name}: only root may become another user, and this is uid {os.geteuid()}."
+            " Start as root, or leave --user out"
+        )
+    try:
+        os.setgroups(identity.groups)
+        os.setresgid(identity.gid, identity.gid, identity.gid)
+        os.setresuid(identity.uid, identity.uid, identity.uid)
+    except OSError as error:
+        cure = (
+            "Let the container keep CAP_SETUID and CAP_SETGID" if error.errno == errno.EPERM else "See id(1)"
+        )
+        raise PrivilegeError(f"--user {identity.name}: {error.strerror}. {cure}") from None
+    with contextlib.suppress(PermissionError):
+        os.setresuid(0, 0, 0)
+        raise PrivilegeError(f"--user {identity.name}: the way back to root is open. Clear the securebits")

@@ -1,0 +1,58 @@
+"""The start report: the start line, and below it a line for everything that one should know."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+from zchttpd import __version__
+from zchttpd.process import doctor
+
+if TYPE_CHECKING:
+    from zchttpd.config.settings import Settings
+
+
+@dataclass(slots=True)
+class Report:
+    """What the workers said when they were ready, none of it twice."""
+
+    engine: str = ""
+    send_mode: str = ""
+    missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, said: dict[str, object]) -> None:
+        """What one worker said: see `zchttpd.process.worker.Serve`."""
+        self.engine = str(said.get("engine", ""))
+        self.send_mode = str(said.get("send_mode", ""))
+        for known, key in ((self.missing, "missing"), (self.notes, "notes")):
+            known.extend(str(line) for line in cast("list[str]", said.get(key, [])) if line not in known)
+
+    def lines(self, settings: Settings, url: str, *, admin: str, others: str) -> list[str]:
+        """The whole report. `url`: where files are served; `admin`: where metrics are, `others`: what other
+        machines type when it listens on all addresses; each may be empty.
+        """
+        count = settings.worker_count
+        workers = "1 worker" if count == 1 else f"{count} workers"
+        root = str(settings.root).rstrip("/") + "/"
+        lines = [
+            f"zchttpd {__version__} serving {root} at {url}"
+            f" ({self.engine}, send mode {self.send_mode}, {workers})"
+        ]
+        if admin:
+            lines.append(f"metrics at {admin}/metrics")
+        if others:
+            lines.append(f"listening on all addresses; from other machines: {others}")
+        if settings.user:
+            memory = doctor.locked_memory(doctor.memory_needed(settings))
+            # Where it is low the workers have said so.
+            text = "" if memory.cure else f"; locked memory: {memory.text}"
+            lines.append(f"user {settings.user}, uid {os.getuid()}{text}")
+        for name in self.missing:
+            lines.append(doctor.missing_rung(name, asked=name in settings.without))
+        lines += self.notes
+        files = doctor.open_files(doctor.files_needed(settings))
+        if files.cure:
+            lines.append(f"{files.subject}: {files.text}. Cure: {files.cure}")
+        return lines

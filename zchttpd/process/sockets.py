@@ -1,0 +1,222 @@
+"""Listening sockets. What every accepted socket must have is set on its listener and inherited."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import os
+import socket
+import stat
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zchttpd.config.settings import Settings
+
+BACKLOG = 4096
+# Who may connect is decided by the directory: a proxy is often another user.
+UNIX_MODE = 0o666
+
+
+class ListenError(Exception):
+    """No listening socket could be made; the text is one line: the cause, then the cure."""
+
+
+def open_listeners(
+    host: str, port: int, count: int, *, stall_ms: int, flag: str = "--port"
+) -> list[socket.socket]:
+    """`count` listening TCP sockets on one and the same address and port; port 0 takes a free one for all.
+
+    More than one share the port by SO_REUSEPORT (socket(7)). `stall_ms` becomes TCP_USER_TIMEOUT (tcp(7)),
+    in milliseconds. `flag` is what the error texts tell to type. Raises ListenError.
+    """
+    failure: OSError | None = None
+    addresses = _resolve(host, port)
+    for family, address in addresses:
+        opened: list[socket.socket] = []
+        try:
+            opened.append(_bind(family, address, stall_ms))
+            shared = opened[0].getsockname()
+            for _ in range(count - 1):
+                # The first was bound alone, so that a port which another server shares out is refused.
+                opened[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                opened.append(_bind(family, shared, stall_ms, reuse_port=True))
+            for listener in opened:
+                listener.listen(BACKLOG)
+            return opened
+        except OSError as error:
+            failure = failure or error
+            for listener in opened:
+                listener.close()
+    assert failure is not None
+    raise ListenError(_explain(failure, host, port, flag)) from failure
+
+
+def open_for(settings: Settings, fds: list[int]) -> list[socket.socket]:
+    """A listener for each worker: the socket behind `fds`, which were passed to this process, before --unix
+    before --host and --port. Raises ListenError.
+
+    A port that is opened here is shared by SO_REUSEPORT; any other socket is one and the same for all.
+    """
+    count, stall_ms = settings.worker_count, settings.stall_ms_max
+    if fds:
+        first = _passed(fds, stall_ms)
+    elif settings.unix:
+        first = open_unix(settings.unix)
+    else:
+        return open_listeners(settings.host, settings.port, count, stall_ms=stall_ms)
+    return [first, *(first.dup() for _ in range(count - 1))]
+
+
+def open_unix(path: str) -> socket.socket:
+    """A listening stream socket at `path`, for everybody who may enter its directory (unix(7)).
+
+    One that a server left behind is replaced. Raises ListenError.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        try:
+            listener.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            _remove_stale(path)
+            listener.bind(path)
+        os.chmod(path, UNIX_MODE)
+        listener.listen(BACKLOG)
+    except (OSError, ListenError) as error:
+        listener.close()
+        if isinstance(error, ListenError):
+            raise
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise ListenError(f"cannot listen on {path} ({why}). Type --unix and another path") from error
+    return listener
+
+
+def _remove_stale(path: str) -> None:
+    """Raises ListenError unless it is a socket that nobody listens to."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise ListenError(f"{path} is there and is no socket. Type --unix and another path, or: rm {path}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
+        visitor.setblocking(False)
+        # EAGAIN: somebody listens, and has more to do than it can.
+        if visitor.connect_ex(path) != errno.ECONNREFUSED:
+            raise ListenError(
+                f"{path} is already in use. Type --unix with another path, or find who listens with: ss -lxp"
+            )
+    os.unlink(path)
+
+
+def _passed(fds: list[int], stall_ms: int) -> socket.socket:
+    if len(fds) > 1:
+        raise ListenError(f"{len(fds)} sockets were passed, and one is served. Keep one ListenStream= line")
+    try:
+        listener = socket.socket(fileno=fds[0])
+        listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise ListenError(f"descriptor {fds[0]} was passed and is no socket ({error.strerror})") from None
+    if not listens or listener.type != socket.SOCK_STREAM:
+        raise ListenError("the socket that was passed does not listen. Type ListenStream= and Accept=no")
+    # A ring that is to wait for connections would be told EAGAIN.
+    listener.setblocking(True)
+    if listener.family != socket.AF_UNIX:
+        _set_tcp_options(listener, stall_ms)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """What opens on this machine: `http://127.0.0.1:8080`, `http://[::1]:8080`, `unix:/run/zchttpd.sock`."""
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
+    host, port = listener.getsockname()[:2]
+    if _is_any(host):
+        host = "127.0.0.1" if _takes_ipv4(listener) else "::1"
+    return _url(host, port)
+
+
+def url_for_others(listener: socket.socket) -> str:
+    """What other machines type to reach a listener on all addresses; empty for any other listener."""
+    if listener.family == socket.AF_UNIX or not _is_any(listener.getsockname()[0]):
+        return ""
+    port = listener.getsockname()[1]
+    probes = [(socket.AF_INET, "192.0.2.1")] if _takes_ipv4(listener) else []
+    if listener.family == socket.AF_INET6:
+        probes.append((socket.AF_INET6, "2001:db8::1"))
+    for family, target in probes:
+        # Of documentation (RFC 5737, RFC 3849): nothing is sent, the kernel tells what it would send from.
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((target, 9))
+            return _url(probe.getsockname()[0], port)
+    return _url(socket.gethostname(), port)
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _is_any(host: str) -> bool:
+    return host in ("0.0.0.0", "::")
+
+
+def _takes_ipv4(listener: socket.socket) -> bool:
+    if listener.family == socket.AF_INET:
+        return True
+    return not listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+
+
+def reaches_others(listener: socket.socket) -> bool:
+    """Whether other machines can connect to it."""
+    if listener.family == socket.AF_UNIX:
+        return False
+    return not ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def _resolve(host: str, port: int) -> list[tuple[int, Any]]:
+    name = host.strip().removeprefix("[").removesuffix("]")
+    try:
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        why = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
+        raise ListenError(f"the host {host!r} cannot be resolved ({why}). Type such as 127.0.0.1") from None
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _bind(family: int, address: Any, stall_ms: int, *, reuse_port: bool = False) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            # `::` means all addresses, the IPv4 ones too, whatever net.ipv6.bindv6only says.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        _set_tcp_options(listener, stall_ms)
+        listener.bind(address)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _set_tcp_options(listener: socket.socket, stall_ms: int) -> None:
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stall_ms)
+
+
+def _explain(error: OSError, host: str, port: int, flag: str) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return (
+                f"port {port} on {host} is already in use. Type {flag} with another port,"
+                f" or find who listens with: ss -ltnp 'sport = :{port}'"
+            )
+        case errno.EACCES | errno.EPERM if 0 < port < 1024:
+            return (
+                f"port {port} is for privileged users only. Type {flag} with a port from 1024 up,"
+                f" or: sysctl -w net.ipv4.ip_unprivileged_port_start={port}"
+            )
+        case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT:
+            return f"{host} is not an address of this machine. Type 127.0.0.1 or 0.0.0.0; ip addr lists them"
+        case _:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            return f"cannot listen on {host} port {port} ({why}). Type another address or port"

@@ -1,0 +1,167 @@
+"""One worker: choose the engine, run it until it has drained, and tell the supervisor how it went."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import importlib
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, cast
+
+from zchttpd.files import compress
+from zchttpd.process import checks, doctor
+from zchttpd.telemetry import log
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from zchttpd.config.settings import Settings
+
+EXIT_OK = 0
+EXIT_CRASHED = 1
+EXIT_CONFIGURATION = 3
+
+# Collections of the middle generation between two of the oldest (gc.set_threshold); 10 is Python's own.
+OLDEST_WALK_EVERY = 1000
+
+URING = "uring"
+PORTABLE = "portable"
+_REFUSALS = (errno.EPERM, errno.EACCES, errno.ENOSYS)
+
+
+class Serve(Protocol):
+    """What an engine is: serve until SIGTERM or SIGINT, drain, return. It calls `ready` when it can accept.
+
+    `listener`: this worker's own listening socket. `tally`: this worker's block of shared counters, whose
+    values it goes on from. `ready` takes a report: `engine` and `send_mode` (str, for the start line),
+    `missing` (names of rungs) and `notes` (lines of text).
+    """
+
+    def __call__(
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        tally: memoryview,
+        worker: int,
+        *,
+        ready: Callable[[dict[str, object]], None],
+    ) -> None: ...
+
+
+class StartError(Exception):
+    """The engine that was asked for cannot run here; the text is one line: the cause, then the cure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The engine to run, and a line to say when it is not the one that was hoped for."""
+
+    engine: str
+    serve: Serve
+    note: str = ""
+
+
+def choose(engine: str) -> Choice:
+    """The engine for the setting `auto`, `uring` or `portable`. Raises StartError when there is none."""
+    if engine == PORTABLE:
+        return _portable()
+    try:
+        error = str(doctor.probe_ring().get("error") or "")
+        if not error:
+            return Choice(URING, _load(URING))
+        cause, cure = doctor.refusal(error)
+    except ImportError as missing:
+        cause = f"this build has no io_uring engine ({missing})"
+        cure = "apt-get install liburing-dev pkg-config, then install zchttpd again from source"
+    if engine == URING:
+        raise StartError(f"--engine uring cannot run: {cause}. Type --engine portable, or: {cure}")
+    return _portable(cause, cure)
+
+
+def _portable(cause: str = "", cure: str = "") -> Choice:
+    """The portable engine; `cause` and `cure` are why it stands in for io_uring, when it does."""
+    note = f"without io_uring: {cause}; the portable engine serves instead. Cure: {cure}" if cause else ""
+    try:
+        return Choice(PORTABLE, _load(PORTABLE), note)
+    except ImportError as missing:
+        also = f"{cause}, and " if cause else ""
+        raise StartError(
+            f"{also}the portable engine cannot be loaded ({missing}). Type: pip install zchttpd again"
+        ) from None
+
+
+def _load(name: str) -> Serve:
+    return cast("Serve", importlib.import_module(f"zchttpd.engines.{name}").serve)
+
+
+class Worker:
+    """Runs in a process of its own. `report_fd`: a pipe to the supervisor; it gets one line of JSON."""
+
+    def __init__(
+        self, settings: Settings, listener: socket.socket, tally: memoryview, worker: int, report_fd: int
+    ) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._tally = tally
+        self._worker = worker
+        self._report_fd = report_fd
+        self._is_ready = False
+
+    def run(self) -> int:
+        """Serve until told to stop; the exit code of the process."""
+        log.setup(self._settings.log_level, f"worker {self._worker}")
+        try:
+            self._serve(choose(self._settings.engine))
+        except StartError as error:
+            self._tell({"error": str(error)})
+            return EXIT_CONFIGURATION
+        except Exception:
+            log.LOGGER.exception("the engine failed")
+            return EXIT_CRASHED
+        return EXIT_OK
+
+    def _serve(self, choice: Choice) -> None:
+        try:
+            self._run_engine(choice)
+        except OSError as error:
+            if self._is_ready:
+                raise
+            if choice.engine == URING and self._settings.engine != URING and error.errno in _REFUSALS:
+                self._run_engine(_portable(*doctor.refusal(errno.errorcode[error.errno])))
+                return
+            raise StartError(
+                f"the {choice.engine} engine cannot start: {error}. Type: zchttpd doctor"
+            ) from error
+
+    def _run_engine(self, choice: Choice) -> None:
+        def ready(report: dict[str, object]) -> None:
+            notes = [
+                *cast("list[str]", report.get("notes", [])),
+                *compress.notes(self._settings),
+                *checks.notes(self._settings),
+            ]
+            self._ready({**report, "notes": [choice.note, *notes] if choice.note else notes})
+
+        choice.serve(self._settings, self._listener, self._tally, self._worker, ready=ready)
+
+    def _ready(self, report: dict[str, object]) -> None:
+        self._is_ready = True
+        # What was made while starting lives as long as the worker: the collector need not walk it again.
+        gc.collect()
+        gc.freeze()
+        # A walk through all that a full cache holds stops the loop for tens of milliseconds, to find next to
+        # nothing: only a refused head leaves a cycle, and it dies young.
+        gc.set_threshold(*gc.get_threshold()[:2], OLDEST_WALK_EVERY)
+        self._tell(report)
+
+    def _tell(self, report: dict[str, object]) -> None:
+        try:
+            os.write(self._report_fd, json.dumps(report).encode("ascii") + b"\n")
+        except BrokenPipeError:
+            # The supervisor is gone; the signal that tells this worker so is on its way.
+            pass
+        finally:
+            os.close(self._report_fd)

@@ -1,0 +1,273 @@
+"""The access log: one line for each response, written by a thread so that the loop waits for no disk.
+
+Records that find no room, because the disk or the reader of a pipe is too slow, are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import json
+import logging
+import os
+import re
+import stat
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from zchttpd.config.settings import Settings
+
+LOGGER = logging.getLogger("zchttpd")
+
+OFF = "off"
+STDOUT = "-"
+FORMATS = ("common", "combined", "timed", "json")
+# What a worker keeps of records that have not been written yet; a power of two.
+BUFFER_SIZE = 1 << 20
+# Of a head: the request line, and each of Referer and User-Agent.
+LINE_MAX = 2048
+FIELD_MAX = 1024
+# At most so much in one write(2), and to a pipe as much as it takes whole (PIPE_BUF, pipe(7)).
+WRITE_MAX = 1 << 18
+PIPE_WRITE_MAX = 4096
+# How long the end of a worker waits for a log that does not get rid of its lines.
+CLOSE_S = 2.0
+COMPLAINT_S_MIN = 10.0
+KNOWN_MAX = 4096
+
+_UNSAFE = re.compile(rb"[^ !#-\[\]-~]")
+
+
+class Visit(NamedTuple):
+    """One response. `line`, `referer` and `agent` are the client's bytes, whatever they are."""
+
+    address: str
+    ended_at: int  # Unix time
+    line: bytes
+    status: int
+    body_bytes: int
+    referer: bytes
+    agent: bytes
+    duration_us: int
+    zerocopy: bool
+
+
+class LogError(Exception):
+    """The log cannot be written; the text is one line: the cause, then what to type."""
+
+
+def note(head: bytes) -> tuple[bytes, bytes, bytes]:
+    """(request line, Referer, User-Agent) of a head, as `_core.access` takes them.
+
+    It may be broken, and need not be whole.
+    """
+    asked: bytes | None = None
+    fields: dict[bytes, bytes] = {}
+    for each in head.split(b"\n"):
+        line = each.removesuffix(b"\r")
+        if asked is None:
+            asked = line[:LINE_MAX] or None
+            continue
+        if not line:
+            break
+        for name in (b"referer:", b"user-agent:"):
+            if name not in fields and line[: len(name)].lower() == name:
+                fields[name] = line[len(name) :].lstrip(b" \t").rstrip(b" \t\r")[:FIELD_MAX]
+    return asked or b"", fields.get(b"referer:", b""), fields.get(b"user-agent:", b"")
+
+
+# ---- lines ----
+
+
+def escape(text: bytes) -> str:
+    """As nginx does: control bytes, quotes, backslashes and what is not ASCII as \\xHH; nothing as -."""
+    if not text:
+        return "-"
+    return _UNSAFE.sub(lambda found: b"\\x%02X" % found[0][0], text).decode("ascii")
+
+
+class Lines:
+    """Makes lines of visits. What clients send repeats, and is escaped once."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._known: dict[tuple[bytes, bytes, bytes], tuple[str, str]] = {}
+        self._second = -1
+        self._stamp = ""
+
+    def line(self, visit: Visit) -> bytes:
+        """One line, of printable ASCII, with its end."""
+        key = (visit.line, visit.referer, visit.agent)
+        texts = self._known.get(key)
+        if texts is None:
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            texts = self._known[key] = self._texts(*key)
+        if visit.ended_at != self._second:
+            self._second = visit.ended_at
+            form = "%Y-%m-%dT%H:%M:%SZ" if self._kind == "json" else "%d/%b/%Y:%H:%M:%S +0000"
+            self._stamp = time.strftime(form, time.gmtime(self._second))
+        asked, agent = texts
+        if self._kind == "json":
+            return (
+                f'{{"time":"{self._stamp}","address":"{visit.address}",{asked},"status":{visit.status},'
+                f'"body_bytes":{visit.body_bytes},"duration_us":{visit.duration_us},'
+                f'"zero_copy":{"true" if visit.zerocopy else "false"}{agent}}}\n'
+            ).encode("ascii")
+        end = f" {visit.duration_us}" if self._kind == "timed" else ""
+        who = visit.address or "-"
+        return (
+            f'{who} - - [{self._stamp}] "{asked}" {visit.status} {visit.body_bytes}{agent}{end}\n'
+        ).encode("ascii")
+
+    def _texts(self, line: bytes, referer: bytes, agent: bytes) -> tuple[str, str]:
+        if self._kind == "json":
+            return (
+                f'"request":{_json(line)}',
+                f',"referer":{_json(referer)},"user_agent":{_json(agent)}',
+            )
+        if self._kind == "common":
+            return escape(line), ""
+        return escape(line), f' "{escape(referer)}" "{escape(agent)}"'
+
+
+def _json(text: bytes) -> str:
+    """A JSON string of ASCII characters; bytes that are no UTF-8 as \\xHH in it."""
+    return json.dumps(text.decode("utf-8", "backslashreplace"))
+
+
+# ---- the file ----
+
+
+def open_log(path: str) -> int:
+    """A descriptor that appends to the log. Raises LogError."""
+    if path == STDOUT:
+        return os.dup(1)
+    try:
+        # Without waiting for somebody to read, when it is a named pipe; the writes then do wait.
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+    except OSError as error:
+        why = "nobody reads the pipe" if error.errno == errno.ENXIO else error.strerror
+        raise LogError(
+            f"--access-log: {path!r} cannot be written ({why}). Type a file in a directory that this user"
+            " may write to, - for standard output, or off"
+        ) from None
+    os.set_blocking(fd, True)
+    return fd
+
+
+class AccessLog:
+    """Takes visits from `source` when `wake` says that there are some, and writes them.
+
+    `dropped` is told how many could not be written. All but `start` and `close` may be called from anywhere.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = settings.access_log
+        self._lines = Lines(settings.access_log_format)
+        self._fd = -1
+        self._reopen = False
+        self._closing = False
+        self._silent_until = 0.0
+        self.event = os.eventfd(0, os.EFD_CLOEXEC)
+
+    def start(self, source: Callable[[], Iterable[Visit]], dropped: Callable[[int], None]) -> None:
+        """Open the file and begin. A worker that cannot open it serves all the same, and counts drops."""
+        self._open_again()
+        self._source = source
+        self._dropped = dropped
+        self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There are visits."""
+        os.eventfd_write(self.event, 1)
+
+    def reopen(self) -> None:
+        """Go on in a new file: the old one has been renamed (logrotate(8))."""
+        self._reopen = True
+        self.wake()
+
+    def close(self) -> None:
+        """Write what is left, if the file or pipe takes it in time."""
+        self._closing = True
+        self.wake()
+        self._thread.join(CLOSE_S)
+
+    def _run(self) -> None:
+        closing = False
+        while not closing:
+            os.eventfd_read(self.event)
+            # Looked at before the visits are taken, and never after: so all that came before `close` is.
+            closing = self._closing
+            if self._reopen:
+                self._reopen = False
+                self._open_again()
+            self._write_all()
+
+    def _open_again(self) -> None:
+        try:
+            fresh = open_log(self._path)
+        except LogError as error:
+            LOGGER.warning("the access log could not be opened, and goes on as before: %s", error)
+            return
+        old, self._fd = self._fd, fresh
+        if old >= 0:
+            os.close(old)
+
+    def _write_all(self) -> None:
+        most = WRITE_MAX if self._fd >= 0 and _is_file(self._fd) else PIPE_WRITE_MAX
+        batch = bytearray()
+        count = 0
+        for visit in self._source():
+            line = self._lines.line(visit)
+            if batch and len(batch) + len(line) > most:
+                self._write(batch, count)
+                batch, count = bytearray(), 0
+            batch += line
+            count += 1
+        if batch:
+            self._write(batch, count)
+
+    def _write(self, batch: bytearray, count: int) -> None:
+        """Whole lines in one write(2), so that those of several workers do not mix."""
+        view = memoryview(batch)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            self._dropped(count)
+            now = time.monotonic()
+            if now >= self._silent_until:
+                self._silent_until = now + COMPLAINT_S_MIN
+                LOGGER.warning("the access log cannot be written: %s", error)
+
+
+def make_log(settings: Settings) -> AccessLog | None:
+    """The log of a worker, or None when there is to be none."""
+    return None if settings.access_log == OFF else AccessLog(settings)
+
+
+def check_log(settings: Settings) -> None:
+    """Raises LogError unless the log can be written."""
+    if settings.access_log == OFF:
+        return
+    fd = open_log(settings.access_log)
+    # A pipe stays open: its reader would leave when the only writer does, before the workers have come.
+    if _is_file(fd):
+        os.close(fd)
+
+
+def _is_file(fd: int) -> bool:
+    return stat.S_ISREG(os.fstat(fd).st_mode)
+
+
+def address_of(family: int, packed: bytes) -> str:
+    """The text of an IPv4 (family 4) or IPv6 (6) address in network order; empty for any other family."""
+    if family == 4:
+        return ".".join(map(str, packed[:4]))
+    return str(ipaddress.IPv6Address(packed)) if family == 6 else ""

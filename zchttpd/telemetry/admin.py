@@ -1,0 +1,213 @@
+"""The admin listener: small answers to few visitors, in the supervisor's own loop: forking stays safe."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+from typing import TYPE_CHECKING
+
+import h11
+
+from zchttpd.telemetry import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VISITORS_MAX = 64
+VISIT_S_MAX = 10.0
+ACCEPT_PAUSE_S = 0.1
+_TEXT = "text/plain; charset=utf-8"
+_ABOUT = b"zchttpd admin: /metrics, /metrics.json, /healthz\n"
+
+Answer = tuple[int, str, bytes]
+
+
+class Routes:
+    """What the admin listener answers: (status, content type, body) for a path."""
+
+    def __init__(self, exposition: metrics.Exposition, healthy: Callable[[], bool]) -> None:
+        self._exposition = exposition
+        self._healthy = healthy
+
+    def answer(self, target: bytes) -> Answer:
+        """`target` in origin form; a query is ignored."""
+        match target.partition(b"?")[0]:
+            case b"/metrics":
+                return 200, metrics.METRICS_TYPE, self._exposition.text()
+            case b"/metrics.json":
+                return 200, "application/json", self._exposition.flat_json()
+            case b"/healthz":
+                return (
+                    (200, _TEXT, b"ok\n") if self._healthy() else (503, _TEXT, b"not all workers are alive\n")
+                )
+            case b"/":
+                return 200, _TEXT, _ABOUT
+            case _:
+                return 404, _TEXT, _ABOUT
+
+
+class Admin:
+    """Accepts on `listener` and answers through `selector`, whose keys carry what to call (with the time)."""
+
+    def __init__(self, listener: socket.socket, selector: selectors.BaseSelector, routes: Routes) -> None:
+        self.routes = routes
+        self._listener = listener
+        self._selector = selector
+        self._visits: set[_Visit] = set()
+        self._accept_at: float | None = None
+        listener.setblocking(False)
+        selector.register(listener, selectors.EVENT_READ, self._accept)
+
+    def close(self) -> None:
+        """Close the listener and every visitor's connection."""
+        for visit in list(self._visits):
+            visit.close()
+        if self._accept_at is None:
+            self._selector.unregister(self._listener)
+        self._listener.close()
+
+    def let_go(self) -> None:
+        """In a forked child: drop the inherited sockets and leave the selector to the parent."""
+        for visit in self._visits:
+            visit.connection.close()
+        self._listener.close()
+
+    def expire(self, now: float) -> float | None:
+        """Close the visits whose time is up, accept again after a pause; the next such moment (monotonic
+        seconds), or None.
+        """
+        for visit in [each for each in self._visits if each.ends_at <= now]:
+            visit.close()
+        if self._accept_at is not None and self._accept_at <= now:
+            self._accept_at = None
+            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        moments = [visit.ends_at for visit in self._visits]
+        return min(moments if self._accept_at is None else [*moments, self._accept_at], default=None)
+
+    def admit(self, connection: socket.socket, now: float) -> None:
+        """Answer one accepted connection."""
+        connection.setblocking(False)
+        self._visits.add(
+            _Visit(connection, self._selector, self.routes, now + VISIT_S_MAX, self._visits.discard)
+        )
+
+    def _accept(self, now: float) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            # The visitor has gone again.
+            return
+        except OSError:
+            # Out of descriptors, or of memory: trying at once would spin.
+            self._selector.unregister(self._listener)
+            self._accept_at = now + ACCEPT_PAUSE_S
+            return
+        if len(self._visits) >= VISITORS_MAX:
+            connection.close()
+        else:
+            self.admit(connection, now)
+
+
+class _Visit:
+    """One connection, one request, one answer."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        selector: selectors.BaseSelector,
+        routes: Routes,
+        ends_at: float,
+        closed: Callable[[_Visit], None],
+    ) -> None:
+        self.connection = connection
+        self.ends_at = ends_at
+        self._selector = selector
+        self._routes = routes
+        self._closed = closed
+        self._http = h11.Connection(h11.SERVER)
+        self._request: h11.Request | None = None
+        self._outgoing = b""
+        selector.register(connection, selectors.EVENT_READ, self._read)
+
+    def close(self) -> None:
+        self._selector.unregister(self.connection)
+        self.connection.close()
+        self._closed(self)
+
+    def _read(self, _now: float) -> None:
+        try:
+            received = self.connection.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        if not received:
+            self.close()
+            return
+        try:
+            self._http.receive_data(received)
+            self._listen()
+        except h11.RemoteProtocolError as error:
+            self._answer((error.error_status_hint, _TEXT, b"bad request\n"))
+
+    def _listen(self) -> None:
+        while True:
+            event = self._http.next_event()
+            if isinstance(event, h11.Request):
+                self._request = event
+            elif isinstance(event, h11.EndOfMessage):
+                self._answer(self._judge())
+                return
+            elif not isinstance(event, h11.Data):
+                return
+
+    def _judge(self) -> Answer:
+        assert self._request is not None
+        if self._request.method not in (b"GET", b"HEAD"):
+            return 405, _TEXT, b"GET and HEAD only\n"
+        return self._routes.answer(self._request.target)
+
+    def _answer(self, answer: Answer) -> None:
+        status, content_type, body = answer
+        headers = [
+            ("Content-Type", content_type),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+            # The demo page, served on another port, reads the numbers.
+            ("Access-Control-Allow-Origin", "*"),
+            ("Connection", "close"),
+        ]
+        if status == 405:
+            headers.append(("Allow", "GET, HEAD"))
+        head = self._http.send(h11.Response(status_code=status, headers=headers))
+        assert head is not None
+        with_body = self._request is None or self._request.method != b"HEAD"
+        self._outgoing = head + (body if with_body else b"")
+        self._selector.modify(self.connection, selectors.EVENT_WRITE, self._write)
+
+    def _write(self, _now: float) -> None:
+        try:
+            sent = self.connection.send(self._outgoing)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        self._outgoing = self._outgoing[sent:]
+        if not self._outgoing:
+            # Closing with bytes unread would reset the connection under the answer: the visitor leaves first.
+            with contextlib.suppress(OSError):
+                self.connection.shutdown(socket.SHUT_WR)
+            self._selector.modify(self.connection, selectors.EVENT_READ, self._leave)
+
+    def _leave(self, _now: float) -> None:
+        try:
+            if self.connection.recv(65536):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self.close()
