@@ -19,7 +19,7 @@ PYTEST = bin/pytest -n $(JOBS) --dist worksteal
 # What `make quick` runs: each layer by itself, every HTTP case without a socket, one connection to each engine.
 QUICK := tests/unit tests/core tests/sim tests/fuzz tests/ring tests/package tests/wire/test_in_process.py tests/wire/test_smoke.py
 
-.PHONY: help setup serve dev quick test clients full check fuzz lint asan debug bench memory sweep loadtest readme docs fresh clean
+.PHONY: help setup serve dev quick test clients full check fuzz lint asan debug bench memory sweep vm loadtest readme docs fresh clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -122,22 +122,26 @@ $(VENV)-peers/installed: Makefile
 
 bench: setup $(VENV)-peers/installed ## throughput, CPU per request, latency and memory beside the peers (27 min)
 	tools/need bench
-	$(BIN)/pip install --quiet --disable-pip-version-check 'matplotlib>=3.8' || echo "without matplotlib there is no PNG" >&2
-	$(BIN)/python loadtest/bench.py --json results/bench.json --plots results $(BENCH_ARGS)
+	$(BIN)/python -m bench run --json results/bench.json --plots results $(BENCH_ARGS)
 
 memory: setup ## memory per connection of clients that do not read, beside nginx
 	tools/need bench
-	$(BIN)/python loadtest/memory.py $(BENCH_ARGS)
+	$(BIN)/python -m bench memory $(BENCH_ARGS)
 
 sweep: setup ## options whose best value only measuring tells
 	tools/need bench
-	$(BIN)/python loadtest/sweep.py $(SWEEP_ARGS)
+	$(BIN)/python -m bench sweep $(SWEEP_ARGS)
+
+vm: setup ## zero copy over the card of a virtual machine, and from which size on it pays (5 min)
+	tools/need vm
+	$(BIN)/python tools/requires.py vm | xargs -d '\n' $(BIN)/pip install --quiet --disable-pip-version-check
+	$(BIN)/python -m bench vm $(VM_ARGS)
 
 loadtest: setup ## zero copy against plain sends under locust, with a report
 	$(BIN)/locust -f loadtest/ --headless --only-summary -u 50 -r 10 -t 30s $(LOADTEST_ARGS)
 
 readme: setup ## put the figures of the last bench into README.md and docs/figures.md
-	$(BIN)/python loadtest/bench.py --from-json results/bench.json --readme results/short.md --page results/page.md >/dev/null
+	$(BIN)/python -m bench run --from-json results/bench.json --readme results/short.md --page results/page.md >/dev/null
 	$(BIN)/python tools/fill.py README.md bench <results/short.md
 	$(BIN)/python tools/fill.py docs/figures.md bench <results/page.md
 

@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING
 
 from locust import LoadTestShape, events
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from measure.options import say, size
-from measure.servers import CannotMeasure, free_port
-from rig import cost, session, web
-from rig.shapes import SHAPES, users_at
-from rig.tree import MIB, write_tree
-from rig.users import Aborter, Browser, Downloader, Seeker, SlowReader
+from benchlib import CannotMeasure, say
+from benchlib.payload import parse_size
+from benchlib.server import free_port
+from loadtest import _cost as cost
+from loadtest import _run as session
+from loadtest import _web as web
+from loadtest._shapes import SHAPES, users_at
+from loadtest._site import MIB, write_tree
+from loadtest._users import Aborter, Browser, Downloader, Seeker, SlowReader
 
 if TYPE_CHECKING:
     from typing import Any
@@ -41,7 +44,7 @@ LARGE_MIN = MIB
 
 def large_size(text: str) -> int:
     """argparse type of --large."""
-    found = size(text)
+    found = parse_size(text)
     if found < LARGE_MIN:
         raise argparse.ArgumentTypeError(f"{text!r} is too small for a large download; 1M is the least")
     return found

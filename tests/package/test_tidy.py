@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TOP = Path(__file__).resolve().parents[2]
-OURS = ("zchttpd", "ext", "tests", "loadtest", "tools", "www", "docs", ".ci")
+OURS = ("zchttpd", "ext", "tests", "bench", "benchlib", "loadtest", "tools", "www", "docs", ".ci")
 CORE = TOP / "ext" / "zchttpd" / "_core"
 
 FILE_LINES_MAX = 400

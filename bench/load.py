@@ -1,0 +1,325 @@
+"""Run one load client against one server for some seconds and account for both sides."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.idle import idle_connections
+from bench.paced import Pace
+from bench.wrk import wrk_command
+from benchlib import CannotMeasure
+from benchlib.fetch import request_bytes
+from benchlib.proc import CoreTimes, core_times, cpu_ns, resident_bytes
+from benchlib.server import HOST, die_with_parent
+
+if TYPE_CHECKING:
+    from bench.check import Checked
+    from bench.workloads import Workload
+    from bench.wrk import Bench
+    from benchlib.server import Server
+
+CLIENTS = ("wrk", "discard")
+WARM_S_MAX = 1.0
+SATURATED = 0.95
+DISCARD = Path(__file__).with_name("discard.py")
+PACED = Path(__file__).with_name("paced.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a client says of its run: `seconds` is its own measuring time, `requests` whole responses."""
+
+    seconds: float
+    requests: int
+    bytes: int
+    errors: int
+    p50_us: float
+    p99_us: float
+    client_cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One server under one workload, once. Zero-copy counts are None for servers that have none."""
+
+    server: str
+    workload: str
+    client: str
+    round: int
+    seconds: float
+    requests: float
+    completed: int
+    bytes: int
+    errors: int
+    server_cpu_s: float
+    client_cpu_s: float
+    wall_s: float
+    client_cores: int
+    server_idle_share: float
+    client_idle_share: float
+    others_share: float
+    client_others_share: float
+    steal_share: float
+    p50_us: float
+    p99_us: float
+    resident_bytes: int
+    zero_copied: int | None = None
+    copied: int | None = None
+
+    @property
+    def requests_per_s(self) -> float:
+        return self.requests / self.seconds
+
+    @property
+    def bytes_per_s(self) -> float:
+        return self.bytes / self.seconds
+
+    @property
+    def bytes_per_request(self) -> float:
+        return self.bytes / self.requests
+
+    @property
+    def cpu_us_per_request(self) -> float:
+        return self.server_cpu_s * 1e6 / self.requests
+
+    @property
+    def bytes_per_cpu_s(self) -> float:
+        return self.bytes / self.server_cpu_s
+
+    @property
+    def server_share(self) -> float:
+        """How much of its one core the server used."""
+        return self.server_cpu_s / self.seconds
+
+    @property
+    def client_share(self) -> float:
+        """How much of its cores the client used."""
+        return self.client_cpu_s / (self.wall_s * self.client_cores)
+
+    @property
+    def client_bound(self) -> bool:
+        """True when the client was the limit: its cores were full and the server's was not.
+
+        A core is full when the program used it up, or when others left nothing of it.
+        """
+        client_full = max(self.client_share, 1 - self.client_idle_share) > SATURATED
+        server_full = max(self.server_share, 1 - self.server_idle_share) > SATURATED
+        return client_full and not server_full
+
+
+@dataclass(frozen=True, slots=True)
+class PacedSample:
+    """One server at one fixed rate, once. `workload` says which rate: "own" or "common"."""
+
+    server: str
+    workload: str
+    round: int
+    knee: float
+    pace: Pace
+    server_cpu_s: float
+    server_idle_share: float
+    others_share: float
+    client_others_share: float
+    steal_share: float
+
+
+def last_json(output: str) -> dict[str, Any]:
+    """Read the last JSON line of a client. Raises CannotMeasure when there is none."""
+    for line in reversed(output.splitlines()):
+        if line.startswith("{"):
+            found: dict[str, Any] = json.loads(line)
+            return found
+    raise CannotMeasure(f"the load client printed no result, only:\n{output}")
+
+
+def parse_load(output: str, client_cpu_s: float | None = None) -> Load:
+    """Read what a client found; wrk's has no `client_cpu_s`, so it comes from the caller. Raises
+    CannotMeasure.
+    """
+    fields = last_json(output)
+    if client_cpu_s is not None:
+        fields["client_cpu_s"] = client_cpu_s
+    return Load(**fields)
+
+
+def equivalent_requests(load: Load, checked: Checked, connections: int) -> float:
+    """Return the requests served. Where all answers are of one length, those cut off at the end count in
+    part: received bytes / bytes of one answer; counting whole ones only would lose up to one per connection,
+    percents of the whole at 10 MiB.
+
+    Raises CannotMeasure when the bytes do not fit the count: then the answers were not the ones compared
+    beforehand.
+    """
+    requests = load.bytes / checked.mean_length if checked.same else float(load.requests)
+    if not load.errors:
+        slack = 1 + load.requests / 1000
+        over = load.bytes / checked.mean_length - load.requests
+        turn = 0 if checked.same else min(len(checked.requests), load.requests)
+        if not checked.same:
+            slack += (turn + connections) * checked.longest / checked.mean_length + load.requests / 100
+        if not -slack <= over <= connections + slack:
+            raise CannotMeasure(
+                f"{load.requests} answers of {checked.mean_length:.0f} bytes do not make {load.bytes} bytes: "
+                "under load the server answered something else than it did before"
+            )
+    if requests <= 0:
+        raise CannotMeasure(f"not a single response arrived, {load.errors} errors")
+    return requests
+
+
+def client_command(
+    bench: Bench, server: Server, workload: Workload, checked: Checked, seconds: float, rate: float = 0.0
+) -> list[str]:
+    """Return the pinned command line of the client; with a `rate` of requests/s that of the paced one."""
+    pinned = ["taskset", "-c", ",".join(map(str, bench.client_cores))]
+    first = checked.requests[0]
+    connections = ["--connections", str(bench.connections_of(workload)), "--seconds", str(seconds)]
+    if rate:
+        request = json.dumps(request_bytes(HOST, server.port, first.target, first.fields).decode("ascii"))
+        words = [str(server.port), request, str(checked.longest), *connections, "--rate", str(rate)]
+        return [*pinned, sys.executable, str(PACED), *words]
+    if workload.client == "discard":
+        words = [HOST, str(server.port), first.target, str(checked.longest), *connections]
+        return [*pinned, sys.executable, "-S", str(DISCARD), *words]
+    return [*pinned, *wrk_command(bench, server, workload, checked, seconds)]
+
+
+def run_client(argv: list[str], seconds: float) -> tuple[str, float]:
+    """Run a client to its end and return its output and its CPU seconds; it is stopped if this is
+    interrupted. Raises CannotMeasure.
+    """
+    used_before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    child = subprocess.Popen(
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=die_with_parent,
+    )
+    try:
+        output, _ = child.communicate(timeout=seconds + 90)
+    except subprocess.TimeoutExpired:
+        raise CannotMeasure(f"{' '.join(argv)} did not end") from None
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+    if child.returncode:
+        raise CannotMeasure(f"{' '.join(argv)} failed ({child.returncode}):\n{output}")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return output, used.ru_utime + used.ru_stime - used_before.ru_utime - used_before.ru_stime
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What both sides used while a client ran, and what was left of their cores."""
+
+    output: str
+    wall_s: float
+    server_cpu_s: float
+    client_cpu_s: float
+    own: CoreTimes
+    theirs: CoreTimes
+    resident: int
+
+    def shares(self, client_cores: int) -> dict[str, float]:
+        """The fields of a sample that say who else used the cores."""
+        server_busy_s = self.wall_s - self.own.idle_s - self.own.steal_s
+        client_busy_s = self.wall_s * client_cores - self.theirs.idle_s - self.theirs.steal_s
+        return {
+            "server_idle_share": self.own.idle_s / self.wall_s,
+            "others_share": max(0.0, server_busy_s - self.server_cpu_s) / self.wall_s,
+            "client_others_share": max(0.0, client_busy_s - self.client_cpu_s) / self.wall_s / client_cores,
+            "steal_share": max(self.own.steal_s, self.theirs.steal_s / client_cores) / self.wall_s,
+        }
+
+
+def _watched(bench: Bench, server: Server, argv: list[str], seconds: float) -> Side:
+    """Run a client and watch. Raises CannotMeasure, also when the server lost or replaced a process."""
+    tree = server.tree()
+    try:
+        own, theirs = core_times((bench.server_core,)), core_times(bench.client_cores)
+        cpu_before, started = cpu_ns(tree), time.monotonic()
+        output, client_cpu_s = run_client(argv, seconds)
+        server_cpu_s, wall_s = (cpu_ns(tree) - cpu_before) / 1e9, time.monotonic() - started
+        own, theirs = core_times((bench.server_core,)) - own, core_times(bench.client_cores) - theirs
+        resident = resident_bytes(tree)
+    except (ProcessLookupError, FileNotFoundError) as error:
+        raise CannotMeasure("a server process ended") from error
+    if server.tree() != tree:
+        raise CannotMeasure("a server process was replaced")
+    return Side(output, wall_s, server_cpu_s, client_cpu_s, own, theirs, resident)
+
+
+def warm_up(bench: Bench, server: Server, workload: Workload, checked: Checked) -> None:
+    """Let the server see the load once, uncounted. Raises CannotMeasure."""
+    seconds = min(WARM_S_MAX, bench.seconds)
+    run_client(client_command(bench, server, workload, checked, seconds), seconds)
+
+
+def measure(bench: Bench, server: Server, workload: Workload, checked: Checked, round_number: int) -> Sample:
+    """Measure once. Raises CannotMeasure."""
+    argv = client_command(bench, server, workload, checked, bench.seconds)
+    beside = idle_connections(server, workload.idle) if workload.idle else nullcontext()
+    with beside:
+        before = server.notifications()
+        side = _watched(bench, server, argv, bench.seconds)
+        after = server.notifications()
+    discards, client_cores = workload.client == "discard", len(bench.client_cores)
+    copies = (
+        {}
+        if before is None or after is None
+        else {kind: int(after.get(kind, 0) - before.get(kind, 0)) for kind in ("zero_copied", "copied")}
+    )
+    load = parse_load(side.output, None if discards else side.client_cpu_s)
+    return Sample(
+        server=server.name,
+        workload=workload.name,
+        client=workload.client,
+        round=round_number,
+        seconds=load.seconds,
+        requests=equivalent_requests(load, checked, bench.connections_of(workload)),
+        completed=load.requests,
+        bytes=load.bytes,
+        errors=load.errors,
+        server_cpu_s=side.server_cpu_s,
+        client_cpu_s=load.client_cpu_s,
+        # The discarding client is one process and counts its own CPU within its own measuring time.
+        wall_s=load.seconds if discards else side.wall_s,
+        client_cores=1 if discards else client_cores,
+        client_idle_share=side.theirs.idle_s / side.wall_s / client_cores,
+        **side.shares(client_cores),
+        p50_us=load.p50_us,
+        p99_us=load.p99_us,
+        resident_bytes=side.resident,
+        **copies,
+    )
+
+
+def measure_paced(
+    bench: Bench,
+    server: Server,
+    workload: Workload,
+    checked: Checked,
+    rate: tuple[str, float, float],
+    round_number: int,
+) -> PacedSample:
+    """Measure once at `rate`: its name, requests/s, and the knee it was derived from. Raises
+    CannotMeasure.
+    """
+    name, per_s, knee = rate
+    argv = client_command(bench, server, workload, checked, bench.seconds, per_s)
+    side = _watched(bench, server, argv, bench.seconds)
+    shares = side.shares(len(bench.client_cores))
+    return PacedSample(
+        server.name, name, round_number, knee, Pace(**last_json(side.output)), side.server_cpu_s, **shares
+    )

@@ -1,0 +1,324 @@
+"""The order of a run: for each workload write its files, start every server afresh, compare the answers, then
+measure all servers in turn, round after round (ABAB...).
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bench.check import Unfit, check
+from bench.idle_readers import take
+from bench.load import (
+    client_command,
+    measure,
+    measure_paced,
+    parse_load,
+    run_client,
+    warm_up,
+)
+from bench.results import Absent, Peer
+from bench.wrk import Bench
+from benchlib import CannotMeasure, say
+from benchlib.proc import default_cores
+from benchlib.server import ends_on_signal, running, temporary_site
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from bench.check import Checked
+    from bench.results import Results
+    from bench.workloads import Recipe, Scale, Workload
+    from benchlib.server import Kind, Server, Site
+
+INTERRUPTED = "interrupted"
+# About what comes on top of the seconds of measuring.
+START_S, OVERHEAD_S, SILENT_S = 0.8, 0.45, 12.0
+OWN_SHARE, COMMON_SHARE = 0.65, 0.6
+# A server whose knee is below this share of the highest one is not asked at the common rate.
+FAST_SHARE = 0.1
+SILENT_CLIENTS, SILENT_RECEIVE_BUFFER = 100, 2**16
+
+
+@contextmanager
+def measuring(chosen: argparse.Namespace) -> Iterator[tuple[Bench, Site]]:
+    """Choose cores and make a site. SIGTERM and SIGHUP end the block as exceptions. Raises CannotMeasure, or
+    ValueError for a core that is not a number.
+    """
+    if chosen.server_core is None or chosen.client_cores is None:
+        server_core, client_cores = default_cores()
+    if chosen.server_core is not None:
+        server_core = chosen.server_core
+    if chosen.client_cores is not None:
+        client_cores = tuple(int(core) for core in chosen.client_cores.split(","))
+    if server_core in client_cores:
+        raise CannotMeasure(
+            f"server and client would share core {server_core}; choose with --server-core, --client-cores"
+        )
+    with ExitStack() as stack:
+        stack.enter_context(ends_on_signal())
+        site = stack.enter_context(temporary_site())
+        claim_cores(stack, (server_core, *client_cores))
+        yield (
+            Bench(server_core, client_cores, chosen.connections, float(chosen.seconds), site.directory),
+            site,
+        )
+
+
+def claim_cores(stack: ExitStack, cores: tuple[int, ...]) -> None:
+    """Say so when another run measures on one of `cores`. A name in the abstract namespace goes when we
+    do.
+    """
+    for core in cores:
+        claim = stack.enter_context(socket.socket(socket.AF_UNIX))
+        try:
+            claim.bind(f"\0zchttpd-bench-core-{core}")
+        except OSError:
+            say(
+                f"WARNING: another bench uses core {core}; both will see each other as noise (mark: others). "
+                "Wait for it, or choose with --server-core, --client-cores"
+            )
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is: steps are counted in the seconds they were planned to take."""
+
+    planned_s: float
+    clock: Callable[[], float] = time.monotonic
+    done_s: float = 0.0
+    started_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started_s = self.clock()
+
+    def left(self) -> str:
+        """ "12:34 left": what the plan still holds, stretched as what is done has been."""
+        passed = self.clock() - self.started_s
+        # At the beginning the plan knows better than a second or two.
+        stretch = (passed + 30) / (self.done_s + 30)
+        left = round(max(0.0, self.planned_s - self.done_s) * stretch)
+        return f"{left // 60}:{left % 60:02} left"
+
+    def step(self, planned_s: float, text: str) -> None:
+        self.done_s += planned_s
+        share = min(1.0, self.done_s / self.planned_s) if self.planned_s else 1.0
+        say(f"[{share:4.0%}, {self.left()}] {text}")
+
+
+@dataclass(slots=True)
+class Run:
+    """What one run works with."""
+
+    bench: Bench
+    site: Site
+    kinds: list[Kind]
+    programs: dict[str, str]
+    rounds: int | None
+    scale: Scale
+    results: Results
+    progress: Progress
+
+    def absent(self, server: str, workload: str, reason: str) -> None:
+        self.results.absent.append(Absent(server, workload, reason))
+        say(f"  {server}: absent from {workload or 'everything'}: {reason}")
+
+
+def planned_s(recipe: Recipe, servers: int, seconds: float, rounds: int | None) -> float:
+    """About how long a workload takes."""
+    turns, once = rounds or recipe.rounds, seconds + OVERHEAD_S
+    if recipe.name == "silent":
+        return recipe.files_s + servers * turns * (START_S + SILENT_S)
+    turns = 2 * turns + 1 if recipe.name == "rate" else turns
+    return recipe.files_s + servers * (START_S + 1 + OVERHEAD_S + turns * once)
+
+
+def start(run: Run, stack: ExitStack, workload: Workload) -> dict[str, tuple[Server, Checked]]:
+    """Start and check every server; the ones that cannot take part are noted as absent."""
+    fit: dict[str, tuple[Server, Checked]] = {}
+    for kind in run.kinds:
+        reason = dict(kind.skips).get(workload.name)
+        if reason is not None:
+            run.absent(kind.name, workload.name, reason)
+            continue
+        # A server of its own stack, so that an unfit one does not stay.
+        own = ExitStack()
+        try:
+            server = own.enter_context(
+                running(kind, run.programs[kind.name], run.site, run.bench.server_core)
+            )
+            checked = check(server, workload)
+        except (CannotMeasure, Unfit) as error:
+            own.close()
+            run.absent(kind.name, workload.name, str(error))
+            continue
+        except BaseException:
+            own.close()
+            raise
+        stack.push(own.pop_all())
+        note_peer(run.results, server, checked, workload.name)
+        run.progress.done_s += START_S
+        fit[kind.name] = (server, checked)
+    return fit
+
+
+def note_peer(results: Results, server: Server, checked: Checked, workload: str) -> None:
+    """Keep what a report says of a server."""
+    peer = results.peer(server.name)
+    if peer is None:
+        peer = Peer(server.name, server.kind.ours, server.version, server.command, server.config)
+        results.peers.append(peer)
+    peer.heads[workload] = checked.head
+    peer.codings[workload] = ", ".join(checked.codings)
+
+
+def in_turn(
+    fit: dict[str, tuple[Server, Checked]], rounds: int
+) -> Iterator[tuple[int, str, Server, Checked]]:
+    """(round, name, server, what it is asked) in measuring order. A consumer drops a server from `fit` to
+    have it left out.
+    """
+    for number in range(1, rounds + 1):
+        for name in tuple(fit):
+            yield number, name, *fit[name]
+
+
+def drop(
+    run: Run, fit: dict[str, tuple[Server, Checked]], name: str, workload: str, error: CannotMeasure
+) -> None:
+    """A server failed under load: note it with its last words, and go on without it."""
+    words = fit.pop(name)[0].log_tail()
+    run.absent(name, workload, f"{error}; its last words: {words[-300:]}")
+
+
+def closed_loop(run: Run, workload: Workload, rounds: int) -> None:
+    """Every server as fast as the client can."""
+    with ExitStack() as stack:
+        fit = start(run, stack, workload)
+        for name in tuple(fit):
+            try:
+                warm_up(run.bench, fit[name][0], workload, fit[name][1])
+            except CannotMeasure as error:
+                drop(run, fit, name, workload.name, error)
+        for number, name, server, checked in in_turn(fit, rounds):
+            try:
+                sample = measure(run.bench, server, workload, checked, number)
+            except CannotMeasure as error:
+                drop(run, fit, name, workload.name, error)
+                continue
+            run.results.samples.append(sample)
+            errors = f", {sample.errors} ERRORS" if sample.errors else ""
+            run.progress.step(
+                run.bench.seconds + OVERHEAD_S,
+                f"{workload.name} {number}/{rounds} {name}: {sample.requests_per_s:,.0f} req/s, "
+                f"{sample.cpu_us_per_request:,.2f} us CPU/req, server {sample.server_share:.0%}, "
+                f"client {sample.client_share:.0%}{errors}",
+            )
+
+
+def common_rate(knees: dict[str, float]) -> tuple[float, list[str]]:
+    """Return a rate that all fast servers bear, and who they are: those whose knee is at least FAST_SHARE of
+    the highest one.
+    """
+    fast = [name for name, knee in knees.items() if knee >= FAST_SHARE * max(knees.values())]
+    return COMMON_SHARE * min(knees[name] for name in fast), fast
+
+
+def find_knee(bench: Bench, server: Server, workload: Workload, checked: Checked) -> float:
+    """Return the requests/s of a closed loop. Raises CannotMeasure."""
+    warm_up(bench, server, workload, checked)
+    output, _ = run_client(client_command(bench, server, workload, checked, bench.seconds), bench.seconds)
+    load = parse_load(output, 0.0)
+    if load.errors or not load.requests:
+        raise CannotMeasure(f"{load.requests} answers and {load.errors} errors in a closed loop")
+    return load.requests / load.seconds
+
+
+def fixed_rate(run: Run, workload: Workload, rounds: int) -> None:
+    """Every server at a share of its own knee, and the fast ones at one common rate."""
+    with ExitStack() as stack:
+        fit = start(run, stack, workload)
+        knees: dict[str, float] = {}
+        for name in tuple(fit):
+            try:
+                knees[name] = find_knee(run.bench, fit[name][0], workload, fit[name][1])
+            except CannotMeasure as error:
+                drop(run, fit, name, workload.name, error)
+                continue
+            run.progress.step(
+                run.bench.seconds + OVERHEAD_S, f"rate, knee of {name}: {knees[name]:,.0f} req/s"
+            )
+        if not knees:
+            return
+        common, fast = common_rate(knees)
+        for name in knees.keys() - set(fast):
+            run.absent(name, "common", f"its knee is below {FAST_SHARE:.0%} of the highest")
+        for number, name, server, checked in in_turn(fit, rounds):
+            rates = [("own", OWN_SHARE * knees[name], knees[name])]
+            if name in fast:
+                rates.append(("common", common, knees[name]))
+            for rate in rates:
+                try:
+                    sample = measure_paced(run.bench, server, workload, checked, rate, number)
+                except CannotMeasure as error:
+                    drop(run, fit, name, workload.name, error)
+                    break
+                run.results.paced.append(sample)
+                p99 = "over" if sample.pace.p99_us is None else f"{sample.pace.p99_us / 1000:.2f} ms"
+                run.progress.step(
+                    run.bench.seconds + OVERHEAD_S,
+                    f"rate {number}/{rounds} {name} at {rate[1]:,.0f} req/s ({rate[0]}): p99 {p99}",
+                )
+
+
+def silent(run: Run, workload: Workload, rounds: int) -> None:
+    """Every server alone, for others' memory would be in the figure."""
+    everyone = run.kinds
+    for number in range(1, rounds + 1):
+        for kind in everyone:
+            run.kinds = [kind]
+            try:
+                with ExitStack() as stack:
+                    for server, checked in start(run, stack, workload).values():
+                        target = checked.requests[0].target
+                        taken = take(server, target, SILENT_CLIENTS, SILENT_RECEIVE_BUFFER, number)
+                        run.results.takings.append(taken)
+                        run.progress.step(
+                            START_S + SILENT_S,
+                            f"silent {kind.name}: {taken.per_connection / 1024:,.0f} KiB each",
+                        )
+            except (CannotMeasure, OSError) as error:
+                run.absent(kind.name, workload.name, str(error))
+            finally:
+                run.kinds = everyone
+
+
+def perform(run: Run, recipe: Recipe) -> None:
+    """Do one workload from its files to its figures; its files are gone afterwards."""
+    rounds = run.rounds or recipe.rounds
+    folder = run.site.root / recipe.name
+    folder.mkdir()
+    done_s = run.progress.done_s + planned_s(recipe, len(run.kinds), run.bench.seconds, run.rounds)
+    try:
+        say(f"{recipe.name}: writing the files of {recipe.title}; {run.progress.left()}")
+        workload = recipe.make(folder, f"/{recipe.name}", run.scale)
+        ways = {"paced": fixed_rate, "silent": silent}
+        ways.get(workload.client, closed_loop)(run, workload, rounds)
+        run.results.workloads[recipe.name] = workload.title
+    finally:
+        # Starts, and what absent servers did not take.
+        run.progress.done_s = done_s
+        with suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+
+
+def exit_status(results: Results) -> int:
+    """Return 130 for an interrupted run, 1 for one that failed or saw errors under load, else 0."""
+    if results.cut_short == INTERRUPTED:
+        return 130
+    return 1 if results.cut_short or any(sample.errors for sample in results.samples) else 0

@@ -1,0 +1,205 @@
+"""The part that runs inside the guest: cards, a count of the kernel's copying, servers, answers to the host.
+
+One JSON line for each line asked. It ends, and the guest with it, when the host hangs up.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import platform
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from benchlib.fetch import fetch
+from benchlib.proc import TICKS_PER_S, cpu_ns, process_tree
+from benchlib.scrape import read_counters
+
+CONTROL_PORT = 9000
+HOST_S_MAX = 120.0
+START_S_MAX = 60.0
+STOP_S_MAX = 15.0
+# ethtool.h, sockios.h
+SIOCETHTOOL = 0x8946
+ETHTOOL_GSG = 0x18
+ETHTOOL_GTSO = 0x1E
+TRACING = Path("/sys/kernel/tracing")
+# Where the kernel copies the bytes of a zero-copy send after it took it: for a receiver on the same machine,
+# and, which its notification does not tell, for a card that does not gather (validate_xmit_skb, skb_segment).
+COPIERS = ("skb_copy_ubufs", "skb_copy_and_csum_bits")
+PROBE = "zchttpd_"
+
+
+def feature(card: str, command: int) -> bool:
+    """Whether an offload of `card` is on (netdevice(7), ethtool's ioctl)."""
+    value = ctypes.create_string_buffer(struct.pack("II", command, 0))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16sP", card.encode(), ctypes.addressof(value))
+        fcntl.ioctl(any_socket, SIOCETHTOOL, request)
+    return bool(struct.unpack("II", value.raw[:8])[1])
+
+
+def cards_up(addresses: dict[str, str]) -> list[dict[str, object]]:
+    """Give each card, found by its hardware address, its IPv4 address; return what they are."""
+    cards: list[dict[str, object]] = []
+    for path in sorted(Path("/sys/class/net").iterdir()):
+        address = addresses.get((path / "address").read_text().strip())
+        if address is None:
+            continue
+        ip = ["/usr/bin/env", "PATH=/usr/sbin:/sbin:/usr/bin:/bin", "ip"]
+        subprocess.run([*ip, "link", "set", path.name, "up"], check=True)
+        subprocess.run([*ip, "addr", "add", f"{address}/24", "dev", path.name], check=True)
+        cards.append(
+            {
+                "address": address,
+                "driver": (path / "device/driver").resolve().name,
+                "gathers": feature(path.name, ETHTOOL_GSG),
+                "segments": feature(path.name, ETHTOOL_GTSO),
+            }
+        )
+    return cards
+
+
+def count_copies() -> None:
+    """Put a kprobe on each of COPIERS; see Documentation/trace/kprobetrace.rst."""
+    if not (TRACING / "kprobe_events").exists():
+        subprocess.run(["/bin/mount", "-t", "tracefs", "none", str(TRACING)], check=True)
+    events = "".join(f"p:{PROBE}{copier} {copier}\n" for copier in COPIERS)
+    (TRACING / "kprobe_events").write_text(events)
+    for copier in COPIERS:
+        (TRACING / "events/kprobes" / f"{PROBE}{copier}" / "enable").write_text("1")
+
+
+def hits(profile: str) -> dict[str, int]:
+    """How often each of COPIERS was called, from name, hits and misses on each line. Raises ValueError."""
+    found = {}
+    for line in profile.splitlines():
+        name, fired, missed = line.split()
+        found[name] = int(fired) + int(missed)
+    lost = [copier for copier in COPIERS if PROBE + copier not in found]
+    if lost:
+        raise ValueError(f"kprobe_profile does not have {', '.join(lost)}")
+    return {copier: found[PROBE + copier] for copier in COPIERS}
+
+
+def busy_s(stat: str) -> float:
+    """Return the seconds that all CPUs spent on anything but idling, from the text of /proc/stat."""
+    fields = [int(field) for field in stat.splitlines()[0].split()[1:]]
+    idle, iowait = fields[3:5]
+    return (sum(fields[:8]) - idle - iowait) / TICKS_PER_S
+
+
+class Agent:
+    """The servers and the answers. `plan`: root, program, servers (name -> port, arguments), addresses."""
+
+    def __init__(self, plan: dict[str, object], directory: Path) -> None:
+        self._plan = plan
+        self._cards = cards_up(plan["addresses"])  # type: ignore[arg-type]
+        count_copies()
+        self._servers: dict[str, subprocess.Popen[bytes]] = {}
+        self._ports: dict[str, int] = {}
+        self._logs: dict[str, Path] = {}
+        for name, (port, arguments) in plan["servers"].items():  # type: ignore[attr-defined]
+            self._ports[name] = port
+            self._logs[name] = directory / f"{name}.log"
+            listen = ["--root", str(plan["root"]), "--host", "0.0.0.0", "--port", str(port)]
+            admin = ["--admin", f"127.0.0.1:{port + 1000}"]
+            with self._logs[name].open("wb") as log:
+                self._servers[name] = subprocess.Popen(
+                    [str(plan["program"]), *listen, *admin, *arguments], stdout=log, stderr=log
+                )
+
+        for name, port in self._ports.items():
+            self._await(name, port)
+
+    def _await(self, name: str, port: int) -> None:
+        until = time.monotonic() + START_S_MAX
+        while True:
+            try:
+                read_counters("127.0.0.1", port + 1000)
+                return
+            except OSError as error:
+                if self._servers[name].poll() is not None or time.monotonic() > until:
+                    words = self._logs[name].read_text(errors="replace")
+                    raise SystemExit(f"{name} did not start ({error}); its last words:\n{words}") from error
+            time.sleep(0.1)
+
+    def facts(self) -> dict[str, object]:
+        """What the guest is."""
+        doctor = subprocess.run(
+            [str(self._plan["program"]), "doctor", "--root", "/"], capture_output=True, text=True, check=False
+        )
+        flags = Path("/proc/cpuinfo").read_text().split()
+        return {
+            "kernel": platform.release(),
+            "cards": self._cards,
+            "copy_by": [flag for flag in ("erms", "fsrm", "rep_good") if flag in flags],
+            "doctor": doctor.stdout,
+        }
+
+    def clocks(self) -> dict[str, object]:
+        """What is cheap to read: CPU of each server's workers (ns), busy time of the guest, copies."""
+        workers = {
+            name: cpu_ns(tuple(pid for pid in process_tree(server.pid) if pid != server.pid))
+            for name, server in self._servers.items()
+        }
+        return {
+            "cpu_ns": workers,
+            "busy_s": busy_s(Path("/proc/stat").read_text()),
+            "copies": hits((TRACING / "kprobe_profile").read_text()),
+        }
+
+    def counters(self, name: str) -> dict[str, float]:
+        """The server's own counters."""
+        return read_counters("127.0.0.1", self._ports[name] + 1000)
+
+    def loopback(self, name: str, target: str, count: str) -> dict[str, int]:
+        """Download `target` over the guest's own loopback, which always copies."""
+        for _ in range(int(count)):
+            fetch("127.0.0.1", self._ports[name], target)
+        return {"count": int(count)}
+
+    def end(self) -> dict[str, object]:
+        """SIGTERM to every server; return exit status (None: it had to be killed) and last words."""
+        last: dict[str, object] = {}
+        for server in self._servers.values():
+            server.send_signal(signal.SIGTERM)
+        for name, server in self._servers.items():
+            status: int | None
+            try:
+                status = server.wait(STOP_S_MAX)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                status = None
+            last[name] = {"status": status, "log": self._logs[name].read_text(errors="replace")[-2000:]}
+        return last
+
+
+def main(directory: Path) -> None:
+    plan = json.loads((directory / "plan.json").read_text())
+    agent = Agent(plan, Path("/run"))
+    with socket.create_server(("", CONTROL_PORT)) as listener:
+        listener.settimeout(HOST_S_MAX)
+        connection, _ = listener.accept()
+    with connection, connection.makefile("rw", encoding="utf-8") as lines:
+        connection.settimeout(HOST_S_MAX)
+        for line in lines:
+            what, *arguments = line.split()
+            try:
+                answer = getattr(agent, what)(*arguments)
+            except (OSError, ValueError) as error:
+                answer = {"error": f"{what}: {error!r}"}
+            lines.write(json.dumps(answer) + "\n")
+            lines.flush()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,186 @@
+"""A guest under QEMU without KVM that shares this machine's root file system, and the line to its agent."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.vm.agent import CONTROL_PORT
+from benchlib import CannotMeasure
+from benchlib.proc import process_tree
+from benchlib.server import die_with_parent, find_tool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BOOT_S_MAX = 150.0
+ANSWER_S_MAX = 60.0
+STOP_S_MAX = 5.0
+# With erms the guest's kernel copies by "rep movsb", which QEMU emulates byte by byte; without, by 8 bytes.
+COPY_BY = {"words": "max,-erms,-fsrm", "bytes": "max,+erms"}
+VCPU_THREAD = re.compile(r"CPU \d+/TCG")
+
+
+class Card:
+    """A virtio card of the guest on a tap of ours. `gathers`: whether it takes scattered memory (NETIF_F_SG),
+    without which TCP silently copies.
+    """
+
+    def __init__(self, number: int, *, gathers: bool) -> None:
+        self.tap = f"zcguest{number}"
+        self.ours = f"10.0.{number}.2"
+        self.guest = f"10.0.{number}.15"
+        self.hardware = f"52:54:00:00:{number:02x}:15"
+        # virtio offers scatter-gather together with checksums; without them it has neither.
+        extra = "" if gathers else ",csum=off,gso=off"
+        self.options = (
+            f"-netdev tap,id={self.tap},ifname={self.tap},script=no,downscript=no "
+            f"-device virtio-net-pci,netdev={self.tap},mac={self.hardware}{extra}"
+        )
+
+
+GATHERING = Card(2, gathers=True)
+COPYING = Card(3, gathers=False)
+CARDS = (GATHERING, COPYING)
+
+
+def newest_kernel(names: list[str]) -> str:
+    """Return the newest release among names of /boot's files. Raises CannotMeasure when there is none."""
+    releases = [name.removeprefix("vmlinuz-") for name in names if name.startswith("vmlinuz-")]
+    if not releases:
+        raise CannotMeasure(
+            "no kernel in /boot; type: apt-get install linux-image-amd64, or name one with --kernel RELEASE"
+        )
+    return max(releases, key=lambda release: [int(number) for number in re.findall(r"\d+", release)])
+
+
+def enter_namespace() -> None:
+    """Run this program again as root of a network namespace of its own: there anybody may make taps, and the
+    machine's network stays as it is. The process id stays. Raises CannotMeasure.
+    """
+    unshare = find_tool("unshare", "util-linux")
+    command = (sys.executable, "-m", "bench", *sys.argv[1:])
+    os.execv(
+        unshare,
+        [unshare, "--user", "--map-root-user", "--net", *command, "--in-namespace"],
+    )
+
+
+def make_taps() -> None:
+    """Make one tap for each card. Raises CannotMeasure."""
+    ip = find_tool("ip", "iproute2")
+    for card in CARDS:
+        for arguments in (
+            f"tuntap add dev {card.tap} mode tap",
+            f"addr add {card.ours}/24 dev {card.tap}",
+            f"link set {card.tap} up",
+        ):
+            done = subprocess.run([ip, *arguments.split()], capture_output=True, text=True, check=False)
+            if done.returncode:
+                cause = done.stderr.strip()
+                raise CannotMeasure(f"ip {arguments}: {cause}; needs /dev/net/tun: modprobe tun")
+
+
+class Guest:
+    """A running guest. `vcpu_s`: CPU seconds that emulating its processors has cost this machine."""
+
+    def __init__(self, pid: int, line: socket.socket) -> None:
+        self._line = line
+        self._stream = line.makefile("rw", encoding="utf-8")
+        self._threads = [
+            task
+            for each in process_tree(pid)
+            for task in Path(f"/proc/{each}/task").iterdir()
+            if VCPU_THREAD.fullmatch((task / "comm").read_text().strip())
+        ]
+        if not self._threads:
+            raise CannotMeasure("QEMU's processor threads are not to be found by name (CPU 0/TCG)")
+
+    def ask(self, *words: str) -> dict[str, Any]:
+        """Ask the agent one thing. Raises CannotMeasure."""
+        try:
+            self._stream.write(" ".join(words) + "\n")
+            self._stream.flush()
+            answer: dict[str, Any] = json.loads(self._stream.readline() or '{"error": "it hung up"}')
+        except OSError as error:
+            raise CannotMeasure(f"the guest does not answer: {error}") from error
+        if "error" in answer:
+            raise CannotMeasure(f"inside the guest: {answer['error']}")
+        return answer
+
+    def vcpu_s(self) -> float:
+        # schedstat, field 1: time on the CPU in ns. What others take from this machine is not in it.
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in self._threads) / 1e9
+
+    def close(self) -> None:
+        self._stream.close()
+        self._line.close()
+
+
+def _connect(child: subprocess.Popen[bytes], log: Path) -> socket.socket:
+    until = time.monotonic() + BOOT_S_MAX
+    while time.monotonic() < until and child.poll() is None:
+        try:
+            line = socket.create_connection((GATHERING.guest, CONTROL_PORT), timeout=1.0)
+        except OSError:
+            time.sleep(0.25)
+        else:
+            line.settimeout(ANSWER_S_MAX)
+            return line
+    words = log.read_text(errors="replace").strip()[-1500:] or "(nothing)"
+    state = f"did not come up within {BOOT_S_MAX:.0f} s" if child.poll() is None else "ended while it booted"
+    raise CannotMeasure(f"the guest {state}; its last words:\n{words}")
+
+
+@contextmanager
+def booted(vng: str, kernel: str, directory: Path, memory: str, copy_by: str) -> Iterator[Guest]:
+    """Boot a guest that runs agent.py with `directory`/plan.json; stop it in every case."""
+    find_tool("qemu-system-x86_64", "qemu-system-x86")
+    log = directory / "guest.log"
+    agent = [sys.executable, str(Path(__file__).with_name("agent.py")), str(directory)]
+    options = f"-cpu {COPY_BY[copy_by]} -name zchttpd,debug-threads=on " + " ".join(
+        card.options for card in CARDS
+    )
+    argv = [vng, "--run", kernel, "--disable-kvm", "--force-9p", "--cpus", "1", "--memory", memory]
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            [*argv, f"--qemu-opts={options}", "--exec", shlex.join(agent)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=output,
+            # vng looks for its own helpers there.
+            env={**os.environ, "PATH": f"{Path(vng).parent}:{os.environ.get('PATH', '')}"},
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+    try:
+        guest = Guest(child.pid, _connect(child, log))
+        try:
+            yield guest
+        finally:
+            guest.close()
+    finally:
+        _stop(child)
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    tree = process_tree(child.pid)[1:] if child.poll() is None else ()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(STOP_S_MAX)
+    # QEMU is in vng's group, unless another vng gives it one of its own.
+    for pid in tree:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
