@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zchttpd._core import doors
+from zchttpd._core import testing
 
 WINDOW = 4096
 HEAD_MAX = 1024
@@ -18,7 +18,7 @@ class Bench:
 
     def __init__(self, send_mode: str = "zerocopy", access_bytes: int = 0, **limits: int) -> None:
         self.now_us = 10_000_000
-        self.machine = doors.Machine(
+        self.machine = testing.Machine(
             now_us=self.now_us,
             unix_second=100,
             send_mode=send_mode,
@@ -47,7 +47,7 @@ class Bench:
         self.machine.set_time(self.now_us, second)
         self.machine.expire()
 
-    def ops(self) -> list[doors.Op]:
+    def ops(self) -> list[testing.Op]:
         """Ops since the last call, with registrations done."""
         ops = self.machine.take_ops()
         for op in ops:
@@ -55,7 +55,7 @@ class Bench:
                 self.machine.register(op.slot)
         return [op for op in ops if op.kind != "register"]
 
-    def connect(self, route: int = LOOPBACK) -> doors.Op:
+    def connect(self, route: int = LOOPBACK) -> testing.Op:
         """A new connection; its receive."""
         self.fds += 1
         assert self.machine.accept(self.fds, route)
@@ -63,10 +63,10 @@ class Bench:
         assert (recv.kind, recv.fd) == ("recv", self.fds)
         return recv
 
-    def hear(self, recv: doors.Op, received: bytes) -> None:
+    def hear(self, recv: testing.Op, received: bytes) -> None:
         self.machine.step(recv.token, len(received), True, False, received)
 
-    def ask(self, recv: doors.Op, head: bytes = HEAD) -> int:
+    def ask(self, recv: testing.Op, head: bytes = HEAD) -> int:
         """A head that nobody knows; its ticket."""
         self.hear(recv, head)
         [(kind, ticket, subject)] = self.machine.take_work()
@@ -92,7 +92,7 @@ class Bench:
     def small(self, **options: int) -> int:
         return self.plan([("literal", 0, 39)], **options)
 
-    def stream(self, recv: doors.Op, windows: int) -> doors.Op:
+    def stream(self, recv: testing.Op, windows: int) -> testing.Op:
         """Answer with a streamed file; its first read, once the head has gone."""
         source = self.machine.source(900_000, windows * WINDOW)
         plan = self.plan([("literal", 0, 39), ("streamed", 0, windows * WINDOW)], source=source)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 try:
-    from zchttpd._core import doors
+    from zchttpd._core import testing
 except ImportError as error:
-    raise pytest.UsageError("the tests of the core need a build with doors. Type: make dev") from error
+    raise pytest.UsageError("the tests of the core need a build with testing. Type: make dev") from error
 
-assert doors.OPS
+assert testing.OPS

@@ -6,9 +6,9 @@ from collections import Counter
 
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
-from zchttpd._core.doors import Leases
+from zchttpd._core.testing import Leases
 
-from zchttpd._core.tally import LEASE_BOUNDS_US
+from zchttpd._core.stats import LEASE_BOUNDS_US
 
 MAPPINGS = 5
 LEASES = 7

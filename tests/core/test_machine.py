@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from zchttpd._core import doors
+from zchttpd._core import testing
 
 from .bench import CONNECTIONS_MAX, HEAD, HEAD_MAX, REFUSALS_MAX, Bench
 
@@ -47,8 +47,8 @@ def test_the_date_of_a_response_under_way_does_not_change() -> None:
     bench.machine.answer(bench.ask(second), plan, False)
     [other] = bench.ops()
     assert bench.machine.peek(send.address, send.length) == before
-    assert before == b"Date: " + doors.stamp(100) + b"\r\n\r\n"
-    assert bench.machine.peek(other.address, other.length) == b"Date: " + doors.stamp(101) + b"\r\n\r\n"
+    assert before == b"Date: " + testing.stamp(100) + b"\r\n\r\n"
+    assert bench.machine.peek(other.address, other.length) == b"Date: " + testing.stamp(101) + b"\r\n\r\n"
     bench.machine.step(send.token, send.length)
     bench.machine.step(other.token, other.length)
     bench.hear(first, HEAD)
@@ -56,7 +56,7 @@ def test_the_date_of_a_response_under_way_does_not_change() -> None:
     [third] = bench.ops()
     assert (third.address, bench.machine.peek(third.address, third.length)) == (
         send.address,
-        b"Date: " + doors.stamp(101) + b"\r\n\r\n",
+        b"Date: " + testing.stamp(101) + b"\r\n\r\n",
     )
 
 
@@ -67,7 +67,7 @@ def test_a_head_and_its_window_are_linked_and_sent_again_when_the_head_is_short(
     plan = bench.plan([("literal", 0, 39), ("mapped", 0, 3000)], mapping=mapping)
     bench.machine.answer(bench.ask(recv), plan, False)
     head, body = bench.ops()
-    assert (head.kind, head.flags, body.kind, body.flags) == ("send", doors.MORE | doors.LINK, "send_zc", 0)
+    assert (head.kind, head.flags, body.kind, body.flags) == ("send", testing.MORE | testing.LINK, "send_zc", 0)
     bench.machine.step(head.token, 10)
     assert bench.ops() == [], "the window has yet to be answered"
     bench.machine.step(body.token, -errno.ECANCELED)
@@ -241,12 +241,12 @@ def test_a_head_that_does_not_end_in_time_is_told_408(method: bytes, told: int) 
 def test_a_stale_completion_touches_nothing() -> None:
     bench = Bench()
     recv = bench.connect()
-    kind, slot, generation = doors.unpack(recv.token)
+    kind, slot, generation = testing.unpack(recv.token)
     for token in (
-        doors.pack(kind, slot, generation + 1),
-        doors.pack(doors.TOKENS["read"], 3, 1),
-        doors.pack(doors.TOKENS["send_zc"], 0, 1),
-        doors.pack(kind, 9, 0),
+        testing.pack(kind, slot, generation + 1),
+        testing.pack(testing.TOKENS["read"], 3, 1),
+        testing.pack(testing.TOKENS["send_zc"], 0, 1),
+        testing.pack(kind, 9, 0),
     ):
         bench.machine.step(token, 10, False, False, b"0123456789")
     assert bench.machine.gauge("stale_completions") == 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 
-from zchttpd._core import doors
+from zchttpd._core import testing
 
 from .bench import HEAD, WINDOW, Bench
 
@@ -128,6 +128,6 @@ def test_a_reset_while_waiting_for_the_file_ends_at_once() -> None:
     assert [op.kind for op in ops] == ["reset", "cancel_all", "close"]
     for op in ops[1:]:
         bench.machine.step(op.token, 0)
-    assert doors.STATES[bench.machine.conn(0)["state"]] == "closing"
+    assert testing.STATES[bench.machine.conn(0)["state"]] == "closing"
     bench.machine.step(read.token, read.length)
     assert bench.machine.live()["conns"] == 0

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
-from zchttpd._core.doors import Plans
+from zchttpd._core.testing import Plans
 
 MASK = 2**64 - 1
 WAYS = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
-from zchttpd._core.doors import Slots
+from zchttpd._core.testing import Slots
 
 CAPACITY = 6
 ROW_SIZE = 24

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from zchttpd._core import doors
+from zchttpd._core import testing
 
 from .bench import WINDOW, Bench
 
@@ -38,12 +38,12 @@ def test_a_window_that_comes_back_goes_to_who_waits_longest() -> None:
     [send] = bench.ops()
     bench.machine.step(send.token, send.length)
     [read] = bench.ops()
-    assert doors.unpack(read.token)[1] == doors.unpack(second.token)[1]
+    assert testing.unpack(read.token)[1] == testing.unpack(second.token)[1]
     bench.machine.step(read.token, read.length)
     [send] = bench.ops()
     bench.machine.step(send.token, send.length)
     [read] = bench.ops()
-    assert (doors.unpack(read.token)[1], read.offset) == (doors.unpack(first.token)[1], WINDOW)
+    assert (testing.unpack(read.token)[1], read.offset) == (testing.unpack(first.token)[1], WINDOW)
 
 
 @pytest.mark.parametrize("leaver", [0, 1, 2])
@@ -53,7 +53,7 @@ def test_who_leaves_the_queue_for_windows_takes_nobody_along(leaver: int) -> Non
     source = bench.machine.source(900_001, WINDOW)
     plan = bench.plan([("literal", 0, 39), ("streamed", 0, WINDOW)], source=source)
 
-    def wait_for_a_window() -> doors.Op:
+    def wait_for_a_window() -> testing.Op:
         recv = bench.connect()
         bench.machine.answer(bench.ask(recv), plan, False)
         [head] = bench.ops()
@@ -70,7 +70,7 @@ def test_who_leaves_the_queue_for_windows_takes_nobody_along(leaver: int) -> Non
         [send] = bench.ops()
         bench.machine.step(send.token, send.length)
         [read] = bench.ops()
-        assert doors.unpack(read.token)[1] == doors.unpack(recv.token)[1]
+        assert testing.unpack(read.token)[1] == testing.unpack(recv.token)[1]
 
 
 def test_a_window_of_the_reserve_is_given_back_when_the_socket_is_full() -> None:
@@ -78,7 +78,7 @@ def test_a_window_of_the_reserve_is_given_back_when_the_socket_is_full() -> None
     read = bench.stream(bench.connect(), 1)
     bench.machine.step(read.token, read.length)
     [send] = bench.ops()
-    assert (send.kind, send.flags) == ("send", doors.NOWAIT)
+    assert (send.kind, send.flags) == ("send", testing.NOWAIT)
     bench.machine.step(send.token, 1000)
     [rest] = bench.ops()
     bench.machine.step(rest.token, -errno.EAGAIN)

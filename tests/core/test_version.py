@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from zchttpd._core import doors_version
+from zchttpd._core import testing_version
 from zchttpd.files.announced import SAMPLE_COUNT, SAMPLE_SIZE, Announced, places
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Reference:
         return self._announced.hold(lambda length, offset: copy[offset : offset + length])
 
 
-KINDS: tuple[Callable[[int, int, int], Watch], ...] = (Reference, doors_version.Announced)
+KINDS: tuple[Callable[[int, int, int], Watch], ...] = (Reference, testing_version.Announced)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from zchttpd._core.doors import Heads
+from zchttpd._core.testing import Heads
 
 from zchttpd.engines.portable_heads import Frame, Framer
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 import h11
-from zchttpd._core.doors import gist_of
+from zchttpd._core.testing import gist_of
 
 from zchttpd.engines.portable_heads import Frame, Framer
 from zchttpd.http.gist import gist

@@ -27,7 +27,7 @@ FUNCTION_LINES_MAX = 70
 
 LONG_FILES = {
     "ext/zchttpd/_core/conn.pyx": 684,
-    "ext/zchttpd/_core/doors.pyx": 635,
+    "ext/zchttpd/_core/testing.pyx": 635,
     "ext/zchttpd/_core/engine.pyx": 667,
     "ext/zchttpd/_core/ring.pyx": 436,
     "tests/unit/files/test_cache.py": 568,

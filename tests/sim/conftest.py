@@ -7,11 +7,11 @@ import os
 import pytest
 
 try:
-    from zchttpd._core import doors
+    from zchttpd._core import testing
 except ImportError as error:
-    raise pytest.UsageError("the simulation needs a build with doors. Type: make dev") from error
+    raise pytest.UsageError("the simulation needs a build with testing. Type: make dev") from error
 
-assert doors.OPS
+assert testing.OPS
 
 SEEDS = 300
 BLOCK = 20

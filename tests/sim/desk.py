@@ -12,7 +12,7 @@ from .parts import Violation
 if TYPE_CHECKING:
     import random
 
-    from zchttpd._core import doors
+    from zchttpd._core import testing
 
     from .kernel import Kernel
     from .parts import Socket
@@ -61,7 +61,7 @@ class Desk:
     """Answers the machine's work; keeps some of it for later, as when a file must be read first."""
 
     def __init__(
-        self, machine: doors.Machine, kernel: Kernel, rng: random.Random, slowness: float, stall_ms_max: int
+        self, machine: testing.Machine, kernel: Kernel, rng: random.Random, slowness: float, stall_ms_max: int
     ) -> None:
         self.machine = machine
         self.kernel = kernel

@@ -10,7 +10,7 @@ import errno
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from zchttpd._core import doors
+from zchttpd._core import testing
 
 from .parts import EVENTS, Cqe, Habits, Held, Socket, Violation
 
@@ -26,15 +26,15 @@ COPIED = -(1 << 31)  # IORING_NOTIF_USAGE_ZC_COPIED, as the signed number that a
 class Kernel:
     """Takes ops, and posts completions to `cq` when told to go on."""
 
-    def __init__(self, machine: doors.Machine, rng: random.Random, habits: Habits) -> None:
+    def __init__(self, machine: testing.Machine, rng: random.Random, habits: Habits) -> None:
         self.machine = machine
         self.rng = rng
         self.habits = habits
         self.calm = False
         self.cq: list[Cqe] = []
         self.sockets: dict[int, Socket] = {}
-        self.reads: list[doors.Op] = []
-        self.hung: list[doors.Op] = []  # reads of a disk that does not answer
+        self.reads: list[testing.Op] = []
+        self.hung: list[testing.Op] = []  # reads of a disk that does not answer
         self.later: list[Cqe] = []  # of cancels and closes: any order
         self.held: list[Held] = []
         self.leases: set[int] = set()  # tokens of zero-copy sends whose end the machine has not seen
@@ -83,7 +83,7 @@ class Kernel:
         socket.inbound.clear()
         socket.lose()
 
-    def must_be(self, op: doors.Op, snapshot: bytes) -> None:
+    def must_be(self, op: testing.Op, snapshot: bytes) -> None:
         """What the kernel reads now must be what it was asked to send."""
         now = self.machine.peek(op.address, op.length)
         if now is None:
@@ -96,12 +96,12 @@ class Kernel:
 
     # ---- submission ----
 
-    def submit(self, ops: list[doors.Op]) -> None:
+    def submit(self, ops: list[testing.Op]) -> None:
         linked: Socket | None = None
         for op in ops:
             self.events[op.kind] += 1
-            self.events["link"] += bool(op.flags & doors.LINK)
-            self.events["nowait"] += bool(op.flags & doors.NOWAIT)
+            self.events["link"] += bool(op.flags & testing.LINK)
+            self.events["nowait"] += bool(op.flags & testing.NOWAIT)
             if op.kind == "queued":
                 self._queued(op)
             elif op.kind == "register":
@@ -120,28 +120,28 @@ class Kernel:
                 if linked is not None and (op.kind not in ("send", "send_zc") or socket is not linked):
                     raise Violation(f"a linked send must be followed by its own next send, not by {op}")
                 getattr(self, f"_{op.kind}")(socket, op)
-                linked = socket if op.flags & doors.LINK else None
+                linked = socket if op.flags & testing.LINK else None
         if linked is not None:
             raise Violation("a chain without its end")
 
-    def _must_be_memory(self, op: doors.Op) -> bytes:
+    def _must_be_memory(self, op: testing.Op) -> bytes:
         now = self.machine.peek(op.address, op.length)
         if not op.length or now is None:
             raise Violation(f"op without memory: {op}")
         return now
 
-    def _recv(self, socket: Socket, op: doors.Op) -> None:
+    def _recv(self, socket: Socket, op: testing.Op) -> None:
         if socket.recv is not None:
             raise Violation(f"two receives at a time: {op}")
         socket.recv = op.token
 
-    def _send(self, socket: Socket, op: doors.Op) -> None:
-        if socket.chain and not socket.chain[-1].flags & doors.LINK:
+    def _send(self, socket: Socket, op: testing.Op) -> None:
+        if socket.chain and not socket.chain[-1].flags & testing.LINK:
             raise Violation(f"two sends at a time: {op}")
         socket.chain.append(op)
         socket.snapshots.append(self._must_be_memory(op))
 
-    def _send_zc(self, socket: Socket, op: doors.Op) -> None:
+    def _send_zc(self, socket: Socket, op: testing.Op) -> None:
         if op.buffer not in self.table:
             raise Violation(f"not a registered buffer: {op}")
         base, size = self.table[op.buffer]
@@ -151,24 +151,24 @@ class Kernel:
         self.leases.add(op.token)
         self.leases_begun += 1
 
-    def _poll(self, socket: Socket, op: doors.Op) -> None:
+    def _poll(self, socket: Socket, op: testing.Op) -> None:
         if socket.poll is not None:
             raise Violation(f"two polls at a time: {op}")
         socket.poll = op.token
 
-    def _shutdown(self, socket: Socket, op: doors.Op) -> None:
+    def _shutdown(self, socket: Socket, op: testing.Op) -> None:
         if socket.chain:
             raise Violation(f"shut down with a send under way: {op}")
         socket.client.ended_at = socket.delivered
 
-    def _cancel_recv(self, socket: Socket, op: doors.Op) -> None:
+    def _cancel_recv(self, socket: Socket, op: testing.Op) -> None:
         found = socket.recv is not None and socket.recv == op.offset
         if found:
             self.later.append(Cqe(op.offset, -errno.ECANCELED))
             socket.recv = None
         self.later.append(Cqe(op.token, 0 if found else -errno.ENOENT))
 
-    def _cancel_all(self, socket: Socket, op: doors.Op) -> None:
+    def _cancel_all(self, socket: Socket, op: testing.Op) -> None:
         for token in (socket.recv, socket.poll):
             if token is not None:
                 self.later.append(Cqe(token, -errno.ECANCELED))
@@ -179,12 +179,12 @@ class Kernel:
         socket.snapshots.clear()
         self.later.append(Cqe(op.token, 0))
 
-    def _reset(self, socket: Socket, op: doors.Op) -> None:
+    def _reset(self, socket: Socket, op: testing.Op) -> None:
         if not socket.doomed:
             raise Violation(f"reset for no reason: {op} {self.machine.conn(op.token >> 32 & 0xFFFFFF)}")
         socket.resets = True
 
-    def _close(self, socket: Socket, op: doors.Op) -> None:
+    def _close(self, socket: Socket, op: testing.Op) -> None:
         if socket.recv is not None or socket.poll is not None or socket.chain:
             raise Violation(f"closed with ops under way that nobody cancels: {op}")
         socket.closed = True
@@ -197,7 +197,7 @@ class Kernel:
             socket.lose()
         self.later.append(Cqe(op.token, 0))
 
-    def _queued(self, op: doors.Op) -> None:
+    def _queued(self, op: testing.Op) -> None:
         socket = self.sockets[op.fd]
         stalls = self.machine.gauge("timeouts_stall")
         self.machine.queued(op.token, socket.unread)
@@ -208,7 +208,7 @@ class Kernel:
             self.events["stalled"] += 1
         socket.queued_last = socket.unread
 
-    def _clear(self, op: doors.Op) -> None:
+    def _clear(self, op: testing.Op) -> None:
         base, size = self.table.pop(op.slot)
         for held in self.held:
             if held.op.buffer == op.slot:
@@ -273,14 +273,14 @@ class Kernel:
             self.cq.append(self._failed(op, snapshot, res))
         else:
             self._accept_bytes(socket, op, snapshot, res)
-        if op.flags & doors.LINK and res != op.length:
+        if op.flags & testing.LINK and res != op.length:
             after, its_snapshot = socket.chain.pop(0), socket.snapshots.pop(0)
             self.events["cancelled_link"] += 1
             cancelled = self._failed(after, its_snapshot, -errno.ECANCELED)
             # Always behind the completion of the first; other completions may come between.
             (self.cq if self.rng.random() < 0.5 else self.later).append(cancelled)
 
-    def _verdict(self, socket: Socket, op: doors.Op) -> int:
+    def _verdict(self, socket: Socket, op: testing.Op) -> int:
         """What becomes of a send: bytes taken, or -errno."""
         if not socket.hung_up and self.chance("send_error"):
             self.hang_up(socket, "send failed")
@@ -297,7 +297,7 @@ class Kernel:
                 return -self.rng.choice((errno.ENOMEM, errno.ENOBUFS))
         if self.chance("interrupted"):
             return -errno.EINTR
-        if op.flags & doors.LINK:
+        if op.flags & testing.LINK:
             # MSG_WAITALL: short only if something went wrong on the way.
             return self.rng.randint(1, op.length) if self.chance("short_link") else op.length
         size = min(op.length, socket.room - socket.unread)
@@ -305,14 +305,14 @@ class Kernel:
             return -errno.EAGAIN
         return self.rng.randint(1, size) if self.chance("short_send") else size
 
-    def _failed(self, op: doors.Op, snapshot: bytes, res: int) -> Cqe:
+    def _failed(self, op: testing.Op, snapshot: bytes, res: int) -> Cqe:
         """The completion of a send that sent nothing; of a zero-copy one a notification may follow."""
         more = op.kind == "send_zc" and self.rng.random() < 0.5
         if more:
             self.held.append(Held(op, snapshot, read=True))
         return Cqe(op.token, res, more, reads=(op, snapshot))
 
-    def _accept_bytes(self, socket: Socket, op: doors.Op, snapshot: bytes, size: int) -> None:
+    def _accept_bytes(self, socket: Socket, op: testing.Op, snapshot: bytes, size: int) -> None:
         held = None
         if op.kind == "send_zc" and not self.chance("no_notification"):
             held = Held(op, snapshot, size)
@@ -355,12 +355,12 @@ class Kernel:
         self.cleared.remove(slot)
         self.cq.append(Cqe(slot, 0, notification=True, received=b"tag"))
 
-    def _read(self, op: doors.Op) -> None:
+    def _read(self, op: testing.Op) -> None:
         self.reads.remove(op)
         if self.chance("read_hangs"):
             self.hung.append(op)
             return
-        socket = self.sockets[self.machine.conn(doors.unpack(op.token)[1])["fd"]]
+        socket = self.sockets[self.machine.conn(testing.unpack(op.token)[1])["fd"]]
         wanted, right = self.read_file(op.fd, op.offset, op.length)
         if self.chance("read_error"):
             res = -errno.EIO
@@ -376,11 +376,11 @@ class Kernel:
 
     def seen(self, cqe: Cqe) -> None:
         """The machine is about to see it."""
-        kind, slot, _ = doors.unpack(cqe.token)
-        if kind == doors.TOKENS["recv"] and cqe.res > 0:
+        kind, slot, _ = testing.unpack(cqe.token)
+        if kind == testing.TOKENS["recv"] and cqe.res > 0:
             conn = self.machine.conn(slot)
             # What comes when the end has been decided upon counts no more.
-            if doors.STATES[conn["state"]] not in ("lingering", "closing"):
+            if testing.STATES[conn["state"]] not in ("lingering", "closing"):
                 self.sockets[conn["fd"]].delivered += cqe.res
         if not cqe.more:
             self.leases.discard(cqe.token)

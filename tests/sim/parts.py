@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from zchttpd._core import doors
+from zchttpd._core import testing
 
 if TYPE_CHECKING:
     from .client import Client
@@ -52,14 +52,14 @@ class Cqe:
     notification: bool = False
     received: bytes = b""
     # The send that it ends, and what its memory must hold until then.
-    reads: tuple[doors.Op, bytes] | None = None
+    reads: tuple[testing.Op, bytes] | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Held:
     """A zero-copy send whose last completion is still to come: the kernel reads its memory when it likes."""
 
-    op: doors.Op
+    op: testing.Op
     snapshot: bytes  # what the memory held when the op was submitted, and must hold to the end
     sent: int = 0  # bytes taken
     read: bool = False  # the peer's program has read them
@@ -75,7 +75,7 @@ class Socket:
     hung_up: bool = False  # the peer has reset the connection
     recv: int | None = None  # token of the receive under way
     poll: int | None = None
-    chain: list[doors.Op] = field(default_factory=list)
+    chain: list[testing.Op] = field(default_factory=list)
     snapshots: list[bytes] = field(default_factory=list)
     refuses_zerocopy: int = 0  # -errno
     outbound: list[tuple[Held | None, bytes]] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Socket:
     @property
     def can_send(self) -> bool:
         """Whether its first send need not wait."""
-        hurried = self.chain[0].flags & (doors.NOWAIT | doors.LINK)
+        hurried = self.chain[0].flags & (testing.NOWAIT | testing.LINK)
         return bool(hurried or self.hung_up or self.unread < self.room)
 
     def lose(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from zchttpd._core import doors
+from zchttpd._core import testing
 
 from .block import run_block
 from .parts import Violation
@@ -70,7 +70,7 @@ def test_every_path_is_taken() -> None:
 class Faulty:
     """A machine with one thing wrong."""
 
-    def __init__(self, machine: doors.Machine) -> None:
+    def __init__(self, machine: testing.Machine) -> None:
         self.machine = machine
 
     def __getattr__(self, name: str) -> Any:
@@ -83,7 +83,7 @@ class EndsLeasesEarly(Faulty):
     def step(
         self, token: int, res: int, more: bool = False, notification: bool = False, received: bytes = b""
     ) -> None:
-        if doors.unpack(token)[0] == doors.TOKENS["send_zc"]:
+        if testing.unpack(token)[0] == testing.TOKENS["send_zc"]:
             more = False
         self.machine.step(token, res, more, notification, received)
 
@@ -91,8 +91,8 @@ class EndsLeasesEarly(Faulty):
 class ForgetsReceives(Faulty):
     """Does not receive again when a receive has ended."""
 
-    def take_ops(self) -> list[doors.Op]:
-        ops: list[doors.Op] = self.machine.take_ops()
+    def take_ops(self) -> list[testing.Op]:
+        ops: list[testing.Op] = self.machine.take_ops()
         self.receives = getattr(self, "receives", 0) + sum(op.kind == "recv" for op in ops)
         return [op for op in ops if op.kind != "recv" or self.receives < 4]
 
@@ -100,8 +100,8 @@ class ForgetsReceives(Faulty):
 class ReusesMemory(Faulty):
     """Writes into what is being sent."""
 
-    def take_ops(self) -> list[doors.Op]:
-        ops: list[doors.Op] = self.machine.take_ops()
+    def take_ops(self) -> list[testing.Op]:
+        ops: list[testing.Op] = self.machine.take_ops()
         for address, length in getattr(self, "sent", []):
             self.machine.poke(address, b"\xaa" * length)
         self.sent = [(op.address, op.length) for op in ops if op.kind == "send_zc"]
@@ -111,15 +111,15 @@ class ReusesMemory(Faulty):
 class SendsTwice(Faulty):
     """Submits a send twice."""
 
-    def take_ops(self) -> list[doors.Op]:
-        ops: list[doors.Op] = self.machine.take_ops()
+    def take_ops(self) -> list[testing.Op]:
+        ops: list[testing.Op] = self.machine.take_ops()
         return [each for op in ops for each in ([op, op] if op.kind == "send" and not op.flags else [op])]
 
 
 class AnswersLate(Faulty):
     """Skips the first byte of every send."""
 
-    def take_ops(self) -> list[doors.Op]:
+    def take_ops(self) -> list[testing.Op]:
         return [
             op._replace(address=op.address + 1, length=op.length - 1)
             if op.kind == "send" and op.length > 1
@@ -131,8 +131,8 @@ class AnswersLate(Faulty):
 class ClosesHard(Faulty):
     """Resets where it should close."""
 
-    def take_ops(self) -> list[doors.Op]:
-        ops: list[doors.Op] = self.machine.take_ops()
+    def take_ops(self) -> list[testing.Op]:
+        ops: list[testing.Op] = self.machine.take_ops()
         return [
             each for op in ops for each in ([op._replace(kind="reset"), op] if op.kind == "close" else [op])
         ]

@@ -6,7 +6,7 @@ import contextlib
 import random
 from typing import TYPE_CHECKING
 
-from zchttpd._core import doors
+from zchttpd._core import testing
 from zchttpd.engines.uring_access import visits
 
 from .client import Client
@@ -44,7 +44,7 @@ class World:
             "leases_per_connection": rng.choice((1, 3, 64)),
         }
         self.logs = rng.choice((0, 512, 1 << 18))  # bytes for access records
-        self.machine = doors.Machine(
+        self.machine = testing.Machine(
             limits=self.limits,
             access_bytes=self.logs,
             plans_max=rng.choice((8, 64)),
@@ -95,7 +95,7 @@ class World:
         self.stale = self.logged = self.logged_bytes = 0
         self.set_time()
 
-    def use(self, machine: doors.Machine) -> None:
+    def use(self, machine: testing.Machine) -> None:
         """Go on with another machine in the place of ours."""
         self.machine = self.kernel.machine = self.desk.machine = machine
 
@@ -131,7 +131,7 @@ class World:
             live = self.machine.live()
             self.machine.step(cqe.token, cqe.res, cqe.more, cqe.notification, cqe.received)
             after = self.machine.live()
-            ended = "leases" if doors.unpack(cqe.token)[0] == doors.TOKENS["send_zc"] else "conns"
+            ended = "leases" if testing.unpack(cqe.token)[0] == testing.TOKENS["send_zc"] else "conns"
             if after[ended] < live[ended]:
                 self.spent.append(cqe.token)
             self.machine.poison_pool()

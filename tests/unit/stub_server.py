@@ -52,8 +52,8 @@ CELL_COUNTS = {
 
 
 def stub_tally() -> Any:
-    """A stand-in for zchttpd._core.tally."""
-    module: Any = ModuleType("zchttpd._core.tally")
+    """A stand-in for zchttpd._core.stats."""
+    module: Any = ModuleType("zchttpd._core.stats")
     module.CELLS = {}
     first = 0
     for name, count in CELL_COUNTS.items():
@@ -94,7 +94,7 @@ class _StubEngine:
                 number, lambda *_: None if self.plan.get("deaf") else os.write(stop_write, b"x") and None
             )
         cells = tally.cast("Q")
-        counts = {name: first for name, (first, _) in sys.modules["zchttpd._core.tally"].CELLS.items()}
+        counts = {name: first for name, (first, _) in sys.modules["zchttpd._core.stats"].CELLS.items()}
         ready(
             {
                 "engine": "io_uring" if self.name == "uring" else self.name,
@@ -144,7 +144,7 @@ def main() -> int:
     plan = json.loads(os.environ.get("STUB", "{}"))
     ring: Any = ModuleType("zchttpd._core.ring")
     ring.probe = lambda: {"error": plan.get("error", "")}
-    sys.modules["zchttpd._core.tally"] = stub_tally()
+    sys.modules["zchttpd._core.stats"] = stub_tally()
     sys.modules["zchttpd._core.ring"] = ring
     for name in ("uring", "portable"):
         sys.modules[f"zchttpd.engines.{name}"] = _StubEngine(name, plan)  # type: ignore[assignment]

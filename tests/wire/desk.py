@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from zchttpd._core.doors import Heads
+from zchttpd._core.testing import Heads
 
 from zchttpd.config.settings import OPTIONS, Settings, load
 from zchttpd.files.cache import Cache

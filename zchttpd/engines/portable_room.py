@@ -1,4 +1,4 @@
-"""Who is let in by the portable engine, by the rules of `_core.room`.
+"""Who is let in by the portable engine, by the rules of `_core.admission`.
 
 Above the limit an idle connection makes room for a new one; where none may go, the new one is told 503.
 Those that are told so do not count against the limit.

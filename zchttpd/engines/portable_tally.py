@@ -1,4 +1,4 @@
-"""The counters of one worker, as the portable engine writes them: cells of the shared `_core.tally` block."""
+"""The counters of one worker, as the portable engine writes them: cells of the shared `_core.stats` block."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 class Tally:
     """`cells` of 64 bits in `block`, and the index of each one that is written: `cells[tally.aborts] += 1`.
 
-    `places` is `_core.tally.CELLS`: name -> (first cell, how many). `requests` has one cell for each status.
+    `places` is `_core.stats.CELLS`: name -> (first cell, how many). `requests` has one cell for each status.
     """
 
     def __init__(self, block: memoryview, places: Mapping[str, tuple[int, int]]) -> None:

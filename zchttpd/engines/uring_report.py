@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from zchttpd._core.tally import ROUTES
+from zchttpd._core.stats import ROUTES
 from zchttpd.process import doctor
 
 if TYPE_CHECKING:

@@ -61,7 +61,7 @@ class LogError(Exception):
 
 
 def note(head: bytes) -> tuple[bytes, bytes, bytes]:
-    """(request line, Referer, User-Agent) of a head, as `_core.access` takes them.
+    """(request line, Referer, User-Agent) of a head, as `_core.access_record` takes them.
 
     It may be broken, and need not be whole.
     """

@@ -1,4 +1,4 @@
-"""The shared counters: one anonymous mapping with a block of 64-bit cells for each worker (`_core.tally`)."""
+"""The shared counters: one anonymous mapping with a block of 64-bit cells for each worker (`_core.stats`)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Layout:
 
 def tally_layout() -> Layout:
     """The layout of the compiled tally. ImportError where zchttpd was not built."""
-    tally = importlib.import_module("zchttpd._core.tally")
+    tally = importlib.import_module("zchttpd._core.stats")
     return Layout(
         tally.TALLY_BYTES,
         tally.CELLS,

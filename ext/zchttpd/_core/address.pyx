@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcmp, memcpy, memset
 
-from zchttpd._core.tally cimport ROUTE_LOOPBACK, ROUTE_NETWORK
+from zchttpd._core.stats cimport ROUTE_LOOPBACK, ROUTE_NETWORK
 
 cdef extern from "<sys/socket.h>" nogil:
     enum:

@@ -2,8 +2,8 @@
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
-from zchttpd._core.access cimport Peer
-from zchttpd._core.core cimport Core
+from zchttpd._core.access_record cimport Peer
+from zchttpd._core.machine cimport Core
 from zchttpd._core.op cimport Completion
 
 cdef bint conn_accepted(Core* core, int32_t fd, uint8_t route, const Peer* peer) noexcept nogil

@@ -9,30 +9,30 @@ from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOBUFS, ENOMEM, EOPNOTSUPP, ETIM
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
-from zchttpd._core.access cimport access_came, access_heard, access_note, access_sent
+from zchttpd._core.access_record cimport access_came, access_heard, access_note, access_sent
 from zchttpd._core.check cimport unlikely, zc_assert
-from zchttpd._core.core cimport (
+from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE, CONN_POLLING,
     CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, REFUSED_HEAD, WORK_HEAD, WORK_REFUSE,
     WORK_STALE, Conn, conn_at, core_delivered, core_end_lease, core_notified, core_op, core_send_window,
     core_settle_plan, core_source_holds, core_work)
-from zchttpd._core.deadline cimport wheel_drop, wheel_due, wheel_file
-from zchttpd._core.flow cimport flow_give_back, flow_open, flow_pump, flow_read, flow_sent, flow_stop, flow_wake
-from zchttpd._core.gist cimport gist
-from zchttpd._core.inbox cimport (
+from zchttpd._core.timer_wheel cimport wheel_drop, wheel_due, wheel_file
+from zchttpd._core.stream cimport flow_give_back, flow_open, flow_pump, flow_read, flow_sent, flow_stop, flow_wake
+from zchttpd._core.cache_key cimport gist
+from zchttpd._core.recv_buffer cimport (
     FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, Framer, frame, inbox_append, inbox_consume,
     inbox_free)
 from zchttpd._core.lease cimport Lease, lease_at
-from zchttpd._core.lines cimport lines_leave
+from zchttpd._core.queues cimport lines_leave
 from zchttpd._core.op cimport (
     OP_CANCEL_ALL, OP_CANCEL_RECV, OP_CLOSE, OP_LINK, OP_MORE, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN, Op)
 from zchttpd._core.plans cimport (
     NO_ROW, SEGMENT_LITERAL, SEGMENT_MAPPED, Entry, Plan, Row, Segment, entry_at, plan_at, plans_admit, plans_drop_row,
     plans_find)
 from zchttpd._core.replay cimport replay_begin, replay_end
-from zchttpd._core.room cimport room_give, room_is_left, room_may_refuse, room_oldest_idle, room_stand_by, room_take
+from zchttpd._core.admission cimport room_give, room_is_left, room_may_refuse, room_oldest_idle, room_stand_by, room_take
 from zchttpd._core.slab cimport slab_give, slab_holds, slab_take
-from zchttpd._core.tally cimport REASON_MEMORY
+from zchttpd._core.stats cimport REASON_MEMORY
 from zchttpd._core.token cimport (
     NO_SLOT, TOKEN_CANCEL, TOKEN_CLOSE, TOKEN_POLL, TOKEN_READ, TOKEN_RECV, TOKEN_SEND, TOKEN_SEND_ZC,
     token_generation, token_kind, token_pack, token_slot)

@@ -13,12 +13,12 @@ from posix.unistd cimport close
 import os
 import select
 
-from zchttpd._core.access cimport Peer, access_drop, access_due, access_pending, access_take
+from zchttpd._core.access_record cimport Peer, access_drop, access_due, access_pending, access_take
 from zchttpd._core.address cimport address_peer, address_route
 from zchttpd._core.conn cimport (
     conn_abandon, conn_abort_all, conn_accepted, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry, conn_shed,
     conn_step)
-from zchttpd._core.core cimport (
+from zchttpd._core.machine cimport (
     SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, WORK_HEAD, WORK_STALE, Conn, Core, Limits, Source,
     Work, conn_at, core_close, core_keep_access, core_let_go_mapping, core_let_go_source, core_open, core_retire_entry,
     core_set_time, core_settle_plan, core_source_holds, core_trim_pool)
@@ -34,7 +34,7 @@ from zchttpd._core.ring cimport (
 from zchttpd._core.ring import RUNGS
 from zchttpd._core.slab cimport Slab, slab_holds, slab_row, slab_take
 from zchttpd._core.system cimport system_now_us, system_signal, system_unix_second
-from zchttpd._core.tally cimport ROUTE_COUNT, ZEROCOPY_ON, Tally
+from zchttpd._core.stats cimport ROUTE_COUNT, ZEROCOPY_ON, Tally
 from zchttpd._core.token cimport (
     NO_SLOT, TOKEN_ACCEPT, TOKEN_FILL, TOKEN_NOBODY, TOKEN_TAG, TOKEN_WAKE, token_generation,
     token_kind, token_pack, token_slot)

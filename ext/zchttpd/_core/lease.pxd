@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from zchttpd._core.mapping cimport Mappings
 from zchttpd._core.slab cimport Slab
-from zchttpd._core.tally cimport Tally
+from zchttpd._core.stats cimport Tally
 
 cdef struct Lease:
     int64_t opened_us       # monotonic

@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.mapping cimport Mapping, mapping_at, mapping_hold, mapping_let_go
 from zchttpd._core.slab cimport slab_close, slab_give, slab_open, slab_row, slab_take
-from zchttpd._core.tally cimport tally_lease
+from zchttpd._core.stats cimport tally_lease
 from zchttpd._core.token cimport NO_SLOT
 
 

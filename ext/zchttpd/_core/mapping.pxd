@@ -4,7 +4,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 from zchttpd._core.slab cimport Slab
-from zchttpd._core.tally cimport Tally
+from zchttpd._core.stats cimport Tally
 from zchttpd._core.version cimport Version
 
 cdef enum MappingKind:

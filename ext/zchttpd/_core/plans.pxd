@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from zchttpd._core.slab cimport Slab
-from zchttpd._core.tally cimport Tally
+from zchttpd._core.stats cimport Tally
 
 cdef enum SegmentKind:
     SEGMENT_LITERAL = 1     # offset in the plan's image

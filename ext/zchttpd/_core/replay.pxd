@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint32_t
 
-from zchttpd._core.core cimport Core
+from zchttpd._core.machine cimport Core
 
 cdef bint replay_begin(Core* core, uint32_t slot, uint32_t plan_slot) noexcept nogil
 cdef void replay_end(Core* core, uint32_t slot) noexcept nogil

@@ -4,10 +4,10 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from zchttpd._core.access cimport access_end
-from zchttpd._core.core cimport CONN_IMAGE_OWN, Conn, conn_at, core_settle_plan
+from zchttpd._core.access_record cimport access_end
+from zchttpd._core.machine cimport CONN_IMAGE_OWN, Conn, conn_at, core_settle_plan
 from zchttpd._core.plans cimport Plan, plan_at
-from zchttpd._core.stamp cimport STAMP_LENGTH
+from zchttpd._core.http_date cimport STAMP_LENGTH
 from zchttpd._core.token cimport NO_SLOT
 
 

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from zchttpd._core.core cimport Core
+from zchttpd._core.machine cimport Core
 from zchttpd._core.op cimport Completion, Op
 from zchttpd._core cimport uring as lib
 

@@ -11,7 +11,7 @@ from zchttpd._core.check cimport zc_assert
 from zchttpd._core.op cimport (
     OP_CANCEL_ALL, OP_CANCEL_RECV, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_NOWAIT, OP_POLL, OP_READ, OP_RECV, OP_SEND,
     OP_SEND_ZC)
-from zchttpd._core.tally cimport ROUTE_NETWORK
+from zchttpd._core.stats cimport ROUTE_NETWORK
 
 import errno as errno_names
 

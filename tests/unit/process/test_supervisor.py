@@ -258,7 +258,7 @@ def test_a_port_in_use_is_one_line(start: Start, flag: str) -> None:
 
 def test_without_the_compiled_part_it_says_so(tmp_path: Path) -> None:
     program = (
-        "import sys; sys.modules['zchttpd._core.tally'] = None; import zchttpd.cli as c; sys.exit(c.main())"
+        "import sys; sys.modules['zchttpd._core.stats'] = None; import zchttpd.cli as c; sys.exit(c.main())"
     )
     ended = subprocess.run(
         [sys.executable, "-c", program, "--root", str(tmp_path)],

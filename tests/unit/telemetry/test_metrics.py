@@ -26,7 +26,7 @@ WORKERS = 3
 
 @pytest.fixture
 def board(monkeypatch: pytest.MonkeyPatch) -> Board:
-    monkeypatch.setitem(sys.modules, "zchttpd._core.tally", STUBS["stub_tally"]())
+    monkeypatch.setitem(sys.modules, "zchttpd._core.stats", STUBS["stub_tally"]())
     return Board(WORKERS)
 
 
@@ -46,7 +46,7 @@ def put(board: Board, name: str, *values: int, at: int = 0) -> None:
 
 
 def test_blocks_are_the_workers_own(board: Board) -> None:
-    size = sys.modules["zchttpd._core.tally"].TALLY_BYTES
+    size = sys.modules["zchttpd._core.stats"].TALLY_BYTES
     assert [board.block(worker).nbytes for worker in range(WORKERS)] == [size] * WORKERS
     board.block(1)[:] = b"\xff" * size
     assert bytes(board.block(0)) == bytes(board.block(2)) == bytes(size)
@@ -200,9 +200,9 @@ def test_a_dead_worker_leaves_its_counts_and_takes_what_was_open(board: Board) -
 
 
 def test_the_compiled_layout_has_the_cells_that_are_shown() -> None:
-    if importlib.util.find_spec("zchttpd._core.tally") is None:
-        pytest.skip("zchttpd._core.tally is not built here")
-    tally: Any = importlib.import_module("zchttpd._core.tally")
+    if importlib.util.find_spec("zchttpd._core.stats") is None:
+        pytest.skip("zchttpd._core.stats is not built here")
+    tally: Any = importlib.import_module("zchttpd._core.stats")
     assert set(tally.CELLS) == set(STUBS["CELL_COUNTS"])
     assert tally.CELLS["lease_buckets"][1] == len(tally.LEASE_BOUNDS_US) + 1
     assert tally.CELLS["zerocopy_active"][1] == len(tally.ROUTES)

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from zchttpd._core.doors import Heads
+from zchttpd._core.testing import Heads
 
 from zchttpd.http.judge import _REQUEST_LINE, can_begin
 

@@ -5,8 +5,8 @@ Those that are told so do not count against the limit, and neither do those that
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from zchttpd._core.core cimport CONN_READING, CONN_TURNED_AWAY, Conn, conn_at
-from zchttpd._core.lines cimport LINE_IN_USE, LINE_NEW, LINE_NONE, LINE_ONCE, LINE_REFUSED, lines_join, lines_leave
+from zchttpd._core.machine cimport CONN_READING, CONN_TURNED_AWAY, Conn, conn_at
+from zchttpd._core.queues cimport LINE_IN_USE, LINE_NEW, LINE_NONE, LINE_ONCE, LINE_REFUSED, lines_join, lines_leave
 from zchttpd._core.token cimport NO_SLOT
 
 cdef enum:

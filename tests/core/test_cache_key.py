@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zchttpd._core.doors import gist_of
+from zchttpd._core.testing import gist_of
 
 from zchttpd.http.gist import GIST_SIZE_MAX, gist
 from zchttpd.http.judge import FIELDS_MAX, READ_FIELDS

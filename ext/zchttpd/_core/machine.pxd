@@ -3,18 +3,18 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from zchttpd._core.access cimport Access
-from zchttpd._core.deadline cimport Wheel
-from zchttpd._core.gist cimport GIST_SIZE_MAX
-from zchttpd._core.inbox cimport Framer, Inbox
+from zchttpd._core.access_record cimport Access
+from zchttpd._core.timer_wheel cimport Wheel
+from zchttpd._core.cache_key cimport GIST_SIZE_MAX
+from zchttpd._core.recv_buffer cimport Framer, Inbox
 from zchttpd._core.lease cimport Ledger
-from zchttpd._core.lines cimport Lines
+from zchttpd._core.queues cimport Lines
 from zchttpd._core.mapping cimport Mappings
 from zchttpd._core.op cimport Op
 from zchttpd._core.plans cimport PlanTable, Segment
 from zchttpd._core.slab cimport Slab
-from zchttpd._core.stamp cimport Stamp
-from zchttpd._core.tally cimport Tally
+from zchttpd._core.http_date cimport Stamp
+from zchttpd._core.stats cimport Tally
 from zchttpd._core.version cimport Version
 
 cdef enum SendMode:

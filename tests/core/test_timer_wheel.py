@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from zchttpd._core.doors import TimingWheel
+from zchttpd._core.testing import TimingWheel
 
 SLOTS = 8
 TICK_MS = 100

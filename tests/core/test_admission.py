@@ -11,7 +11,7 @@ import pytest
 from .bench import CONNECTIONS_MAX, HEAD, REFUSALS_MAX, Bench
 
 if TYPE_CHECKING:
-    from zchttpd._core import doors
+    from zchttpd._core import testing
 
 GRACE_MS = 1000
 
@@ -21,7 +21,7 @@ class Crowd(Bench):
 
     def __init__(self, **limits: int) -> None:
         super().__init__(**limits)
-        self.recvs: dict[int, doors.Op] = {}
+        self.recvs: dict[int, testing.Op] = {}
         self.reply = self.small()
         self.refusal = self.small(status=503, keep_alive=0, linger=1)
 
@@ -38,7 +38,7 @@ class Crowd(Bench):
             self.send()
         return self.fds, self.settle(ops), bool(work)
 
-    def settle(self, ops: list[doors.Op]) -> list[int]:
+    def settle(self, ops: list[testing.Op]) -> list[int]:
         """The kernel answers closes; the descriptors."""
         closed = [op.fd for op in ops if op.kind == "close"]
         for op in ops:

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint32_t
 
-from zchttpd._core.core cimport Core
+from zchttpd._core.machine cimport Core
 
 cdef bint room_is_left(Core* core) noexcept nogil
 cdef uint32_t room_oldest_idle(Core* core) noexcept nogil

@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zchttpd._core.doors import stamp
+from zchttpd._core.testing import stamp
 
 LAST_SECOND = 253_402_300_799  # of the year 9999
 

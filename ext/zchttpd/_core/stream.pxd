@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
-from zchttpd._core.core cimport Conn, Core
+from zchttpd._core.machine cimport Conn, Core
 from zchttpd._core.plans cimport Segment
 
 cdef int flow_open(Core* core, uint32_t slot, const Segment* segment) noexcept nogil

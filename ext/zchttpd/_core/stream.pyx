@@ -10,15 +10,15 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 
 from zchttpd._core.check cimport zc_assert
-from zchttpd._core.core cimport (
+from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_POLLING, COPY_NO, FLOW_WINDOWS, Flow, Source, conn_at, core_let_go_mapping, core_op, core_send_window,
     core_source_holds, core_take_window, core_windows_left)
-from zchttpd._core.lines cimport LINE_NONE, LINE_WINDOW, lines_join, lines_leave
+from zchttpd._core.queues cimport LINE_NONE, LINE_WINDOW, lines_join, lines_leave
 from zchttpd._core.mapping cimport mapping_at
 from zchttpd._core.op cimport OP_NOWAIT, OP_POLL, OP_READ, Op
 from zchttpd._core.plans cimport plan_at
 from zchttpd._core.slab cimport slab_row
-from zchttpd._core.tally cimport REASON_WINDOWS
+from zchttpd._core.stats cimport REASON_WINDOWS
 from zchttpd._core.token cimport NO_SLOT, TOKEN_POLL, TOKEN_READ
 
 

@@ -13,16 +13,16 @@ from posix.unistd cimport close, pwrite
 import os
 from collections import namedtuple
 
-from zchttpd._core.access cimport Peer, access_pending, access_take
+from zchttpd._core.access_record cimport Peer, access_pending, access_take
 from zchttpd._core.conn cimport (
     conn_abandon, conn_abort_all, conn_accepted, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry, conn_step)
-from zchttpd._core.core cimport (
+from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY,
     WORK_HEAD, WORK_STALE, Conn, Core, Limits, Source, Work, conn_at, core_close, core_keep_access, core_let_go_mapping,
     core_let_go_source, core_open, core_retire_entry, core_set_time, core_settle_plan, core_trim_pool, core_windows_left)
-from zchttpd._core.deadline cimport Wheel, wheel_close, wheel_drop, wheel_due, wheel_file, wheel_open
-from zchttpd._core.gist cimport GIST_SIZE_MAX, gist
-from zchttpd._core.inbox cimport (
+from zchttpd._core.timer_wheel cimport Wheel, wheel_close, wheel_drop, wheel_due, wheel_file, wheel_open
+from zchttpd._core.cache_key cimport GIST_SIZE_MAX, gist
+from zchttpd._core.recv_buffer cimport (
     FRAME_BROKEN, FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, Framer, Inbox, frame, inbox_append,
     inbox_consume, inbox_free)
 from zchttpd._core.lease cimport Ledger, ledger_close, ledger_open, lease_end, lease_open
@@ -36,9 +36,9 @@ from zchttpd._core.plans cimport (
     NO_ROW, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Plan, PlanTable, Segment, entry_at, gist_hash, plan_at,
     plan_free, plan_make, plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
 from zchttpd._core.slab cimport Slab, slab_close, slab_give, slab_holds, slab_open, slab_row, slab_take
-from zchttpd._core.stamp cimport STAMP_LENGTH, Stamp, stamp_set
-from zchttpd._core.tally cimport ROUTE_COUNT, ZEROCOPY_ON, Tally
-from zchttpd._core.tally import CELLS
+from zchttpd._core.http_date cimport STAMP_LENGTH, Stamp, stamp_set
+from zchttpd._core.stats cimport ROUTE_COUNT, ZEROCOPY_ON, Tally
+from zchttpd._core.stats import CELLS
 from zchttpd._core.token cimport (
     NO_SLOT, TOKEN_READ, TOKEN_RECV, TOKEN_SEND_ZC, token_generation, token_kind, token_pack, token_slot)
 from zchttpd._core.version cimport version_take

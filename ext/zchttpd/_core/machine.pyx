@@ -6,12 +6,12 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 from posix.unistd cimport close
 
-from zchttpd._core.access cimport access_close, access_open
+from zchttpd._core.access_record cimport access_close, access_open
 from zchttpd._core.check cimport zc_assert
-from zchttpd._core.deadline cimport wheel_close, wheel_open
-from zchttpd._core.inbox cimport inbox_free
+from zchttpd._core.timer_wheel cimport wheel_close, wheel_open
+from zchttpd._core.recv_buffer cimport inbox_free
 from zchttpd._core.lease cimport Lease, lease_at, lease_end, lease_open, ledger_close, ledger_open
-from zchttpd._core.lines cimport lines_close, lines_open
+from zchttpd._core.queues cimport lines_close, lines_open
 from zchttpd._core.mapping cimport (
     MAPPING_WINDOW, REST_CLEAR, REST_POOL, Mapping, mapping_at, mapping_let_go, mapping_make, mapping_unmap,
     mappings_close, mappings_open)
@@ -19,8 +19,8 @@ from zchttpd._core.op cimport OP_CLEAR, OP_REGISTER, OP_SEND, OP_SEND_ZC
 from zchttpd._core.plans cimport (
     Entry, Plan, entry_at, plan_at, plan_free, plan_unlink, plans_close, plans_open)
 from zchttpd._core.slab cimport slab_close, slab_give, slab_holds, slab_open, slab_row
-from zchttpd._core.stamp cimport stamp_set
-from zchttpd._core.tally cimport (
+from zchttpd._core.http_date cimport stamp_set
+from zchttpd._core.stats cimport (
     REASON_COPIED, REASON_LEASES, REASON_MEMLOCK, REASON_UNSUPPORTED, ROUTE_LOOPBACK, ZEROCOPY_GIVEN_UP, ZEROCOPY_ON)
 from zchttpd._core.token cimport NO_SLOT, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_TAG, token_pack
 from zchttpd._core.version cimport version_holds
