@@ -40,12 +40,12 @@ $(ENVS:%=%/tools): pyproject.toml
 	@$(call REQUIRE,compress)
 	@touch $@
 
-# The doors are how the tests reach the nogil layers; a plain `pip install .` has none. They are in every build made
+# The hooks are how the tests reach the nogil layers; a plain `pip install .` has none. They are in every build made
 # here, so that `make test` after `make serve` compiles nothing.
 $(ENVS:%=%/serve): %/serve: %/tools $(SOURCES)
 	@echo "Compiling zchttpd; this takes about a minute"
 	@PATH="$(CURDIR)/$(@D)/bin:$$PATH" $(PIP) --no-build-isolation --no-deps \
-	    -Cbuild-dir=build/$(@D) -Csetup-args=-Ddoors=true $(SETUP_$(@D)) $(if $(wildcard $(@D)/editable),--editable) .
+	    -Cbuild-dir=build/$(@D) -Csetup-args=-Dtest_hooks=true $(SETUP_$(@D)) $(if $(wildcard $(@D)/editable),--editable) .
 	@touch $@
 
 $(ENVS:%=%/test): %/test: %/serve

@@ -18,7 +18,7 @@ class Bench:
 
     def __init__(self, send_mode: str = "zerocopy", access_bytes: int = 0, **limits: int) -> None:
         self.now_us = 10_000_000
-        self.machine = testing.Machine(
+        self.machine = testing.SimWorker(
             now_us=self.now_us,
             unix_second=100,
             send_mode=send_mode,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from zchttpd._core.testing import gist_of
+from zchttpd._core.testing import cache_key_of
 
 from zchttpd.http.gist import GIST_SIZE_MAX, gist
 from zchttpd.http.judge import FIELDS_MAX, READ_FIELDS
@@ -23,8 +23,8 @@ def cases(name: bytes) -> list[bytes]:
 def test_names(name: bytes) -> None:
     for spelt in cases(name):
         head = LINE + spelt + b": v\r\nOther: v\r\n\r\n"
-        assert gist_of(head) == gist(head), spelt
-    assert gist_of(LINE + name + b": v\r\nOther: v\r\n\r\n") == LINE + name + b": v\r\n\r\n"
+        assert cache_key_of(head) == gist(head), spelt
+    assert cache_key_of(LINE + name + b": v\r\nOther: v\r\n\r\n") == LINE + name + b": v\r\n\r\n"
 
 
 @pytest.mark.parametrize("byte", range(256))
@@ -32,17 +32,17 @@ def test_every_byte_in_a_name_and_in_a_value(byte: int) -> None:
     one = bytes([byte])
     for line in (b"A" + one + b"b: v", b"Cookie: a" + one + b"b", b"Cookie:" + one, one + b": v", one):
         head = LINE + line + b"\r\nHost: h\r\n\r\n"
-        assert gist_of(head) == gist(head), line
+        assert cache_key_of(head) == gist(head), line
 
 
 def test_bounds() -> None:
     for count in (FIELDS_MAX - 1, FIELDS_MAX, FIELDS_MAX + 1):
         head = LINE + b"Cookie: a\r\n" * count + b"\r\n"
-        assert gist_of(head) == gist(head)
+        assert cache_key_of(head) == gist(head)
     for size in range(GIST_SIZE_MAX - 40, GIST_SIZE_MAX + 2):
         head = LINE + b"Accept: " + b"a" * size + b"\r\nCookie: b\r\n\r\n"
-        assert gist_of(head) == gist(head)
-    assert gist_of(b"") is None
+        assert cache_key_of(head) == gist(head)
+    assert cache_key_of(b"") is None
 
 
 names = st.sampled_from([*sorted(READ_FIELDS), b"Cookie", b"User-Agent", b"HOST", b"", b"a b"])
@@ -57,10 +57,10 @@ lines = st.tuples(
 @given(st.lists(lines, max_size=10))
 def test_any_lines(rest: list[bytes]) -> None:
     head = LINE + b"".join(rest) + b"\r\n"
-    assert gist_of(head) == gist(head)
+    assert cache_key_of(head) == gist(head)
 
 
 @given(st.binary(min_size=1, max_size=200), st.integers(0, 3))
 def test_any_bytes(rest: bytes, ends: int) -> None:
     head = rest + b"\r\n" * ends
-    assert gist_of(head) == gist(head)
+    assert cache_key_of(head) == gist(head)

@@ -47,8 +47,8 @@ def test_the_date_of_a_response_under_way_does_not_change() -> None:
     bench.machine.answer(bench.ask(second), plan, False)
     [other] = bench.ops()
     assert bench.machine.peek(send.address, send.length) == before
-    assert before == b"Date: " + testing.stamp(100) + b"\r\n\r\n"
-    assert bench.machine.peek(other.address, other.length) == b"Date: " + testing.stamp(101) + b"\r\n\r\n"
+    assert before == b"Date: " + testing.http_date(100) + b"\r\n\r\n"
+    assert bench.machine.peek(other.address, other.length) == b"Date: " + testing.http_date(101) + b"\r\n\r\n"
     bench.machine.step(send.token, send.length)
     bench.machine.step(other.token, other.length)
     bench.hear(first, HEAD)
@@ -56,7 +56,7 @@ def test_the_date_of_a_response_under_way_does_not_change() -> None:
     [third] = bench.ops()
     assert (third.address, bench.machine.peek(third.address, third.length)) == (
         send.address,
-        b"Date: " + testing.stamp(101) + b"\r\n\r\n",
+        b"Date: " + testing.http_date(101) + b"\r\n\r\n",
     )
 
 
@@ -67,7 +67,12 @@ def test_a_head_and_its_window_are_linked_and_sent_again_when_the_head_is_short(
     plan = bench.plan([("literal", 0, 39), ("mapped", 0, 3000)], mapping=mapping)
     bench.machine.answer(bench.ask(recv), plan, False)
     head, body = bench.ops()
-    assert (head.kind, head.flags, body.kind, body.flags) == ("send", testing.MORE | testing.LINK, "send_zc", 0)
+    assert (head.kind, head.flags, body.kind, body.flags) == (
+        "send",
+        testing.MORE | testing.LINK,
+        "send_zc",
+        0,
+    )
     bench.machine.step(head.token, 10)
     assert bench.ops() == [], "the window has yet to be answered"
     bench.machine.step(body.token, -errno.ECANCELED)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 import h11
-from zchttpd._core.testing import gist_of
+from zchttpd._core.testing import cache_key_of
 
 from zchttpd.engines.portable_heads import Frame, Framer
 from zchttpd.http.gist import gist
@@ -107,7 +107,7 @@ def _ends_where_it_was_cut(verdict: Verdict, head: bytes) -> h11.Request:
 def _remembered_alike(head: bytes, verdict: Verdict | Refusal) -> None:
     """What stands for a head in the engines' memory, and a verdict on one like it, say what its own does."""
     kept = gist(head)
-    assert gist_of(head) == kept
+    assert cache_key_of(head) == kept
     assert kept is None or judge(kept) == verdict
     precedents = Precedents()
     elsewhere = ELSEWHERE.sub(rb"\1 /elsewhere HTTP", head)

@@ -13,7 +13,7 @@ import pytest
 from zchttpd import __version__, cli
 from zchttpd.config.reference import docs_table
 from zchttpd.config.settings import OPTIONS, flag_of, variable_of
-from zchttpd.process.doctor import LADDER
+from zchttpd.process.doctor import FEATURES
 from zchttpd.telemetry import metrics
 from zchttpd.telemetry.shared_stats import Board, tally_layout
 
@@ -157,9 +157,11 @@ def test_metrics_that_are_named_exist() -> None:
     assert re.findall(r"`(\w+)` \(", reasons[1]) == list(layout.reasons)
 
 
-def test_rungs_of_the_ladder_are_documented() -> None:
-    section = text_of(TOP / "docs" / "architecture.md").split("## The ladder")[1].split("\n## ")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(LADDER)
+def test_features_are_documented() -> None:
+    section = (
+        text_of(TOP / "docs" / "architecture.md").split("## Features of the kernel")[1].split("\n## ")[0]
+    )
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(FEATURES)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

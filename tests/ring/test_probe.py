@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from zchttpd._core.ring import RUNGS, probe
+from zchttpd._core.ring import FEATURES, probe
 
 from .conftest import REFUSE_RING
 
@@ -17,29 +17,29 @@ PROBE = "import json; from zchttpd._core.ring import probe; print(json.dumps(pro
 
 pytestmark = [pytest.mark.uring, pytest.mark.locked]
 
-# What a rung stands on: without the one below it cannot be had.
+# What a feature stands on: without the one below it cannot be had.
 BELOW = {"single_issuer": {"defer_taskrun"}, "send_zc": {"report_usage"}}
 
 
 def test_opens_and_names_every_rung() -> None:
     found = probe()
     assert found.pop("error") == ""
-    assert set(found) == set(RUNGS)
+    assert set(found) == set(FEATURES)
     assert all(isinstance(there, bool) for there in found.values())
 
 
-@pytest.mark.parametrize("rung", sorted(RUNGS))
-def test_without_a_rung(rung: str) -> None:
+@pytest.mark.parametrize("feature", sorted(FEATURES))
+def test_without_a_feature(feature: str) -> None:
     """It and what stands on it are missing, everything else is as before."""
-    whole, less = probe(), probe((rung,))
+    whole, less = probe(), probe((feature,))
     assert less["error"] == ""
-    assert not less[rung]
-    gone = {name for name in RUNGS if whole[name] and not less[name]}
-    assert gone <= {rung, *BELOW.get(rung, set())}
+    assert not less[feature]
+    gone = {name for name in FEATURES if whole[name] and not less[name]}
+    assert gone <= {feature, *BELOW.get(feature, set())}
 
 
 def test_without_all_rungs() -> None:
-    found = probe(tuple(RUNGS))
+    found = probe(tuple(FEATURES))
     assert found.pop("error") == ""
     assert not any(found.values())
 

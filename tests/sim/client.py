@@ -41,7 +41,7 @@ class Client:
         self.gone = False
         self.eof_seen = False
         self.sluggish = False
-        self.turned_away = False  # there was no room for it
+        self.rejected = False  # there was no room for it
         self.kept_waiting = False  # its file did not come in time
         self.version_is_right: Callable[[Ask, int, tuple[int, int]], bool]
 
@@ -109,7 +109,7 @@ class Client:
         since = self.sent_at[self.answered] if complete and not refused else self.began_at
         if not any(date == date_of(second) for second in range(since[1], self.clock()[1] + 1)):
             raise Violation(f"a Date of another time: {date!r}, asked at {since}, now {self.clock()}")
-        if status == 503 and not (self.kept_waiting or (self.turned_away and self.answered == 0)):
+        if status == 503 and not (self.kept_waiting or (self.rejected and self.answered == 0)):
             raise Violation(f"503 without a reason, after {self.answered} answers")
         if status == 503 or (status == 408 and not self._all_delivered()):
             return refusal(status, date)[0], True

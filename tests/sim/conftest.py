@@ -9,7 +9,7 @@ import pytest
 try:
     from zchttpd._core import testing
 except ImportError as error:
-    raise pytest.UsageError("the simulation needs a build with testing. Type: make dev") from error
+    raise pytest.UsageError("the simulation needs a build with test hooks. Type: make dev") from error
 
 assert testing.OPS
 

@@ -61,7 +61,12 @@ class Desk:
     """Answers the machine's work; keeps some of it for later, as when a file must be read first."""
 
     def __init__(
-        self, machine: testing.Machine, kernel: Kernel, rng: random.Random, slowness: float, stall_ms_max: int
+        self,
+        machine: testing.SimWorker,
+        kernel: Kernel,
+        rng: random.Random,
+        slowness: float,
+        stall_ms_max: int,
     ) -> None:
         self.machine = machine
         self.kernel = kernel

@@ -26,7 +26,7 @@ COPIED = -(1 << 31)  # IORING_NOTIF_USAGE_ZC_COPIED, as the signed number that a
 class Kernel:
     """Takes ops, and posts completions to `cq` when told to go on."""
 
-    def __init__(self, machine: testing.Machine, rng: random.Random, habits: Habits) -> None:
+    def __init__(self, machine: testing.SimWorker, rng: random.Random, habits: Habits) -> None:
         self.machine = machine
         self.rng = rng
         self.habits = habits

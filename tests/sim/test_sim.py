@@ -70,7 +70,7 @@ def test_every_path_is_taken() -> None:
 class Faulty:
     """A machine with one thing wrong."""
 
-    def __init__(self, machine: testing.Machine) -> None:
+    def __init__(self, machine: testing.SimWorker) -> None:
         self.machine = machine
 
     def __getattr__(self, name: str) -> Any:

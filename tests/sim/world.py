@@ -44,7 +44,7 @@ class World:
             "leases_per_connection": rng.choice((1, 3, 64)),
         }
         self.logs = rng.choice((0, 512, 1 << 18))  # bytes for access records
-        self.machine = testing.Machine(
+        self.machine = testing.SimWorker(
             limits=self.limits,
             access_bytes=self.logs,
             plans_max=rng.choice((8, 64)),
@@ -95,7 +95,7 @@ class World:
         self.stale = self.logged = self.logged_bytes = 0
         self.set_time()
 
-    def use(self, machine: testing.Machine) -> None:
+    def use(self, machine: testing.SimWorker) -> None:
         """Go on with another machine in the place of ours."""
         self.machine = self.kernel.machine = self.desk.machine = machine
 
@@ -202,7 +202,7 @@ class World:
         socket = self.kernel.connect(client)
         if self.machine.accept(socket.fd, self.rng.choice(self.routes)):
             self.clients.append((socket, client))
-            client.turned_away = full
+            client.rejected = full
         else:
             socket.closed = True
 

@@ -59,7 +59,7 @@ def stub_tally() -> Any:
     for name, count in CELL_COUNTS.items():
         module.CELLS[name] = (first, count)
         first += count
-    module.TALLY_BYTES = (first * 8 + 4095) // 4096 * 4096
+    module.STATS_BYTES = (first * 8 + 4095) // 4096 * 4096
     module.LEASE_BOUNDS_US = (10, 1000, 2_500_000)
     module.FALLBACK_REASONS = ("copied", "memlock", "windows")
     module.ROUTES = ("loopback", "network")

@@ -18,7 +18,7 @@ from zchttpd.config.options import Group
 from zchttpd.config.settings import OPTIONS, Settings, flag_of
 from zchttpd.files.encoders import ENCODERS, Encoder
 from zchttpd.process import doctor, supervisor
-from zchttpd.process.doctor import LADDER, Finding, State
+from zchttpd.process.doctor import FEATURES, Finding, State
 from zchttpd.telemetry import log
 
 
@@ -135,22 +135,22 @@ def findings() -> dict[str, Finding]:
 
 
 def test_doctor_finds_every_rung_present(monkeypatch: pytest.MonkeyPatch) -> None:
-    ring(monkeypatch, error="", **dict.fromkeys(LADDER, True))
+    ring(monkeypatch, error="", **dict.fromkeys(FEATURES, True))
     found = findings()
     assert found["io_uring"].state is State.OK
-    assert all(found[name].state is State.OK for name in LADDER)
+    assert all(found[name].state is State.OK for name in FEATURES)
 
 
-@pytest.mark.parametrize("name", LADDER)
+@pytest.mark.parametrize("name", FEATURES)
 def test_doctor_names_a_missing_rung_its_cost_and_its_cure(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    ring(monkeypatch, error="", **{**dict.fromkeys(LADDER, True), name: False})
+    ring(monkeypatch, error="", **{**dict.fromkeys(FEATURES, True), name: False})
     found = findings()
     assert found[name] == Finding(
-        name, State.MISSING, LADDER[name].lost, f"Linux {LADDER[name].since} or later"
+        name, State.MISSING, FEATURES[name].lost, f"Linux {FEATURES[name].since} or later"
     )
-    assert [each for each in LADDER if found[each].state is not State.OK] == [name]
+    assert [each for each in FEATURES if found[each].state is not State.OK] == [name]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_refused_ring_is_explained(
     assert cure in doctor.refusal(error)[1]
     ring(monkeypatch, error=error)
     assert findings()["io_uring"].state is State.MISSING
-    assert not set(LADDER) & set(findings())
+    assert not set(FEATURES) & set(findings())
 
 
 def test_doctor_works_where_the_ring_was_not_built(monkeypatch: pytest.MonkeyPatch) -> None:

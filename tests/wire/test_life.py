@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from zchttpd.config.settings import OPTIONS, Settings
-from zchttpd.process.doctor import LADDER
+from zchttpd.process.doctor import FEATURES
 
 from . import play
 from .client import ProtocolError, eventually, refused, request
@@ -250,7 +250,7 @@ def test_low_memlock_copies_and_counts(large: Path) -> None:
 
 
 @pytest.mark.uring
-@pytest.mark.parametrize("without", [*LADDER, ",".join(LADDER)], ids=[*LADDER, "all"])
+@pytest.mark.parametrize("without", [*FEATURES, ",".join(FEATURES)], ids=[*FEATURES, "all"])
 def test_without_a_rung_of_the_ladder(root: Path, fleet: Fleet, without: str) -> None:
     with serving(root, send_mode="zerocopy", without=without) as server:
         for table, cases in TABLES.items():

@@ -1,3 +1,3 @@
-RUNGS: dict[str, int]
+FEATURES: dict[str, int]
 
 def probe(without: tuple[str, ...] = ()) -> dict[str, object]: ...

@@ -2,4 +2,4 @@ CELLS: dict[str, tuple[int, int]]
 FALLBACK_REASONS: tuple[str, ...]
 LEASE_BOUNDS_US: tuple[int, ...]
 ROUTES: tuple[str, ...]
-TALLY_BYTES: int
+STATS_BYTES: int

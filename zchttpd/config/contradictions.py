@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zchttpd.config.options import SettingsError, did_you_mean, format_size, split_address
 from zchttpd.files.encoders import check_encodings
-from zchttpd.process.doctor import LADDER
+from zchttpd.process.doctor import FEATURES
 from zchttpd.telemetry.access_log import OFF
 
 if TYPE_CHECKING:
@@ -53,11 +53,9 @@ def check_together(settings: Settings) -> None:
             "zerocopy is what io_uring does, and --engine portable does without it."
             " Type --engine uring, or leave --send-mode out",
         )
-    for rung in settings.without:
-        if rung not in LADDER:
-            raise SettingsError(
-                "without", f"{rung!r} is not a rung of the ladder.{did_you_mean(rung, LADDER)}"
-            )
+    for feature in settings.without:
+        if feature not in FEATURES:
+            raise SettingsError("without", f"{feature!r} is not a feature.{did_you_mean(feature, FEATURES)}")
     _check_memory(settings)
     _check_compression(settings)
     if settings.admin:

@@ -33,7 +33,7 @@ from zchttpd.config.options import (
 )
 from zchttpd.config.rules import CacheRule, HeaderRule, parse_cache_rules, parse_header_rules, parse_patterns
 from zchttpd.files.encoders import ENCODERS
-from zchttpd.process.doctor import LADDER
+from zchttpd.process.doctor import FEATURES
 from zchttpd.telemetry.access_log import FORMATS, OFF
 
 if TYPE_CHECKING:
@@ -299,9 +299,9 @@ class Settings:
     without: tuple[str, ...] = _option(
         (),
         Group.DIAGNOSIS,
-        f"do without these rungs of the feature ladder, to measure or to test: {', '.join(LADDER)}",
+        f"do without these features of io_uring, to measure or to test: {', '.join(FEATURES)}",
         parse=parse_names,
-        metavar="RUNG,...",
+        metavar="FEATURE,...",
         example="send_zc",
         many=True,
     )

@@ -24,7 +24,7 @@ class Frame(Enum):
 
 
 class Framer:
-    """Finds the end of a head (RFC 9112 section 2.1: the first empty line), by the rules of `_core.recv_buffer`.
+    """Finds the end of a head (RFC 9112 section 2.1: the first empty line), as `_core.recv_buffer` does.
 
     What the head says is h11's to judge, but for a first line that cannot become a request line. `line_max`
     and `head_max` in bytes, line ends included. After HEAD, `length` is how many bytes the head has.

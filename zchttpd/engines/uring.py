@@ -359,9 +359,9 @@ def serve(
     engine = Engine(
         listener=listener.fileno(),
         wake=wake,
-        desk=desk,
+        handler=desk,
         on_route=log_route,
-        tally=tally,
+        stats=tally,
         limits={
             "head_size_max": settings.head_size_max,
             "line_size_max": min(LINE_SIZE_MAX, settings.head_size_max),

@@ -224,7 +224,7 @@ class Bodies:
             self._inline_bytes -= len(body.small)
 
     def _register(self, number: int) -> None:
-        error = self.engine.keep(number)
+        error = self.engine.register_mapping(number)
         if error and not self._memlock_told:
             self._memlock_told = True
             LOGGER.info(

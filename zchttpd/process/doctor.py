@@ -1,4 +1,4 @@
-"""What this machine lets the server do, rung by rung, and what to type where it does not."""
+"""What this machine lets the server do, feature by feature, and what to type where it does not."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ SPARE_FDS = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class Feature:
     """A feature of the kernel: its first release (a hint: distributions backport) and what its lack costs."""
 
     since: str
     lost: str
 
 
-LADDER: dict[str, Rung] = {
-    "send_zc": Rung("6.0", "every body is copied when it is sent"),
-    "report_usage": Rung("6.2", "the kernel does not tell whether a zero-copy send was copied after all"),
-    "sparse_buffers": Rung("5.19", "no memory can be registered, so every body is copied when it is sent"),
-    "multishot_accept": Rung("5.19", "each connection costs an accept operation of its own"),
-    "multishot_recv": Rung("6.0", "each request costs a receive operation of its own"),
-    "buffer_ring": Rung("5.19", "receive buffers are given back to the kernel one operation at a time"),
-    "single_issuer": Rung("6.0", "the kernel locks a ring that only one thread uses"),
-    "defer_taskrun": Rung("6.1", "completions interrupt the loop instead of waiting for it"),
-    "registered_ring_fd": Rung("5.18", "each enter looks the ring up by its descriptor"),
+FEATURES: dict[str, Feature] = {
+    "send_zc": Feature("6.0", "every body is copied when it is sent"),
+    "report_usage": Feature("6.2", "the kernel does not tell whether a zero-copy send was copied after all"),
+    "sparse_buffers": Feature("5.19", "no memory can be registered, so every body is copied when it is sent"),
+    "multishot_accept": Feature("5.19", "each connection costs an accept operation of its own"),
+    "multishot_recv": Feature("6.0", "each request costs a receive operation of its own"),
+    "buffer_ring": Feature("5.19", "receive buffers are given back to the kernel one operation at a time"),
+    "single_issuer": Feature("6.0", "the kernel locks a ring that only one thread uses"),
+    "defer_taskrun": Feature("6.1", "completions interrupt the loop instead of waiting for it"),
+    "registered_ring_fd": Feature("5.18", "each enter looks the ring up by its descriptor"),
 }
 
 
@@ -73,17 +73,17 @@ class Finding:
 
 
 def missing_rung(name: str, *, asked: bool = False) -> str:
-    """One line on a rung that the ring does without; `asked`: because of `--without`."""
-    rung = LADDER.get(name)
-    if rung is None:
+    """One line on a feature that the ring does without; `asked`: because of `--without`."""
+    feature = FEATURES.get(name)
+    if feature is None:
         return f"without {name}"
     if asked:
-        return f"without {name}, as asked: {rung.lost}"
-    return f"without {name}: {rung.lost}. Cure: Linux {rung.since} or later"
+        return f"without {name}, as asked: {feature.lost}"
+    return f"without {name}: {feature.lost}. Cure: Linux {feature.since} or later"
 
 
 def probe_ring() -> Mapping[str, object]:
-    """What the compiled ring found: `error` (errno name or "") and a bool for each rung; or ImportError."""
+    """What the compiled ring found: `error` (errno name or ""), a bool for each feature; or ImportError."""
     probe = importlib.import_module("zchttpd._core.ring").probe
     found: Mapping[str, object] = probe()
     return found
@@ -265,11 +265,11 @@ def _ring_findings() -> list[Finding]:
         cause, cure = refusal(error)
         return [Finding("io_uring", State.MISSING, f"{cause}; the portable engine serves instead", cure)]
     findings = [Finding("io_uring", State.OK, "available")]
-    for name, rung in LADDER.items():
+    for name, feature in FEATURES.items():
         if found.get(name):
             findings.append(Finding(name, State.OK, "present"))
         else:
-            findings.append(Finding(name, State.MISSING, rung.lost, f"Linux {rung.since} or later"))
+            findings.append(Finding(name, State.MISSING, feature.lost, f"Linux {feature.since} or later"))
     return findings
 
 

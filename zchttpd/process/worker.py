@@ -37,7 +37,7 @@ class Serve(Protocol):
 
     `listener`: this worker's own listening socket. `tally`: this worker's block of shared counters, whose
     values it goes on from. `ready` takes a report: `engine` and `send_mode` (str, for the start line),
-    `missing` (names of rungs) and `notes` (lines of text).
+    `missing` (names of features) and `notes` (lines of text).
     """
 
     def __call__(

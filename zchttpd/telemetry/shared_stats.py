@@ -41,7 +41,7 @@ def tally_layout() -> Layout:
     """The layout of the compiled tally. ImportError where zchttpd was not built."""
     tally = importlib.import_module("zchttpd._core.stats")
     return Layout(
-        tally.TALLY_BYTES,
+        tally.STATS_BYTES,
         tally.CELLS,
         tuple(tally.LEASE_BOUNDS_US),
         tuple(tally.FALLBACK_REASONS),

@@ -8,7 +8,7 @@ cdef struct Peer:               # a client's address
     uint16_t port
     uint8_t[16] address         # of IPv4, the first four
 
-cdef struct Visit:              # one request of a connection, until its response is over
+cdef struct OpenRecord:         # one request of a connection, until its response is over
     Peer peer
     uint8_t zerocopy            # bytes of it left by zero copy
     int64_t began_us            # monotonic, when its first byte came; 0 before
@@ -33,37 +33,37 @@ cdef struct Record:             # in the ring buffer, followed by the text
     uint8_t[16] address
     uint8_t[2] padding
 
-cdef struct Access:
-    Visit* visits               # by slot of the connection; NULL when there is no log
-    uint32_t visit_count
+cdef struct AccessRecords:
+    OpenRecord* open_records    # by slot of the connection; NULL when there is no log
+    uint32_t open_count
     char* bytes                 # the ring buffer
     uint64_t capacity           # bytes, a power of two
     uint64_t taken              # bytes read so far; the other thread's
     uint64_t written            # bytes written so far; the loop's
     uint64_t* dropped           # records for which there was no room
-    uint64_t told               # bytes of records that the other thread has been told of
+    uint64_t announced          # bytes of records that the other thread has been told of
     int64_t due_at_ms           # when it is to be told of more, 0 when there are none
 
-cdef int access_open(Access* access, uint32_t visits, uint64_t capacity, uint64_t* dropped) noexcept nogil
-cdef void access_close(Access* access) noexcept nogil
-cdef void access_came(Access* access, uint32_t slot, const Peer* peer) noexcept nogil
-cdef void access_note(Access* access, uint32_t slot, const char* head, uint32_t length) noexcept nogil
-cdef void access_end(Access* access, uint32_t slot, uint16_t status, uint32_t head_length, int64_t now_us,
-                     int64_t unix_second, bint more) noexcept nogil
-cdef bint access_due(Access* access, int64_t now_ms) noexcept nogil
-cdef uint64_t access_pending(Access* access) noexcept nogil
-cdef void access_take(Access* access, char* to, uint64_t length) noexcept nogil
-cdef void access_drop(Access* access, uint64_t count) noexcept nogil
+cdef int access_open(AccessRecords* access, uint32_t slots, uint64_t capacity, uint64_t* dropped) noexcept nogil
+cdef void access_close(AccessRecords* access) noexcept nogil
+cdef void access_connected(AccessRecords* access, uint32_t slot, const Peer* peer) noexcept nogil
+cdef void access_request_head(AccessRecords* access, uint32_t slot, const char* head, uint32_t length) noexcept nogil
+cdef void access_response_ended(AccessRecords* access, uint32_t slot, uint16_t status, uint32_t head_length, int64_t now_us,
+                                int64_t unix_second, bint more) noexcept nogil
+cdef bint access_due(AccessRecords* access, int64_t now_ms) noexcept nogil
+cdef uint64_t access_pending(AccessRecords* access) noexcept nogil
+cdef void access_take(AccessRecords* access, char* to, uint64_t length) noexcept nogil
+cdef void access_drop(AccessRecords* access, uint64_t count) noexcept nogil
 
 
-cdef inline void access_heard(Access* access, uint32_t slot, int64_t now_us) noexcept nogil:
+cdef inline void access_request_started(AccessRecords* access, uint32_t slot, int64_t now_us) noexcept nogil:
     """Bytes of a request have come."""
-    if access.visits != NULL and access.visits[slot].began_us == 0:
-        access.visits[slot].began_us = now_us
+    if access.open_records != NULL and access.open_records[slot].began_us == 0:
+        access.open_records[slot].began_us = now_us
 
 
-cdef inline void access_sent(Access* access, uint32_t slot, uint32_t length, bint zerocopy) noexcept nogil:
+cdef inline void access_bytes_sent(AccessRecords* access, uint32_t slot, uint32_t length, bint zerocopy) noexcept nogil:
     """Bytes of the response have left."""
-    if access.visits != NULL:
-        access.visits[slot].sent += length
-        access.visits[slot].zerocopy |= zerocopy
+    if access.open_records != NULL:
+        access.open_records[slot].sent += length
+        access.open_records[slot].zerocopy |= zerocopy

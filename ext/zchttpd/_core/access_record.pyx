@@ -25,38 +25,38 @@ cdef enum:
     DUE_PART = 4        # or when this part of the buffer is new
 
 
-cdef int access_open(Access* access, uint32_t visits, uint64_t capacity, uint64_t* dropped) noexcept nogil:
-    """Keep records of connections in slots below `visits`, in `capacity` bytes, a power of two. Returns 0 or -ENOMEM."""
+cdef int access_open(AccessRecords* access, uint32_t slots, uint64_t capacity, uint64_t* dropped) noexcept nogil:
+    """Keep records of connections below slot `slots`, in `capacity` bytes, a power of two. Returns 0 or -ENOMEM."""
     zc_assert(capacity & (capacity - 1) == 0)
-    access.visits = <Visit*>calloc(visits, sizeof(Visit))
+    access.open_records = <OpenRecord*>calloc(slots, sizeof(OpenRecord))
     access.bytes = <char*>malloc(capacity)
-    access.visit_count = visits
+    access.open_count = slots
     access.capacity = capacity
     access.dropped = dropped
-    if access.visits == NULL or access.bytes == NULL:
+    if access.open_records == NULL or access.bytes == NULL:
         access_close(access)
         return -ENOMEM
     return 0
 
 
-cdef void access_close(Access* access) noexcept nogil:
+cdef void access_close(AccessRecords* access) noexcept nogil:
     cdef uint32_t slot
-    if access.visits != NULL:
-        for slot in range(access.visit_count):
-            free(access.visits[slot].text)
-    free(access.visits)
+    if access.open_records != NULL:
+        for slot in range(access.open_count):
+            free(access.open_records[slot].text)
+    free(access.open_records)
     free(access.bytes)
-    memset(access, 0, sizeof(Access))
+    memset(access, 0, sizeof(AccessRecords))
 
 
-cdef void access_came(Access* access, uint32_t slot, const Peer* peer) noexcept nogil:
+cdef void access_connected(AccessRecords* access, uint32_t slot, const Peer* peer) noexcept nogil:
     """A new connection. `peer` may be NULL."""
-    if access.visits == NULL:
+    if access.open_records == NULL:
         return
-    free(access.visits[slot].text)
-    memset(&access.visits[slot], 0, sizeof(Visit))
+    free(access.open_records[slot].text)
+    memset(&access.open_records[slot], 0, sizeof(OpenRecord))
     if peer != NULL:
-        access.visits[slot].peer = peer[0]
+        access.open_records[slot].peer = peer[0]
 
 
 cdef inline void _copy(char* to, const void* source, uint64_t length) noexcept nogil:
@@ -76,21 +76,21 @@ cdef const char* _trim(const char* first, uint32_t* length, uint32_t most) noexc
     return first
 
 
-cdef void access_note(Access* access, uint32_t slot, const char* head, uint32_t length) noexcept nogil:
+cdef void access_request_head(AccessRecords* access, uint32_t slot, const char* head, uint32_t length) noexcept nogil:
     """What the record will say of the request: its line, and the first Referer and User-Agent. The head may be broken, or
     not have come whole."""
-    cdef Visit* visit
+    cdef OpenRecord* current
     cdef uint32_t at = 0
     cdef uint32_t size
     cdef const char* end
     cdef const char* line = NULL
     cdef const char* referer = NULL
     cdef const char* agent = NULL
-    if access.visits == NULL:
+    if access.open_records == NULL:
         return
-    visit = &access.visits[slot]
-    free(visit.text)
-    visit.line_length = visit.referer_length = visit.agent_length = 0
+    current = &access.open_records[slot]
+    free(current.text)
+    current.line_length = current.referer_length = current.agent_length = 0
     while at < length:
         end = <const char*>memchr(head + at, b'\n', length - at)
         size = <uint32_t>(end - head) - at if end != NULL else length - at
@@ -101,91 +101,91 @@ cdef void access_note(Access* access, uint32_t slot, const char* head, uint32_t 
         if line == NULL:
             if size > 0:
                 line = head + at
-                visit.line_length = min(size, <uint32_t>LINE_MAX)
+                current.line_length = min(size, <uint32_t>LINE_MAX)
         elif referer == NULL and size >= 8 and strncasecmp(head + at, b"referer:", 8) == 0:
-            visit.referer_length = size - 8
-            referer = _trim(head + at + 8, &visit.referer_length, FIELD_MAX)
+            current.referer_length = size - 8
+            referer = _trim(head + at + 8, &current.referer_length, FIELD_MAX)
         elif agent == NULL and size >= 11 and strncasecmp(head + at, b"user-agent:", 11) == 0:
-            visit.agent_length = size - 11
-            agent = _trim(head + at + 11, &visit.agent_length, FIELD_MAX)
+            current.agent_length = size - 11
+            agent = _trim(head + at + 11, &current.agent_length, FIELD_MAX)
         if end == NULL:
             break
         at = <uint32_t>(end - head) + 1
-    visit.text = <char*>malloc(visit.line_length + visit.referer_length + visit.agent_length)
-    if visit.text == NULL:
-        visit.line_length = visit.referer_length = visit.agent_length = 0
+    current.text = <char*>malloc(current.line_length + current.referer_length + current.agent_length)
+    if current.text == NULL:
+        current.line_length = current.referer_length = current.agent_length = 0
         return
-    _copy(visit.text, line, visit.line_length)
-    _copy(visit.text + visit.line_length, referer, visit.referer_length)
-    _copy(visit.text + visit.line_length + visit.referer_length, agent, visit.agent_length)
+    _copy(current.text, line, current.line_length)
+    _copy(current.text + current.line_length, referer, current.referer_length)
+    _copy(current.text + current.line_length + current.referer_length, agent, current.agent_length)
 
 
-cdef void _put(Access* access, uint64_t at, const void* source, uint64_t length) noexcept nogil:
+cdef void _put(AccessRecords* access, uint64_t at, const void* source, uint64_t length) noexcept nogil:
     cdef uint64_t place = at & (access.capacity - 1)
     cdef uint64_t first = min(length, access.capacity - place)
     _copy(access.bytes + place, source, first)
     _copy(access.bytes, <const char*>source + first, length - first)
 
 
-cdef void access_end(Access* access, uint32_t slot, uint16_t status, uint32_t head_length, int64_t now_us,
-                     int64_t unix_second, bint more) noexcept nogil:
+cdef void access_response_ended(AccessRecords* access, uint32_t slot, uint16_t status, uint32_t head_length, int64_t now_us,
+                                int64_t unix_second, bint more) noexcept nogil:
     """The response is over, whole or not: its record goes to the ring buffer, or is dropped. `head_length` bytes of what
     was sent were no body. With `more` another request has come already."""
-    cdef Visit* visit
+    cdef OpenRecord* current
     cdef Record record
     cdef uint64_t at
     cdef uint32_t text
-    if access.visits == NULL:
+    if access.open_records == NULL:
         return
-    visit = &access.visits[slot]
-    text = visit.line_length + visit.referer_length + visit.agent_length
+    current = &access.open_records[slot]
+    text = current.line_length + current.referer_length + current.agent_length
     memset(&record, 0, sizeof(Record))
     record.size = sizeof(Record) + text
-    record.line_length = visit.line_length
-    record.referer_length = visit.referer_length
-    record.agent_length = visit.agent_length
+    record.line_length = current.line_length
+    record.referer_length = current.referer_length
+    record.agent_length = current.agent_length
     record.ended_at = unix_second
-    record.duration_us = <uint64_t>(now_us - visit.began_us) if visit.began_us else 0
-    record.body_bytes = visit.sent - head_length if visit.sent > head_length else 0
+    record.duration_us = <uint64_t>(now_us - current.began_us) if current.began_us else 0
+    record.body_bytes = current.sent - head_length if current.sent > head_length else 0
     record.status = status
-    record.port = visit.peer.port
-    record.family = visit.peer.family
-    record.zerocopy = visit.zerocopy
-    memcpy(record.address, visit.peer.address, sizeof(record.address))
+    record.port = current.peer.port
+    record.family = current.peer.family
+    record.zerocopy = current.zerocopy
+    memcpy(record.address, current.peer.address, sizeof(record.address))
     at = access.written
     if access.capacity - (at - zc_load(&access.taken)) >= record.size:
         _put(access, at, &record, sizeof(Record))
-        _put(access, at + sizeof(Record), visit.text, text)
+        _put(access, at + sizeof(Record), current.text, text)
         zc_store(&access.written, at + record.size)
     else:
         access_drop(access, 1)
-    free(visit.text)
-    visit.text = NULL
-    visit.line_length = visit.referer_length = visit.agent_length = 0
-    visit.sent = 0
-    visit.zerocopy = 0
-    visit.began_us = now_us if more else 0
+    free(current.text)
+    current.text = NULL
+    current.line_length = current.referer_length = current.agent_length = 0
+    current.sent = 0
+    current.zerocopy = 0
+    current.began_us = now_us if more else 0
 
 
-cdef bint access_due(Access* access, int64_t now_ms) noexcept nogil:
+cdef bint access_due(AccessRecords* access, int64_t now_ms) noexcept nogil:
     """Whether the other thread is to be told of records: now and then, not of each."""
-    if access.visits == NULL or access.written == access.told:
+    if access.open_records == NULL or access.written == access.announced:
         return False
     if access.due_at_ms == 0:
         access.due_at_ms = now_ms + DUE_MS
-    if now_ms < access.due_at_ms and access.written - access.told < access.capacity // DUE_PART:
+    if now_ms < access.due_at_ms and access.written - access.announced < access.capacity // DUE_PART:
         return False
-    access.told = access.written
+    access.announced = access.written
     access.due_at_ms = 0
     return True
 
 
-cdef uint64_t access_pending(Access* access) noexcept nogil:
+cdef uint64_t access_pending(AccessRecords* access) noexcept nogil:
     """Bytes of whole records that wait to be taken; for either thread."""
     return zc_load(&access.written) - zc_load(&access.taken)
 
 
-cdef void access_take(Access* access, char* to, uint64_t length) noexcept nogil:
+cdef void access_take(AccessRecords* access, char* to, uint64_t length) noexcept nogil:
     """The oldest `length` bytes, at most as many as are pending. For the reading thread."""
     cdef uint64_t place = access.taken & (access.capacity - 1)
     cdef uint64_t first = min(length, access.capacity - place)
@@ -194,6 +194,6 @@ cdef void access_take(Access* access, char* to, uint64_t length) noexcept nogil:
     zc_store(&access.taken, access.taken + length)
 
 
-cdef void access_drop(Access* access, uint64_t count) noexcept nogil:
+cdef void access_drop(AccessRecords* access, uint64_t count) noexcept nogil:
     """Count records that are lost; for either thread."""
     zc_add(access.dropped, count)

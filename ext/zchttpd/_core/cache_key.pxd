@@ -3,6 +3,6 @@
 from libc.stdint cimport uint32_t
 
 cdef enum:
-    GIST_SIZE_MAX = 2048    # bytes; a longer one is not remembered
+    CACHE_KEY_SIZE_MAX = 2048    # bytes; a longer one is not remembered
 
-cdef uint32_t gist(const char* head, uint32_t length, char* out) noexcept nogil
+cdef uint32_t cache_key(const char* head, uint32_t length, char* out) noexcept nogil

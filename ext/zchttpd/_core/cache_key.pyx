@@ -1,6 +1,6 @@
-"""The gist of a head: its request line and the fields that somebody reads, byte for byte.
+"""The cache key of a head: its request line and the fields that somebody reads, byte for byte.
 
-The twin of `zchttpd.http.gist`, which says why this is sound. A cookie that is new with every request, or what a proxy
+The twin of the one in `zchttpd.http`, which says why this is sound. A cookie that is new with every request, or what a proxy
 adds, does not make a new head of it.
 """
 
@@ -17,10 +17,10 @@ cdef enum:
     LINES_MAX = 102     # the request line, judge.FIELDS_MAX fields, the empty line
 
 
-cdef uint32_t gist(const char* head, uint32_t length, char* out) noexcept nogil:
-    """Write the gist of a framed head to `out`, which has room for GIST_SIZE_MAX bytes.
+cdef uint32_t cache_key(const char* head, uint32_t length, char* out) noexcept nogil:
+    """Write the cache key of a framed head to `out`, which has room for CACHE_KEY_SIZE_MAX bytes.
 
-    Returns its length, or 0 for a head that is not to be remembered: too many fields, or too long a gist.
+    Returns its length, or 0 for a head that is not to be remembered: too many fields, or too long a key.
     """
     cdef uint32_t at = 0
     cdef uint32_t kept = 0
@@ -32,7 +32,7 @@ cdef uint32_t gist(const char* head, uint32_t length, char* out) noexcept nogil:
         size = length - at if found == NULL else <uint32_t>(found - (head + at)) + 1
         lines += 1
         if lines == 1 or not _unread(<const uint8_t*>head + at, size):
-            if kept + size > GIST_SIZE_MAX:
+            if kept + size > CACHE_KEY_SIZE_MAX:
                 return 0
             memcpy(out + kept, head + at, size)
             kept += size
@@ -55,7 +55,7 @@ cdef bint _unread(const uint8_t* line, uint32_t size) noexcept nogil:
 
 
 cdef bint _read(const uint8_t* name, uint32_t length) noexcept nogil:
-    """Whether the judge or the desk reads the field (judge.READ_FIELDS)."""
+    """Whether the judge or the handler reads the field (judge.READ_FIELDS)."""
     if length == 4:
         return _same(name, b"host", 4)
     if length == 5:

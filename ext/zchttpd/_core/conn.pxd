@@ -1,18 +1,18 @@
-# The machine: (state, completion, time) -> ops and work for the desk.
+# The machine: (state, completion, time) -> ops and work for the handler.
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 from zchttpd._core.access_record cimport Peer
-from zchttpd._core.machine cimport Core
+from zchttpd._core.machine cimport Machine
 from zchttpd._core.op cimport Completion
 
-cdef bint conn_accepted(Core* core, int32_t fd, uint8_t route, const Peer* peer) noexcept nogil
-cdef bint conn_shed(Core* core) noexcept nogil
-cdef void conn_step(Core* core, const Completion* completion) noexcept nogil
-cdef bint conn_answer(Core* core, uint32_t slot, uint32_t generation, uint32_t plan, bint memo) noexcept nogil
-cdef void conn_retry(Core* core, uint32_t slot, uint32_t generation) noexcept nogil
-cdef void conn_abandon(Core* core, uint32_t slot, uint32_t generation) noexcept nogil
-cdef void conn_expire(Core* core) noexcept nogil
-cdef void conn_queued(Core* core, uint32_t slot, uint32_t generation, int32_t bytes) noexcept nogil
-cdef void conn_drain(Core* core) noexcept nogil
-cdef void conn_abort_all(Core* core) noexcept nogil
+cdef bint conn_accepted(Machine* machine, int32_t fd, uint8_t route, const Peer* peer) noexcept nogil
+cdef bint conn_shed(Machine* machine) noexcept nogil
+cdef void conn_step(Machine* machine, const Completion* completion) noexcept nogil
+cdef bint conn_answer(Machine* machine, uint32_t slot, uint32_t generation, uint32_t plan, bint cacheable) noexcept nogil
+cdef void conn_retry(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil
+cdef void conn_abandon(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil
+cdef void conn_expire(Machine* machine) noexcept nogil
+cdef void conn_queued(Machine* machine, uint32_t slot, uint32_t generation, int32_t bytes) noexcept nogil
+cdef void conn_drain(Machine* machine) noexcept nogil
+cdef void conn_abort_all(Machine* machine) noexcept nogil

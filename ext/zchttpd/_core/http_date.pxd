@@ -3,10 +3,10 @@
 from libc.stdint cimport int64_t
 
 cdef enum:
-    STAMP_LENGTH = 29
+    HTTP_DATE_LENGTH = 29
 
-cdef struct Stamp:
+cdef struct HttpDate:
     int64_t second      # Unix time that `text` shows
     char[32] text       # IMF-fixdate, RFC 9110 section 5.6.7, not terminated
 
-cdef void stamp_set(Stamp* stamp, int64_t second) noexcept nogil
+cdef void http_date_set(HttpDate* date, int64_t second) noexcept nogil

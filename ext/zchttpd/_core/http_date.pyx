@@ -12,11 +12,11 @@ cdef inline void _two(char* at, int64_t number) noexcept nogil:
     at[1] = <char>(48 + number % 10)
 
 
-cdef void stamp_set(Stamp* stamp, int64_t second) noexcept nogil:
-    """Format `second` (Unix time, 0 <= second < year 10000) unless it is what the stamp already shows."""
-    if stamp.second == second and stamp.text[0] != 0:
+cdef void http_date_set(HttpDate* date, int64_t second) noexcept nogil:
+    """Format `second` (Unix time, 0 <= second < year 10000) unless it is what the date already shows."""
+    if date.second == second and date.text[0] != 0:
         return
-    stamp.second = second
+    date.second = second
     cdef int64_t days = second // 86400
     cdef int64_t rest = second % 86400
     # Days to civil date, with years that begin in March so that leap days come last.
@@ -29,7 +29,7 @@ cdef void stamp_set(Stamp* stamp, int64_t second) noexcept nogil:
     cdef int64_t day = day_of_year - (153 * march_month + 2) // 5 + 1
     cdef int64_t month = march_month + 3 if march_month < 10 else march_month - 9
     cdef int64_t year = year_of_era + era * 400 + (1 if month <= 2 else 0)
-    cdef char* text = stamp.text
+    cdef char* text = date.text
     memcpy(text, DAYS + 3 * (days % 7), 3)
     memcpy(text + 3, b", ", 2)
     _two(text + 5, day)

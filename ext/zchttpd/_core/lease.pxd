@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from zchttpd._core.mapping cimport Mappings
 from zchttpd._core.slab cimport Slab
-from zchttpd._core.stats cimport Tally
+from zchttpd._core.stats cimport Stats
 
 cdef struct Lease:
     int64_t opened_us       # monotonic
@@ -20,9 +20,9 @@ cdef struct Lease:
 cdef struct Ledger:
     Slab slab               # of Lease
     Mappings* mappings
-    Tally* tally
+    Stats* stats
 
-cdef int ledger_open(Ledger* ledger, uint32_t capacity, Mappings* mappings, Tally* tally) noexcept nogil
+cdef int ledger_open(Ledger* ledger, uint32_t capacity, Mappings* mappings, Stats* stats) noexcept nogil
 cdef void ledger_close(Ledger* ledger) noexcept nogil
 cdef Lease* lease_at(Ledger* ledger, uint32_t slot) noexcept nogil
 cdef uint32_t lease_open(Ledger* ledger, uint32_t mapping, uint32_t conn, uint32_t conn_generation, uint32_t length,

@@ -5,14 +5,14 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.mapping cimport Mapping, mapping_at, mapping_hold, mapping_let_go
 from zchttpd._core.slab cimport slab_close, slab_give, slab_open, slab_row, slab_take
-from zchttpd._core.stats cimport tally_lease
+from zchttpd._core.stats cimport stats_lease
 from zchttpd._core.token cimport NO_SLOT
 
 
-cdef int ledger_open(Ledger* ledger, uint32_t capacity, Mappings* mappings, Tally* tally) noexcept nogil:
+cdef int ledger_open(Ledger* ledger, uint32_t capacity, Mappings* mappings, Stats* stats) noexcept nogil:
     """Room for `capacity` open leases. Returns 0 or -ENOMEM."""
     ledger.mappings = mappings
-    ledger.tally = tally
+    ledger.stats = stats
     return slab_open(&ledger.slab, sizeof(Lease), capacity)
 
 
@@ -39,7 +39,7 @@ cdef uint32_t lease_open(Ledger* ledger, uint32_t mapping, uint32_t conn, uint32
     lease.route = route
     mapping_hold(ledger.mappings, mapping)
     mapping_at(ledger.mappings, mapping).leases += 1
-    ledger.tally.leases_open += 1
+    ledger.stats.leases_open += 1
     return slot
 
 
@@ -50,7 +50,7 @@ cdef int lease_end(Ledger* ledger, uint32_t slot, int64_t now_us) noexcept nogil
     cdef Mapping* mapping = mapping_at(ledger.mappings, mapping_slot)
     zc_assert(mapping.leases > 0)
     mapping.leases -= 1
-    ledger.tally.leases_open -= 1
-    tally_lease(ledger.tally, now_us - lease.opened_us)
+    ledger.stats.leases_open -= 1
+    stats_lease(ledger.stats, now_us - lease.opened_us)
     slab_give(&ledger.slab, slot)
     return mapping_let_go(ledger.mappings, mapping_slot)

@@ -1,20 +1,20 @@
-# The state that completions act on: connections, mappings, leases, plans, and the ops and desk work of this batch.
+# The state that completions act on: connections, mappings, leases, plans, and the ops and handler work of this batch.
 # No ring, no clock, no Python: time is set by whoever drives it.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from zchttpd._core.access_record cimport Access
-from zchttpd._core.timer_wheel cimport Wheel
-from zchttpd._core.cache_key cimport GIST_SIZE_MAX
-from zchttpd._core.recv_buffer cimport Framer, Inbox
+from zchttpd._core.access_record cimport AccessRecords
+from zchttpd._core.cache_key cimport CACHE_KEY_SIZE_MAX
+from zchttpd._core.http_date cimport HttpDate
 from zchttpd._core.lease cimport Ledger
-from zchttpd._core.queues cimport Lines
 from zchttpd._core.mapping cimport Mappings
 from zchttpd._core.op cimport Op
 from zchttpd._core.plans cimport PlanTable, Segment
+from zchttpd._core.queues cimport Queues
+from zchttpd._core.recv_buffer cimport HeadFramer, RecvBuffer
 from zchttpd._core.slab cimport Slab
-from zchttpd._core.http_date cimport Stamp
-from zchttpd._core.stats cimport Tally
+from zchttpd._core.stats cimport Stats
+from zchttpd._core.timer_wheel cimport TimerWheel
 from zchttpd._core.version cimport Version
 
 cdef enum SendMode:
@@ -24,7 +24,7 @@ cdef enum SendMode:
 
 cdef enum ConnState:
     CONN_READING = 1    # waits for a head, or for the rest of one
-    CONN_PARKED = 2     # the desk has the head
+    CONN_PARKED = 2     # the handler has the head
     CONN_SENDING = 3    # a response is on its way
     CONN_LINGERING = 4  # our direction is closed; what still comes is discarded
     CONN_CLOSING = 5    # waits for the last completions of its ops
@@ -36,10 +36,10 @@ cdef enum ConnFlag:
     CONN_NO_ZEROCOPY = 8    # its socket refuses zero copy
     CONN_CRLF_SKIPPED = 16  # the one empty line before a request line (RFC 9112 section 2.2) has been used up
     CONN_IMAGE_OWN = 32     # `image` is a copy of its own
-    CONN_TURNED_AWAY = 64   # came when there was no room, and is told 503
+    CONN_REJECTED = 64      # came above the limit, and is told 503
     CONN_POLLING = 128      # a poll is under way
 
-cdef enum DeskWork:
+cdef enum HandlerWork:
     WORK_HEAD = 1       # judge the head
     WORK_STALE = 2      # look whether `entry` is still what it was
     WORK_REFUSE = 3     # refuse with `refuse_status`
@@ -48,9 +48,9 @@ cdef enum:
     REFUSED_HEAD = 1000
 
 cdef enum:
-    FLOW_WINDOWS = 8
+    STREAM_WINDOWS = 8
 
-cdef struct Flow:           # a large file on its way through windows
+cdef struct Stream:           # a large file on its way through windows
     uint64_t read_at        # file offset of the next read
     uint64_t end            # one past the last byte of the segment
     uint32_t reading        # window being filled, or NO_SLOT
@@ -58,7 +58,7 @@ cdef struct Flow:           # a large file on its way through windows
     uint32_t reading_want
     uint8_t first           # index of the oldest window
     uint8_t count           # filled windows that wait or are being sent
-    uint8_t frugal          # the last window came out of the reserve: copy, and do not wait with it in hand
+    uint8_t from_reserve          # the last window came out of the reserve: copy, and do not wait with it in hand
     uint32_t[8] windows     # mapping slots
     uint32_t[8] lengths     # bytes in each
     uint32_t sent           # bytes of the oldest window that have left
@@ -72,34 +72,34 @@ cdef struct Conn:
     uint16_t ops_open       # ops whose last completion has not come
     uint16_t refuse_status  # for WORK_REFUSE; REFUSED_HEAD more if it began as a HEAD request; 0 unless it is being refused
     uint8_t answers         # responses begun, 2 for any more
-    Inbox inbox
-    Framer framer
-    uint32_t head_length    # of the parked head at the start of the inbox
+    RecvBuffer received     # and not yet consumed
+    HeadFramer framer
+    uint32_t head_length    # of the parked head at the start of `received`
     uint32_t row            # row of its previous head, or NO_ROW
     uint32_t row_edition
     uint32_t plan           # being replayed, or NO_SLOT
     uint32_t segment        # of the plan
     uint64_t done           # bytes of the segment that have left
     char* image             # what literals are sent from
-    Flow* flow              # NULL unless a file streams
+    Stream* stream              # NULL unless a file streams
     uint32_t windows_held   # windows that it took from the pool and that have not come back
     uint32_t leases         # open leases of its sends
-    uint32_t uncopied       # sends that ended without a copy, and may have been thrown away: see core_delivered
+    uint32_t uncopied       # sends that ended without a copy, and may have been thrown away: see machine_delivered
     int32_t queued_last     # unacknowledged bytes at the last stall check, -1 before the first
     int64_t deadline_ms     # monotonic
     int64_t head_began_ms   # first byte of the head under way, 0 before it
 
-cdef struct Source:         # a file that streams
+cdef struct StreamFile:         # a file that streams
     Version version
     int32_t fd              # owned
     uint8_t opened          # it is a descriptor, and no mere name as in tests
     uint32_t refs           # owner + plans
 
-cdef struct Work:           # for the desk
+cdef struct Work:           # for the handler
     uint32_t conn
     uint32_t generation
     uint32_t entry          # WORK_STALE
-    uint8_t kind            # DeskWork
+    uint8_t kind            # HandlerWork
 
 cdef struct Limits:
     uint32_t head_size_max          # bytes
@@ -116,25 +116,25 @@ cdef struct Limits:
     uint32_t refusals_max           # connections above connections_max that are told 503
     uint32_t leases_per_connection
 
-cdef struct Core:
+cdef struct Machine:
     Limits limits
-    char[GIST_SIZE_MAX] gist    # of the head that is being looked up
+    char[CACHE_KEY_SIZE_MAX] cache_key    # of the head that is being looked up
     Slab conns              # of Conn
-    Slab sources            # of Source
+    Slab sources            # of StreamFile
     Mappings mappings
     Ledger ledger
     PlanTable table
-    Wheel wheel
-    Lines lines             # of connections
-    Access access
-    Tally* tally
-    Stamp stamp
+    TimerWheel wheel
+    Queues queues           # of connections
+    AccessRecords access
+    Stats* stats
+    HttpDate http_date
     int64_t now_us          # monotonic, of this batch
     int64_t now_ms
     Op* ops                 # of this batch, in order
     uint32_t op_count
     uint32_t op_capacity
-    Work* work              # for the desk, after this batch
+    Work* work              # for the handler, after this batch
     uint32_t work_count
     uint32_t work_capacity
     uint32_t pool_free      # list of free windows
@@ -144,7 +144,7 @@ cdef struct Core:
     int64_t pool_used_at_ms     # a window was last taken
     int64_t pool_retry_at_ms    # there was no memory for a window: when to try again, 0 when there was
     uint32_t admitted       # connections within the limit; those that are closing are not among them
-    uint32_t turned_away    # and those above it
+    uint32_t rejected    # and those above it
     uint8_t send_mode       # SendMode
     uint8_t zerocopy_able   # the kernel has SEND_ZC and a buffer table
     uint8_t reports_usage   # notifications say whether the kernel copied
@@ -154,27 +154,27 @@ cdef struct Core:
     uint32_t[2] route_copied
     uint32_t[2] route_spared  # sends that were copied on a route that was given up, until the next trial
 
-cdef int core_open(Core* core, const Limits* limits, uint32_t plans_max, uint32_t mappings_max, uint64_t key0,
-                   uint64_t key1, Tally* tally, int64_t now_us) noexcept nogil
-cdef void core_close(Core* core) noexcept nogil
-cdef int core_keep_access(Core* core, uint64_t capacity) noexcept nogil
-cdef void core_set_time(Core* core, int64_t now_us, int64_t unix_second) noexcept nogil
-cdef Conn* conn_at(Core* core, uint32_t slot) noexcept nogil
-cdef Op* core_op(Core* core, uint32_t slot, uint8_t op_kind, uint8_t token_kind) noexcept nogil
-cdef void core_work(Core* core, uint32_t slot, uint8_t kind, uint32_t entry) noexcept nogil
-cdef void core_let_go_mapping(Core* core, uint32_t slot) noexcept nogil
-cdef void core_let_go_source(Core* core, uint32_t slot) noexcept nogil
-cdef bint core_source_holds(Core* core, uint32_t slot) noexcept nogil
-cdef void core_settle_plan(Core* core, uint32_t slot) noexcept nogil
-cdef void core_retire_entry(Core* core, uint32_t slot) noexcept nogil
-cdef void core_send_window(Core* core, uint32_t slot, uint32_t mapping, uint64_t offset, uint64_t length,
-                           uint8_t copy_reason) noexcept nogil
-cdef void core_end_lease(Core* core, uint32_t lease) noexcept nogil
-cdef void core_notified(Core* core, uint32_t lease, int32_t usage) noexcept nogil
-cdef void core_delivered(Core* core, uint32_t slot) noexcept nogil
-cdef uint32_t core_windows_left(Core* core) noexcept nogil
-cdef void core_trim_pool(Core* core) noexcept nogil
-cdef uint32_t core_take_window(Core* core, uint32_t conn) noexcept nogil
+cdef int machine_open(Machine* machine, const Limits* limits, uint32_t plans_max, uint32_t mappings_max, uint64_t key0,
+                      uint64_t key1, Stats* stats, int64_t now_us) noexcept nogil
+cdef void machine_close(Machine* machine) noexcept nogil
+cdef int machine_open_access(Machine* machine, uint64_t capacity) noexcept nogil
+cdef void machine_set_time(Machine* machine, int64_t now_us, int64_t unix_second) noexcept nogil
+cdef Conn* conn_at(Machine* machine, uint32_t slot) noexcept nogil
+cdef Op* machine_op(Machine* machine, uint32_t slot, uint8_t op_kind, uint8_t token_kind) noexcept nogil
+cdef void machine_work(Machine* machine, uint32_t slot, uint8_t kind, uint32_t entry) noexcept nogil
+cdef void machine_let_go_mapping(Machine* machine, uint32_t slot) noexcept nogil
+cdef void machine_let_go_file(Machine* machine, uint32_t slot) noexcept nogil
+cdef bint machine_file_holds(Machine* machine, uint32_t slot) noexcept nogil
+cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil
+cdef void machine_retire_entry(Machine* machine, uint32_t slot) noexcept nogil
+cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping, uint64_t offset, uint64_t length,
+                              uint8_t copy_reason) noexcept nogil
+cdef void machine_end_lease(Machine* machine, uint32_t lease) noexcept nogil
+cdef void machine_notified(Machine* machine, uint32_t lease, int32_t usage) noexcept nogil
+cdef void machine_delivered(Machine* machine, uint32_t slot) noexcept nogil
+cdef uint32_t machine_windows_left(Machine* machine) noexcept nogil
+cdef void machine_trim_pool(Machine* machine) noexcept nogil
+cdef uint32_t machine_take_window(Machine* machine, uint32_t conn) noexcept nogil
 
 cdef enum:
     COPY_BY_MODE = 0xFF     # no reason to count: the mode, or the size, says so

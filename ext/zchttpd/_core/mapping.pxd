@@ -4,7 +4,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 from zchttpd._core.slab cimport Slab
-from zchttpd._core.stats cimport Tally
+from zchttpd._core.stats cimport Stats
 from zchttpd._core.version cimport Version
 
 cdef enum MappingKind:
@@ -24,7 +24,7 @@ cdef struct Mapping:
     int32_t buffer      # index in the registered-buffer table, -1 when not registered
     int32_t fd          # file that it is being filled from, -1 otherwise
     Version version     # that is to fill it
-    uint32_t refs       # owner + plans + leases + flows
+    uint32_t refs       # owner + plans + leases + streams
     uint32_t leases     # open leases on it
     uint32_t next       # pool list, or fill queue
     uint32_t holder     # window: the connection that took it from the pool
@@ -34,9 +34,9 @@ cdef struct Mapping:
 
 cdef struct Mappings:
     Slab slab           # of Mapping
-    Tally* tally
+    Stats* stats
 
-cdef int mappings_open(Mappings* mappings, uint32_t capacity, Tally* tally) noexcept nogil
+cdef int mappings_open(Mappings* mappings, uint32_t capacity, Stats* stats) noexcept nogil
 cdef void mappings_close(Mappings* mappings) noexcept nogil
 cdef Mapping* mapping_at(Mappings* mappings, uint32_t slot) noexcept nogil
 cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noexcept nogil

@@ -18,9 +18,9 @@ cdef enum:
     PAGE = 4096
 
 
-cdef int mappings_open(Mappings* mappings, uint32_t capacity, Tally* tally) noexcept nogil:
+cdef int mappings_open(Mappings* mappings, uint32_t capacity, Stats* stats) noexcept nogil:
     """Room for `capacity` mappings. Returns 0 or -ENOMEM."""
-    mappings.tally = tally
+    mappings.stats = stats
     return slab_open(&mappings.slab, sizeof(Mapping), capacity)
 
 
@@ -65,10 +65,10 @@ cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noex
     mapping.next = NO_SLOT
     # Windows count while they are out of the pool.
     if kind == MAPPING_WINDOW:
-        mappings.tally.pool_bytes += capacity
+        mappings.stats.pool_bytes += capacity
     else:
-        mappings.tally.mappings_open += 1
-        mappings.tally.mapped_bytes += capacity
+        mappings.stats.mappings_open += 1
+        mappings.stats.mapped_bytes += capacity
     return slot
 
 
@@ -76,7 +76,7 @@ cdef void mapping_registered(Mappings* mappings, uint32_t slot) noexcept nogil:
     """The kernel has it in the buffer table now."""
     cdef Mapping* mapping = mapping_at(mappings, slot)
     mapping.buffer = <int>slot
-    mappings.tally.registered_bytes += mapping.capacity
+    mappings.stats.registered_bytes += mapping.capacity
 
 
 cdef void mapping_hold(Mappings* mappings, uint32_t slot) noexcept nogil:
@@ -105,7 +105,7 @@ cdef void mapping_disown(Mappings* mappings, uint32_t slot) noexcept nogil:
     cdef Mapping* mapping = mapping_at(mappings, slot)
     if mapping.refs > 1 and not mapping.zombie:
         mapping.zombie = 1
-        mappings.tally.zombies_open += 1
+        mappings.stats.zombies_open += 1
 
 
 cdef void mapping_unmap(Mappings* mappings, uint32_t slot) noexcept nogil:
@@ -114,13 +114,13 @@ cdef void mapping_unmap(Mappings* mappings, uint32_t slot) noexcept nogil:
     zc_assert(mapping.refs == 0 and mapping.leases == 0)
     munmap(mapping.base, mapping.capacity)
     if mapping.buffer >= 0:
-        mappings.tally.registered_bytes -= mapping.capacity
+        mappings.stats.registered_bytes -= mapping.capacity
     if mapping.zombie:
-        mappings.tally.zombies_open -= 1
+        mappings.stats.zombies_open -= 1
     if mapping.kind == MAPPING_WINDOW:
-        mappings.tally.pool_bytes -= mapping.capacity
+        mappings.stats.pool_bytes -= mapping.capacity
     else:
-        mappings.tally.mappings_open -= 1
-        mappings.tally.mapped_bytes -= mapping.capacity
+        mappings.stats.mappings_open -= 1
+        mappings.stats.mapped_bytes -= mapping.capacity
     mapping.base = NULL
     slab_give(&mappings.slab, slot)

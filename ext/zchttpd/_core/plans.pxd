@@ -1,9 +1,9 @@
-# What is ready to replay: plans, the entries whose freshness they depend on, and the table from gists of heads to plans.
+# What is ready to replay: plans, the entries whose freshness they depend on, and the table from cache keys to plans.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from zchttpd._core.slab cimport Slab
-from zchttpd._core.stats cimport Tally
+from zchttpd._core.stats cimport Stats
 
 cdef enum SegmentKind:
     SEGMENT_LITERAL = 1     # offset in the plan's image
@@ -37,13 +37,13 @@ cdef struct Plan:
     uint32_t active         # connections that replay it
     uint32_t head_length    # bytes of the response head at the start of the image
     uint16_t status
-    uint8_t kept            # the desk still has its number
+    uint8_t kept            # the handler still has its number
     uint8_t dead            # its entry is gone: no new replay
     uint8_t keep_alive
     uint8_t linger          # unread request bytes may follow: read and discard before closing
 
 cdef struct Row:
-    char* gist              # its bytes, whole; NULL when the row is free
+    char* cache_key         # its bytes, whole; NULL when the row is free
     uint64_t hash
     uint32_t length
     uint32_t plan           # slot
@@ -56,23 +56,23 @@ cdef struct PlanTable:
     Row* rows               # sets of ROW_WAYS
     uint32_t set_count      # a power of two
     uint8_t hand            # clock hand within a set
-    uint16_t* doorkeeper    # tags of gists seen once
+    uint16_t* doorkeeper    # tags of cache keys seen once
     uint64_t[2] key         # of the hash, random per process
     uint64_t image_bytes    # held by images
-    Tally* tally
+    Stats* stats
 
 cdef enum:
     ROW_WAYS = 8
     NO_ROW = 0xFFFFFFFF
 
 cdef int plans_open(PlanTable* table, uint32_t row_count, uint32_t entry_count, uint64_t key0, uint64_t key1,
-                    Tally* tally) noexcept nogil
+                    Stats* stats) noexcept nogil
 cdef void plans_close(PlanTable* table) noexcept nogil
 cdef Plan* plan_at(PlanTable* table, uint32_t slot) noexcept nogil
 cdef Entry* entry_at(PlanTable* table, uint32_t slot) noexcept nogil
-cdef uint64_t gist_hash(PlanTable* table, const char* gist, uint32_t length) noexcept nogil
-cdef uint32_t plans_find(PlanTable* table, const char* gist, uint32_t length) noexcept nogil
-cdef uint32_t plans_admit(PlanTable* table, const char* gist, uint32_t length, uint32_t plan,
+cdef uint64_t cache_key_hash(PlanTable* table, const char* cache_key, uint32_t length) noexcept nogil
+cdef uint32_t plans_find(PlanTable* table, const char* cache_key, uint32_t length) noexcept nogil
+cdef uint32_t plans_admit(PlanTable* table, const char* cache_key, uint32_t length, uint32_t plan,
                           bint eager, uint32_t* unrowed) noexcept nogil
 cdef uint32_t plans_drop_row(PlanTable* table, uint32_t row) noexcept nogil
 cdef uint32_t plan_make(PlanTable* table, uint32_t entry, const char* image, uint32_t image_length, int32_t date_at,

@@ -1,7 +1,7 @@
-"""Plans and the bounded table from the gist of a head to its plan.
+"""Plans and the bounded table from the cache key of a head to its plan.
 
-A row is found by a keyed hash and believed only when all bytes of the gist are equal. The table is set-associative:
-a collision evicts, it never makes a longer search. To push another out, a gist must be seen for the second time, so that
+A row is found by a keyed hash and believed only when all bytes of the cache key are equal. The table is set-associative:
+a collision evicts, it never makes a longer search. To push another out, a key must be seen for the second time, so that
 those that never come back cannot push out those that do.
 """
 
@@ -19,15 +19,15 @@ cdef enum:
 
 
 cdef int plans_open(PlanTable* table, uint32_t row_count, uint32_t entry_count, uint64_t key0, uint64_t key1,
-                    Tally* tally) noexcept nogil:
-    """Room for about `row_count` gists and `entry_count` entries. Returns 0 or -ENOMEM, then nothing is held."""
+                    Stats* stats) noexcept nogil:
+    """Room for about `row_count` cache keys and `entry_count` entries. Returns 0 or -ENOMEM, then nothing is held."""
     memset(table, 0, sizeof(PlanTable))
     table.set_count = 1
     while table.set_count * ROW_WAYS < row_count:
         table.set_count *= 2
     table.key[0] = key0
     table.key[1] = key1
-    table.tally = tally
+    table.stats = stats
     table.rows = <Row*>calloc(<size_t>table.set_count * ROW_WAYS, sizeof(Row))
     table.doorkeeper = <uint16_t*>calloc(DOORKEEPER_CELLS, sizeof(uint16_t))
     # A plan may live outside the table: answers that are not remembered, one per connection at most.
@@ -43,7 +43,7 @@ cdef void plans_close(PlanTable* table) noexcept nogil:
     cdef uint32_t i
     if table.rows != NULL:
         for i in range(table.set_count * ROW_WAYS):
-            free(table.rows[i].gist)
+            free(table.rows[i].cache_key)
     if table.plans.rows != NULL:
         for i in range(table.plans.fresh):
             free(plan_at(table, i).image)
@@ -67,8 +67,8 @@ cdef inline uint64_t _turn(uint64_t word, int bits) noexcept nogil:
     return (word << bits) | (word >> (64 - bits))
 
 
-cdef uint64_t gist_hash(PlanTable* table, const char* gist, uint32_t length) noexcept nogil:
-    """SipHash-1-3 of the gist under the table's key: nobody who lacks the key can aim at a set."""
+cdef uint64_t cache_key_hash(PlanTable* table, const char* cache_key, uint32_t length) noexcept nogil:
+    """SipHash-1-3 of the cache key under the table's key: nobody who lacks the key can aim at a set."""
     cdef uint64_t v0 = table.key[0] ^ <uint64_t>0x736f6d6570736575
     cdef uint64_t v1 = table.key[1] ^ <uint64_t>0x646f72616e646f6d
     cdef uint64_t v2 = table.key[0] ^ <uint64_t>0x6c7967656e657261
@@ -80,9 +80,9 @@ cdef uint64_t gist_hash(PlanTable* table, const char* gist, uint32_t length) noe
     for i in range(rounds):
         word = 0
         if i < words:
-            memcpy(&word, gist + 8 * i, 8)
+            memcpy(&word, cache_key + 8 * i, 8)
         elif i == words:
-            memcpy(&word, gist + 8 * words, length - 8 * words)
+            memcpy(&word, cache_key + 8 * words, length - 8 * words)
             word |= <uint64_t>length << 56
         elif i == words + 1:
             v2 ^= 0xff
@@ -101,29 +101,29 @@ cdef uint64_t gist_hash(PlanTable* table, const char* gist, uint32_t length) noe
     return v0 ^ v1 ^ v2 ^ v3
 
 
-cdef uint32_t plans_find(PlanTable* table, const char* gist, uint32_t length) noexcept nogil:
+cdef uint32_t plans_find(PlanTable* table, const char* cache_key, uint32_t length) noexcept nogil:
     """The row that holds exactly these bytes, or NO_ROW."""
-    cdef uint64_t hash = gist_hash(table, gist, length)
+    cdef uint64_t hash = cache_key_hash(table, cache_key, length)
     cdef uint32_t first = (<uint32_t>hash & (table.set_count - 1)) * ROW_WAYS
     cdef uint32_t i
     cdef Row* row
     for i in range(first, first + ROW_WAYS):
         row = &table.rows[i]
-        if (row.gist != NULL and row.hash == hash and row.length == length
-                and memcmp(row.gist, gist, length) == 0):
+        if (row.cache_key != NULL and row.hash == hash and row.length == length
+                and memcmp(row.cache_key, cache_key, length) == 0):
             row.used = 1
             return i
     return NO_ROW
 
 
-cdef uint32_t plans_admit(PlanTable* table, const char* gist, uint32_t length, uint32_t plan,
+cdef uint32_t plans_admit(PlanTable* table, const char* cache_key, uint32_t length, uint32_t plan,
                           bint eager, uint32_t* unrowed) noexcept nogil:
-    """Remember that this gist leads to `plan`, if it has been seen before; if `eager`, also if that pushes nothing out.
+    """Remember that this cache key leads to `plan`, if it has been seen before; if `eager`, also if that pushes nothing out.
 
     Returns its row, or NO_ROW when it is not admitted. `unrowed` becomes the slot of the plan that lost a row to it, or
     NO_SLOT; the caller settles that plan.
     """
-    cdef uint64_t hash = gist_hash(table, gist, length)
+    cdef uint64_t hash = cache_key_hash(table, cache_key, length)
     cdef uint16_t tag = <uint16_t>(hash >> 48) | 1
     cdef uint16_t* cell = &table.doorkeeper[(hash >> 32) & (DOORKEEPER_CELLS - 1)]
     cdef uint32_t first = (<uint32_t>hash & (table.set_count - 1)) * ROW_WAYS
@@ -133,10 +133,10 @@ cdef uint32_t plans_admit(PlanTable* table, const char* gist, uint32_t length, u
     unrowed[0] = NO_SLOT
     for i in range(first, first + ROW_WAYS):
         row = &table.rows[i]
-        if row.gist == NULL:
+        if row.cache_key == NULL:
             if chosen == NO_ROW:
                 chosen = i
-        elif row.hash == hash and row.length == length and memcmp(row.gist, gist, length) == 0:
+        elif row.hash == hash and row.length == length and memcmp(row.cache_key, cache_key, length) == 0:
             chosen = i
             break
     if cell[0] != tag and not (eager and chosen != NO_ROW):
@@ -151,11 +151,11 @@ cdef uint32_t plans_admit(PlanTable* table, const char* gist, uint32_t length, u
     cdef char* copy = <char*>malloc(length)
     if copy == NULL:
         return NO_ROW
-    memcpy(copy, gist, length)
-    if table.rows[chosen].gist != NULL:
+    memcpy(copy, cache_key, length)
+    if table.rows[chosen].cache_key != NULL:
         unrowed[0] = plans_drop_row(table, chosen)
     row = &table.rows[chosen]
-    row.gist = copy
+    row.cache_key = copy
     row.hash = hash
     row.length = length
     row.plan = plan
@@ -168,9 +168,9 @@ cdef uint32_t plans_admit(PlanTable* table, const char* gist, uint32_t length, u
 cdef uint32_t plans_drop_row(PlanTable* table, uint32_t row_index) noexcept nogil:
     """Forget a row. Returns the slot of the plan that it led to, for the caller to settle."""
     cdef Row* row = &table.rows[row_index]
-    zc_assert(row.gist != NULL)
-    free(row.gist)
-    row.gist = NULL
+    zc_assert(row.cache_key != NULL)
+    free(row.cache_key)
+    row.cache_key = NULL
     row.length = 0
     row.used = 0
     row.edition += 1
@@ -180,7 +180,7 @@ cdef uint32_t plans_drop_row(PlanTable* table, uint32_t row_index) noexcept nogi
 
 cdef uint32_t plan_make(PlanTable* table, uint32_t entry, const char* image, uint32_t image_length, int32_t date_at,
                         const Segment* segments, uint32_t segment_count) noexcept nogil:
-    """A plan with copies of image and segments, kept by the desk. NO_SLOT when there is no room."""
+    """A plan with copies of image and segments, kept by the handler. NO_SLOT when there is no room."""
     cdef uint32_t slot = slab_take(&table.plans)
     if slot == NO_SLOT:
         return NO_SLOT
@@ -213,7 +213,7 @@ cdef uint32_t plan_make(PlanTable* table, uint32_t entry, const char* image, uin
             plan_at(table, owner.first_plan).previous_of_entry = slot
         owner.first_plan = slot
     table.image_bytes += image_length
-    table.tally.plans_open += 1
+    table.stats.plans_open += 1
     return slot
 
 
@@ -242,5 +242,5 @@ cdef void plan_free(PlanTable* table, uint32_t slot) noexcept nogil:
     free(plan.segments)
     plan.image = NULL
     plan.segments = NULL
-    table.tally.plans_open -= 1
+    table.stats.plans_open -= 1
     slab_give(&table.plans, slot)

@@ -17,20 +17,20 @@ cdef enum Place:         # in the request line, or in the empty line that may co
     PLACE_SPACE = 4      # before the first byte of the target
     PLACE_VERSION = 5    # before the first byte of the version; one more behind each byte
 
-cdef struct Framer:
+cdef struct HeadFramer:
     uint32_t scanned    # bytes already looked at, from the start of the head
     uint32_t line       # where the line under way begins
     uint8_t lines       # 1 once the request line has ended
     uint8_t place       # Place that the request line has reached
 
-cdef struct Inbox:
+cdef struct RecvBuffer:
     char* bytes         # NULL while nothing waits
     uint32_t start      # first unconsumed byte
     uint32_t end        # one past the last
     uint32_t capacity
 
-cdef int frame(Framer* framer, const char* bytes, uint32_t length, uint32_t line_max, uint32_t head_max,
+cdef int frame(HeadFramer* framer, const char* bytes, uint32_t length, uint32_t line_max, uint32_t head_max,
                uint32_t* head_length) noexcept nogil
-cdef int inbox_append(Inbox* inbox, const char* bytes, uint32_t length) noexcept nogil
-cdef void inbox_consume(Inbox* inbox, uint32_t length) noexcept nogil
-cdef void inbox_free(Inbox* inbox) noexcept nogil
+cdef int recv_buffer_append(RecvBuffer* buffer, const char* bytes, uint32_t length) noexcept nogil
+cdef void recv_buffer_consume(RecvBuffer* buffer, uint32_t length) noexcept nogil
+cdef void recv_buffer_free(RecvBuffer* buffer) noexcept nogil

@@ -16,7 +16,7 @@ cdef extern from "zc_field.h" nogil:
     const uint8_t* zc_field_class
 
 
-cdef int frame(Framer* framer, const char* bytes, uint32_t length, uint32_t line_max, uint32_t head_max,
+cdef int frame(HeadFramer* framer, const char* bytes, uint32_t length, uint32_t line_max, uint32_t head_max,
                uint32_t* head_length) noexcept nogil:
     """Look for the end of the head that begins at bytes[0], going on where the last call stopped.
 
@@ -28,11 +28,11 @@ cdef int frame(Framer* framer, const char* bytes, uint32_t length, uint32_t line
     if found == FRAME_HEAD:
         head_length[0] = framer.scanned
     if found != FRAME_MORE:
-        memset(framer, 0, sizeof(Framer))
+        memset(framer, 0, sizeof(HeadFramer))
     return found
 
 
-cdef int _frame(Framer* framer, const char* bytes, uint32_t length, uint32_t line_max,
+cdef int _frame(HeadFramer* framer, const char* bytes, uint32_t length, uint32_t line_max,
                 uint32_t head_max) noexcept nogil:
     cdef const char* found
     cdef uint32_t begun = framer.scanned
@@ -44,7 +44,7 @@ cdef int _frame(Framer* framer, const char* bytes, uint32_t length, uint32_t lin
             break
         at = <uint32_t>(found - bytes)
         framer.scanned = at + 1
-        if framer.lines == 0 and not _goes_on(framer, <const uint8_t*>bytes, begun, min(at + 1, line_max)):
+        if framer.lines == 0 and not _may_continue(framer, <const uint8_t*>bytes, begun, min(at + 1, line_max)):
             return FRAME_BROKEN
         # The bounds come first: chopped input exceeds them before its LF is there.
         if framer.lines == 0 and at + 1 > line_max:
@@ -58,14 +58,14 @@ cdef int _frame(Framer* framer, const char* bytes, uint32_t length, uint32_t lin
         framer.lines = 1
         framer.line = at + 1
     if framer.lines == 0:
-        if not _goes_on(framer, <const uint8_t*>bytes, begun, min(length, line_max)):
+        if not _may_continue(framer, <const uint8_t*>bytes, begun, min(length, line_max)):
             return FRAME_BROKEN
         if length > line_max:
             return FRAME_LINE_LONG
     return FRAME_HEAD_LONG if length > head_max else FRAME_MORE
 
 
-cdef bint _goes_on(Framer* framer, const uint8_t* bytes, uint32_t at, uint32_t end) noexcept nogil:
+cdef bint _may_continue(HeadFramer* framer, const uint8_t* bytes, uint32_t at, uint32_t end) noexcept nogil:
     """Whether a request line, or an empty line before it, can go on with bytes[at:end]."""
     cdef const char* version = b"HTTP/0.0\r\n"
     cdef uint8_t place = framer.place
@@ -102,37 +102,37 @@ cdef bint _goes_on(Framer* framer, const uint8_t* bytes, uint32_t at, uint32_t e
     return True
 
 
-cdef int inbox_append(Inbox* inbox, const char* bytes, uint32_t length) noexcept nogil:
-    """Copy `length` bytes behind what waits. Returns 0 or -ENOMEM, then the inbox is as it was."""
-    cdef uint32_t waiting = inbox.end - inbox.start
+cdef int recv_buffer_append(RecvBuffer* buffer, const char* bytes, uint32_t length) noexcept nogil:
+    """Copy `length` bytes behind what waits. Returns 0 or -ENOMEM, then the buffer is as it was."""
+    cdef uint32_t waiting = buffer.end - buffer.start
     cdef uint32_t capacity
     cdef char* grown
-    if inbox.end + length > inbox.capacity:
-        if inbox.start > 0:
-            memmove(inbox.bytes, inbox.bytes + inbox.start, waiting)
-            inbox.start = 0
-            inbox.end = waiting
-        if waiting + length > inbox.capacity:
-            capacity = max(<uint32_t>1024, inbox.capacity)
+    if buffer.end + length > buffer.capacity:
+        if buffer.start > 0:
+            memmove(buffer.bytes, buffer.bytes + buffer.start, waiting)
+            buffer.start = 0
+            buffer.end = waiting
+        if waiting + length > buffer.capacity:
+            capacity = max(<uint32_t>1024, buffer.capacity)
             while capacity < waiting + length:
                 capacity *= 2
-            grown = <char*>realloc(inbox.bytes, capacity)
+            grown = <char*>realloc(buffer.bytes, capacity)
             if grown == NULL:
                 return -ENOMEM
-            inbox.bytes = grown
-            inbox.capacity = capacity
-    memcpy(inbox.bytes + inbox.end, bytes, length)
-    inbox.end += length
+            buffer.bytes = grown
+            buffer.capacity = capacity
+    memcpy(buffer.bytes + buffer.end, bytes, length)
+    buffer.end += length
     return 0
 
 
-cdef void inbox_consume(Inbox* inbox, uint32_t length) noexcept nogil:
-    """Drop the first `length` bytes; an empty inbox holds no memory, so that an idle connection costs none."""
-    inbox.start += length
-    if inbox.start >= inbox.end:
-        inbox_free(inbox)
+cdef void recv_buffer_consume(RecvBuffer* buffer, uint32_t length) noexcept nogil:
+    """Drop the first `length` bytes; an empty buffer holds no memory, so that an idle connection costs none."""
+    buffer.start += length
+    if buffer.start >= buffer.end:
+        recv_buffer_free(buffer)
 
 
-cdef void inbox_free(Inbox* inbox) noexcept nogil:
-    free(inbox.bytes)
-    memset(inbox, 0, sizeof(Inbox))
+cdef void recv_buffer_free(RecvBuffer* buffer) noexcept nogil:
+    free(buffer.bytes)
+    memset(buffer, 0, sizeof(RecvBuffer))

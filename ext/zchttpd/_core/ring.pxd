@@ -2,20 +2,20 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from zchttpd._core.machine cimport Core
-from zchttpd._core.op cimport Completion, Op
 from zchttpd._core cimport uring as lib
+from zchttpd._core.machine cimport Machine
+from zchttpd._core.op cimport Completion, Op
 
-cdef enum Rung:             # the ladder: what may be missing, each with its fallback
-    RUNG_DEFER_TASKRUN = 1          # else COOP_TASKRUN, else neither
-    RUNG_MULTISHOT_ACCEPT = 2       # else one accept at a time
-    RUNG_MULTISHOT_RECV = 4         # else one receive at a time
-    RUNG_SEND_ZC = 8                # else copying sends
-    RUNG_REPORT_USAGE = 16          # else nobody knows whether the kernel copied
-    RUNG_SPARSE_BUFFERS = 32        # else no registered buffers, so copying sends
-    RUNG_REGISTERED_RING_FD = 64    # else the plain descriptor
-    RUNG_BUFFER_RING = 256          # else receive buffers are given back one op at a time
-    RUNG_SINGLE_ISSUER = 128        # else the kernel locks the ring, and DEFER_TASKRUN cannot be had
+cdef enum Feature:             # what may be missing, each with its fallback
+    FEATURE_DEFER_TASKRUN = 1          # else COOP_TASKRUN, else neither
+    FEATURE_MULTISHOT_ACCEPT = 2       # else one accept at a time
+    FEATURE_MULTISHOT_RECV = 4         # else one receive at a time
+    FEATURE_SEND_ZC = 8                # else copying sends
+    FEATURE_REPORT_USAGE = 16          # else nobody knows whether the kernel copied
+    FEATURE_SPARSE_BUFFERS = 32        # else no registered buffers, so copying sends
+    FEATURE_REGISTERED_RING_FD = 64    # else the plain descriptor
+    FEATURE_BUFFER_RING = 256          # else receive buffers are given back one op at a time
+    FEATURE_SINGLE_ISSUER = 128        # else the kernel locks the ring, and DEFER_TASKRUN cannot be had
 
 cdef struct Ring:
     lib.io_uring uring
@@ -25,7 +25,7 @@ cdef struct Ring:
     uint32_t buffer_size    # bytes
     uint16_t* given         # buffers given back and not yet published
     uint32_t given_count
-    uint32_t rungs          # Rung bits that are there
+    uint32_t features          # Feature bits that are there
     uint8_t opened          # the ring exists
 
 cdef int ring_open(Ring* ring, uint32_t without, uint32_t buffer_count, uint32_t buffer_size,

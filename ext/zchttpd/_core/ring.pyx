@@ -53,16 +53,16 @@ cdef enum:
     QUESTION = 1        # token of what the probe asks
     PEEK = 256
 
-RUNGS = {
-    "defer_taskrun": RUNG_DEFER_TASKRUN,
-    "multishot_accept": RUNG_MULTISHOT_ACCEPT,
-    "multishot_recv": RUNG_MULTISHOT_RECV,
-    "send_zc": RUNG_SEND_ZC,
-    "report_usage": RUNG_REPORT_USAGE,
-    "sparse_buffers": RUNG_SPARSE_BUFFERS,
-    "registered_ring_fd": RUNG_REGISTERED_RING_FD,
-    "single_issuer": RUNG_SINGLE_ISSUER,
-    "buffer_ring": RUNG_BUFFER_RING,
+FEATURES = {
+    "defer_taskrun": FEATURE_DEFER_TASKRUN,
+    "multishot_accept": FEATURE_MULTISHOT_ACCEPT,
+    "multishot_recv": FEATURE_MULTISHOT_RECV,
+    "send_zc": FEATURE_SEND_ZC,
+    "report_usage": FEATURE_REPORT_USAGE,
+    "sparse_buffers": FEATURE_SPARSE_BUFFERS,
+    "registered_ring_fd": FEATURE_REGISTERED_RING_FD,
+    "single_issuer": FEATURE_SINGLE_ISSUER,
+    "buffer_ring": FEATURE_BUFFER_RING,
 }
 
 
@@ -95,7 +95,7 @@ cdef int _set_up(Ring* ring, uint32_t flags) noexcept nogil:
 
 cdef int ring_open(Ring* ring, uint32_t without, uint32_t buffer_count, uint32_t buffer_size,
                    uint32_t table_size) noexcept nogil:
-    """Set the ring up as well as this kernel allows, less the rungs in `without`.
+    """Set the ring up as well as this kernel allows, less the features in `without`.
 
     `buffer_count` (a power of two) receive buffers of `buffer_size` bytes, and a table for `table_size` registered
     buffers. Returns 0 or -errno, then nothing is held: -EPERM and -ENOSYS mean that io_uring is refused.
@@ -105,14 +105,14 @@ cdef int ring_open(Ring* ring, uint32_t without, uint32_t buffer_count, uint32_t
                               | lib.IORING_SETUP_SUBMIT_ALL)
     cdef int rc = -EINVAL
     memset(ring, 0, sizeof(Ring))
-    if not without & (RUNG_DEFER_TASKRUN | RUNG_SINGLE_ISSUER):
+    if not without & (FEATURE_DEFER_TASKRUN | FEATURE_SINGLE_ISSUER):
         rc = _set_up(ring, deferred)
         if rc == 0:
-            ring.rungs |= RUNG_DEFER_TASKRUN | RUNG_SINGLE_ISSUER
-    if rc == -EINVAL and not without & RUNG_SINGLE_ISSUER:
+            ring.features |= FEATURE_DEFER_TASKRUN | FEATURE_SINGLE_ISSUER
+    if rc == -EINVAL and not without & FEATURE_SINGLE_ISSUER:
         rc = _set_up(ring, cooperative | lib.IORING_SETUP_SINGLE_ISSUER)
         if rc == 0:
-            ring.rungs |= RUNG_SINGLE_ISSUER
+            ring.features |= FEATURE_SINGLE_ISSUER
     if rc == -EINVAL:
         rc = _set_up(ring, cooperative)
     if rc == -EINVAL:
@@ -124,13 +124,13 @@ cdef int ring_open(Ring* ring, uint32_t without, uint32_t buffer_count, uint32_t
     if rc < 0:
         ring_close(ring)
         return rc
-    if not without & RUNG_REGISTERED_RING_FD and lib.io_uring_register_ring_fd(&ring.uring) == 1:
-        ring.rungs |= RUNG_REGISTERED_RING_FD
-    if not without & RUNG_SPARSE_BUFFERS and lib.io_uring_register_buffers_sparse(&ring.uring, table_size) == 0:
-        ring.rungs |= RUNG_SPARSE_BUFFERS
+    if not without & FEATURE_REGISTERED_RING_FD and lib.io_uring_register_ring_fd(&ring.uring) == 1:
+        ring.features |= FEATURE_REGISTERED_RING_FD
+    if not without & FEATURE_SPARSE_BUFFERS and lib.io_uring_register_buffers_sparse(&ring.uring, table_size) == 0:
+        ring.features |= FEATURE_SPARSE_BUFFERS
     # Nothing but a connection tells whether accept can be multishot: taken for granted until one says -EINVAL.
-    if not without & RUNG_MULTISHOT_ACCEPT:
-        ring.rungs |= RUNG_MULTISHOT_ACCEPT
+    if not without & FEATURE_MULTISHOT_ACCEPT:
+        ring.features |= FEATURE_MULTISHOT_ACCEPT
     _probe_sockets(ring, without)
     return 0
 
@@ -149,8 +149,8 @@ cdef int _open_buffers(Ring* ring, uint32_t without, uint32_t buffer_count, uint
     reg.ring_addr = <uint64_t><size_t>place
     reg.ring_entries = buffer_count
     reg.bgid = BUFFER_GROUP
-    if not without & RUNG_BUFFER_RING and lib.io_uring_register_buf_ring(&ring.uring, &reg, 0) == 0:
-        ring.rungs |= RUNG_BUFFER_RING
+    if not without & FEATURE_BUFFER_RING and lib.io_uring_register_buf_ring(&ring.uring, &reg, 0) == 0:
+        ring.features |= FEATURE_BUFFER_RING
         lib.io_uring_buf_ring_init(ring.buffer_ring)
     ring.buffers = <char*>malloc(<size_t>buffer_count * buffer_size)
     ring.given = <uint16_t*>malloc(buffer_count * sizeof(uint16_t))
@@ -192,7 +192,7 @@ cdef void _probe_sockets(Ring* ring, uint32_t without) noexcept nogil:
     cdef int res
     if socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0:
         return
-    if not without & RUNG_MULTISHOT_RECV and write(pair[1], b"?", 1) == 1:
+    if not without & FEATURE_MULTISHOT_RECV and write(pair[1], b"?", 1) == 1:
         sqe = lib.io_uring_get_sqe(&ring.uring)
         lib.io_uring_prep_recv_multishot(sqe, pair[0], NULL, 0, 0)
         sqe.flags |= lib.IOSQE_BUFFER_SELECT
@@ -200,7 +200,7 @@ cdef void _probe_sockets(Ring* ring, uint32_t without) noexcept nogil:
         lib.io_uring_sqe_set_data64(sqe, QUESTION)
         res = _answer(ring, &flags)
         if res == 1:
-            ring.rungs |= RUNG_MULTISHOT_RECV
+            ring.features |= FEATURE_MULTISHOT_RECV
         if flags & lib.IORING_CQE_F_MORE:
             sqe = lib.io_uring_get_sqe(&ring.uring)
             lib.io_uring_prep_shutdown(sqe, pair[0], SHUT_RDWR)
@@ -211,9 +211,9 @@ cdef void _probe_sockets(Ring* ring, uint32_t without) noexcept nogil:
     has_send_zc = probe != NULL and lib.io_uring_opcode_supported(probe, lib.IORING_OP_SEND_ZC)
     if probe != NULL:
         lib.io_uring_free_probe(probe)
-    if has_send_zc and not without & RUNG_SEND_ZC:
-        ring.rungs |= RUNG_SEND_ZC
-        if not without & RUNG_REPORT_USAGE:
+    if has_send_zc and not without & FEATURE_SEND_ZC:
+        ring.features |= FEATURE_SEND_ZC
+        if not without & FEATURE_REPORT_USAGE:
             sqe = lib.io_uring_get_sqe(&ring.uring)
             lib.io_uring_prep_send_zc(sqe, pair[1], b"?", 1, MSG_NOSIGNAL, lib.IORING_SEND_ZC_REPORT_USAGE)
             lib.io_uring_sqe_set_data64(sqe, QUESTION)
@@ -221,7 +221,7 @@ cdef void _probe_sockets(Ring* ring, uint32_t without) noexcept nogil:
             if flags & lib.IORING_CQE_F_MORE:
                 _answer(ring, &flags)
             if res != -EINVAL:
-                ring.rungs |= RUNG_REPORT_USAGE
+                ring.features |= FEATURE_REPORT_USAGE
     close(pair[0])
     close(pair[1])
 
@@ -248,7 +248,7 @@ cdef lib.io_uring_sqe* _sqe(Ring* ring) noexcept nogil:
 cdef void ring_accept(Ring* ring, int listener, uint64_t token) noexcept nogil:
     """Accept, until further notice where the kernel can."""
     cdef lib.io_uring_sqe* sqe = _sqe(ring)
-    if ring.rungs & RUNG_MULTISHOT_ACCEPT:
+    if ring.features & FEATURE_MULTISHOT_ACCEPT:
         lib.io_uring_prep_multishot_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC)
     else:
         lib.io_uring_prep_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC)
@@ -278,7 +278,7 @@ cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
         lib.io_uring_submit(&ring.uring)
     sqe = _sqe(ring)
     if op.kind == OP_RECV:
-        if ring.rungs & RUNG_MULTISHOT_RECV:
+        if ring.features & FEATURE_MULTISHOT_RECV:
             lib.io_uring_prep_recv_multishot(sqe, op.fd, NULL, 0, 0)
         else:
             lib.io_uring_prep_recv(sqe, op.fd, NULL, 0, 0)
@@ -295,7 +295,7 @@ cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
         if op.kind == OP_SEND:
             lib.io_uring_prep_send(sqe, op.fd, op.address, op.length, flags)
         else:
-            if ring.rungs & RUNG_REPORT_USAGE:
+            if ring.features & FEATURE_REPORT_USAGE:
                 zc_flags = lib.IORING_SEND_ZC_REPORT_USAGE
             lib.io_uring_prep_send_zc_fixed(sqe, op.fd, op.address, op.length, flags, zc_flags, <unsigned>op.buffer)
         if op.flags & OP_LINK:
@@ -363,7 +363,7 @@ cdef void ring_publish(Ring* ring) noexcept nogil:
     for i in range(ring.given_count):
         buffer_id = ring.given[i]
         buffer = ring.buffers + <size_t>buffer_id * ring.buffer_size
-        if ring.rungs & RUNG_BUFFER_RING:
+        if ring.features & FEATURE_BUFFER_RING:
             lib.io_uring_buf_ring_add(ring.buffer_ring, buffer, ring.buffer_size, buffer_id,
                                       lib.io_uring_buf_ring_mask(ring.buffer_count), <int>i)
         else:
@@ -371,7 +371,7 @@ cdef void ring_publish(Ring* ring) noexcept nogil:
             lib.io_uring_prep_provide_buffers(sqe, buffer, <int>ring.buffer_size, 1, BUFFER_GROUP, buffer_id)
             # Nobody waits for it.
             lib.io_uring_sqe_set_data64(sqe, 0)
-    if ring.rungs & RUNG_BUFFER_RING:
+    if ring.features & FEATURE_BUFFER_RING:
         lib.io_uring_buf_ring_advance(ring.buffer_ring, <int>ring.given_count)
     ring.given_count = 0
 
@@ -383,7 +383,7 @@ cdef int ring_register(Ring* ring, uint32_t index, void* base, size_t length, ui
     cdef lib.u64 word = tag
     vector.iov_base = base
     vector.iov_len = length
-    if not ring.rungs & RUNG_SPARSE_BUFFERS:
+    if not ring.features & FEATURE_SPARSE_BUFFERS:
         return -EOPNOTSUPP
     cdef int rc = lib.io_uring_register_buffers_update_tag(&ring.uring, index, &vector, &word, 1)
     return 0 if rc == 1 else (rc if rc < 0 else -EINVAL)
@@ -422,15 +422,15 @@ cdef void ring_reset(int fd) noexcept nogil:
 
 
 def probe(tuple without=()) -> dict:
-    """What this kernel lets this user have: {"error": errno name or "", rung: bool, ...}. Opens a ring and closes it."""
+    """What this kernel lets this user have: {"error": errno name or "", feature: bool, ...}. Opens a ring and closes it."""
     cdef Ring ring
     cdef uint32_t left_out = 0
     for name in without:
-        left_out |= RUNGS[name]
+        left_out |= FEATURES[name]
     cdef int rc = ring_open(&ring, left_out, 8, 256, 8)
     found = {"error": "" if rc == 0 else errno_names.errorcode.get(-rc, str(-rc))}
-    for name, bit in RUNGS.items():
-        found[name] = rc == 0 and bool(ring.rungs & <uint32_t>bit)
+    for name, bit in FEATURES.items():
+        found[name] = rc == 0 and bool(ring.features & <uint32_t>bit)
     if rc == 0:
         ring_close(&ring)
     return found

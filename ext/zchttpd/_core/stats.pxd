@@ -24,7 +24,7 @@ cdef enum Verdict:  # zerocopy_active
 cdef enum:
     LEASE_BUCKETS = 24
 
-cdef struct Tally:
+cdef struct Stats:
     uint64_t requests[600]          # by status
     uint64_t sends_zerocopy
     uint64_t sends_plain
@@ -67,4 +67,4 @@ cdef struct Tally:
     uint64_t compressions_pending
     uint64_t compressed_bytes
 
-cdef void tally_lease(Tally* tally, int64_t held_us) noexcept nogil
+cdef void stats_lease(Stats* stats, int64_t held_us) noexcept nogil

@@ -1,4 +1,4 @@
-"""Counters of one worker. The layout is the struct in tally.pxd; Python reads it through CELLS."""
+"""Counters of one worker. The layout is the struct in stats.pxd; Python reads it through CELLS."""
 
 from libc.stdint cimport int64_t, uint64_t
 
@@ -14,9 +14,9 @@ BOUNDS[:] = [
 LEASE_BOUNDS_US = tuple(BOUNDS[i] for i in range(LEASE_BUCKETS))
 FALLBACK_REASONS = ("copied", "memlock", "windows", "unsupported", "memory", "leases")
 ROUTES = ("loopback", "network")
-TALLY_BYTES = (sizeof(Tally) + 4095) // 4096 * 4096
+STATS_BYTES = (sizeof(Stats) + 4095) // 4096 * 4096
 
-cdef Tally _shape
+cdef Stats _shape
 
 
 cdef tuple _cell(void* first, size_t size):
@@ -69,10 +69,10 @@ CELLS = {
 }
 
 
-cdef void tally_lease(Tally* tally, int64_t held_us) noexcept nogil:
+cdef void stats_lease(Stats* stats, int64_t held_us) noexcept nogil:
     """Count one ended lease into the histogram."""
     cdef int bucket = 0
     while bucket < LEASE_BUCKETS and held_us > BOUNDS[bucket]:
         bucket += 1
-    tally.lease_buckets[bucket] += 1
-    tally.lease_us_sum += <uint64_t>held_us
+    stats.lease_buckets[bucket] += 1
+    stats.lease_us_sum += <uint64_t>held_us

@@ -2,13 +2,13 @@
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
-from zchttpd._core.machine cimport Conn, Core
+from zchttpd._core.machine cimport Conn, Machine
 from zchttpd._core.plans cimport Segment
 
-cdef int flow_open(Core* core, uint32_t slot, const Segment* segment) noexcept nogil
-cdef void flow_pump(Core* core, uint32_t slot, uint8_t copy_reason) noexcept nogil
-cdef int flow_read(Core* core, uint32_t slot, int32_t res) noexcept nogil
-cdef void flow_sent(Core* core, uint32_t slot, uint32_t length) noexcept nogil
-cdef void flow_give_back(Core* core, uint32_t slot) noexcept nogil
-cdef void flow_stop(Core* core, uint32_t slot) noexcept nogil
-cdef void flow_wake(Core* core) noexcept nogil
+cdef int stream_open(Machine* machine, uint32_t slot, const Segment* segment) noexcept nogil
+cdef void stream_pump(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil
+cdef int stream_read(Machine* machine, uint32_t slot, int32_t res) noexcept nogil
+cdef void stream_sent(Machine* machine, uint32_t slot, uint32_t length) noexcept nogil
+cdef void stream_give_back(Machine* machine, uint32_t slot) noexcept nogil
+cdef void stream_stop(Machine* machine, uint32_t slot) noexcept nogil
+cdef void stream_wake(Machine* machine) noexcept nogil

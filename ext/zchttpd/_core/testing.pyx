@@ -1,7 +1,7 @@
-"""Doors through which the tests reach the layers that Python cannot call. Built with -Ddoors=true only.
+"""Test hooks: how the tests reach the layers that Python cannot call. Built with -Dtest_hooks=true only.
 
 Thin: every method is one call of the layer behind it, with slots and tokens as plain numbers. `Machine` is the whole
-core without a ring: whoever drives it plays the kernel.
+machine without a ring: whoever drives it plays the kernel.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -14,31 +14,35 @@ import os
 from collections import namedtuple
 
 from zchttpd._core.access_record cimport Peer, access_pending, access_take
+from zchttpd._core.cache_key cimport CACHE_KEY_SIZE_MAX, cache_key
 from zchttpd._core.conn cimport (
-    conn_abandon, conn_abort_all, conn_accepted, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry, conn_step)
+    conn_abandon, conn_abort_all, conn_accepted, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry,
+    conn_step)
+from zchttpd._core.http_date cimport HTTP_DATE_LENGTH, HttpDate, http_date_set
+from zchttpd._core.lease cimport Ledger, lease_end, lease_open, ledger_close, ledger_open
 from zchttpd._core.machine cimport (
-    CONN_CLOSING, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY,
-    WORK_HEAD, WORK_STALE, Conn, Core, Limits, Source, Work, conn_at, core_close, core_keep_access, core_let_go_mapping,
-    core_let_go_source, core_open, core_retire_entry, core_set_time, core_settle_plan, core_trim_pool, core_windows_left)
-from zchttpd._core.timer_wheel cimport Wheel, wheel_close, wheel_drop, wheel_due, wheel_file, wheel_open
-from zchttpd._core.cache_key cimport GIST_SIZE_MAX, gist
-from zchttpd._core.recv_buffer cimport (
-    FRAME_BROKEN, FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, Framer, Inbox, frame, inbox_append,
-    inbox_consume, inbox_free)
-from zchttpd._core.lease cimport Ledger, ledger_close, ledger_open, lease_end, lease_open
+    CONN_CLOSING, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn, Limits, Machine, SEND_AUTO,
+    SEND_PLAIN, SEND_ZEROCOPY, StreamFile, WORK_HEAD, WORK_STALE, Work, conn_at, machine_close, machine_let_go_file,
+    machine_let_go_mapping, machine_open, machine_open_access, machine_retire_entry, machine_set_time,
+    machine_trim_pool, machine_try_free_plan, machine_windows_left)
 from zchttpd._core.mapping cimport (
-    MAPPING_SNAPSHOT, MAPPING_WINDOW, REST_CLEAR, REST_NOTHING, REST_POOL, Mapping, Mappings, mapping_at, mapping_disown,
-    mapping_hold, mapping_let_go, mapping_make, mapping_registered, mapping_unmap, mappings_close, mappings_open)
+    MAPPING_SNAPSHOT, MAPPING_WINDOW, Mapping, Mappings, REST_CLEAR, REST_NOTHING, REST_POOL, mapping_at,
+    mapping_disown, mapping_hold, mapping_let_go, mapping_make, mapping_registered, mapping_unmap, mappings_close,
+    mappings_open)
 from zchttpd._core.op cimport (
-    OP_CANCEL_ALL, OP_CANCEL_RECV, OP_CLEAR, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_NOWAIT, OP_POLL, OP_QUEUED, OP_READ,
-    OP_RECV, OP_REGISTER, OP_RESET, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN, Completion)
+    Completion, OP_CANCEL_ALL, OP_CANCEL_RECV, OP_CLEAR, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_NOWAIT, OP_POLL,
+    OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER, OP_RESET, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN)
 from zchttpd._core.plans cimport (
-    NO_ROW, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Plan, PlanTable, Segment, entry_at, gist_hash, plan_at,
-    plan_free, plan_make, plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
+    NO_ROW, Plan, PlanTable, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Segment, cache_key_hash, entry_at,
+    plan_at, plan_free, plan_make, plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
+from zchttpd._core.recv_buffer cimport (
+    FRAME_BROKEN, FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, RecvBuffer, frame,
+    recv_buffer_append, recv_buffer_consume, recv_buffer_free)
 from zchttpd._core.slab cimport Slab, slab_close, slab_give, slab_holds, slab_open, slab_row, slab_take
-from zchttpd._core.http_date cimport STAMP_LENGTH, Stamp, stamp_set
-from zchttpd._core.stats cimport ROUTE_COUNT, ZEROCOPY_ON, Tally
+from zchttpd._core.stats cimport ROUTE_COUNT, Stats, ZEROCOPY_ON
 from zchttpd._core.stats import CELLS
+from zchttpd._core.timer_wheel cimport (
+    TimerWheel, timer_wheel_cancel, timer_wheel_close, timer_wheel_due, timer_wheel_open, timer_wheel_set)
 from zchttpd._core.token cimport (
     NO_SLOT, TOKEN_READ, TOKEN_RECV, TOKEN_SEND_ZC, token_generation, token_kind, token_pack, token_slot)
 from zchttpd._core.version cimport version_take
@@ -82,12 +86,12 @@ def pack(kind: int, slot: int, generation: int) -> int:
     return token_pack(kind, slot, generation)
 
 
-def stamp(second: int) -> bytes:
+def http_date(second: int) -> bytes:
     """The Date value of a Unix time."""
-    cdef Stamp made
-    memset(&made, 0, sizeof(made))
-    stamp_set(&made, second)
-    return PyBytes_FromStringAndSize(made.text, STAMP_LENGTH)
+    cdef HttpDate date
+    memset(&date, 0, sizeof(date))
+    http_date_set(&date, second)
+    return PyBytes_FromStringAndSize(date.text, HTTP_DATE_LENGTH)
 
 
 cdef class Slots:
@@ -128,35 +132,35 @@ cdef class Slots:
 cdef class TimingWheel:
     """Deadlines by slot."""
 
-    cdef Wheel wheel
+    cdef TimerWheel wheel
 
     def __cinit__(self, capacity: int, now_ms: int):
-        if wheel_open(&self.wheel, capacity, now_ms) < 0:
+        if timer_wheel_open(&self.wheel, capacity, now_ms) < 0:
             raise MemoryError
 
     def __dealloc__(self):
-        wheel_close(&self.wheel)
+        timer_wheel_close(&self.wheel)
 
     @property
     def filed(self) -> int:
         return self.wheel.filed
 
     def file(self, slot: int, deadline_ms: int) -> None:
-        wheel_file(&self.wheel, slot, deadline_ms)
+        timer_wheel_set(&self.wheel, slot, deadline_ms)
 
     def drop(self, slot: int) -> None:
-        wheel_drop(&self.wheel, slot)
+        timer_wheel_cancel(&self.wheel, slot)
 
     def due(self, now_ms: int) -> int | None:
-        cdef uint32_t slot = wheel_due(&self.wheel, now_ms)
+        cdef uint32_t slot = timer_wheel_due(&self.wheel, now_ms)
         return None if slot == NO_SLOT else slot
 
 
 cdef class Heads:
-    """An inbox with its framer: received bytes in, heads out."""
+    """A receive buffer with its framer: received bytes in, heads out."""
 
-    cdef Inbox inbox
-    cdef Framer framer
+    cdef RecvBuffer buffer
+    cdef HeadFramer framer
     cdef readonly uint32_t line_max
     cdef readonly uint32_t head_max
 
@@ -165,37 +169,37 @@ cdef class Heads:
         self.head_max = head_max
 
     def __dealloc__(self):
-        inbox_free(&self.inbox)
+        recv_buffer_free(&self.buffer)
 
     @property
     def waiting(self) -> bytes:
-        return PyBytes_FromStringAndSize(self.inbox.bytes + self.inbox.start, self.inbox.end - self.inbox.start)
+        return PyBytes_FromStringAndSize(self.buffer.bytes + self.buffer.start, self.buffer.end - self.buffer.start)
 
     @property
     def holds_memory(self) -> bool:
-        return self.inbox.bytes != NULL
+        return self.buffer.bytes != NULL
 
     def append(self, received: bytes) -> None:
-        if inbox_append(&self.inbox, received, len(received)) < 0:
+        if recv_buffer_append(&self.buffer, received, len(received)) < 0:
             raise MemoryError
 
     def look(self) -> tuple[str, int | None]:
         """What the framer says of the bytes that wait, and with "head" how long it is."""
         cdef uint32_t length = 0
         cdef int found = FRAME_MORE
-        if self.inbox.bytes != NULL:
-            found = frame(&self.framer, self.inbox.bytes + self.inbox.start, self.inbox.end - self.inbox.start,
+        if self.buffer.bytes != NULL:
+            found = frame(&self.framer, self.buffer.bytes + self.buffer.start, self.buffer.end - self.buffer.start,
                           self.line_max, self.head_max, &length)
         return FRAMES[found], length if found == FRAME_HEAD else None
 
     def consume(self, length: int) -> None:
-        inbox_consume(&self.inbox, length)
+        recv_buffer_consume(&self.buffer, length)
 
 
-def gist_of(head: bytes) -> bytes | None:
-    """The gist of a head, or None when it is not to be remembered."""
-    cdef char[GIST_SIZE_MAX] out
-    cdef uint32_t length = gist(head, len(head), out)
+def cache_key_of(head: bytes) -> bytes | None:
+    """The cache key of a head, or None when it is not to be remembered."""
+    cdef char[CACHE_KEY_SIZE_MAX] out
+    cdef uint32_t length = cache_key(head, len(head), out)
     return PyBytes_FromStringAndSize(out, length) if length else None
 
 
@@ -203,11 +207,11 @@ cdef class Plans:
     """The table from head bytes to plans, with plans that have one literal segment."""
 
     cdef PlanTable table
-    cdef Tally tally
+    cdef Stats stats
 
     def __cinit__(self, row_count: int, entry_count: int, key0: int = 0, key1: int = 0):
-        memset(&self.tally, 0, sizeof(Tally))
-        if plans_open(&self.table, row_count, entry_count, key0, key1, &self.tally) < 0:
+        memset(&self.stats, 0, sizeof(Stats))
+        if plans_open(&self.table, row_count, entry_count, key0, key1, &self.stats) < 0:
             raise MemoryError
 
     def __dealloc__(self):
@@ -223,7 +227,7 @@ cdef class Plans:
         return self.table.plans.live, self.table.entries.live, self.table.image_bytes
 
     def hash(self, head: bytes) -> int:
-        return gist_hash(&self.table, head, len(head))
+        return cache_key_hash(&self.table, head, len(head))
 
     def entry(self) -> int:
         cdef uint32_t slot = slab_take(&self.table.entries)
@@ -283,12 +287,12 @@ cdef class Leases:
 
     cdef Mappings mappings
     cdef Ledger ledger
-    cdef Tally tally
+    cdef Stats stats
 
     def __cinit__(self, mappings_max: int, leases_max: int):
-        memset(&self.tally, 0, sizeof(Tally))
-        if (mappings_open(&self.mappings, mappings_max, &self.tally) < 0
-                or ledger_open(&self.ledger, leases_max, &self.mappings, &self.tally) < 0):
+        memset(&self.stats, 0, sizeof(Stats))
+        if (mappings_open(&self.mappings, mappings_max, &self.stats) < 0
+                or ledger_open(&self.ledger, leases_max, &self.mappings, &self.stats) < 0):
             raise MemoryError
 
     def __dealloc__(self):
@@ -296,11 +300,11 @@ cdef class Leases:
         mappings_close(&self.mappings)
 
     def gauge(self, name: str) -> int:
-        return (<uint64_t*>&self.tally)[<int>CELLS[name][0]]
+        return (<uint64_t*>&self.stats)[<int>CELLS[name][0]]
 
     def lease_counts(self) -> list[int]:
         """The histogram of how long leases were held."""
-        return [self.tally.lease_buckets[i] for i in range(CELLS["lease_buckets"][1])]
+        return [self.stats.lease_buckets[i] for i in range(CELLS["lease_buckets"][1])]
 
     def make(self, length: int, window: bool = False) -> int | None:
         cdef uint32_t slot = mapping_make(&self.mappings, length, MAPPING_WINDOW if window else MAPPING_SNAPSHOT)
@@ -340,15 +344,15 @@ cdef class Leases:
         return RESTS[lease_end(&self.ledger, lease, now_us)]
 
 
-cdef class Machine:
-    """The core as the engine has it, without a ring and a clock.
+cdef class SimWorker:
+    """The machine as the engine has it, without a ring and a clock.
 
     Numbers of tickets, plans, entries, mappings and sources are (generation << 24 | slot), as the engine gives them out.
     While a machine lives, freed memory is scribbled over, so that an op that still points to it shows.
     """
 
-    cdef Core core
-    cdef Tally* tally
+    cdef Machine machine
+    cdef Stats* stats
     cdef int scratch
     cdef uint8_t opened
 
@@ -358,37 +362,37 @@ cdef class Machine:
         cdef uint32_t route
         self.scratch = -1
         bounds = limits
-        self.scratch = os.memfd_create("doors")
-        self.tally = <Tally*>calloc(1, sizeof(Tally))
+        self.scratch = os.memfd_create("testing")
+        self.stats = <Stats*>calloc(1, sizeof(Stats))
         # The slabs are large and mostly never touched: have them as zeroed pages of the system, without poison.
         mallopt(M_MMAP_THRESHOLD, 128 * 1024)
         mallopt(M_PERTURB, 0)
-        if (self.tally == NULL
-                or core_open(&self.core, &bounds, plans_max, mappings_max, 1, 2, self.tally, now_us) < 0
-                or (access_bytes and core_keep_access(&self.core, access_bytes) < 0)):
+        if (self.stats == NULL
+                or machine_open(&self.machine, &bounds, plans_max, mappings_max, 1, 2, self.stats, now_us) < 0
+                or (access_bytes and machine_open_access(&self.machine, access_bytes) < 0)):
             raise MemoryError
         mallopt(M_PERTURB, POISON)
         self.opened = 1
-        self.core.send_mode = SEND_MODES[send_mode]
-        self.core.zerocopy_able = zerocopy_able
-        self.core.reports_usage = reports_usage
-        if self.core.send_mode == SEND_ZEROCOPY and zerocopy_able:
+        self.machine.send_mode = SEND_MODES[send_mode]
+        self.machine.zerocopy_able = zerocopy_able
+        self.machine.reports_usage = reports_usage
+        if self.machine.send_mode == SEND_ZEROCOPY and zerocopy_able:
             for route in range(ROUTE_COUNT):
-                self.tally.zerocopy_active[route] = ZEROCOPY_ON
-        core_set_time(&self.core, now_us, unix_second)
+                self.stats.zerocopy_active[route] = ZEROCOPY_ON
+        machine_set_time(&self.machine, now_us, unix_second)
 
     def __dealloc__(self):
         if self.opened:
-            core_close(&self.core)
+            machine_close(&self.machine)
             mallopt(M_PERTURB, 0)
         if self.scratch >= 0:
             close(self.scratch)
-        free(self.tally)
+        free(self.stats)
 
     # ---- what the loop calls ----
 
     def set_time(self, now_us: int, unix_second: int) -> None:
-        core_set_time(&self.core, now_us, unix_second)
+        machine_set_time(&self.machine, now_us, unix_second)
 
     def accept(self, fd: int, route: int, address: bytes = b"", port: int = 0) -> bool:
         """`address`: 4 or 16 bytes, or none."""
@@ -397,12 +401,12 @@ cdef class Machine:
         peer.port = port
         peer.family = {0: 0, 4: 4, 16: 6}[len(address)]
         memcpy(peer.address, <char*>address, len(address))
-        return conn_accepted(&self.core, fd, route, &peer)
+        return conn_accepted(&self.machine, fd, route, &peer)
 
     def take_records(self) -> bytes:
-        cdef uint64_t length = access_pending(&self.core.access)
+        cdef uint64_t length = access_pending(&self.machine.access)
         cdef bytes records = PyBytes_FromStringAndSize(NULL, length)
-        access_take(&self.core.access, records, length)
+        access_take(&self.machine.access, records, length)
         return records
 
     def step(self, token: int, res: int, more: bool = False, notification: bool = False, received: bytes = b"") -> None:
@@ -418,121 +422,123 @@ cdef class Machine:
             copy = received
             completion.bytes = <char*>malloc(len(copy))
             memcpy(completion.bytes, <char*>copy, len(copy))
-        conn_step(&self.core, &completion)
+        conn_step(&self.machine, &completion)
         free(completion.bytes)
 
     def expire(self) -> None:
-        conn_expire(&self.core)
+        conn_expire(&self.machine)
 
     def trim_pool(self) -> None:
-        core_trim_pool(&self.core)
+        machine_trim_pool(&self.machine)
 
     def drain(self) -> None:
-        conn_drain(&self.core)
+        conn_drain(&self.machine)
 
     def abort_all(self) -> None:
-        conn_abort_all(&self.core)
+        conn_abort_all(&self.machine)
 
     def queued(self, token: int, queued: int) -> None:
         """The answer to a "queued" op: bytes sent and not acknowledged."""
-        conn_queued(&self.core, token_slot(token), token_generation(token), queued)
+        conn_queued(&self.machine, token_slot(token), token_generation(token), queued)
 
     def register(self, slot: int) -> None:
         """The mapping of a "register" op is in the buffer table."""
-        mapping_registered(&self.core.mappings, slot)
+        mapping_registered(&self.machine.mappings, slot)
 
     def tag(self, slot: int) -> None:
         """The tag of a "clear" op has come back."""
-        mapping_unmap(&self.core.mappings, slot)
+        mapping_unmap(&self.machine.mappings, slot)
 
     def take_ops(self) -> list[Op]:
         cdef list ops = []
         cdef uint32_t i
-        for i in range(self.core.op_count):
-            op = &self.core.ops[i]
+        for i in range(self.machine.op_count):
+            op = &self.machine.ops[i]
             ops.append(Op(OPS[op.kind], op.flags, op.fd, op.buffer, op.slot, op.token, <uintptr_t>op.address, op.offset,
                           op.length))
-        self.core.op_count = 0
+        self.machine.op_count = 0
         return ops
 
     def take_work(self) -> list[tuple[str, int, object]]:
-        """("head", ticket, bytes), ("stale", ticket, entry) and ("refuse", ticket, status), as the desk gets them."""
+        """("head", ticket, bytes), ("stale", ticket, entry) and ("refuse", ticket, status), as the handler gets them."""
         cdef list work = []
         cdef uint32_t i
         cdef Work* item
         cdef Conn* conn
-        for i in range(self.core.work_count):
-            item = &self.core.work[i]
-            if not slab_holds(&self.core.conns, item.conn, item.generation):
+        for i in range(self.machine.work_count):
+            item = &self.machine.work[i]
+            if not slab_holds(&self.machine.conns, item.conn, item.generation):
                 continue
-            conn = conn_at(&self.core, item.conn)
+            conn = conn_at(&self.machine, item.conn)
             ticket = <uint64_t>item.generation << 24 | item.conn
             if item.kind == WORK_HEAD:
                 if conn.head_length:
-                    if conn.inbox.bytes == NULL:
-                        raise AssertionError("a head for the desk whose bytes are gone")
-                    work.append(("head", ticket, (conn.inbox.bytes + conn.inbox.start)[:conn.head_length]))
+                    if conn.received.bytes == NULL:
+                        raise AssertionError("a head for the handler whose bytes are gone")
+                    work.append(("head", ticket, (conn.received.bytes + conn.received.start)[:conn.head_length]))
             elif item.kind == WORK_STALE:
-                work.append(("stale", ticket, <uint64_t>self.core.table.entries.generations[item.entry] << 24 | item.entry))
+                work.append(("stale", ticket,
+                             <uint64_t>self.machine.table.entries.generations[item.entry] << 24 | item.entry))
             else:
                 work.append(("refuse", ticket, conn.refuse_status))
-        self.core.work_count = 0
+        self.machine.work_count = 0
         return work
 
-    # ---- what the desk calls ----
+    # ---- what the handler calls ----
 
-    def answer(self, ticket: int, plan: int, memo: bool) -> bool:
-        return conn_answer(&self.core, ticket & 0xFFFFFF, ticket >> 24, self._slot(&self.core.table.plans, plan), memo)
+    def answer(self, ticket: int, plan: int, cacheable: bool) -> bool:
+        return conn_answer(&self.machine, ticket & 0xFFFFFF, ticket >> 24, self._slot(&self.machine.table.plans, plan),
+                           cacheable)
 
     def retry(self, ticket: int) -> None:
-        conn_retry(&self.core, ticket & 0xFFFFFF, ticket >> 24)
+        conn_retry(&self.machine, ticket & 0xFFFFFF, ticket >> 24)
 
     def abandon(self, ticket: int) -> None:
-        conn_abandon(&self.core, ticket & 0xFFFFFF, ticket >> 24)
+        conn_abandon(&self.machine, ticket & 0xFFFFFF, ticket >> 24)
 
     def mapping(self, content: bytes, registered: bool) -> int:
-        """A filled snapshot with one reference, the desk's."""
-        cdef uint32_t slot = mapping_make(&self.core.mappings, len(content), MAPPING_SNAPSHOT)
+        """A filled snapshot with one reference, the handler's."""
+        cdef uint32_t slot = mapping_make(&self.machine.mappings, len(content), MAPPING_SNAPSHOT)
         cdef Mapping* mapping
         if slot == NO_SLOT:
             raise MemoryError
-        mapping = mapping_at(&self.core.mappings, slot)
+        mapping = mapping_at(&self.machine.mappings, slot)
         memcpy(mapping.base, <char*>content, len(content))
         mapping.filled = len(content)
         if registered:
-            mapping_registered(&self.core.mappings, slot)
-        return <uint64_t>self.core.mappings.slab.generations[slot] << 24 | slot
+            mapping_registered(&self.machine.mappings, slot)
+        return <uint64_t>self.machine.mappings.slab.generations[slot] << 24 | slot
 
     def drop(self, mapping: int) -> None:
-        cdef uint32_t slot = self._slot(&self.core.mappings.slab, mapping)
-        mapping_disown(&self.core.mappings, slot)
-        core_let_go_mapping(&self.core, slot)
+        cdef uint32_t slot = self._slot(&self.machine.mappings.slab, mapping)
+        mapping_disown(&self.machine.mappings, slot)
+        machine_let_go_mapping(&self.machine, slot)
 
     def source(self, fd: int, size: int, mtime_ns: int = -1) -> int:
         """A file to stream from. Without a time `fd` is a name; with the last reference it is closed as a descriptor."""
-        cdef uint32_t slot = slab_take(&self.core.sources)
-        cdef Source* source = <Source*>slab_row(&self.core.sources, slot)
+        cdef uint32_t slot = slab_take(&self.machine.sources)
+        cdef StreamFile* source = <StreamFile*>slab_row(&self.machine.sources, slot)
         source.fd = fd
         version_take(&source.version, fd, size, mtime_ns, True)
         source.opened = mtime_ns >= 0
         source.refs = 1
-        return <uint64_t>self.core.sources.generations[slot] << 24 | slot
+        return <uint64_t>self.machine.sources.generations[slot] << 24 | slot
 
     def drop_source(self, source: int) -> None:
-        core_let_go_source(&self.core, self._slot(&self.core.sources, source))
+        machine_let_go_file(&self.machine, self._slot(&self.machine.sources, source))
 
     def entry(self, check_at_ms: int) -> int:
-        cdef uint32_t slot = slab_take(&self.core.table.entries)
-        entry_at(&self.core.table, slot).first_plan = NO_SLOT
-        entry_at(&self.core.table, slot).check_at_ms = check_at_ms
-        self.core.tally.entries_open += 1
-        return <uint64_t>self.core.table.entries.generations[slot] << 24 | slot
+        cdef uint32_t slot = slab_take(&self.machine.table.entries)
+        entry_at(&self.machine.table, slot).first_plan = NO_SLOT
+        entry_at(&self.machine.table, slot).check_at_ms = check_at_ms
+        self.machine.stats.entries_open += 1
+        return <uint64_t>self.machine.table.entries.generations[slot] << 24 | slot
 
     def refresh(self, entry: int, check_at_ms: int) -> None:
-        entry_at(&self.core.table, self._slot(&self.core.table.entries, entry)).check_at_ms = check_at_ms
+        entry_at(&self.machine.table, self._slot(&self.machine.table.entries, entry)).check_at_ms = check_at_ms
 
     def retire(self, entry: int) -> None:
-        core_retire_entry(&self.core, self._slot(&self.core.table.entries, entry))
+        machine_retire_entry(&self.machine, self._slot(&self.machine.table.entries, entry))
 
     def plan(self, *, int status, bytes image, int date_at, list segments, bint keep_alive, bint linger, object entry=None,
              object mapping=None, object source=None, uint32_t head_length=0) -> int:
@@ -545,28 +551,28 @@ cdef class Machine:
             rows[i].kind = SEGMENT_KINDS[segments[i][0]]
             rows[i].offset = segments[i][1]
             rows[i].length = segments[i][2]
-        slot = plan_make(&self.core.table, NO_SLOT if entry is None else self._slot(&self.core.table.entries, entry), image,
-                         len(image), date_at, rows, count)
+        slot = plan_make(&self.machine.table, NO_SLOT if entry is None else self._slot(&self.machine.table.entries, entry),
+                         image, len(image), date_at, rows, count)
         free(rows)
         if slot == NO_SLOT:
             raise MemoryError
-        plan = plan_at(&self.core.table, slot)
+        plan = plan_at(&self.machine.table, slot)
         plan.status = <uint16_t>status
         plan.head_length = head_length
         plan.keep_alive = keep_alive
         plan.linger = linger
         if mapping is not None:
-            plan.mapping = self._slot(&self.core.mappings.slab, mapping)
-            mapping_hold(&self.core.mappings, plan.mapping)
+            plan.mapping = self._slot(&self.machine.mappings.slab, mapping)
+            mapping_hold(&self.machine.mappings, plan.mapping)
         if source is not None:
-            plan.source = self._slot(&self.core.sources, source)
-            (<Source*>slab_row(&self.core.sources, plan.source)).refs += 1
-        return <uint64_t>self.core.table.plans.generations[slot] << 24 | slot
+            plan.source = self._slot(&self.machine.sources, source)
+            (<StreamFile*>slab_row(&self.machine.sources, plan.source)).refs += 1
+        return <uint64_t>self.machine.table.plans.generations[slot] << 24 | slot
 
     def release(self, plan: int) -> None:
-        cdef uint32_t slot = self._slot(&self.core.table.plans, plan)
-        plan_at(&self.core.table, slot).kept = 0
-        core_settle_plan(&self.core, slot)
+        cdef uint32_t slot = self._slot(&self.machine.table.plans, plan)
+        plan_at(&self.machine.table, slot).kept = 0
+        machine_try_free_plan(&self.machine, slot)
 
     cdef uint32_t _slot(self, Slab* slab, number) except? NO_SLOT:
         cdef uint32_t slot = number & 0xFFFFFF
@@ -577,17 +583,18 @@ cdef class Machine:
     # ---- what the tests look at ----
 
     def gauge(self, name: str, place: int = 0) -> int:
-        """One cell of the tally."""
-        return (<uint64_t*>self.tally)[<int>(CELLS[name][0] + place)]
+        """One cell of the stats."""
+        return (<uint64_t*>self.stats)[<int>(CELLS[name][0] + place)]
 
     def live(self) -> dict[str, int]:
         """How many of each there are. Windows are mappings too, those without a user among them."""
         return {
-            "conns": self.core.conns.live, "sources": self.core.sources.live, "mappings": self.core.mappings.slab.live,
-            "windows": self.core.pool_made, "windows_left": core_windows_left(&self.core),
-            "leases": self.core.ledger.slab.live, "plans": self.core.table.plans.live,
-            "entries": self.core.table.entries.live, "image_bytes": self.core.table.image_bytes,
-            "filed": self.core.wheel.filed,
+            "conns": self.machine.conns.live, "sources": self.machine.sources.live,
+            "mappings": self.machine.mappings.slab.live,
+            "windows": self.machine.pool_made, "windows_left": machine_windows_left(&self.machine),
+            "leases": self.machine.ledger.slab.live, "plans": self.machine.table.plans.live,
+            "entries": self.machine.table.entries.live, "image_bytes": self.machine.table.image_bytes,
+            "filed": self.machine.wheel.filed,
         }
 
     def husks(self) -> int:
@@ -595,24 +602,24 @@ cdef class Machine:
         cdef uint32_t slot
         cdef uint32_t found = 0
         cdef Plan* plan
-        for slot in range(self.core.table.plans.fresh):
-            plan = plan_at(&self.core.table, slot)
+        for slot in range(self.machine.table.plans.fresh):
+            plan = plan_at(&self.machine.table, slot)
             if (plan.segments != NULL and plan.dead and plan.rows > 0 and not plan.active and not plan.kept
                     and plan.image == NULL and plan.mapping == NO_SLOT and plan.source == NO_SLOT):
                 found += 1
         return found
 
     def conn(self, slot: int) -> dict[str, int]:
-        cdef Conn* conn = conn_at(&self.core, slot)
+        cdef Conn* conn = conn_at(&self.machine, slot)
         return {
             "fd": conn.fd, "state": conn.state, "flags": conn.flags, "sends": conn.sends, "ops_open": conn.ops_open,
-            "waiting": conn.inbox.end - conn.inbox.start, "leases": conn.leases, "windows_held": conn.windows_held,
-            "segment": conn.segment, "done": conn.done, "streams": conn.flow != NULL,
+            "waiting": conn.received.end - conn.received.start, "leases": conn.leases, "windows_held": conn.windows_held,
+            "segment": conn.segment, "done": conn.done, "streams": conn.stream != NULL,
         }
 
     def memory(self, slot: int) -> tuple[int, int]:
         """(address, bytes) of a mapping."""
-        cdef Mapping* mapping = mapping_at(&self.core.mappings, slot)
+        cdef Mapping* mapping = mapping_at(&self.machine.mappings, slot)
         return <uintptr_t>mapping.base, mapping.capacity
 
     def peek(self, address: int, length: int) -> bytes | None:
@@ -629,7 +636,7 @@ cdef class Machine:
 
     def poison_pool(self) -> None:
         """Scribble over the windows that nobody has."""
-        cdef uint32_t slot = self.core.pool_free
+        cdef uint32_t slot = self.machine.pool_free
         while slot != NO_SLOT:
-            memset(mapping_at(&self.core.mappings, slot).base, POISON, self.core.limits.window_size)
-            slot = mapping_at(&self.core.mappings, slot).next
+            memset(mapping_at(&self.machine.mappings, slot).base, POISON, self.machine.limits.window_size)
+            slot = mapping_at(&self.machine.mappings, slot).next

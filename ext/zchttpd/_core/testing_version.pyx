@@ -1,4 +1,4 @@
-"""The door to `version`, for tests: apart from the others, as it opens to files and not to the machine."""
+"""The test hook for `version`: apart from the others, as it reaches files and not to the machine."""
 
 from zchttpd._core.version cimport Version, version_holds, version_match, version_take
 

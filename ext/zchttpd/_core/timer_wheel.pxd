@@ -7,7 +7,7 @@ cdef enum:
     WHEEL_BUCKETS = 512
     WHEEL_TICK_MS = 100
 
-cdef struct Wheel:
+cdef struct TimerWheel:
     uint32_t[512] heads     # first slot of each bucket, or NO_SLOT
     uint32_t* next          # by slot
     uint32_t* previous      # by slot; NO_SLOT for the first of a bucket
@@ -16,8 +16,8 @@ cdef struct Wheel:
     uint32_t filed          # slots in the wheel
     int64_t tick            # last tick looked at
 
-cdef int wheel_open(Wheel* wheel, uint32_t capacity, int64_t now_ms) noexcept nogil
-cdef void wheel_close(Wheel* wheel) noexcept nogil
-cdef void wheel_file(Wheel* wheel, uint32_t slot, int64_t deadline_ms) noexcept nogil
-cdef void wheel_drop(Wheel* wheel, uint32_t slot) noexcept nogil
-cdef uint32_t wheel_due(Wheel* wheel, int64_t now_ms) noexcept nogil
+cdef int timer_wheel_open(TimerWheel* wheel, uint32_t capacity, int64_t now_ms) noexcept nogil
+cdef void timer_wheel_close(TimerWheel* wheel) noexcept nogil
+cdef void timer_wheel_set(TimerWheel* wheel, uint32_t slot, int64_t deadline_ms) noexcept nogil
+cdef void timer_wheel_cancel(TimerWheel* wheel, uint32_t slot) noexcept nogil
+cdef uint32_t timer_wheel_due(TimerWheel* wheel, int64_t now_ms) noexcept nogil

@@ -8,9 +8,9 @@ from libc.string cimport memset
 from zchttpd._core.token cimport NO_SLOT
 
 
-cdef int wheel_open(Wheel* wheel, uint32_t capacity, int64_t now_ms) noexcept nogil:
+cdef int timer_wheel_open(TimerWheel* wheel, uint32_t capacity, int64_t now_ms) noexcept nogil:
     """Returns 0 or -ENOMEM, then nothing is held. `now_ms` is any monotonic clock, from then on the same."""
-    memset(wheel, 0, sizeof(Wheel))
+    memset(wheel, 0, sizeof(TimerWheel))
     memset(wheel.heads, 0xFF, sizeof(wheel.heads))
     wheel.next = <uint32_t*>calloc(capacity, sizeof(uint32_t))
     wheel.previous = <uint32_t*>calloc(capacity, sizeof(uint32_t))
@@ -18,19 +18,19 @@ cdef int wheel_open(Wheel* wheel, uint32_t capacity, int64_t now_ms) noexcept no
     wheel.capacity = capacity
     wheel.tick = now_ms // WHEEL_TICK_MS
     if wheel.next == NULL or wheel.previous == NULL or wheel.ticks == NULL:
-        wheel_close(wheel)
+        timer_wheel_close(wheel)
         return -ENOMEM
     return 0
 
 
-cdef void wheel_close(Wheel* wheel) noexcept nogil:
+cdef void timer_wheel_close(TimerWheel* wheel) noexcept nogil:
     free(wheel.next)
     free(wheel.previous)
     free(wheel.ticks)
-    memset(wheel, 0, sizeof(Wheel))
+    memset(wheel, 0, sizeof(TimerWheel))
 
 
-cdef void wheel_file(Wheel* wheel, uint32_t slot, int64_t deadline_ms) noexcept nogil:
+cdef void timer_wheel_set(TimerWheel* wheel, uint32_t slot, int64_t deadline_ms) noexcept nogil:
     """See that `slot` comes up at `deadline_ms` or before; a slot filed for an earlier time stays where it is."""
     cdef int64_t tick = deadline_ms // WHEEL_TICK_MS + 1
     if tick <= wheel.tick:
@@ -38,7 +38,7 @@ cdef void wheel_file(Wheel* wheel, uint32_t slot, int64_t deadline_ms) noexcept 
     if wheel.ticks[slot] != 0:
         if wheel.ticks[slot] <= tick:
             return
-        wheel_drop(wheel, slot)
+        timer_wheel_cancel(wheel, slot)
     cdef uint32_t bucket = <uint32_t>(tick % WHEEL_BUCKETS)
     wheel.ticks[slot] = tick
     wheel.previous[slot] = NO_SLOT
@@ -49,7 +49,7 @@ cdef void wheel_file(Wheel* wheel, uint32_t slot, int64_t deadline_ms) noexcept 
     wheel.filed += 1
 
 
-cdef void wheel_drop(Wheel* wheel, uint32_t slot) noexcept nogil:
+cdef void timer_wheel_cancel(TimerWheel* wheel, uint32_t slot) noexcept nogil:
     """Take `slot` out, if it is filed."""
     if wheel.ticks[slot] == 0:
         return
@@ -64,7 +64,7 @@ cdef void wheel_drop(Wheel* wheel, uint32_t slot) noexcept nogil:
     wheel.filed -= 1
 
 
-cdef uint32_t wheel_due(Wheel* wheel, int64_t now_ms) noexcept nogil:
+cdef uint32_t timer_wheel_due(TimerWheel* wheel, int64_t now_ms) noexcept nogil:
     """Take out and return one slot whose tick has come, or NO_SLOT. The caller files it again if it is not late yet."""
     cdef int64_t target = now_ms // WHEEL_TICK_MS
     cdef uint32_t slot
@@ -78,7 +78,7 @@ cdef uint32_t wheel_due(Wheel* wheel, int64_t now_ms) noexcept nogil:
         slot = wheel.heads[(wheel.tick + 1) % WHEEL_BUCKETS]
         while slot != NO_SLOT:
             if wheel.ticks[slot] <= target:
-                wheel_drop(wheel, slot)
+                timer_wheel_cancel(wheel, slot)
                 return slot
             slot = wheel.next[slot]
         wheel.tick += 1

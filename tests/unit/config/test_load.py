@@ -94,7 +94,7 @@ def test_the_environment_can_name_it(file: Path) -> None:
         ("send-mode = 1", ["send-mode: 1 is not a text", 'send-mode = "auto"']),
         ("immutable = [1]", ["immutable: [1] is not a list of texts", 'immutable = ["PATTERN"]']),
         ('immutable = ["a\\nb"]', ["immutable: ['a\\nb'] is not a list of texts"]),
-        ("without = ['gravity']", ["without: 'gravity' is not a rung"]),
+        ("without = ['gravity']", ["without: 'gravity' is not a feature"]),
         ("port = 80\nport = 81", ["is not TOML", "overwrite"]),
         ("port 80", ["is not TOML", "line 1", "port = 8080"]),
     ],

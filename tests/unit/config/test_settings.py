@@ -27,7 +27,7 @@ from zchttpd.config.settings import (
 )
 from zchttpd.files.encoders import ENCODERS, Encoder
 from zchttpd.process.checks import check_root, notes
-from zchttpd.process.doctor import LADDER
+from zchttpd.process.doctor import FEATURES
 
 ROOT = {"root": "www"}
 
@@ -71,7 +71,7 @@ def test_a_value_that_the_command_line_replaces_is_not_even_read() -> None:
         ("memory", "3Q", "'3Q' is not a size", "such as 64K"),
         ("send_mode", "zerocpy", "'zerocpy' is not a choice", "Did you mean zerocopy?"),
         ("engine", "x", "'x' is not a choice", "Type one of: auto, uring, portable"),
-        ("without", "sendzc", "'sendzc' is not a rung", "Did you mean send_zc?"),
+        ("without", "sendzc", "'sendzc' is not a feature", "Did you mean send_zc?"),
         ("window_size", "5000", "5000 is not a multiple of 4K", "Type such as 512K"),
         ("recv_buffers", "500", "500 is not a power of two", "Type such as 512"),
         ("stream_memory", "1M", "1M is less than the 4 windows of 512K", "Type at least 2M"),
@@ -314,7 +314,7 @@ def test_not_addresses(text: str) -> None:
 
 def test_rungs_to_do_without_are_a_list() -> None:
     assert parse_names(" send_zc,,buffer_ring,send_zc ") == ("send_zc", "buffer_ring")
-    assert load({**ROOT, "without": ",".join(LADDER)}, {}).without == tuple(LADDER)
+    assert load({**ROOT, "without": ",".join(FEATURES)}, {}).without == tuple(FEATURES)
 
 
 def test_workers_auto_is_one_on_each_usable_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

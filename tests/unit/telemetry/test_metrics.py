@@ -46,7 +46,7 @@ def put(board: Board, name: str, *values: int, at: int = 0) -> None:
 
 
 def test_blocks_are_the_workers_own(board: Board) -> None:
-    size = sys.modules["zchttpd._core.stats"].TALLY_BYTES
+    size = sys.modules["zchttpd._core.stats"].STATS_BYTES
     assert [board.block(worker).nbytes for worker in range(WORKERS)] == [size] * WORKERS
     board.block(1)[:] = b"\xff" * size
     assert bytes(board.block(0)) == bytes(board.block(2)) == bytes(size)
@@ -209,6 +209,6 @@ def test_the_compiled_layout_has_the_cells_that_are_shown() -> None:
     assert tally.CELLS["fallbacks"][1] >= len(tally.FALLBACK_REASONS)
     ends = sorted((first, first + count) for first, count in tally.CELLS.values())
     assert all(end <= following for (_, end), (following, _) in itertools.pairwise(ends))
-    assert ends[-1][1] * 8 <= tally.TALLY_BYTES
-    assert tally.TALLY_BYTES % 8 == 0
+    assert ends[-1][1] * 8 <= tally.STATS_BYTES
+    assert tally.STATS_BYTES % 8 == 0
     assert Exposition(TallyCollector(Board(2), facts)).text().count(b"zchttpd_lease_seconds_bucket") > 0
