@@ -26,11 +26,11 @@ from bench.idle import allow_files
 from bench.idle_readers import HEADINGS, Taken, per_server, take
 from bench.options import add_programs, at_least_one, chosen_program, prepare_outputs, server_names
 from bench.peers import KINDS
-from bench.tables import align
 from bench.workloads import Scale, sized
 from benchlib import CannotMeasure, say
 from benchlib.payload import KIB, MIB, parse_size, size_label
 from benchlib.proc import default_cores, machine
+from benchlib.report import Table
 from benchlib.server import ends_on_signal, running, temporary_site
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def verdict(takings: list[Taken]) -> str:
 
 def table(takings: list[Taken]) -> str:
     """Medians per server; the spread of the rounds beside the figure that counts."""
-    return align(HEADINGS, per_server(takings), (0, len(HEADINGS) - 1))
+    return Table("", HEADINGS, per_server(takings), (0, len(HEADINGS) - 1)).plain()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -35,6 +35,10 @@ def spread(values: Iterable[float]) -> Spread:
     return Spread(statistics.median(found), min(found, default=0.0), max(found, default=0.0))
 
 
+def ratio_words(ratio: Spread | None) -> str:
+    return "" if ratio is None else f"{ratio.median:.2f} [{ratio.low:.2f} to {ratio.high:.2f}]"
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One server under one workload, over all rounds. Ratios are this server's figure / the

@@ -26,11 +26,9 @@ from bench.options import (
     workload_names,
 )
 from bench.peers import KINDS
-from bench.pictures import write_pictures
 from bench.results import Absent, Results, from_json, save
 from bench.rounds import INTERRUPTED, Progress, Run, exit_status, measuring, perform, planned_s
-from bench.summary import page, readme
-from bench.tables import terminal
+from bench.summary import page, readme, terminal, write_pictures
 from bench.workloads import QUICK, RECIPES, Scale
 from benchlib import CannotMeasure, say
 from benchlib.proc import machine, siblings

@@ -1,32 +1,155 @@
-"""The figures as Markdown: a short fragment for the README, a page with everything for docs/."""
+"""A run as tables, plots and sentences: in the terminal, in the README and docs/figures.md, as a page."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import TYPE_CHECKING
 
+from bench.behind import behind_lines
+from bench.idle_readers import HEADINGS, per_server
 from bench.latency import paced_rows
-from bench.ratios import BASELINE, make_rows
-from bench.tables import Table, behind_words, conclusions, heads_table, method, milliseconds, tables
+from bench.ratios import BASELINE, DISTURBED_SHARE, make_rows, make_verdicts, ratio_words
+from benchlib.plots import Group, Plot, write_png
+from benchlib.report import TEMPLATES, Table, render
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from bench.idle_readers import Taken
-    from bench.ratios import Row, Spread
-    from bench.results import Results
+    from bench.ratios import Row, Spread, Verdict
+    from bench.results import Absent, Results
 
 # What the short table shows, in this order, of what was measured.
 SHORT = ("1K", "10K", "100K", "1M", "10M", "mix", "304", "connect", "cookie")
 NONE = "-"
+OURS, PEER = "zchttpd", "peer"
+TEMPLATES.filters["bullet"] = lambda line: f"  - {line.strip()}" if line.startswith(" ") else f"- {line}"
+
+
+def milliseconds(value: float) -> str:
+    """A latency; where no answer came there is none."""
+    return "none" if math.isinf(value) else f"{value:.2f}"
+
+
+# Tables
+
+
+def _cells(row: Row, coding: str) -> tuple[str, ...]:
+    return (
+        row.server,
+        f"{row.requests_per_s.median:,.0f}",
+        f"{row.bytes_per_s.median / 1e6:,.0f}",
+        f"{row.bytes_per_request:,.0f}",
+        f"{row.cpu_us_per_request.median:,.2f}",
+        f"{row.bytes_per_cpu_s.median / 1e9:.2f}",
+        milliseconds(row.p50_us / 1000 or math.inf),
+        milliseconds(row.p99_us / 1000 or math.inf),
+        f"{row.resident_bytes / 1e6:.1f}",
+        f"{row.server_share:.0%}",
+        f"{row.client_share:.0%}",
+        ratio_words(row.cpu_ratio),
+        ratio_words(row.throughput_ratio),
+        f"{row.zero_copied}/{row.copied}" if row.zero_copied or row.copied else "",
+        ", ".join([*([f"sends {coding}"] if coding else []), *row.marks]),
+    )
+
+
+def _codings(results: Results, workload: str) -> dict[str, str]:
+    """What each server sends, by Content-Encoding, where not all send the same."""
+    found = {peer.name: peer.codings[workload] for peer in results.peers if workload in peer.codings}
+    return found if len(set(found.values())) > 1 else {}
+
+
+def _absent_cells(each: Absent, columns: int) -> tuple[str, ...]:
+    reason = " ".join(each.reason.split())[:140].replace("|", "/")
+    return (each.server, *("",) * (columns - 2), f"absent: {reason}")
+
+
+def closed_tables(results: Results) -> list[Table]:
+    """One table for each closed-loop workload, absent servers at its end with the reason."""
+    rows = make_rows(results.samples)
+    headings = (
+        *("server", "req/s", "MB/s", "B/resp", "CPU us/req", "GB/CPU s", "p50 ms", "p99 ms", "RSS MB"),
+        *("server CPU", "client CPU", f"CPU vs {BASELINE}", f"req/s vs {BASELINE}", "zc/copied", "marks"),
+    )
+    tables = []
+    for workload in dict.fromkeys(row.workload for row in rows):
+        mine = [row for row in rows if row.workload == workload]
+        codings = _codings(results, workload)
+        lines = [_cells(row, codings.get(row.server, "")) for row in mine]
+        lines += [
+            _absent_cells(each, len(headings)) for each in results.absent if each.workload in (workload, "")
+        ]
+        title = results.workloads.get(workload, "not finished")
+        title = f"{workload}: {title} (client {mine[0].client}, {mine[0].rounds} rounds)"
+        tables.append(Table(title, headings, lines, (0, len(headings) - 1)))
+    return tables
+
+
+def paced_table(results: Results) -> list[Table]:
+    headings = (
+        *("rate", "server", "requests/s", "knee", "p50 ms", "p99 ms", "p99 rounds", "p99.9 ms"),
+        *("server CPU", "CPU us/req", "marks"),
+    )
+    lines: list[tuple[str, ...]] = [
+        (
+            row.workload,
+            row.server,
+            f"{row.rate:,.0f}",
+            f"{row.knee:,.0f}",
+            milliseconds(row.p50_ms.median),
+            milliseconds(row.p99_ms.median),
+            f"{milliseconds(row.p99_ms.low)} to {milliseconds(row.p99_ms.high)}",
+            milliseconds(row.p999_ms.median),
+            f"{row.server_share:.0%}",
+            f"{row.cpu_us_per_request:,.2f}",
+            ", ".join(row.marks),
+        )
+        for row in paced_rows(results.paced)
+    ]
+    if not lines:
+        return []
+    lines += [
+        (each.workload.replace("rate", "both"), *_absent_cells(each, len(headings) - 1))
+        for each in results.absent
+        if each.workload in ("rate", "common")
+    ]
+    title = f"rate: {results.workloads.get('rate', '10K at a fixed rate')} (open loop)"
+    return [Table(title, headings, lines, (0, 1, len(headings) - 1))]
+
+
+def silent_table(results: Results) -> list[Table]:
+    if not results.takings:
+        return []
+    lines = per_server(results.takings)
+    lines += [_absent_cells(each, len(HEADINGS)) for each in results.absent if each.workload == "silent"]
+    title = f"silent: {results.workloads.get('silent', 'clients that never read')}"
+    return [Table(title, HEADINGS, lines, (0, len(HEADINGS) - 1))]
+
+
+def tables(results: Results) -> list[Table]:
+    return [*closed_tables(results), *paced_table(results), *silent_table(results)]
+
+
+def heads_table(results: Results) -> Table:
+    """How many header bytes each server sends, and which fields."""
+    lines = []
+    for peer in results.peers:
+        head = next(iter(peer.heads.values()), "")
+        fields = ", ".join(line.partition(":")[0] for line in head.split("\r\n")[1:] if line)
+        sizes = sorted({len(text) for text in peer.heads.values()}) or [0]
+        lines.append((peer.name, " to ".join(map(str, dict.fromkeys((sizes[0], sizes[-1])))), fields))
+    return Table("", ("server", "head bytes", "fields"), lines, (0, 2))
 
 
 def _short_cell(row: Row | None) -> str:
     """ "0.59 / 1.36+": CPU per request and requests/s relative to the baseline; + where the client was the
     limit.
     """
-    if row is None:
-        return NONE
-    if row.cpu_ratio is None or row.throughput_ratio is None:
-        return "1 / 1" if row.server == BASELINE else NONE
+    if row is None or row.cpu_ratio is None or row.throughput_ratio is None:
+        return "1 / 1" if row and row.server == BASELINE else NONE
     bound = "+" if row.client_bound else ""
     return f"{row.cpu_ratio.median:.2f} / {row.throughput_ratio.median:.2f}{bound}"
 
@@ -53,80 +176,165 @@ def short_table(results: Results) -> Table:
     """One line for each server."""
     rows = {(row.workload, row.server): row for row in make_rows(results.samples)}
     common = {row.server: row for row in paced_rows(results.paced) if row.workload == "common"}
-    kept: dict[str, list[Taken]] = {}
-    for taken in results.takings:
-        kept.setdefault(taken.server, []).append(taken)
     shown = [name for name in SHORT if any(workload == name for workload, _ in rows)]
     headings = ["server", *shown]
     headings += [f"p99 ms at {next(iter(common.values())).rate:,.0f}/s"] if common else []
-    headings += ["KiB/silent client"] if kept else []
+    headings += ["KiB/silent client"] if results.takings else []
     lines = []
     for peer in results.peers:
         cells = [peer.name, *(_short_cell(rows.get((workload, peer.name))) for workload in shown)]
         if common:
             row = common.get(peer.name)
             cells.append(_latency_cell(row.p99_ms) if row else NONE)
-        if kept:
-            cells.append(_memory_cell(kept.get(peer.name, [])))
+        if results.takings:
+            cells.append(_memory_cell([taken for taken in results.takings if taken.server == peer.name]))
         lines.append(tuple(cells))
-    return Table("", tuple(headings), tuple(lines), (0,))
+    return Table("", tuple(headings), lines, (0,))
 
 
-def _bullets(lines: list[str]) -> list[str]:
-    return [f"  - {text.strip()}" if text.startswith(" ") else f"- {text}" for text in lines]
+# Sentences
 
 
-def _where(results: Results) -> str:
-    machine = results.machine
-    return (
-        f"{machine.get('cpu', '?')}, {machine.get('cores', '?')} cores, {machine.get('kernel', '?')}; "
-        f"{results.settings.get('connections', '?')} connections over loopback, one core for each server and "
-        "one for the client"
+def verdict_lines(verdicts: list[Verdict]) -> list[str]:
+    """Say each goal, and under it each server's verdict."""
+    lines: list[str] = []
+    goal = None
+    for verdict in verdicts:
+        if verdict.goal != goal:
+            goal = verdict.goal
+            lines.append(f"wanted: {goal.words()}")
+        lines.append(f"  {verdict.server}: {verdict.state} ({verdict.words})")
+    return lines
+
+
+def left_out(results: Results) -> list[str]:
+    """Which servers' rows are no ground for a comparison, by workload."""
+    rows = [(f"rate, {row.workload}", row) for row in paced_rows(results.paced)]
+    rows += [(row.workload, row) for row in make_rows(results.samples)]
+    found = []
+    for workload in dict.fromkeys(name for name, _ in rows):
+        group = [row for name, row in rows if name == workload]
+        wrong = [
+            row.server
+            for row in group
+            if row.disturbed_share > DISTURBED_SHARE or any("errors" in mark for mark in row.marks)
+        ]
+        if wrong:
+            found.append(f"{workload} ({'all' if len(wrong) == len(group) else ', '.join(wrong)})")
+    return found
+
+
+def behind_words(results: Results) -> list[str]:
+    """Where zchttpd is behind a peer, and what could not be compared."""
+    missing = left_out(results)
+    nowhere = "  nowhere among what could be compared" if missing else "  nowhere"
+    lines = [f"  {line}" for line in behind_lines(results)] or [nowhere]
+    if missing:
+        lines.append(f"  not compared, the core was shared or there were errors: {', '.join(missing)}")
+    return [
+        "zchttpd (auto, the default) is behind a peer, by more than 2 % in every round, here (throughput "
+        "only where the client was not our limit):",
+        *lines,
+    ]
+
+
+def conclusions(results: Results) -> list[str]:
+    """The verdicts, then where a peer is ahead."""
+    lines = verdict_lines(make_verdicts(make_rows(results.samples), results.ours()))
+    if not lines:
+        lines.append(f"no goal judged: needs {BASELINE} and zchttpd at 1K, 10K, 100K or 10M")
+    return [*lines, *behind_words(results)]
+
+
+# Plots
+
+
+def plots_of(results: Results) -> tuple[Plot, ...]:
+    """CPU per request of each workload, p99 at the fixed rates, memory per silent client."""
+    ours = results.ours()
+    plots = []
+
+    def add(title: str, note: str, values: Mapping[str, float]) -> None:
+        groups = tuple(
+            Group(name, ((OURS if name in ours else PEER, value),))
+            for name, value in values.items()
+            if math.isfinite(value) and value > 0
+        )
+        if groups:
+            plots.append(Plot(title, note, groups=groups, logarithmic=True, wide=True))
+
+    rows = make_rows(results.samples)
+    for workload in dict.fromkeys(row.workload for row in rows):
+        add(
+            f"{results.workloads.get(workload, workload)}: server CPU us per request",
+            "Lower is better. Where a server sends other bytes per response, the table says so.",
+            {row.server: row.cpu_us_per_request.median for row in rows if row.workload == workload},
+        )
+    for rate, note in (
+        ("own", "Each server at 65 % of its own knee, so at another rate; the table has the rates."),
+        ("common", "The same rate for all."),
+    ):
+        found = {row.server: row.p99_ms.median for row in paced_rows(results.paced) if row.workload == rate}
+        add(f"p99 at a fixed rate ({rate}), ms", note, found)
+    kept: dict[str, list[float]] = {}
+    for taken in results.takings:
+        kept.setdefault(taken.server, []).append(taken.per_connection / 1024)
+    note = "What the machine lost to each client that asked for 10 MiB and read nothing."
+    add("KiB per silent client", note, {server: statistics.median(each) for server, each in kept.items()})
+    return tuple(plots)
+
+
+# Documents
+
+
+def document(template: str, results: Results, plots: tuple[Plot, ...] = ()) -> str:
+    """`results` as a template of bench/templates/ has them."""
+    machine, settings = results.machine, results.settings
+    return render(
+        template,
+        title="zchttpd beside its peers",
+        results=results,
+        tables=tables(results),
+        short=short_table(results),
+        heads=heads_table(results),
+        baseline=BASELINE,
+        everywhere=[each for each in results.absent if not each.workload],
+        conclusions=conclusions(results),
+        behind=behind_words(results),
+        method=paragraphs("method.txt.j2", settings=settings),
+        about={**machine, **settings},
+        where=(
+            f"{machine.get('cpu', '?')}, {machine.get('cores', '?')} cores, {machine.get('kernel', '?')}; "
+            f"{settings.get('connections', '?')} connections over loopback, one core for each server and one "
+            "for the client"
+        ),
+        plots=plots,
     )
+
+
+def paragraphs(template: str, **values: object) -> list[str]:
+    """A text of bench/templates/, each paragraph on one line."""
+    return [" ".join(text.split()) for text in render(template, **values).split("\n\n")]
+
+
+def terminal(results: Results) -> str:
+    """The whole report for a terminal."""
+    return document("terminal.txt.j2", results).rstrip("\n")
 
 
 def readme(results: Results) -> str:
     """The fragment between the README's markers."""
-    lines = [
-        f"CPU per request / requests per second, relative to {BASELINE} in the same round (CPU: lower is "
-        "better; +: the client was the limit, so the server could do more). The last columns: 99th "
-        "percentile at a fixed rate [of the rounds], and memory for each client that asks for 10 MiB and "
-        "never reads.",
-        "",
-        short_table(results).markdown(),
-        "",
-        f"{_where(results)}.",
-        "",
-    ]
-    if results.cut_short:
-        lines += [f"**Incomplete: {results.cut_short}.**", ""]
-    lines += _bullets(behind_words(results))
-    lines += ["", "All tables, spreads, configurations and the method: [docs/figures.md](docs/figures.md)."]
-    return "\n".join(lines) + "\n"
+    return document("readme.md.j2", results) + "\n"
 
 
 def page(results: Results) -> str:
     """Everything, for docs/figures.md."""
-    lines = [f"{_where(results)}.", ""]
-    if results.cut_short:
-        lines += [f"**Incomplete: {results.cut_short}.**", ""]
-    lines += ["## Conclusions", "", *_bullets(conclusions(results)), ""]
-    for table in tables(results):
-        lines += [f"## {table.title}", "", table.markdown(), ""]
-    if everywhere := [each for each in results.absent if not each.workload]:
-        lines += ["## Absent", "", *(f"- {each.server}: {each.reason}" for each in everywhere), ""]
-    lines += ["## Method", "", "\n\n".join(method(results)), "", "## Machine and run", ""]
-    lines += [f"- {name.replace('_', ' ')}: {text}" for name, text in results.machine.items()]
-    lines += [f"- {name.replace('_', ' ')}: {text}" for name, text in results.settings.items()]
-    lines += ["", "## Servers", "", "```", heads_table(results.peers), "```", ""]
-    for peer in results.peers:
-        lines += [
-            f"{peer.name}: {peer.version}",
-            "",
-            "```",
-            f"$ {peer.command}",
-            *peer.config.splitlines(),
-            "```",
-            "",
-        ]
-    return "\n".join(lines)
+    return document("figures.md.j2", results)
+
+
+def write_pictures(results: Results, folder: Path) -> None:
+    """Write bench.html and bench.png into `folder`. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    plots = plots_of(results)
+    (folder / "bench.html").write_text(document("bench.html.j2", results, plots))
+    write_png(plots, folder / "bench.png")

@@ -14,14 +14,14 @@ from dataclasses import asdict, dataclass
 
 from bench.options import add_load, add_programs, chosen_program, prepare_outputs
 from bench.peers import KINDS
-from bench.ratios import Row, make_rows
+from bench.ratios import Row, make_rows, ratio_words
 from bench.results import Results
 from bench.rounds import INTERRUPTED, Progress, Run, exit_status, measuring, perform, planned_s
-from bench.tables import align, ratio_words
 from bench.workloads import Scale, sized
 from benchlib import CannotMeasure, say
 from benchlib.payload import parse_size, size_label
 from benchlib.proc import machine
+from benchlib.report import Table
 from benchlib.server import Kind, with_arguments
 
 YARDSTICK = "plain"
@@ -100,7 +100,7 @@ def table(rows: list[Row]) -> str:
         *("size", "variant", "CPU us/req", "CPU s/GiB", "MB/s", "RSS MB", f"CPU vs {YARDSTICK}"),
         *("zc/copied", "marks"),
     )
-    return align(headings, lines, (0, 1, 8))
+    return Table("", headings, lines, (0, 1, 8)).plain()
 
 
 def sweep(chosen: argparse.Namespace, found: dict[str, Results]) -> None:

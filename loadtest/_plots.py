@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from benchlib.charts import Group, Line, Plot
+from benchlib.plots import Group, Line, Plot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loadtest._readings import Slice
-    from loadtest._results import Results, Scene
+    from loadtest._samples import Results, Scene, Slice
 
 
 def _per_mode(results: Results, figure: Callable[[Slice], float | None]) -> tuple[Line, ...]:

@@ -26,8 +26,16 @@ from locust.runners import MasterRunner, WorkerRunner
 from benchlib import CannotMeasure, say
 from benchlib.proc import machine
 from loadtest import _summary as outputs
-from loadtest._readings import difference, paired_ratios, read_target, slices
-from loadtest._results import ClientCost, Moment, Results, scenes_of
+from loadtest._samples import (
+    ClientCost,
+    Moment,
+    Results,
+    difference,
+    paired_ratios,
+    read_target,
+    scenes_of,
+    slices,
+)
 from loadtest._targets import MODES, Stage, Target, parse_targets, split_host, start_own, visit_running
 from loadtest._verdict import PLAIN
 
@@ -37,7 +45,7 @@ if TYPE_CHECKING:
 
     from locust.env import Environment
 
-    from loadtest._readings import Reading
+    from loadtest._samples import Reading
     from loadtest._verdict import Finding
 
     State = Literal["idle", "running", "writing", "failed", "done"]
@@ -81,9 +89,8 @@ class Cpu:
 @contextmanager
 def signals_wait() -> Iterator[Callable[[str], None]]:
     """While servers start, SIGINT, SIGTERM and SIGHUP take effect when the next word of progress is said, a
-    second
-    one at once. An exception at any moment could fall into the fork of a server, where Python swallows it.
-    Yields what says that word.
+    second one at once. An exception at any moment could fall into the fork of a server, where Python swallows
+    it. Yields what says that word.
     """
     came: list[int] = []
 
@@ -189,10 +196,8 @@ class Session:
         came.
         """
         if self.is_worker and not self._told.wait(STAGE_S_MAX):
-            log.error(
-                "no word of the servers from the master for %.0f s: does it run the same loadtest/?",
-                STAGE_S_MAX,
-            )
+            words = "no word of the servers from the master for %.0f s: does it run the same loadtest/?"
+            log.error(words, STAGE_S_MAX)
         return self.stage
 
     def _answer_worker(self, msg: Any, **_: object) -> None:

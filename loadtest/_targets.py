@@ -18,7 +18,7 @@ from benchlib import CannotMeasure
 from benchlib.proc import default_cores
 from benchlib.server import OURS, find_program, running, temporary_site
 from loadtest._client import WrongAnswer
-from loadtest._readings import has_ring, read_target
+from loadtest._samples import Target, has_ring, read_target
 from loadtest._site import (
     MANIFEST,
     MIB,
@@ -42,23 +42,6 @@ MODES = ("zerocopy", "plain", PORTABLE)
 LEARN_BYTES_MAX = 256 * MIB
 LEARN_FILES_MAX = 200
 LINK = re.compile(rb"""(?:src|href)\s*=\s*["']?([^"'\s>#]+)""", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One server under test. `admin`: H:P of its admin listener, "" unknown; `pid`: 0 when not ours."""
-
-    mode: str
-    host: str
-    port: int
-    admin: str = ""
-    pid: int = 0
-    version: str = ""
-    command: str = ""
-
-    @property
-    def authority(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

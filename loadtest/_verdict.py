@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from loadtest._readings import Side
-    from loadtest._results import Results
+    from loadtest._samples import Results, Side
 
 # The server's own rule for giving zero copy up, and its mirror image.
 COPIES_SHARE_MIN, ZERO_COPY_SHARE_MAX = 0.9, 0.1

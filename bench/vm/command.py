@@ -24,18 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.options import at_least_one, prepare_outputs, sizes
-from bench.vm.figures import (
-    MODES,
-    ZEROCOPY,
-    Control,
-    Results,
-    Sample,
-    markdown,
-    proven,
-    terminal,
-    to_json,
-    usage,
-)
+from bench.vm.figures import MODES, ZEROCOPY, Control, Results, Sample, document, proven, to_json, usage
 from bench.vm.machine import (
     COPY_BY,
     COPYING,
@@ -288,8 +277,8 @@ def main(chosen: argparse.Namespace) -> int:
     if chosen.json:
         chosen.json.write_text(to_json(results))
     if chosen.markdown:
-        chosen.markdown.write_text(markdown(results))
-    print(terminal(results))
+        chosen.markdown.write_text(document("vm.md.j2", results))
+    print(document("vm.txt.j2", results))
     if results.cut_short == "interrupted":
         return 130
     return 0 if proven(results.samples).startswith("sent without") and not results.cut_short else 1

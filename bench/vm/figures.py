@@ -9,9 +9,10 @@ import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench.ratios import spread
-from bench.tables import Table, ratio_words
+from bench.ratios import ratio_words, spread
+from bench.summary import paragraphs
 from benchlib.payload import GIB, size_label
+from benchlib.report import Table, render
 from benchlib.scrape import FALLBACKS, NOTIFICATIONS, Buckets, duration, growth, percentile_bound
 
 if TYPE_CHECKING:
@@ -32,21 +33,6 @@ HEADINGS = (
         "unknown",
     ),
     *("kernel copies", "lease p50", "lease p99"),
-)
-METHOD = (
-    "A guest with a virtio card, emulated by QEMU without KVM; the client is this machine. Every body was "
-    "checked by SHA-256. Figures are medians of the rounds; in each round the modes follow one another.",
-    '"worker": CPU time of the server\'s worker by the guest\'s clock. "guest": everything the guest\'s '
-    'processors did but idle (/proc/stat). "emulator": CPU time that this machine spent on emulating them, '
-    'which others on this machine distort least; "vs plain" is its ratio to plain in the same round, median '
-    "[lowest to highest]. An emulated processor's seconds say nothing; the ratio does, and only roughly: "
-    "emulated copying goes 8 bytes at a time (--copy-by words: next to all else it looks cheaper than on a "
-    "processor) or byte by byte (--copy-by bytes: it looks far dearer).",
-    '"zero-copied", "copied", "unknown": what the kernel said at the end of each zero-copy send '
-    "(IORING_SEND_ZC_REPORT_USAGE); it does not tell of the copy made for a card that does not gather. So "
-    '"kernel copies" is how often kprobes saw one of the functions that copy called in the guest\'s kernel, '
-    "by anybody.",
-    '"lease": how long the kernel held the memory, upper bounds of the histogram\'s buckets.',
 )
 
 
@@ -229,17 +215,13 @@ def _about(results: Results) -> list[str]:
     return [f"guest: Linux {results.guest['kernel']}, copies by {copy_by}", f"cards: {cards}"]
 
 
-def terminal(results: Results) -> str:
-    """The report for a terminal."""
-    text = table(results.samples).plain()
-    return "\n".join([*_about(results), "", text, "", *conclusions(results), "", *METHOD])
-
-
-def markdown(results: Results) -> str:
-    """The report for a document."""
-    lines = [table(results.samples).markdown(), ""]
-    lines += [f"- {line}" for line in [*conclusions(results), *_about(results)]]
-    lines += ["", "\n\n".join(METHOD), ""]
-    lines += ["<details><summary>Machine and settings</summary>", ""]
-    lines += [f"- {name}: {text}" for name, text in [*results.machine.items(), *results.settings.items()]]
-    return "\n".join([*lines, "", "</details>", ""])
+def document(template: str, results: Results) -> str:
+    """`results` as a template of bench/templates/ has them."""
+    return render(
+        template,
+        table=table(results.samples),
+        conclusions=conclusions(results),
+        about=_about(results),
+        method=paragraphs("vm_method.txt.j2"),
+        settings={**results.machine, **results.settings},
+    )

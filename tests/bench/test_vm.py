@@ -21,11 +21,10 @@ from bench.vm.figures import (
     Sample,
     added,
     crossover,
-    markdown,
+    document,
     proven,
     ratios,
     table,
-    terminal,
     to_json,
     usage,
 )
@@ -196,7 +195,7 @@ def test_reports_tell_proof_controls_and_bad_endings() -> None:
         endings={"auto": {"status": None, "log": "stuck"}},
         cut_short="time is up",
     )
-    for text in (terminal(results), markdown(results)):
+    for text in (document("vm.txt.j2", results), document("vm.md.j2", results)):
         assert "10 of 10" in text
         assert "control, loopback: 0 not copied, 16 copied, 0 unknown; 48 calls" in text
         assert "auto ended with status None" in text
@@ -206,8 +205,8 @@ def test_reports_tell_proof_controls_and_bad_endings() -> None:
 
 def test_a_run_without_samples_still_reports() -> None:
     results = make_results([], cut_short="the guest hung up")
-    assert "NOT PROVEN" in terminal(results)
-    assert "INCOMPLETE: the guest hung up" in markdown(results)
+    assert "NOT PROVEN" in document("vm.txt.j2", results)
+    assert "INCOMPLETE: the guest hung up" in document("vm.md.j2", results)
 
 
 # Downloads

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from loadtest._readings import Reading, difference, paired_ratios, slices
-from loadtest._results import ClientCost, Moment, Results, Scene
+from loadtest._samples import ClientCost, Moment, Reading, Results, Scene, difference, paired_ratios, slices
 from loadtest._targets import Target
 
 GIB = 2**30

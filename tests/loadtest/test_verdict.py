@@ -10,8 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest._readings import difference, paired_ratios, percentile_bound, slices
-from loadtest._results import ClientCost, Results, Scene, scenes_of
+from loadtest._samples import (
+    ClientCost,
+    Results,
+    Scene,
+    difference,
+    paired_ratios,
+    percentile_bound,
+    scenes_of,
+    slices,
+)
 from loadtest._targets import Target
 from loadtest._verdict import PARTS_MIN, SECONDS_MIN, compare, findings
 
