@@ -42,7 +42,7 @@ class Crowd(Bench):
         """The kernel answers closes; the descriptors."""
         closed = [op.fd for op in ops if op.kind == "close"]
         for op in ops:
-            if op.kind in ("cancel_recv", "close"):
+            if op.kind in ("cancel", "close"):
                 self.machine.step(op.token, 0)
         for fd in closed:
             recv = self.recvs.pop(fd)

@@ -130,7 +130,7 @@ def test_a_peer_that_sends_far_ahead_is_not_received_until_it_is_served() -> Non
     ahead = HEAD * (2 * HEAD_MAX // len(HEAD) + 1)
     bench.hear(recv, ahead)
     [cancel] = bench.ops()
-    assert (cancel.kind, cancel.offset) == ("cancel_recv", recv.token)
+    assert (cancel.kind, cancel.offset) == ("cancel", recv.token)
     bench.machine.step(recv.token, -errno.ECANCELED)
     bench.machine.step(cancel.token, 0)
     assert bench.ops() == []
@@ -151,7 +151,7 @@ def test_above_the_limit_an_idle_connection_makes_room() -> None:
     assert bench.machine.accept(99, 0)
     ops = bench.ops()
     assert [(op.kind, op.fd) for op in ops] == [
-        ("cancel_recv", recvs[0].fd),
+        ("cancel", recvs[0].fd),
         ("close", recvs[0].fd),
         ("recv", 99),
     ]
@@ -214,10 +214,10 @@ def test_draining_closes_who_is_idle_and_lets_the_others_finish() -> None:
     bench.machine.answer(bench.ask(busy), bench.small(), False)
     [send] = bench.ops()
     bench.machine.drain()
-    assert [(op.kind, op.fd) for op in bench.ops()] == [("cancel_recv", idle.fd), ("close", idle.fd)]
+    assert [(op.kind, op.fd) for op in bench.ops()] == [("cancel", idle.fd), ("close", idle.fd)]
     assert not bench.machine.accept(99, 0)
     bench.machine.step(send.token, send.length)
-    assert [(op.kind, op.fd) for op in bench.ops()] == [("cancel_recv", busy.fd), ("close", busy.fd)]
+    assert [(op.kind, op.fd) for op in bench.ops()] == [("cancel", busy.fd), ("close", busy.fd)]
 
 
 def test_an_empty_line_behind_a_request_leaves_the_connection_idle() -> None:
@@ -227,7 +227,7 @@ def test_an_empty_line_behind_a_request_leaves_the_connection_idle() -> None:
     bench.wait(60_000)
     assert bench.machine.take_work() == []
     bench.wait(5_200)
-    assert [op.kind for op in bench.ops()] == ["cancel_recv", "close"]
+    assert [op.kind for op in bench.ops()] == ["cancel", "close"]
 
 
 @pytest.mark.parametrize(("method", "told"), [(b"GET", 408), (b"HEAD", 1408)])

@@ -161,7 +161,7 @@ class Kernel:
             raise Violation(f"shut down with a send under way: {op}")
         socket.client.ended_at = socket.delivered
 
-    def _cancel_recv(self, socket: Socket, op: testing.Op) -> None:
+    def _cancel(self, socket: Socket, op: testing.Op) -> None:
         found = socket.recv is not None and socket.recv == op.offset
         if found:
             self.later.append(Cqe(op.offset, -errno.ECANCELED))

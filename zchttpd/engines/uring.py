@@ -9,7 +9,7 @@ import signal
 from functools import partial
 from typing import TYPE_CHECKING
 
-from zchttpd._core.engine import Engine
+from zchttpd._core.uring_driver import UringWorker
 from zchttpd.engines.limits import connections_max, streamed_max
 from zchttpd.engines.parts import idle_ms, inlined, wants_part
 from zchttpd.engines.uring_access import attach
@@ -58,9 +58,9 @@ class UringDesk:
         self._refusals: dict[int, int] = {}
         self._idle_ms = idle_ms(settings)
         self._silent_until_ms = 0
-        self.engine: Engine
+        self.engine: UringWorker
 
-    def begin(self, engine: Engine) -> None:
+    def begin(self, engine: UringWorker) -> None:
         """From now on it answers through this engine."""
         self.engine = self._bodies.engine = engine
 
@@ -356,7 +356,7 @@ def serve(
     cache = Cache(Root(settings.root, links_into=settings.links_into), settings, post=posted.post)
     compressor = Compressor.of(settings, partial(cells_of, tally))
     desk = UringDesk(settings, Desk(settings, cache, compressor), cache, posted)
-    engine = Engine(
+    engine = UringWorker(
         listener=listener.fileno(),
         wake=wake,
         handler=desk,

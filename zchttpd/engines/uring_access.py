@@ -7,20 +7,20 @@ import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from zchttpd._core.engine import ACCESS_RECORD
+from zchttpd._core.worker import ACCESS_RECORD
 from zchttpd.telemetry.access_log import Visit, address_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from zchttpd._core.engine import Engine
+    from zchttpd._core.worker import Worker
     from zchttpd.telemetry.access_log import AccessLog
 
 _RECORD = struct.Struct(ACCESS_RECORD)
 _address = lru_cache(maxsize=4096)(address_of)
 
 
-def attach(log: AccessLog | None, engine: Engine) -> None:
+def attach(log: AccessLog | None, engine: Worker) -> None:
     """Have the engine's records written, if there is a log, and the file opened again when SIGUSR1 comes."""
     if log is None:
         return
@@ -29,7 +29,7 @@ def attach(log: AccessLog | None, engine: Engine) -> None:
 
 
 def visits(records: bytes) -> Iterator[Visit]:
-    """The visits of records as `Engine.take_records` returns them."""
+    """The visits of records as `Worker.take_records` returns them."""
     at = 0
     while at < len(records):
         (

@@ -14,7 +14,7 @@ from zchttpd.handler.handler import CACHED_PART
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from zchttpd._core.engine import Engine
+    from zchttpd._core.worker import Worker
     from zchttpd.config.settings import Settings
     from zchttpd.files.entry import Entry, Representation
 
@@ -89,7 +89,7 @@ class Bodies:
         # Bodies below this are joined to their heads.
         self.inline_below = min(settings.zc_size_min, INLINE_SIZE_MAX, self._cached_max + 1)
         self._memlock_told = False
-        self.engine: Engine
+        self.engine: Worker
 
     def cached(self, representation: Representation) -> bool:
         """Whether all its bytes are in memory."""

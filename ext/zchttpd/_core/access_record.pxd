@@ -3,10 +3,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-cdef struct Peer:               # a client's address
-    uint8_t family              # 4, 6, or 0 when it is not known
-    uint16_t port
-    uint8_t[16] address         # of IPv4, the first four
+from zchttpd._core.op cimport Peer
 
 cdef struct OpenRecord:         # one request of a connection, until its response is over
     Peer peer

@@ -2,9 +2,8 @@
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
-from zchttpd._core.access_record cimport Peer
 from zchttpd._core.machine cimport Machine
-from zchttpd._core.op cimport Completion
+from zchttpd._core.op cimport Completion, Peer
 
 cdef bint conn_accepted(Machine* machine, int32_t fd, uint8_t route, const Peer* peer) noexcept nogil
 cdef bint conn_shed(Machine* machine) noexcept nogil

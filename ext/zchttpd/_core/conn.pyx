@@ -25,7 +25,7 @@ from zchttpd._core.machine cimport (
     WORK_HEAD, WORK_REFUSE, WORK_STALE, conn_at, machine_delivered, machine_end_lease, machine_file_holds,
     machine_notified, machine_op, machine_send_window, machine_try_free_plan, machine_work)
 from zchttpd._core.op cimport (
-    OP_CANCEL_ALL, OP_CANCEL_RECV, OP_CLOSE, OP_LINK, OP_MORE, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN, Op)
+    OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN, Op)
 from zchttpd._core.plans cimport (
     Entry, NO_ROW, Plan, Row, SEGMENT_LITERAL, SEGMENT_MAPPED, Segment, entry_at, plan_at, plans_admit, plans_drop_row,
     plans_find)
@@ -274,7 +274,7 @@ cdef void _arm_recv(Machine* machine, uint32_t slot) noexcept nogil:
 
 cdef void _cancel_recv(Machine* machine, uint32_t slot) noexcept nogil:
     cdef Conn* conn = conn_at(machine, slot)
-    cdef Op* op = machine_op(machine, slot, OP_CANCEL_RECV, TOKEN_CANCEL)
+    cdef Op* op = machine_op(machine, slot, OP_CANCEL, TOKEN_CANCEL)
     op.offset = token_pack(TOKEN_RECV, slot, machine.conns.generations[slot])
     conn.flags |= CONN_RECV_ENDING
 

@@ -137,6 +137,14 @@ cdef struct Machine:
     Work* work              # for the handler, after this batch
     uint32_t work_count
     uint32_t work_capacity
+    int32_t listener
+    uint8_t accepting       # an accept is under way
+    uint8_t accept_multishot    # the driver can accept until further notice
+    int64_t accept_at_ms    # when to accept again after an error, 0 when nothing is in the way
+    uint32_t fill_first     # snapshots that wait to be filled, as a list through Mapping.next
+    uint32_t fill_last
+    uint32_t fills          # snapshots that are being filled
+    uint32_t filled_first   # and those whose fill has ended
     uint32_t pool_free      # list of free windows
     uint32_t pool_free_count
     uint32_t pool_made      # windows made so far
@@ -160,6 +168,7 @@ cdef void machine_close(Machine* machine) noexcept nogil
 cdef int machine_open_access(Machine* machine, uint64_t capacity) noexcept nogil
 cdef void machine_set_time(Machine* machine, int64_t now_us, int64_t unix_second) noexcept nogil
 cdef Conn* conn_at(Machine* machine, uint32_t slot) noexcept nogil
+cdef Op* machine_blank_op(Machine* machine) noexcept nogil
 cdef Op* machine_op(Machine* machine, uint32_t slot, uint8_t op_kind, uint8_t token_kind) noexcept nogil
 cdef void machine_work(Machine* machine, uint32_t slot, uint8_t kind, uint32_t entry) noexcept nogil
 cdef void machine_let_go_mapping(Machine* machine, uint32_t slot) noexcept nogil
@@ -172,9 +181,7 @@ cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping,
 cdef void machine_end_lease(Machine* machine, uint32_t lease) noexcept nogil
 cdef void machine_notified(Machine* machine, uint32_t lease, int32_t usage) noexcept nogil
 cdef void machine_delivered(Machine* machine, uint32_t slot) noexcept nogil
-cdef uint32_t machine_windows_left(Machine* machine) noexcept nogil
-cdef void machine_trim_pool(Machine* machine) noexcept nogil
-cdef uint32_t machine_take_window(Machine* machine, uint32_t conn) noexcept nogil
+cdef void machine_clear(Machine* machine, uint32_t slot) noexcept nogil
 
 cdef enum:
     COPY_BY_MODE = 0xFF     # no reason to count: the mode, or the size, says so

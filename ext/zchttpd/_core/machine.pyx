@@ -11,9 +11,8 @@ from zchttpd._core.check cimport zc_assert
 from zchttpd._core.http_date cimport http_date_set
 from zchttpd._core.lease cimport Lease, lease_at, lease_end, lease_open, ledger_close, ledger_open
 from zchttpd._core.mapping cimport (
-    MAPPING_WINDOW, Mapping, REST_CLEAR, REST_POOL, mapping_at, mapping_let_go, mapping_make, mapping_unmap,
-    mappings_close, mappings_open)
-from zchttpd._core.op cimport OP_CLEAR, OP_REGISTER, OP_SEND, OP_SEND_ZC
+    Mapping, REST_CLEAR, REST_POOL, mapping_at, mapping_let_go, mappings_close, mappings_open)
+from zchttpd._core.op cimport OP_CLEAR, OP_SEND, OP_SEND_ZC
 from zchttpd._core.plans cimport Entry, Plan, entry_at, plan_at, plan_free, plan_unlink, plans_close, plans_open
 from zchttpd._core.queues cimport queues_close, queues_open
 from zchttpd._core.recv_buffer cimport recv_buffer_free
@@ -30,8 +29,6 @@ cdef enum:
     ROUTE_TRIAL = 32            # notifications before `auto` decides about a route
     ROUTE_REVIEW = 4096         # and after which it looks again
     ROUTE_RETRY = 8192          # sends copied on a route that was given up before it gets another trial
-    POOL_IDLE_MS = 10_000       # windows that nobody has taken for so long are given back
-    POOL_RETRY_MS = 100
 
 
 cdef int machine_open(Machine* machine, const Limits* limits, uint32_t plans_max, uint32_t mappings_max, uint64_t key0,
@@ -41,6 +38,9 @@ cdef int machine_open(Machine* machine, const Limits* limits, uint32_t plans_max
     machine.limits = limits[0]
     machine.stats = stats
     machine.pool_free = NO_SLOT
+    machine.fill_first = NO_SLOT
+    machine.fill_last = NO_SLOT
+    machine.filled_first = NO_SLOT
     machine.now_us = now_us
     machine.now_ms = now_us // 1000
     cdef uint32_t conns = limits.connections_max + limits.refusals_max + CLOSING_CONNS
@@ -101,7 +101,8 @@ cdef Conn* conn_at(Machine* machine, uint32_t slot) noexcept nogil:
     return <Conn*>slab_row(&machine.conns, slot)
 
 
-cdef Op* _blank_op(Machine* machine) noexcept nogil:
+cdef Op* machine_blank_op(Machine* machine) noexcept nogil:
+    """Append an op that is nobody's yet. Valid until the next append."""
     cdef uint32_t capacity
     if machine.op_count == machine.op_capacity:
         capacity = max(<uint32_t>1024, machine.op_capacity * 2)
@@ -119,7 +120,7 @@ cdef Op* _blank_op(Machine* machine) noexcept nogil:
 cdef Op* machine_op(Machine* machine, uint32_t slot, uint8_t op_kind, uint8_t token_kind) noexcept nogil:
     """Append an op on a connection's socket whose completion the connection will see. Valid until the next append."""
     cdef Conn* conn = conn_at(machine, slot)
-    cdef Op* op = _blank_op(machine)
+    cdef Op* op = machine_blank_op(machine)
     op.kind = op_kind
     op.fd = conn.fd
     op.token = token_pack(token_kind, slot, machine.conns.generations[slot])
@@ -148,8 +149,9 @@ cdef void machine_let_go_mapping(Machine* machine, uint32_t slot) noexcept nogil
     _rest(machine, slot, mapping_let_go(&machine.mappings, slot))
 
 
-cdef void _clear(Machine* machine, uint32_t slot) noexcept nogil:
-    cdef Op* op = _blank_op(machine)
+cdef void machine_clear(Machine* machine, uint32_t slot) noexcept nogil:
+    """Take a mapping that nobody holds out of the buffer table; it is unmapped when the tag comes back."""
+    cdef Op* op = machine_blank_op(machine)
     op.kind = OP_CLEAR
     op.slot = slot
     op.token = token_pack(TOKEN_TAG, slot, machine.mappings.slab.generations[slot])
@@ -158,7 +160,7 @@ cdef void _clear(Machine* machine, uint32_t slot) noexcept nogil:
 cdef void _rest(Machine* machine, uint32_t slot, int rest) noexcept nogil:
     cdef Mapping* mapping
     if rest == REST_CLEAR:
-        _clear(machine, slot)
+        machine_clear(machine, slot)
     elif rest == REST_POOL:
         mapping = mapping_at(&machine.mappings, slot)
         mapping.refs = 1
@@ -344,56 +346,3 @@ cdef void machine_delivered(Machine* machine, uint32_t slot) noexcept nogil:
     while conn_at(machine, slot).uncopied > 0:
         conn_at(machine, slot).uncopied -= 1
         _judge_route(machine, conn_at(machine, slot).route, False)
-
-
-cdef uint32_t machine_windows_left(Machine* machine) noexcept nogil:
-    """Windows of the pool that nobody has."""
-    return machine.pool_free_count + machine.limits.window_count - machine.pool_made
-
-
-cdef uint32_t machine_take_window(Machine* machine, uint32_t conn_slot) noexcept nogil:
-    """A window of the pool with one reference, or NO_SLOT when all are out or there is no memory for another."""
-    cdef uint32_t slot = machine.pool_free
-    cdef Mapping* mapping
-    cdef Op* op
-    if slot != NO_SLOT:
-        machine.pool_free = mapping_at(&machine.mappings, slot).next
-        machine.pool_free_count -= 1
-    elif machine.pool_made < machine.limits.window_count:
-        slot = mapping_make(&machine.mappings, machine.limits.window_size, MAPPING_WINDOW)
-        if slot == NO_SLOT:
-            # Perhaps none is out that could come back: whoever waits must not depend on it.
-            machine.pool_retry_at_ms = machine.now_ms + POOL_RETRY_MS
-            return NO_SLOT
-        machine.pool_made += 1
-        op = _blank_op(machine)
-        op.kind = OP_REGISTER
-        op.slot = slot
-    else:
-        return NO_SLOT
-    mapping = mapping_at(&machine.mappings, slot)
-    mapping.holder = conn_slot
-    mapping.holder_generation = machine.conns.generations[conn_slot]
-    conn_at(machine, conn_slot).windows_held += 1
-    machine.pool_used_at_ms = machine.now_ms
-    machine.stats.windows_open += 1
-    machine.stats.mappings_open += 1
-    machine.stats.mapped_bytes += mapping.capacity
-    return slot
-
-
-cdef void machine_trim_pool(Machine* machine) noexcept nogil:
-    """Give the memory of windows back that nobody has wanted for a while."""
-    cdef uint32_t slot
-    if machine.pool_free == NO_SLOT or machine.now_ms - machine.pool_used_at_ms < POOL_IDLE_MS:
-        return
-    while machine.pool_free != NO_SLOT:
-        slot = machine.pool_free
-        machine.pool_free = mapping_at(&machine.mappings, slot).next
-        machine.pool_free_count -= 1
-        machine.pool_made -= 1
-        mapping_at(&machine.mappings, slot).refs = 0
-        if mapping_at(&machine.mappings, slot).buffer >= 0:
-            _clear(machine, slot)
-        else:
-            mapping_unmap(&machine.mappings, slot)

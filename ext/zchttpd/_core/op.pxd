@@ -1,7 +1,7 @@
-# The seam. `conn` turns completions into ops; `ring` turns ops into sqes and cqes into completions; the simulator
-# in tests/sim stands where `ring` does.
+# The driver interface: whatever a worker does to the outside is an op, whatever comes back is a completion. A driver
+# (`uring_driver`; the simulator in tests/sim) says how ops are executed, and nothing else.
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum OpKind:
     OP_RECV = 1         # (multishot) receive into provided buffers
@@ -11,29 +11,39 @@ cdef enum OpKind:
     OP_FILL = 5         # read the next piece of a snapshot into its mapping
     OP_POLL = 6         # wait until the socket takes bytes
     OP_SHUTDOWN = 7     # end our direction, keep reading. No completion
-    OP_CANCEL_RECV = 8  # end the multishot receive `token`
+    OP_CANCEL = 8       # end the op of `fd` whose token is `offset`
     OP_CANCEL_ALL = 9   # cancel whatever is under way on the socket
     OP_RESET = 10       # SO_LINGER 0: the close that follows sends RST. No completion
     OP_CLOSE = 11
-    OP_CLEAR = 12       # clear a buffer-table slot; the tag comes back as a completion
-    OP_QUEUED = 13      # ask how many sent bytes are unacknowledged; answered on the spot
-    OP_REGISTER = 14    # put the mapping `slot` into the buffer table; done on the spot
+    OP_CLEAR = 12       # clear a buffer-table slot; the tag comes back as a completion, unless the result is -errno
+    OP_QUEUED = 13      # ask how many sent bytes are unacknowledged; the result says
+    OP_REGISTER = 14    # put the mapping `slot` into the buffer table; the result is 0 or -errno
+    OP_ACCEPT = 15      # (multishot) accept at the listener
+    OP_WATCH = 16       # one completion when `fd` becomes readable
+    OP_REJECT = 17      # close a socket that became no connection. No completion
+    OP_SIGNAL = 18      # wake whoever waits for the eventfd `fd`. No completion
 
 cdef enum OpFlag:
     OP_MORE = 1         # MSG_MORE: the body follows at once
     OP_LINK = 2         # the next op starts when this one has completed whole
     OP_NOWAIT = 4       # MSG_DONTWAIT: -EAGAIN instead of waiting with a window in hand
+    OP_MULTISHOT = 8    # accept until further notice
 
 cdef struct Op:
     uint8_t kind        # OpKind
     uint8_t flags       # OpFlag
     int32_t fd          # socket or file
     int32_t buffer      # index in the registered-buffer table, or -1
-    uint32_t slot       # of the mapping, for OP_FILL, OP_READ and OP_CLEAR
+    uint32_t slot       # of the mapping, for OP_FILL, OP_READ, OP_REGISTER and OP_CLEAR
     uint64_t token      # comes back in the completion
     char* address       # first byte
     uint64_t offset     # in the file, for reads
     uint32_t length     # bytes
+
+cdef struct Peer:       # a client's address
+    uint8_t family      # 4, 6, or 0 when it is not known
+    uint16_t port
+    uint8_t[16] address  # of IPv4, the first four
 
 cdef struct Completion:
     uint64_t token
@@ -43,4 +53,5 @@ cdef struct Completion:
     uint16_t buffer_id  # provided buffer that holds `bytes`
     uint8_t has_buffer
     uint8_t route       # accept: Route of the new connection
-    char* bytes         # received bytes, valid until the batch ends
+    char* bytes         # received bytes, valid until the buffer is given back
+    const Peer* peer    # accept: the client, or NULL where nobody asks for it; valid until the batch ends

@@ -31,9 +31,6 @@ cdef struct Ring:
 cdef int ring_open(Ring* ring, uint32_t without, uint32_t buffer_count, uint32_t buffer_size,
                    uint32_t table_size) noexcept nogil
 cdef void ring_close(Ring* ring) noexcept nogil
-cdef void ring_accept(Ring* ring, int listener, uint64_t token) noexcept nogil
-cdef void ring_watch(Ring* ring, int fd, uint64_t token) noexcept nogil
-cdef void ring_cancel(Ring* ring, uint64_t target, uint64_t token) noexcept nogil
 cdef void ring_push(Ring* ring, const Op* op) noexcept nogil
 cdef int ring_wait(Ring* ring, int64_t timeout_us) noexcept nogil
 cdef uint32_t ring_reap(Ring* ring, Completion* completions, uint32_t count) noexcept nogil

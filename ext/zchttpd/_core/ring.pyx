@@ -9,8 +9,8 @@ from posix.unistd cimport close, write
 
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.op cimport (
-    OP_CANCEL_ALL, OP_CANCEL_RECV, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_NOWAIT, OP_POLL, OP_READ, OP_RECV, OP_SEND,
-    OP_SEND_ZC)
+    OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_MULTISHOT, OP_NOWAIT, OP_POLL,
+    OP_READ, OP_RECV, OP_SEND, OP_SEND_ZC, OP_WATCH)
 from zchttpd._core.stats cimport ROUTE_NETWORK
 
 import errno as errno_names
@@ -245,29 +245,6 @@ cdef lib.io_uring_sqe* _sqe(Ring* ring) noexcept nogil:
     return sqe
 
 
-cdef void ring_accept(Ring* ring, int listener, uint64_t token) noexcept nogil:
-    """Accept, until further notice where the kernel can."""
-    cdef lib.io_uring_sqe* sqe = _sqe(ring)
-    if ring.features & FEATURE_MULTISHOT_ACCEPT:
-        lib.io_uring_prep_multishot_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC)
-    else:
-        lib.io_uring_prep_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC)
-    lib.io_uring_sqe_set_data64(sqe, token)
-
-
-cdef void ring_watch(Ring* ring, int fd, uint64_t token) noexcept nogil:
-    """One completion when `fd` becomes readable."""
-    cdef lib.io_uring_sqe* sqe = _sqe(ring)
-    lib.io_uring_prep_poll_add(sqe, fd, POLLIN)
-    lib.io_uring_sqe_set_data64(sqe, token)
-
-
-cdef void ring_cancel(Ring* ring, uint64_t target, uint64_t token) noexcept nogil:
-    cdef lib.io_uring_sqe* sqe = _sqe(ring)
-    lib.io_uring_prep_cancel64(sqe, target, 0)
-    lib.io_uring_sqe_set_data64(sqe, token)
-
-
 cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
     """Prepare the sqe of an op. Submitted with the next wait, or when the queue is full."""
     cdef lib.io_uring_sqe* sqe
@@ -304,7 +281,14 @@ cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
         lib.io_uring_prep_read(sqe, op.fd, op.address, op.length, op.offset)
     elif op.kind == OP_POLL:
         lib.io_uring_prep_poll_add(sqe, op.fd, POLLOUT)
-    elif op.kind == OP_CANCEL_RECV:
+    elif op.kind == OP_ACCEPT:
+        if op.flags & OP_MULTISHOT:
+            lib.io_uring_prep_multishot_accept(sqe, op.fd, NULL, NULL, SOCK_CLOEXEC)
+        else:
+            lib.io_uring_prep_accept(sqe, op.fd, NULL, NULL, SOCK_CLOEXEC)
+    elif op.kind == OP_WATCH:
+        lib.io_uring_prep_poll_add(sqe, op.fd, POLLIN)
+    elif op.kind == OP_CANCEL:
         lib.io_uring_prep_cancel64(sqe, op.offset, 0)
     elif op.kind == OP_CANCEL_ALL:
         lib.io_uring_prep_cancel_fd(sqe, op.fd, lib.IORING_ASYNC_CANCEL_ALL)
@@ -343,6 +327,7 @@ cdef uint32_t ring_reap(Ring* ring, Completion* completions, uint32_t count) noe
         completion.buffer_id = <uint16_t>(cqe.flags >> lib.IORING_CQE_BUFFER_SHIFT)
         completion.bytes = ring.buffers + <size_t>completion.buffer_id * ring.buffer_size
         completion.route = ROUTE_NETWORK
+        completion.peer = NULL
     lib.io_uring_cq_advance(&ring.uring, taken)
     return taken
 

@@ -12,10 +12,11 @@ from libc.stdlib cimport calloc, free
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_POLLING, COPY_NO, STREAM_WINDOWS, Stream, StreamFile, conn_at, machine_file_holds,
-    machine_let_go_mapping, machine_op, machine_send_window, machine_take_window, machine_windows_left)
+    machine_let_go_mapping, machine_op, machine_send_window)
 from zchttpd._core.mapping cimport mapping_at
 from zchttpd._core.op cimport OP_NOWAIT, OP_POLL, OP_READ, Op
 from zchttpd._core.plans cimport plan_at
+from zchttpd._core.pool cimport pool_take, pool_windows_left
 from zchttpd._core.queues cimport QUEUE_NONE, QUEUE_WINDOW, queues_push, queues_remove
 from zchttpd._core.slab cimport slab_row
 from zchttpd._core.stats cimport REASON_WINDOWS
@@ -36,7 +37,7 @@ cdef int stream_open(Machine* machine, uint32_t slot, const Segment* segment) no
 
 
 cdef inline bint _may_take(Machine* machine, Conn* conn) noexcept nogil:
-    cdef uint32_t left = machine_windows_left(machine)
+    cdef uint32_t left = pool_windows_left(machine)
     # A window that has just come back is for those that wait, not for whoever gave it.
     if left == 0 or (machine.pool_news and machine.queues.first[QUEUE_WINDOW] != NO_SLOT):
         return False
@@ -71,8 +72,8 @@ cdef void stream_pump(Machine* machine, uint32_t slot, uint8_t copy_reason) noex
             and not (stream.from_reserve and filled)):
         if _may_take(machine, conn):
             stream.from_reserve = (conn.windows_held == 0
-                                   and machine_windows_left(machine) <= max(<uint32_t>1, machine.limits.window_count // 8))
-            stream.reading = machine_take_window(machine, slot)
+                                   and pool_windows_left(machine) <= max(<uint32_t>1, machine.limits.window_count // 8))
+            stream.reading = pool_take(machine, slot)
         if stream.reading != NO_SLOT:
             queues_remove(&machine.queues, slot)
             stream.reading_have = 0
@@ -171,7 +172,7 @@ cdef void stream_wake(Machine* machine) noexcept nogil:
     cdef uint32_t slot = machine.queues.first[QUEUE_WINDOW]
     machine.pool_news = 0
     machine.pool_retry_at_ms = 0
-    while slot != NO_SLOT and machine_windows_left(machine) > 0 and not machine.pool_retry_at_ms:
+    while slot != NO_SLOT and pool_windows_left(machine) > 0 and not machine.pool_retry_at_ms:
         queues_remove(&machine.queues, slot)
         stream_pump(machine, slot, COPY_NO)
         if slot == last:

@@ -13,7 +13,7 @@ from posix.unistd cimport close, pwrite
 import os
 from collections import namedtuple
 
-from zchttpd._core.access_record cimport Peer, access_pending, access_take
+from zchttpd._core.access_record cimport access_pending, access_take
 from zchttpd._core.cache_key cimport CACHE_KEY_SIZE_MAX, cache_key
 from zchttpd._core.conn cimport (
     conn_abandon, conn_abort_all, conn_accepted, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry,
@@ -24,17 +24,19 @@ from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn, Limits, Machine, SEND_AUTO,
     SEND_PLAIN, SEND_ZEROCOPY, StreamFile, WORK_HEAD, WORK_STALE, Work, conn_at, machine_close, machine_let_go_file,
     machine_let_go_mapping, machine_open, machine_open_access, machine_retire_entry, machine_set_time,
-    machine_trim_pool, machine_try_free_plan, machine_windows_left)
+    machine_try_free_plan)
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, MAPPING_WINDOW, Mapping, Mappings, REST_CLEAR, REST_NOTHING, REST_POOL, mapping_at,
     mapping_disown, mapping_hold, mapping_let_go, mapping_make, mapping_registered, mapping_unmap, mappings_close,
     mappings_open)
+from zchttpd._core.op cimport Peer
 from zchttpd._core.op cimport (
-    Completion, OP_CANCEL_ALL, OP_CANCEL_RECV, OP_CLEAR, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_NOWAIT, OP_POLL,
-    OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER, OP_RESET, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN)
+    Completion, OP_CANCEL, OP_CANCEL_ALL, OP_CLEAR, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_NOWAIT, OP_POLL, OP_QUEUED,
+    OP_READ, OP_RECV, OP_REGISTER, OP_RESET, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN)
 from zchttpd._core.plans cimport (
     NO_ROW, Plan, PlanTable, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Segment, cache_key_hash, entry_at,
     plan_at, plan_free, plan_make, plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
+from zchttpd._core.pool cimport pool_trim, pool_windows_left
 from zchttpd._core.recv_buffer cimport (
     FRAME_BROKEN, FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, RecvBuffer, frame,
     recv_buffer_append, recv_buffer_consume, recv_buffer_free)
@@ -55,7 +57,7 @@ cdef extern from "<malloc.h>" nogil:
 
 OPS = {
     OP_RECV: "recv", OP_SEND: "send", OP_SEND_ZC: "send_zc", OP_READ: "read", OP_FILL: "fill", OP_POLL: "poll",
-    OP_SHUTDOWN: "shutdown", OP_CANCEL_RECV: "cancel_recv", OP_CANCEL_ALL: "cancel_all", OP_RESET: "reset",
+    OP_SHUTDOWN: "shutdown", OP_CANCEL: "cancel", OP_CANCEL_ALL: "cancel_all", OP_RESET: "reset",
     OP_CLOSE: "close", OP_CLEAR: "clear", OP_QUEUED: "queued", OP_REGISTER: "register",
 }
 MORE, LINK, NOWAIT = OP_MORE, OP_LINK, OP_NOWAIT
@@ -429,7 +431,7 @@ cdef class SimWorker:
         conn_expire(&self.machine)
 
     def trim_pool(self) -> None:
-        machine_trim_pool(&self.machine)
+        pool_trim(&self.machine)
 
     def drain(self) -> None:
         conn_drain(&self.machine)
@@ -591,7 +593,7 @@ cdef class SimWorker:
         return {
             "conns": self.machine.conns.live, "sources": self.machine.sources.live,
             "mappings": self.machine.mappings.slab.live,
-            "windows": self.machine.pool_made, "windows_left": machine_windows_left(&self.machine),
+            "windows": self.machine.pool_made, "windows_left": pool_windows_left(&self.machine),
             "leases": self.machine.ledger.slab.live, "plans": self.machine.table.plans.live,
             "entries": self.machine.table.entries.live, "image_bytes": self.machine.table.image_bytes,
             "filed": self.machine.wheel.filed,

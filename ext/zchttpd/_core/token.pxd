@@ -15,7 +15,7 @@ cdef enum TokenKind:
     TOKEN_CANCEL = 8    # slot: connection
     TOKEN_CLOSE = 9     # slot: connection
     TOKEN_TAG = 10      # slot: mapping; the kernel has let go of a registered buffer
-    TOKEN_WAKE = 11     # slot: 0; a signal arrived
+    TOKEN_WAKE = 11     # slot: 0; the watched descriptor is readable
 
 cdef enum:
     SLOT_BITS = 24

@@ -6,7 +6,7 @@ Filled: TypeAlias = list[tuple[int, int]]
 
 ACCESS_RECORD: str
 
-class Engine:
+class Worker:
     def __init__(
         self,
         *,
@@ -18,15 +18,11 @@ class Engine:
         limits: dict[str, int],
         send_mode: str,
         plans_max: int,
-        recv_buffers: int,
-        recv_buffer_size: int,
         drain_ms_max: int,
-        without: tuple[str, ...] = (),
         access_bytes: int = 0,
         access_event: int = -1,
+        mappings_max: int = ...,
     ) -> None: ...
-    @property
-    def missing(self) -> list[str]: ...
     @property
     def now_ms(self) -> int: ...
     @property
@@ -66,5 +62,7 @@ class Engine:
         head_length: int = 0,
     ) -> int: ...
     def release(self, plan: int) -> None: ...
+    def start(self) -> None: ...
     def run(self) -> None: ...
+    def step(self) -> int: ...
     def drain(self) -> None: ...

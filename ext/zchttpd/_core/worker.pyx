@@ -1,170 +1,111 @@
-"""The loop: waits once, acts on every completion, hands new heads to the handler once per batch, submits once.
+"""A worker: the Python face of the machine, and the loop.
 
-Without the GIL from completion to submission; the GIL is taken only when the handler has work or a signal arrived.
+The loop waits once, acts on every completion, hands new heads to the handler once per batch, and has the driver submit
+once. Without the GIL from completion to op; the GIL is taken only when the handler has work or a signal arrived.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
-from libc.errno cimport EINTR, EINVAL, EMFILE, ENFILE
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from posix.unistd cimport close
+from libc.string cimport memset
 
+import logging
 import os
 import select
 
-from zchttpd._core.access_record cimport Peer, access_drop, access_due, access_pending, access_take
-from zchttpd._core.address cimport address_peer, address_route
+from zchttpd._core.acceptor cimport acceptor_arm, acceptor_end, acceptor_expire, acceptor_step
+from zchttpd._core.access_record cimport access_drop, access_due, access_pending, access_take
 from zchttpd._core.conn cimport (
-    conn_abandon, conn_abort_all, conn_accepted, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry,
-    conn_shed, conn_step)
+    conn_abandon, conn_abort_all, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry, conn_step)
+from zchttpd._core.fill cimport fill_begin, fill_step, fill_take_ended
 from zchttpd._core.machine cimport (
-    Conn, Limits, Machine, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, StreamFile, WORK_HEAD, WORK_STALE, Work, conn_at,
-    machine_close, machine_file_holds, machine_let_go_file, machine_let_go_mapping, machine_open, machine_open_access,
-    machine_retire_entry, machine_set_time, machine_trim_pool, machine_try_free_plan)
+    Conn, Limits, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, StreamFile, WORK_HEAD, WORK_STALE, Work, conn_at,
+    machine_blank_op, machine_close, machine_file_holds, machine_let_go_file, machine_let_go_mapping, machine_open,
+    machine_open_access, machine_retire_entry, machine_set_time, machine_try_free_plan)
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, Mapping, mapping_at, mapping_disown, mapping_hold, mapping_make, mapping_registered,
     mapping_unmap)
-from zchttpd._core.op cimport Completion, OP_CLEAR, OP_FILL, OP_QUEUED, OP_REGISTER, OP_RESET, OP_SHUTDOWN, Op
+from zchttpd._core.op cimport Completion, OP_QUEUED, OP_REGISTER, OP_SIGNAL, OP_WATCH, Op
 from zchttpd._core.plans cimport (
     Plan, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Segment, entry_at, plan_at, plan_make)
-from zchttpd._core.ring cimport (
-    FEATURE_MULTISHOT_ACCEPT, FEATURE_REPORT_USAGE, FEATURE_SEND_ZC, FEATURE_SPARSE_BUFFERS, Ring, ring_accept,
-    ring_cancel, ring_clear, ring_close, ring_finish, ring_give_back, ring_open, ring_publish, ring_push, ring_queued,
-    ring_reap, ring_register, ring_reset, ring_wait, ring_watch)
-from zchttpd._core.ring import FEATURES
-from zchttpd._core.slab cimport Slab, slab_holds, slab_row, slab_take
+from zchttpd._core.pool cimport pool_trim
+from zchttpd._core.slab cimport slab_holds, slab_row, slab_take
 from zchttpd._core.stats cimport ROUTE_COUNT, Stats, ZEROCOPY_ON
-from zchttpd._core.system cimport system_now_us, system_signal, system_unix_second
+from zchttpd._core.system cimport system_now_us, system_unix_second
 from zchttpd._core.token cimport (
-    NO_SLOT, TOKEN_ACCEPT, TOKEN_FILL, TOKEN_NOBODY, TOKEN_TAG, TOKEN_WAKE, token_generation, token_kind, token_pack,
-    token_slot)
-from zchttpd._core.version cimport version_holds, version_match, version_take
-
-cdef extern from "<errno.h>" nogil:
-    enum:
-        ECONNABORTED
-        EPROTO
-        ESTALE
+    TOKEN_ACCEPT, TOKEN_FILL, TOKEN_NOBODY, TOKEN_TAG, TOKEN_WAKE, token_generation, token_kind, token_pack, token_slot)
+from zchttpd._core.version cimport version_take
 
 cdef enum:
-    BATCH = 256
     BATCHES_MAX = 16            # before deadlines, the handler and the signals have their turn
-    FILLS_MAX = 2               # reads of snapshots under way at a time
-    FILL_SIZE = 256 * 1024      # bytes of one: well under a millisecond of copying
-    MAPPINGS_MAX = 16384        # the kernel's bound on the table
+    HANDLER_ROUNDS = 8          # what the handler does may park connections again
     TICK_US = 100_000
     IDLE_US = 60_000_000
     TRIM_US = 1_000_000
-    ACCEPT_PAUSE_MS = 100
     LEASE_GRACE_MS = 2000       # for notifications, once every connection is closed
 
+LOGGER = logging.getLogger("zchttpd")
 SEGMENT_KINDS = {"literal": SEGMENT_LITERAL, "mapped": SEGMENT_MAPPED, "streamed": SEGMENT_STREAMED}
 SEND_MODES = {"plain": SEND_PLAIN, "zerocopy": SEND_ZEROCOPY, "auto": SEND_AUTO}
-# The fixed part of an access record (access.pxd), for struct.unpack.
+# The fixed part of an access record (access_record.pxd), for struct.unpack.
 ACCESS_RECORD = "=IIIIqQQHHBB16s2x"
-
-
-cdef bint _gone_before_accept(int32_t res) noexcept nogil:
-    """Errors of accept(2) that say nothing about the next connection."""
-    return res == -ECONNABORTED or res == -EPROTO or res == -EINTR
 
 
 cdef inline object _number(uint32_t slot, uint32_t generation):
     return (<uint64_t>generation << 24) | slot
 
 
-cdef class Engine:
-    """One worker's loop over one listener.
+cdef class Worker:
+    """One worker over one listener. Which driver executes its ops is what its subclasses differ in.
 
     `handler` is called with (work, filled, now_ms) whenever there is something that needs judgement: `work` is a list of
     ("head", ticket, head bytes), ("stale", ticket, entry) and ("refuse", ticket, status), 1000 more than that if it began
     as a HEAD request; `filled` a list of (mapping, errno or 0). While there are sources it is called every second, to give
     back those that nobody reads. It answers through `answer`, `retry` and `abandon`, now or later. Numbers of mappings,
-    sources, entries, plans and tickets are opaque and never reused. Raises OSError when the ring cannot be set up.
+    sources, entries, plans and tickets are opaque and never reused.
+
+    `wake` is a descriptor that becomes readable when a signal or a thread wants the handler; `limits` has the fields of
+    `Limits` (machine.pxd), all positive; `stats` is the shared block. Raises OSError when there is no memory.
     """
 
-    cdef Machine machine
-    cdef Ring ring
-    cdef Completion[256] completions
-    cdef int listener
-    cdef int wake
-    cdef object handler
-    cdef object on_route
-    cdef uint32_t fill_first
-    cdef uint32_t fill_last
-    cdef uint32_t fills
-    cdef uint32_t done_first        # mappings whose fill has ended, as a list through Mapping.next
-    cdef uint8_t machine_made
-    cdef uint8_t accepting
-    cdef uint8_t woken
-    cdef uint8_t sources_due        # the handler is to look which sources nobody reads
-    cdef int64_t sources_at_ms      # when it next is
-    cdef int64_t accept_at_ms
-    cdef int64_t drain_until_ms
-    cdef int64_t drain_ms_max
-    cdef int access_event           # eventfd that tells the log of records; -1 without a log
-    cdef object _stats
-
-    def __cinit__(self, *, int listener, int wake, handler, on_route, stats, dict limits, str send_mode, int plans_max,
-                  int recv_buffers, int recv_buffer_size, int drain_ms_max, tuple without=(), int access_bytes=0,
-                  int access_event=-1):
-        cdef uint32_t left_out = 0
-        cdef Limits bounds
+    def __init__(self, *, int listener, int wake, handler, on_route, stats, dict limits, str send_mode, int plans_max,
+                 int drain_ms_max, int access_bytes=0, int access_event=-1, int mappings_max=MAPPINGS_MAX):
         cdef bytes key = os.urandom(16)
         cdef const char* key_bytes = key
         cdef unsigned char[:] block = stats
-        cdef uint32_t route
-        cdef int rc
+        cdef Limits bounds = limits
+        cdef int64_t now_us
+        cdef int64_t unix_second
+        cdef dict fields = bounds
+        if self.opened:
+            raise RuntimeError("a worker is made once")
         if block.shape[0] < <Py_ssize_t>sizeof(Stats):
             raise ValueError("the stats block is too small")
-        self._stats = stats
-        for name in without:
-            left_out |= FEATURES.get(name, 0)
-        for name in ("head_size_max", "line_size_max", "head_ms_max", "idle_ms_max", "stall_ms_max", "linger_ms_max",
-                     "zc_size_min", "window_size", "windows_per_connection", "window_count", "connections_max",
-                     "refusals_max", "leases_per_connection"):
-            if limits[name] <= 0:
+        for name, value in fields.items():
+            if value == 0:
                 raise ValueError(f"{name} must be positive")
-        bounds = limits
-        self.listener = listener
-        self.wake = wake
-        self.handler = handler
-        self.on_route = on_route
-        self.fill_first = NO_SLOT
-        self.fill_last = NO_SLOT
-        self.done_first = NO_SLOT
-        self.drain_ms_max = drain_ms_max
-        rc = ring_open(&self.ring, left_out, recv_buffers, recv_buffer_size, MAPPINGS_MAX)
-        if rc < 0:
-            raise OSError(-rc, os.strerror(-rc))
-        rc = machine_open(&self.machine, &bounds, plans_max, MAPPINGS_MAX, (<uint64_t*>key_bytes)[0],
-                          (<uint64_t*>key_bytes)[1], <Stats*>&block[0], system_now_us())
-        if rc < 0:
-            ring_close(&self.ring)
-            raise OSError(-rc, os.strerror(-rc))
-        self.machine_made = 1
-        self.access_event = access_event
+        self._read_clock(&now_us, &unix_second)
+        if machine_open(&self.machine, &bounds, plans_max, mappings_max, (<uint64_t*>key_bytes)[0],
+                        (<uint64_t*>key_bytes)[1], <Stats*>&block[0], now_us) < 0:
+            raise MemoryError("no memory for a worker")
+        self.opened = 1
         if access_bytes and machine_open_access(&self.machine, access_bytes) < 0:
             raise MemoryError("no memory for access records")
-        machine_set_time(&self.machine, system_now_us(), system_unix_second())
+        self.stats = stats
+        self.batch = BATCH
+        self.wake = wake
+        self.access_event = access_event
+        self.handler = handler
+        self.on_route = on_route
+        self.drain_ms_max = drain_ms_max
+        self.machine.listener = listener
         self.machine.send_mode = SEND_MODES[send_mode]
-        self.machine.reports_usage = self.ring.features & FEATURE_REPORT_USAGE != 0
-        self.machine.zerocopy_able = (self.ring.features & FEATURE_SEND_ZC != 0
-                                      and self.ring.features & FEATURE_SPARSE_BUFFERS != 0)
-        if self.machine.send_mode == SEND_ZEROCOPY and self.machine.zerocopy_able:
-            for route in range(ROUTE_COUNT):
-                self.machine.stats.zerocopy_active[route] = ZEROCOPY_ON
+        machine_set_time(&self.machine, now_us, unix_second)
 
     def __dealloc__(self):
-        ring_close(&self.ring)
-        if self.machine_made:
+        if self.opened:
             machine_close(&self.machine)
-
-    @property
-    def missing(self) -> list:
-        """Features that are not there."""
-        return [name for name, bit in FEATURES.items() if not self.ring.features & <uint32_t>bit]
 
     @property
     def now_ms(self) -> int:
@@ -234,19 +175,13 @@ cdef class Engine:
         mapping = mapping_at(&self.machine.mappings, slot)
         mapping.fd = fd
         version_take(&mapping.version, fd, size, <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF), grown)
-        mapping_hold(&self.machine.mappings, slot)
-        if self.fill_first == NO_SLOT:
-            self.fill_first = slot
-        else:
-            mapping_at(&self.machine.mappings, self.fill_last).next = slot
-        self.fill_last = slot
-        self._start_fills()
+        fill_begin(&self.machine, slot)
         return _number(slot, self.machine.mappings.slab.generations[slot])
 
     def register_mapping(self, mapping: int) -> int:
         """Register a filled mapping. Returns 0, or the errno that says why it stays unregistered."""
         cdef uint32_t slot = self._slot(&self.machine.mappings.slab, mapping)
-        return self._register(slot)
+        return -self._register(slot)
 
     def read(self, mapping: int, offset: int, length: int) -> bytes:
         """A copy of some bytes of a filled mapping."""
@@ -374,52 +309,119 @@ cdef class Engine:
             raise LookupError("no such number")
         return slot
 
+    # ---- what a driver is ----
+
+    cdef void _wait(self, int64_t timeout_us) noexcept nogil:
+        """Submit, and wait until a completion is there or `timeout_us` has passed; 0 is not to wait at all."""
+
+    cdef bint _pending(self) noexcept nogil:
+        """Whether completions are there that no wait is needed for."""
+        return False
+
+    cdef uint32_t _reap(self, Completion* completions, uint32_t count) noexcept nogil:
+        """Copy up to `count` completions out, oldest first. Returns how many."""
+        return 0
+
+    cdef int32_t _execute(self, const Op* op) noexcept nogil:
+        """Do an op, or see that it is done; the op itself is gone afterwards. Returns the result of what is done on the
+        spot, else 0."""
+        return 0
+
+    cdef void _give_back(self, uint16_t buffer_id) noexcept nogil:
+        """What lay in the receive buffer has been served or copied."""
+
+    cdef void _publish(self) noexcept nogil:
+        """The receive buffers of this batch have been given back."""
+
+    cdef void _read_clock(self, int64_t* now_us, int64_t* unix_second) noexcept nogil:
+        """Microseconds of a monotonic clock, and the Unix time."""
+        now_us[0] = system_now_us()
+        unix_second[0] = system_unix_second()
+
+    cdef void _set_features(self, bint zerocopy, bint reports_usage, bint accept_multishot) noexcept nogil:
+        """For a driver, before the first turn: what it can do."""
+        cdef uint32_t route
+        self.machine.zerocopy_able = zerocopy
+        self.machine.reports_usage = reports_usage
+        self.machine.accept_multishot = accept_multishot
+        if self.machine.send_mode == SEND_ZEROCOPY and zerocopy:
+            for route in range(ROUTE_COUNT):
+                self.machine.stats.zerocopy_active[route] = ZEROCOPY_ON
+
     # ---- the loop ----
+
+    def start(self) -> None:
+        """Watch the wake descriptor, and accept."""
+        self.started = 1
+        self._watch()
+        acceptor_arm(&self.machine)
+        self._flush()
 
     def run(self) -> None:
         """Serve until `drain` has been called and everything under way is done."""
-        cdef bint going = True
-        ring_watch(&self.ring, self.wake, token_pack(TOKEN_WAKE, 0, 1))
-        self._arm_accept()
+        cdef bint running = True
+        self.start()
         with nogil:
-            while going:
-                self._turn()
-                if (self.machine.work_count or self.done_first != NO_SLOT or self.woken or self.machine.route_news
-                        or self.sources_due):
+            while running:
+                self._turn(self._pause_us())
+                if self._wants_handler():
                     with gil:
                         self._run_handler()
-                going = self._should_run()
+                running = self._should_run()
+
+    def step(self) -> int:
+        """One turn that waits for nothing, for whoever has a loop of its own.
+
+        Returns in how many milliseconds the next is due at the latest, also when nothing happens; -1 when it has drained and
+        is to be called no more.
+        """
+        if not self.started:
+            self.start()
+        with nogil:
+            self._turn(0)
+        if self._wants_handler():
+            self._run_handler()
+        if not self._should_run():
+            return -1
+        return 0 if self._pending() else self._pause_us() // 1000
 
     def drain(self) -> None:
         """Accept no more; end when the responses under way are done, or after drain_ms_max. The caller closes the
         listener."""
         if self.drain_until_ms:
             return
-        machine_set_time(&self.machine, system_now_us(), system_unix_second())
+        self._set_time()
         self.drain_until_ms = self.machine.now_ms + self.drain_ms_max
-        self.accept_at_ms = 0
-        ring_cancel(&self.ring, token_pack(TOKEN_ACCEPT, 0, 1), token_pack(TOKEN_NOBODY, 0, 1))
+        acceptor_end(&self.machine)
         conn_drain(&self.machine)
         self._flush()
 
-    cdef void _turn(self) noexcept nogil:
-        cdef int64_t timeout = IDLE_US
-        cdef uint32_t taken = BATCH
+    cdef int64_t _pause_us(self) noexcept nogil:
+        """How long nothing needs to be looked at if nothing happens."""
+        if (self.machine.conns.live or self.machine.ledger.slab.live or self.machine.accept_at_ms or self.drain_until_ms
+                or self.machine.access.due_at_ms):
+            return TICK_US
+        if self.machine.pool_free_count or self.machine.sources.live:
+            return TRIM_US
+        return IDLE_US
+
+    cdef void _set_time(self) noexcept nogil:
+        cdef int64_t now_us
+        cdef int64_t unix_second
+        self._read_clock(&now_us, &unix_second)
+        machine_set_time(&self.machine, now_us, unix_second)
+
+    cdef void _turn(self, int64_t timeout_us) noexcept nogil:
+        cdef uint32_t taken = self.batch
         cdef uint32_t accepts
         cdef uint32_t i
-        cdef int batch = 0
-        if self.machine.conns.live or self.machine.ledger.slab.live or self.accept_at_ms or self.drain_until_ms:
-            timeout = TICK_US
-        elif self.machine.access.due_at_ms:
-            timeout = TICK_US
-        elif self.machine.pool_free_count or self.machine.sources.live:
-            timeout = TRIM_US
-        ring_wait(&self.ring, timeout)
+        cdef int batches = 0
+        self._wait(timeout_us)
         self.machine.stats.enters += 1
-        machine_set_time(&self.machine, system_now_us(), system_unix_second())
-        while taken == BATCH and batch < BATCHES_MAX:
-            batch += 1
-            taken = ring_reap(&self.ring, self.completions, BATCH)
+        self._set_time()
+        while taken == self.batch and batches < BATCHES_MAX:
+            batches += 1
+            taken = self._reap(self.completions, self.batch)
             self.machine.stats.completions += taken
             accepts = 0
             for i in range(taken):
@@ -430,21 +432,19 @@ cdef class Engine:
             # New connections last: none is shed for them whose request is in this very batch.
             for i in range(taken if accepts else 0):
                 if token_kind(self.completions[i].token) == TOKEN_ACCEPT:
-                    self._on_accept(&self.completions[i])
+                    acceptor_step(&self.machine, &self.completions[i])
             # Receive buffers go back only now: what lay in them has been served or copied.
             for i in range(taken):
                 if self.completions[i].has_buffer:
-                    ring_give_back(&self.ring, self.completions[i].buffer_id)
-            ring_publish(&self.ring)
+                    self._give_back(self.completions[i].buffer_id)
+            self._publish()
             self._flush()
         conn_expire(&self.machine)
-        machine_trim_pool(&self.machine)
-        if self.accept_at_ms and self.machine.now_ms >= self.accept_at_ms:
-            self.accept_at_ms = 0
-            self._arm_accept()
-        self._flush()
+        pool_trim(&self.machine)
+        acceptor_expire(&self.machine)
         if access_due(&self.machine.access, self.machine.now_ms):
-            system_signal(self.access_event)
+            self._signal_log()
+        self._flush()
         if self.machine.sources.live and self.machine.now_ms >= self.sources_at_ms:
             self.sources_at_ms = self.machine.now_ms + TRIM_US // 1000
             self.sources_due = 1
@@ -452,7 +452,7 @@ cdef class Engine:
     cdef void _dispatch(self, Completion* completion) noexcept nogil:
         cdef uint8_t kind = token_kind(completion.token)
         if kind == TOKEN_FILL:
-            self._on_fill(token_slot(completion.token), token_generation(completion.token), completion.res)
+            fill_step(&self.machine, token_slot(completion.token), token_generation(completion.token), completion.res)
         elif kind == TOKEN_TAG:
             # The tag outlives nothing: the slot is ours until this moment.
             mapping_unmap(&self.machine.mappings, token_slot(completion.token))
@@ -461,129 +461,64 @@ cdef class Engine:
         elif kind != TOKEN_NOBODY:
             conn_step(&self.machine, completion)
 
-    cdef void _on_accept(self, Completion* completion) noexcept nogil:
-        cdef uint8_t route = completion.route
-        cdef Peer peer
-        cdef bint logged = self.machine.access.open_records != NULL
-        if completion.res >= 0:
-            if self.machine.send_mode != SEND_PLAIN:
-                route = address_route(completion.res)
-            if logged:
-                address_peer(completion.res, &peer)
-            if not conn_accepted(&self.machine, completion.res, route, &peer if logged else NULL):
-                close(completion.res)
-        elif completion.res == -EINVAL and self.ring.features & FEATURE_MULTISHOT_ACCEPT:
-            self.ring.features &= ~FEATURE_MULTISHOT_ACCEPT
-        elif not self.drain_until_ms and not _gone_before_accept(completion.res):
-            self.machine.stats.accept_errors += 1
-            if completion.res == -EMFILE or completion.res == -ENFILE:
-                conn_shed(&self.machine)
-            # Out of descriptors, or of memory: trying at once would spin.
-            self.accept_at_ms = self.machine.now_ms + ACCEPT_PAUSE_MS
-        if not completion.more:
-            self.accepting = 0
-            if not self.accept_at_ms:
-                self._arm_accept()
+    cdef void _watch(self) noexcept nogil:
+        cdef Op* op = machine_blank_op(&self.machine)
+        op.kind = OP_WATCH
+        op.fd = self.wake
+        op.token = token_pack(TOKEN_WAKE, 0, 1)
 
-    cdef void _arm_accept(self) noexcept nogil:
-        if not self.accepting and not self.drain_until_ms:
-            ring_accept(&self.ring, self.listener, token_pack(TOKEN_ACCEPT, 0, 1))
-            self.accepting = 1
+    cdef void _signal_log(self) noexcept nogil:
+        cdef Op* op = machine_blank_op(&self.machine)
+        op.kind = OP_SIGNAL
+        op.fd = self.access_event
 
     cdef void _flush(self) noexcept nogil:
-        """Hand the ops of this batch to the ring, in order; a few are done on the spot."""
+        """Hand the ops of this batch to the driver, in order, and act on what it says on the spot."""
         cdef uint32_t i = 0
-        cdef Op* op
+        cdef uint8_t kind
+        cdef int32_t result
         while i < self.machine.op_count:
-            op = &self.machine.ops[i]
-            i += 1
-            if op.kind == OP_CLEAR:
-                if ring_clear(&self.ring, op.slot) < 0:
-                    # Never seen; the mapping stays, which is safe.
-                    continue
-            elif op.kind == OP_REGISTER:
-                self._register(op.slot)
-            elif op.kind == OP_SHUTDOWN:
-                ring_finish(op.fd)
-            elif op.kind == OP_RESET:
-                ring_reset(op.fd)
-            elif op.kind == OP_QUEUED:
+            kind = self.machine.ops[i].kind
+            result = self._execute(&self.machine.ops[i])
+            if kind == OP_REGISTER and result == 0:
+                mapping_registered(&self.machine.mappings, self.machine.ops[i].slot)
+            elif kind == OP_QUEUED:
                 # May append ops, and move the list.
-                conn_queued(&self.machine, token_slot(op.token), token_generation(op.token), ring_queued(op.fd))
-            else:
-                ring_push(&self.ring, op)
+                conn_queued(&self.machine, token_slot(self.machine.ops[i].token),
+                            token_generation(self.machine.ops[i].token), result)
+            # An OP_CLEAR that fails has never been seen; the mapping stays, which is safe.
+            i += 1
         self.machine.op_count = 0
 
-    cdef int _register(self, uint32_t slot) noexcept nogil:
-        cdef Mapping* mapping = mapping_at(&self.machine.mappings, slot)
-        cdef int rc
+    cdef int32_t _register(self, uint32_t slot) noexcept nogil:
+        """Put a mapping into the buffer table now. Returns 0 or -errno; 0 also where nothing is to be registered."""
+        cdef Op op
+        cdef int32_t result
         if self.machine.send_mode == SEND_PLAIN:
             return 0
-        rc = ring_register(&self.ring, slot, mapping.base, mapping.capacity,
-                           token_pack(TOKEN_TAG, slot, self.machine.mappings.slab.generations[slot]))
-        if rc == 0:
+        memset(&op, 0, sizeof(Op))
+        op.kind = OP_REGISTER
+        op.slot = slot
+        op.token = token_pack(TOKEN_TAG, slot, self.machine.mappings.slab.generations[slot])
+        result = self._execute(&op)
+        if result == 0:
             mapping_registered(&self.machine.mappings, slot)
-        return -rc
+        return result
+
+    cdef bint _wants_handler(self) noexcept nogil:
+        return (self.machine.work_count > 0 or self.machine.filled_first != NO_SLOT or self.woken
+                or self.machine.route_news != 0 or self.sources_due)
 
     cdef bint _should_run(self) noexcept nogil:
         if not self.drain_until_ms:
             return True
         if self.machine.conns.live == 0:
-            return ((self.accepting or self.machine.ledger.slab.live > 0)
+            return ((self.machine.accepting or self.machine.ledger.slab.live > 0)
                     and self.machine.now_ms < self.drain_until_ms + LEASE_GRACE_MS)
         if self.machine.now_ms >= self.drain_until_ms:
             conn_abort_all(&self.machine)
             self._flush()
         return self.machine.now_ms < self.drain_until_ms + LEASE_GRACE_MS
-
-    # ---- snapshots ----
-
-    cdef void _start_fills(self) noexcept nogil:
-        cdef uint32_t slot
-        while self.fills < FILLS_MAX and self.fill_first != NO_SLOT:
-            slot = self.fill_first
-            self.fill_first = mapping_at(&self.machine.mappings, slot).next
-            mapping_at(&self.machine.mappings, slot).next = NO_SLOT
-            self.fills += 1
-            self._fill_on(slot)
-
-    cdef void _fill_on(self, uint32_t slot) noexcept nogil:
-        cdef Mapping* mapping = mapping_at(&self.machine.mappings, slot)
-        cdef Op op
-        op.kind = OP_FILL
-        op.flags = 0
-        op.fd = mapping.fd
-        op.buffer = -1
-        op.slot = slot
-        op.token = token_pack(TOKEN_FILL, slot, self.machine.mappings.slab.generations[slot])
-        op.address = mapping.base + mapping.filled
-        op.offset = mapping.filled
-        op.length = <uint32_t>min(mapping.length - mapping.filled, <size_t>FILL_SIZE)
-        ring_push(&self.ring, &op)
-
-    cdef void _on_fill(self, uint32_t slot, uint32_t generation, int32_t res) noexcept nogil:
-        cdef Mapping* mapping
-        if not slab_holds(&self.machine.mappings.slab, slot, generation):
-            self.machine.stats.stale_completions += 1
-            return
-        mapping = mapping_at(&self.machine.mappings, slot)
-        if res > 0:
-            mapping.filled += <size_t>res
-            if mapping.filled < mapping.length:
-                self._fill_on(slot)
-                return
-            version_match(&mapping.version, mapping.base)
-            if not version_holds(&mapping.version, mapping.fd, True):
-                res = -ESTALE
-        elif res == 0:
-            res = -ESTALE
-        close(mapping.fd)
-        # From here on the field carries how it ended: -1 well, else -errno - 1.
-        mapping.fd = -1 if res > 0 else res - 1
-        mapping.next = self.done_first
-        self.done_first = slot
-        self.fills -= 1
-        self._start_fills()
 
     # ---- with the GIL ----
 
@@ -592,23 +527,22 @@ cdef class Engine:
         # For a signal, by another thread for the handler, or for it to give files back.
         cdef int round_number, woken = self.woken or self.sources_due
         # What the handler reads off its own clock must not be later than the Date that goes with it.
-        machine_set_time(&self.machine, system_now_us(), system_unix_second())
+        self._set_time()
         self.sources_due = 0
         if self.woken:
             self.woken = 0
             self._handle_signals()
         if self.machine.route_news:
             self._report_routes()
-        for round_number in range(8):
-            if round_number >= woken and not self.machine.work_count and self.done_first == NO_SLOT:
+        for round_number in range(HANDLER_ROUNDS):
+            if round_number >= woken and not self.machine.work_count and self.machine.filled_first == NO_SLOT:
                 break
             work = self._collect_work()
             filled = self._collect_filled()
             try:
                 self.handler(work, filled, self.machine.now_ms)
             except Exception:
-                import logging
-                logging.getLogger("zchttpd").exception("the handler failed")
+                LOGGER.exception("the handler failed")
                 for _kind, ticket, _subject in work:
                     self.abandon(ticket)
         self._flush()
@@ -621,7 +555,7 @@ cdef class Engine:
                     break
             PyErr_CheckSignals()
         finally:
-            ring_watch(&self.ring, self.wake, token_pack(TOKEN_WAKE, 0, 1))
+            self._watch()
 
     cdef void _report_routes(self):
         cdef uint32_t route
@@ -656,14 +590,13 @@ cdef class Engine:
 
     cdef list _collect_filled(self):
         cdef list filled = []
-        cdef uint32_t slot
-        cdef Mapping* mapping
-        while self.done_first != NO_SLOT:
-            slot = self.done_first
-            mapping = mapping_at(&self.machine.mappings, slot)
-            self.done_first = mapping.next
-            mapping.next = NO_SLOT
-            filled.append((_number(slot, self.machine.mappings.slab.generations[slot]), -(mapping.fd + 1)))
-            mapping.fd = -1
-            machine_let_go_mapping(&self.machine, slot)
+        cdef int32_t error = 0
+        cdef uint32_t slot = self.machine.filled_first
+        cdef object number
+        while slot != NO_SLOT:
+            # Taking it may end it.
+            number = _number(slot, self.machine.mappings.slab.generations[slot])
+            fill_take_ended(&self.machine, &error)
+            filled.append((number, error))
+            slot = self.machine.filled_first
         return filled

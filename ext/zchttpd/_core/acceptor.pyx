@@ -1,0 +1,78 @@
+"""New connections, from the listener to `conn_accepted`; out of descriptors, an idle connection makes room."""
+
+from libc.errno cimport EINTR, EINVAL, EMFILE, ENFILE
+from libc.stdint cimport int32_t
+
+from zchttpd._core.conn cimport conn_accepted, conn_shed
+from zchttpd._core.machine cimport machine_blank_op
+from zchttpd._core.op cimport OP_ACCEPT, OP_CANCEL, OP_MULTISHOT, OP_REJECT, Op
+from zchttpd._core.token cimport TOKEN_ACCEPT, TOKEN_NOBODY, token_pack
+
+cdef extern from "<errno.h>" nogil:
+    enum:
+        ECONNABORTED
+        EPROTO
+
+cdef enum:
+    ACCEPT_PAUSE_MS = 100
+
+
+cdef void acceptor_arm(Machine* machine) noexcept nogil:
+    """Accept, unless that is under way, or the worker drains."""
+    cdef Op* op
+    if machine.accepting or machine.draining:
+        return
+    op = machine_blank_op(machine)
+    op.kind = OP_ACCEPT
+    op.flags = OP_MULTISHOT if machine.accept_multishot else 0
+    op.fd = machine.listener
+    op.token = token_pack(TOKEN_ACCEPT, 0, 1)
+    machine.accepting = 1
+
+
+cdef inline bint _gone_before_accept(int32_t res) noexcept nogil:
+    """Errors of accept(2) that say nothing about the next connection."""
+    return res == -ECONNABORTED or res == -EPROTO or res == -EINTR
+
+
+cdef void acceptor_step(Machine* machine, const Completion* completion) noexcept nogil:
+    """A connection has come, or accepting has failed."""
+    cdef Op* op
+    if completion.res >= 0:
+        if not conn_accepted(machine, completion.res, completion.route, completion.peer):
+            op = machine_blank_op(machine)
+            op.kind = OP_REJECT
+            op.fd = completion.res
+    elif completion.res == -EINVAL and machine.accept_multishot:
+        # This kernel accepts one at a time.
+        machine.accept_multishot = 0
+    elif not machine.draining and not _gone_before_accept(completion.res):
+        machine.stats.accept_errors += 1
+        if completion.res == -EMFILE or completion.res == -ENFILE:
+            conn_shed(machine)
+        # Out of descriptors, or of memory: trying at once would spin.
+        machine.accept_at_ms = machine.now_ms + ACCEPT_PAUSE_MS
+    if not completion.more:
+        machine.accepting = 0
+        if not machine.accept_at_ms:
+            acceptor_arm(machine)
+
+
+cdef void acceptor_expire(Machine* machine) noexcept nogil:
+    """Accept again after a pause."""
+    if machine.accept_at_ms and machine.now_ms >= machine.accept_at_ms:
+        machine.accept_at_ms = 0
+        acceptor_arm(machine)
+
+
+cdef void acceptor_end(Machine* machine) noexcept nogil:
+    """Accept no more. `accepting` says when the last accept has ended."""
+    cdef Op* op
+    machine.accept_at_ms = 0
+    if not machine.accepting:
+        return
+    op = machine_blank_op(machine)
+    op.kind = OP_CANCEL
+    op.fd = machine.listener
+    op.offset = token_pack(TOKEN_ACCEPT, 0, 1)
+    op.token = token_pack(TOKEN_NOBODY, 0, 1)

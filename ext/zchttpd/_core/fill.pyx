@@ -1,0 +1,94 @@
+"""The reads that fill snapshots, queued so that they never hold the loop up for long."""
+
+from libc.stdint cimport int32_t, uint32_t
+from posix.unistd cimport close
+
+from zchttpd._core.machine cimport machine_blank_op, machine_let_go_mapping
+from zchttpd._core.mapping cimport Mapping, mapping_at, mapping_hold
+from zchttpd._core.op cimport OP_FILL, Op
+from zchttpd._core.slab cimport slab_holds
+from zchttpd._core.token cimport NO_SLOT, TOKEN_FILL, token_pack
+from zchttpd._core.version cimport version_holds, version_match
+
+cdef extern from "<errno.h>" nogil:
+    enum:
+        ESTALE
+
+cdef enum:
+    FILLS_MAX = 2               # files that are read at a time
+    FILL_SIZE = 256 * 1024      # bytes of one read: well under a millisecond of copying
+
+
+cdef void fill_begin(Machine* machine, uint32_t slot) noexcept nogil:
+    """Read the mapping's file, whose version has been taken, into it. The fill holds a reference until it is taken."""
+    mapping_hold(&machine.mappings, slot)
+    if machine.fill_first == NO_SLOT:
+        machine.fill_first = slot
+    else:
+        mapping_at(&machine.mappings, machine.fill_last).next = slot
+    machine.fill_last = slot
+    _start(machine)
+
+
+cdef void _start(Machine* machine) noexcept nogil:
+    cdef uint32_t slot
+    while machine.fills < FILLS_MAX and machine.fill_first != NO_SLOT:
+        slot = machine.fill_first
+        machine.fill_first = mapping_at(&machine.mappings, slot).next
+        mapping_at(&machine.mappings, slot).next = NO_SLOT
+        machine.fills += 1
+        _read(machine, slot)
+
+
+cdef void _read(Machine* machine, uint32_t slot) noexcept nogil:
+    cdef Mapping* mapping = mapping_at(&machine.mappings, slot)
+    cdef Op* op = machine_blank_op(machine)
+    op.kind = OP_FILL
+    op.fd = mapping.fd
+    op.slot = slot
+    op.token = token_pack(TOKEN_FILL, slot, machine.mappings.slab.generations[slot])
+    op.address = mapping.base + mapping.filled
+    op.offset = mapping.filled
+    op.length = <uint32_t>min(mapping.length - mapping.filled, <size_t>FILL_SIZE)
+
+
+cdef void fill_step(Machine* machine, uint32_t slot, uint32_t generation, int32_t res) noexcept nogil:
+    """A read has completed with `res`: read on, or end, and let the next file begin."""
+    cdef Mapping* mapping
+    if not slab_holds(&machine.mappings.slab, slot, generation):
+        machine.stats.stale_completions += 1
+        return
+    mapping = mapping_at(&machine.mappings, slot)
+    if res > 0:
+        mapping.filled += <size_t>res
+        if mapping.filled < mapping.length:
+            _read(machine, slot)
+            return
+        version_match(&mapping.version, mapping.base)
+        if not version_holds(&mapping.version, mapping.fd, True):
+            res = -ESTALE
+    elif res == 0:
+        res = -ESTALE
+    close(mapping.fd)
+    # From here on the field carries how it ended: -1 well, else -errno - 1.
+    mapping.fd = -1 if res > 0 else res - 1
+    mapping.next = machine.filled_first
+    machine.filled_first = slot
+    machine.fills -= 1
+    _start(machine)
+
+
+cdef uint32_t fill_take_ended(Machine* machine, int32_t* error) noexcept nogil:
+    """The next mapping whose fill has ended, or NO_SLOT. `error`: 0 or the errno. The fill's reference goes: without an
+    owner the mapping goes too."""
+    cdef uint32_t slot = machine.filled_first
+    cdef Mapping* mapping
+    if slot == NO_SLOT:
+        return NO_SLOT
+    mapping = mapping_at(&machine.mappings, slot)
+    machine.filled_first = mapping.next
+    mapping.next = NO_SLOT
+    error[0] = -(mapping.fd + 1)
+    mapping.fd = -1
+    machine_let_go_mapping(machine, slot)
+    return slot
