@@ -9,17 +9,18 @@ the limit of ours; a row with errors or a core shared with others is not compare
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.latency import paced_rows
-from bench.ratios import DISTURBED_SHARE, make_rows
+from bench.stats import make_rows, paced_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from bench.load import Sample
     from bench.results import Results
+
+    Rounds = Mapping[int, float]
 
 DEFAULT = "auto"
 SAME_SHARE = 0.02
@@ -36,20 +37,15 @@ class Behind:
     ratio: float
 
 
-def _medians_apart(mine: Mapping[int, float], theirs: Mapping[int, float]) -> float:
-    """Return how many times larger `mine` is than `theirs`, round by round: the median, or 1.0 when it is not
-    larger by SAME_SHARE in every round both have.
+def _times_larger(mine: Rounds, theirs: Rounds) -> float:
+    """How many times larger `mine` is than `theirs`, round by round: the median, or 1.0 when it is not larger
+    by SAME_SHARE in every round both have.
     """
-    ratios = []
-    for number in mine.keys() & theirs.keys():
-        if math.isinf(mine[number]) and math.isinf(theirs[number]):
-            return 1.0
-        ratios.append(mine[number] / theirs[number] if theirs[number] > 0 else 1.0)
-    if not ratios or min(ratios) <= 1 + SAME_SHARE:
+    both = [(mine[number], theirs[number]) for number in mine.keys() & theirs.keys()]
+    if any(math.isinf(our) and math.isinf(their) for our, their in both):
         return 1.0
-    ratios.sort()
-    middle = len(ratios) // 2
-    return ratios[middle] if len(ratios) % 2 else (ratios[middle - 1] + ratios[middle]) / 2
+    ratios = [our / their if their > 0 else 1.0 for our, their in both]
+    return statistics.median(ratios) if min(ratios, default=1.0) > 1 + SAME_SHARE else 1.0
 
 
 def choose_ours(ours: Sequence[str], measured: set[str]) -> str | None:
@@ -57,86 +53,48 @@ def choose_ours(ours: Sequence[str], measured: set[str]) -> str | None:
     return next((name for name in (DEFAULT, *ours) if name in measured and name in ours), None)
 
 
-def _closed(results: Results) -> list[Behind]:
-    found = []
+def _compare(
+    results: Results, workload: str, figure: str, measured: set[str], rounds: Mapping[str, Rounds]
+) -> Iterator[Behind]:
+    """`rounds`: what each server that may be compared took, by round. No other of ours stands in for ours."""
     ours = results.ours()
-    clean = {
-        (row.workload, row.server): row
-        for row in make_rows(results.samples)
-        if row.disturbed_share <= DISTURBED_SHARE and not any("errors" in mark for mark in row.marks)
-    }
-    figures: tuple[tuple[str, Callable[[Sample], float]], ...] = (
-        ("CPU per request", lambda sample: sample.cpu_us_per_request),
-        ("time per request", lambda sample: 1 / sample.requests_per_s),
-    )
-    for workload in dict.fromkeys(workload for workload, _ in clean):
-        mine = choose_ours(ours, {each.server for each in results.samples if each.workload == workload})
-        # Another of ours does not stand in where the row of this one was spoilt.
-        if mine is None or (workload, mine) not in clean:
-            continue
-        for name, server in clean:
-            if name != workload or server in ours:
-                continue
-            for words, figure in figures:
-                if words.startswith("time") and clean[workload, mine].client_bound:
-                    continue
-                ratio = _medians_apart(
-                    _by_round(results, workload, mine, figure), _by_round(results, workload, server, figure)
-                )
-                if ratio > 1:
-                    found.append(Behind(workload, words, server, mine, ratio))
-    return found
+    mine = choose_ours(ours, measured)
+    if mine in rounds:
+        for server in (name for name in rounds if name not in ours):
+            ratio = _times_larger(rounds[mine], rounds[server])
+            if ratio > 1:
+                yield Behind(workload, figure, server, mine, ratio)
 
 
-def _by_round(
-    results: Results, workload: str, server: str, figure: Callable[[Sample], float]
-) -> dict[int, float]:
-    return {
-        sample.round: figure(sample)
-        for sample in results.samples
-        if (sample.workload, sample.server) == (workload, server)
-    }
-
-
-def _paced(results: Results) -> list[Behind]:
-    """Compared at the common rate only: at its own share of its own knee each server has another load."""
-    rows = {
-        row.server: row
-        for row in paced_rows(results.paced)
-        if row.workload == "common" and row.disturbed_share <= DISTURBED_SHARE
-    }
-    mine = choose_ours(results.ours(), {row.server for row in paced_rows(results.paced)})
-    if mine is None or mine not in rows:
-        return []
-    found = []
-    for server, row in rows.items():
-        if server in results.ours():
-            continue
-        ratio = _medians_apart(rows[mine].by_round, row.by_round)
-        if ratio > 1:
-            words = f"p99 at {row.rate:,.0f} requests/s"
-            found.append(Behind("rate", words, server, mine, ratio))
-    return found
-
-
-def _silent(results: Results) -> list[Behind]:
-    figures: dict[str, dict[int, float]] = {}
+def _found(results: Results) -> Iterator[Behind]:
+    rows = make_rows(results.samples)
+    for workload in dict.fromkeys(row.workload for row in rows):
+        group = [row for row in rows if row.workload == workload]
+        measured = {row.server for row in group}
+        mine = choose_ours(results.ours(), measured)
+        bound = any(row.client_bound for row in group if row.server == mine)
+        figures = {"CPU per request": "cpu_us_per_request", "time per request": "s_per_request"}
+        for words, figure in figures.items():
+            if figure == "cpu_us_per_request" or not bound:
+                rounds = {row.server: row.by_round(figure) for row in group if row.comparable}
+                yield from _compare(results, workload, words, measured, rounds)
+    # At its own share of its own knee each server has another load.
+    common = [row for row in paced_rows(results.paced) if row.workload == "common"]
+    if common:
+        words = f"p99 at {common[0].median('rate'):,.0f} requests/s"
+        rounds = {row.server: row.by_round("p99_ms") for row in common if row.comparable}
+        yield from _compare(results, "rate", words, {each.server for each in results.paced}, rounds)
+    kept: dict[str, dict[int, float]] = {}
     for taken in results.takings:
         if taken.steady and taken.clear:
-            figures.setdefault(taken.server, {})[taken.round] = taken.per_connection
-    mine = choose_ours(results.ours(), {taken.server for taken in results.takings})
-    if mine is None or mine not in figures:
-        return []
-    return [
-        Behind("silent", "memory per connection", server, mine, ratio)
-        for server, by_round in figures.items()
-        if server not in results.ours() and (ratio := _medians_apart(figures[mine], by_round)) > 1
-    ]
+            kept.setdefault(taken.server, {})[taken.round] = taken.per_connection
+    measured = {taken.server for taken in results.takings}
+    yield from _compare(results, "silent", "memory per connection", measured, kept)
 
 
 def where_behind(results: Results) -> list[Behind]:
     """Everything that the rule finds, worst first within a workload, workloads in their order."""
-    found = [*_closed(results), *_paced(results), *_silent(results)]
+    found = list(_found(results))
     order = {workload: place for place, workload in enumerate(dict.fromkeys(each.workload for each in found))}
     return sorted(found, key=lambda each: (order[each.workload], each.figure, -each.ratio))
 

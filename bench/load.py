@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 import subprocess
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from bench.clients import Pace, Plan
 from bench.idle import idle_connections
-from bench.paced import Pace
-from bench.wrk import wrk_command
 from benchlib import CannotMeasure
 from benchlib.fetch import request_bytes
 from benchlib.proc import CoreTimes, core_times, cpu_ns, resident_bytes
@@ -23,14 +23,28 @@ from benchlib.server import HOST, die_with_parent
 if TYPE_CHECKING:
     from bench.check import Checked
     from bench.workloads import Workload
-    from bench.wrk import Bench
     from benchlib.server import Server
 
-CLIENTS = ("wrk", "discard")
 WARM_S_MAX = 1.0
 SATURATED = 0.95
-DISCARD = Path(__file__).with_name("discard.py")
-PACED = Path(__file__).with_name("paced.py")
+# Above this the paced client's own core is the limit, and the latencies are the client's.
+PACED_BUSY_SHARE = 0.9
+CLIENTS = Path(__file__).with_name("clients.py")
+LUA = Path(__file__).with_name("lua")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What stays the same over a run: cores, connections, seconds, and a directory for what clients read."""
+
+    server_core: int
+    client_cores: tuple[int, ...]
+    connections: int
+    seconds: float
+    directory: Path
+
+    def connections_of(self, workload: Workload) -> int:
+        return workload.connections or self.connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +87,15 @@ class Sample:
     resident_bytes: int
     zero_copied: int | None = None
     copied: int | None = None
+    unanswered: ClassVar[int] = 0
 
     @property
     def requests_per_s(self) -> float:
         return self.requests / self.seconds
+
+    @property
+    def s_per_request(self) -> float:
+        return self.seconds / self.requests
 
     @property
     def bytes_per_s(self) -> float:
@@ -105,6 +124,10 @@ class Sample:
         return self.client_cpu_s / (self.wall_s * self.client_cores)
 
     @property
+    def disturbed_share(self) -> float:
+        return self.others_share + self.steal_share
+
+    @property
     def client_bound(self) -> bool:
         """True when the client was the limit: its cores were full and the server's was not.
 
@@ -129,6 +152,25 @@ class PacedSample:
     others_share: float
     client_others_share: float
     steal_share: float
+    client: ClassVar[str] = "paced"
+    errors: ClassVar[int] = 0
+
+    def ms(self, figure: str) -> float:
+        """A latency of `pace`, infinite where answers did not come in time."""
+        latency_us = getattr(self.pace, figure)
+        return math.inf if latency_us is None else latency_us / 1000
+
+    p50_ms = property(lambda self: self.ms("p50_us"))
+    p99_ms = property(lambda self: self.ms("p99_us"))
+    p999_ms = property(lambda self: self.ms("p999_us"))
+    rate = property(lambda self: self.pace.rate)
+    unanswered = property(lambda self: self.pace.unanswered)
+    client_bound = property(lambda self: self.pace.busy_share > PACED_BUSY_SHARE)
+    server_share = property(lambda self: self.server_cpu_s / self.pace.seconds)
+    cpu_us_per_request = property(lambda self: self.server_cpu_s * 1e6 / max(1, self.pace.answered))
+    disturbed_share = property(
+        lambda self: max(self.others_share, self.client_others_share) + self.steal_share
+    )
 
 
 def last_json(output: str) -> dict[str, Any]:
@@ -140,14 +182,9 @@ def last_json(output: str) -> dict[str, Any]:
     raise CannotMeasure(f"the load client printed no result, only:\n{output}")
 
 
-def parse_load(output: str, client_cpu_s: float | None = None) -> Load:
-    """Read what a client found; wrk's has no `client_cpu_s`, so it comes from the caller. Raises
-    CannotMeasure.
-    """
-    fields = last_json(output)
-    if client_cpu_s is not None:
-        fields["client_cpu_s"] = client_cpu_s
-    return Load(**fields)
+def parse_load(output: str, client_cpu_s: float) -> Load:
+    """Read what a client found; wrk does not count its own CPU. Raises CannotMeasure."""
+    return Load(**{"client_cpu_s": client_cpu_s, **last_json(output)})
 
 
 def equivalent_requests(load: Load, checked: Checked, connections: int) -> float:
@@ -162,8 +199,8 @@ def equivalent_requests(load: Load, checked: Checked, connections: int) -> float
     if not load.errors:
         slack = 1 + load.requests / 1000
         over = load.bytes / checked.mean_length - load.requests
-        turn = 0 if checked.same else min(len(checked.requests), load.requests)
         if not checked.same:
+            turn = min(len(checked.requests), load.requests)
             slack += (turn + connections) * checked.longest / checked.mean_length + load.requests / 100
         if not -slack <= over <= connections + slack:
             raise CannotMeasure(
@@ -175,21 +212,43 @@ def equivalent_requests(load: Load, checked: Checked, connections: int) -> float
     return requests
 
 
+def wrk_command(
+    bench: Bench, server: Server, workload: Workload, checked: Checked, seconds: float
+) -> list[str]:
+    """Return wrk's command line, and write the requests that it reads where they are more than one."""
+    first = checked.requests[0]
+    script, arguments, fields = "done.lua", [], []
+    requests = bench.directory / f"{server.name}.requests"
+    if workload.cookie:
+        text = request_bytes(HOST, server.port, first.target, (*first.fields, ("Cookie", "session=")))
+        requests.write_bytes(text.removesuffix(b"\r\n\r\n"))
+        # Never the same twice, not in the next round either.
+        script, arguments = "cookie.lua", ["--", str(requests), str(time.monotonic_ns())]
+    elif len(checked.requests) > 1:
+        texts = (request_bytes(HOST, server.port, each.target, each.fields) for each in checked.requests)
+        requests.write_bytes(b"\0".join(texts))
+        script, arguments = "table.lua", ["--", str(requests)]
+    else:
+        fields = [word for name, value in first.fields for word in ("-H", f"{name}: {value}")]
+    size = [f"-t{len(bench.client_cores)}", f"-c{bench.connections_of(workload)}"]
+    # wrk takes whole seconds only.
+    duration = ["-d", str(max(1, round(seconds))), "--timeout", "60s", "--latency"]
+    url = f"http://{HOST}:{server.port}{first.target}"
+    return ["wrk", *size, *duration, "-s", str(LUA / script), *fields, url, *arguments]
+
+
 def client_command(
     bench: Bench, server: Server, workload: Workload, checked: Checked, seconds: float, rate: float = 0.0
 ) -> list[str]:
     """Return the pinned command line of the client; with a `rate` of requests/s that of the paced one."""
     pinned = ["taskset", "-c", ",".join(map(str, bench.client_cores))]
-    first = checked.requests[0]
-    connections = ["--connections", str(bench.connections_of(workload)), "--seconds", str(seconds)]
-    if rate:
-        request = json.dumps(request_bytes(HOST, server.port, first.target, first.fields).decode("ascii"))
-        words = [str(server.port), request, str(checked.longest), *connections, "--rate", str(rate)]
-        return [*pinned, sys.executable, str(PACED), *words]
-    if workload.client == "discard":
-        words = [HOST, str(server.port), first.target, str(checked.longest), *connections]
-        return [*pinned, sys.executable, "-S", str(DISCARD), *words]
-    return [*pinned, *wrk_command(bench, server, workload, checked, seconds)]
+    if not rate and workload.client != "discard":
+        return [*pinned, *wrk_command(bench, server, workload, checked, seconds)]
+    first, connections = checked.requests[0], bench.connections_of(workload)
+    request = request_bytes(HOST, server.port, first.target, first.fields).decode("ascii")
+    plan = Plan(server.port, request, checked.longest, connections, seconds, rate)
+    client = "paced" if rate else "discard"
+    return [*pinned, sys.executable, str(CLIENTS), client, json.dumps(asdict(plan))]
 
 
 def run_client(argv: list[str], seconds: float) -> tuple[str, float]:
@@ -243,13 +302,13 @@ class Side:
         }
 
 
-def _watched(bench: Bench, server: Server, argv: list[str], seconds: float) -> Side:
+def _watched(bench: Bench, server: Server, argv: list[str]) -> Side:
     """Run a client and watch. Raises CannotMeasure, also when the server lost or replaced a process."""
     tree = server.tree()
     try:
         own, theirs = core_times((bench.server_core,)), core_times(bench.client_cores)
         cpu_before, started = cpu_ns(tree), time.monotonic()
-        output, client_cpu_s = run_client(argv, seconds)
+        output, client_cpu_s = run_client(argv, bench.seconds)
         server_cpu_s, wall_s = (cpu_ns(tree) - cpu_before) / 1e9, time.monotonic() - started
         own, theirs = core_times((bench.server_core,)) - own, core_times(bench.client_cores) - theirs
         resident = resident_bytes(tree)
@@ -269,18 +328,15 @@ def warm_up(bench: Bench, server: Server, workload: Workload, checked: Checked) 
 def measure(bench: Bench, server: Server, workload: Workload, checked: Checked, round_number: int) -> Sample:
     """Measure once. Raises CannotMeasure."""
     argv = client_command(bench, server, workload, checked, bench.seconds)
-    beside = idle_connections(server, workload.idle) if workload.idle else nullcontext()
-    with beside:
+    with idle_connections(server, workload.idle) if workload.idle else nullcontext():
         before = server.notifications()
-        side = _watched(bench, server, argv, bench.seconds)
+        side = _watched(bench, server, argv)
         after = server.notifications()
-    discards, client_cores = workload.client == "discard", len(bench.client_cores)
-    copies = (
-        {}
-        if before is None or after is None
-        else {kind: int(after.get(kind, 0) - before.get(kind, 0)) for kind in ("zero_copied", "copied")}
-    )
-    load = parse_load(side.output, None if discards else side.client_cpu_s)
+    load = parse_load(side.output, side.client_cpu_s)
+    discards, cores = workload.client == "discard", len(bench.client_cores)
+    copies = {}
+    if before is not None and after is not None:
+        copies = {kind: int(after.get(kind, 0) - before.get(kind, 0)) for kind in ("zero_copied", "copied")}
     return Sample(
         server=server.name,
         workload=workload.name,
@@ -295,9 +351,9 @@ def measure(bench: Bench, server: Server, workload: Workload, checked: Checked, 
         client_cpu_s=load.client_cpu_s,
         # The discarding client is one process and counts its own CPU within its own measuring time.
         wall_s=load.seconds if discards else side.wall_s,
-        client_cores=1 if discards else client_cores,
-        client_idle_share=side.theirs.idle_s / side.wall_s / client_cores,
-        **side.shares(client_cores),
+        client_cores=1 if discards else cores,
+        client_idle_share=side.theirs.idle_s / side.wall_s / cores,
+        **side.shares(cores),
         p50_us=load.p50_us,
         p99_us=load.p99_us,
         resident_bytes=side.resident,
@@ -317,9 +373,6 @@ def measure_paced(
     CannotMeasure.
     """
     name, per_s, knee = rate
-    argv = client_command(bench, server, workload, checked, bench.seconds, per_s)
-    side = _watched(bench, server, argv, bench.seconds)
-    shares = side.shares(len(bench.client_cores))
-    return PacedSample(
-        server.name, name, round_number, knee, Pace(**last_json(side.output)), side.server_cpu_s, **shares
-    )
+    side = _watched(bench, server, client_command(bench, server, workload, checked, bench.seconds, per_s))
+    pace, shares = Pace(**last_json(side.output)), side.shares(len(bench.client_cores))
+    return PacedSample(server.name, name, round_number, knee, pace, side.server_cpu_s, **shares)

@@ -15,27 +15,21 @@ Exit status: 0 measured (whatever the verdict), 1 cannot measure, 2 wrong argume
 
 from __future__ import annotations
 
-import json
 import statistics
-from contextlib import ExitStack
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from bench.check import Unfit, check
-from bench.idle import allow_files
-from bench.idle_readers import HEADINGS, Taken, per_server, take
-from bench.options import add_programs, at_least_one, chosen_program, prepare_outputs, server_names
+from bench.idle import Taken, allow_files, silent_table
+from bench.options import add_cores, add_programs, at_least_one, chosen_program, prepare_outputs, server_names
 from bench.peers import KINDS
-from bench.workloads import Scale, sized
+from bench.results import Results, save
+from bench.rounds import INTERRUPTED, SILENT_S, START_S, Progress, Run, exit_status, measuring, perform
+from bench.workloads import RECIPES, Scale
 from benchlib import CannotMeasure, say
 from benchlib.payload import KIB, MIB, parse_size, size_label
-from benchlib.proc import default_cores, machine
-from benchlib.report import Table
-from benchlib.server import ends_on_signal, running, temporary_site
+from benchlib.proc import machine
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
 
 SERVERS = "zerocopy,plain,nginx"
 GOAL = 0.1
@@ -63,11 +57,6 @@ def verdict(takings: list[Taken]) -> str:
     )
 
 
-def table(takings: list[Taken]) -> str:
-    """Medians per server; the spread of the rounds beside the figure that counts."""
-    return Table("", HEADINGS, per_server(takings), (0, len(HEADINGS) - 1)).plain()
-
-
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     words = f"of {', '.join(KINDS)} (default: {SERVERS})"
@@ -77,46 +66,33 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     words = "SO_RCVBUF of each client (default: 64K)"
     add("--rcvbuf", type=parse_size, default=64 * KIB, metavar="SIZE", help=words)
     add("--rounds", type=at_least_one, default=3, metavar="N", help="how often each is measured (default: 3)")
+    add_cores(parser)
     add_programs(parser)
-
-
-def run(chosen: argparse.Namespace) -> Iterator[Taken]:
-    """Measure every server in every round (ABAB...), each started afresh and alone."""
-    programs = {name: chosen_program(name, chosen) for name in chosen.servers}
-    server_core, _ = default_cores()
-    allow_files(chosen.clients)
-    total = chosen.rounds * len(chosen.servers)
-    with ends_on_signal(), temporary_site() as site:
-        workload = sized(chosen.size).make(site.root, "", Scale())
-        for index in range(total):
-            number, name = index // len(chosen.servers) + 1, chosen.servers[index % len(chosen.servers)]
-            with ExitStack() as stack:
-                server = stack.enter_context(running(KINDS[name], programs[name], site, server_core))
-                target = check(server, workload).requests[0].target
-                taken = take(server, target, chosen.clients, chosen.rcvbuf, number)
-            disturbed = "" if taken.steady else ", disturbed: something else changes the machine's memory"
-            cost = f"{taken.per_connection / 1024:,.0f} KiB per connection{disturbed}"
-            say(f"[{index + 1}/{total}] round {number} {name}: {cost}")
-            yield taken
+    # What the other clients of the bench are told.
+    parser.set_defaults(connections=0, seconds=0)
 
 
 def main(chosen: argparse.Namespace) -> int:
     prepare_outputs(chosen.json)
-    takings: list[Taken] = []
-    status = 0
-    try:
-        for taken in run(chosen):
-            takings.append(taken)
-    except Unfit as error:
-        raise CannotMeasure(str(error)) from error
-    except KeyboardInterrupt:
-        say("interrupted")
-        status = 130
-    if takings and chosen.json:
-        fields = {"machine": machine(), "takings": [asdict(taken) for taken in takings]}
-        chosen.json.write_text(json.dumps(fields, indent=1) + "\n")
-    if takings:
+    programs = {name: chosen_program(name, chosen) for name in chosen.servers}
+    allow_files(chosen.clients)
+    results = Results(machine(), {"clients": chosen.clients, "size": chosen.size, "rcvbuf": chosen.rcvbuf})
+    scale = Scale(silent_bytes=chosen.size, silent_clients=chosen.clients, receive_buffer=chosen.rcvbuf)
+    progress = Progress(chosen.rounds * len(programs) * (START_S + SILENT_S))
+    with measuring(chosen) as (bench, site):
+        kinds = [KINDS[name] for name in programs]
+        try:
+            run = Run(bench, site, kinds, programs, chosen.rounds, scale, results, progress)
+            perform(run, RECIPES["silent"])
+        except KeyboardInterrupt:
+            results.cut_short = INTERRUPTED
+            say(INTERRUPTED)
+    if results.takings and chosen.json:
+        save(results, chosen.json)
+    if results.takings:
         asked = f"{chosen.clients} clients ask for {size_label(chosen.size)} and read nothing"
         print(f"{asked}, SO_RCVBUF {size_label(chosen.rcvbuf)}; KiB per connection, {chosen.rounds} rounds:")
-        print(f"{table(takings)}\n{verdict(takings)}")
-    return status
+        print(f"{silent_table(results.takings).plain()}\n{verdict(results.takings)}")
+    elif not results.cut_short:
+        raise CannotMeasure("not one server could be measured")
+    return exit_status(results)

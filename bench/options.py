@@ -60,6 +60,11 @@ def add_load(parser: argparse.ArgumentParser, seconds: int | None, rounds: int |
     add("--rounds", type=at_least_one, default=rounds, metavar="N", help="how often each is measured")
     words = "keep-alive connections (default: 64)"
     add("--connections", type=at_least_one, default=64, metavar="N", help=words)
+    add_cores(parser)
+
+
+def add_cores(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--server-core", type=int, metavar="N", help="core of the servers (default: the first)")
     add("--client-cores", metavar="N,N", help="cores of the load client (default: the second)")
 

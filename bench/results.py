@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench.idle_readers import Taken
+from bench.clients import Pace
+from bench.idle import Taken
 from bench.load import PacedSample, Sample
-from bench.paced import Pace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,17 +67,20 @@ class Results:
         """Drop what is known of a workload that will be measured again."""
         self.workloads.pop(workload, None)
         self.samples = [sample for sample in self.samples if sample.workload != workload]
-        self.absent = [each for each in self.absent if each.workload != workload]
+        names = (workload, "common") if workload == "rate" else (workload,)
+        self.absent = [each for each in self.absent if each.workload not in names]
         if workload == "rate":
             self.paced = []
-            self.absent = [each for each in self.absent if each.workload != "common"]
         if workload == "silent":
             self.takings = []
 
 
+LISTS = {"peers": Peer, "samples": Sample, "paced": PacedSample, "takings": Taken, "absent": Absent}
+
+
 def to_json(results: Results) -> str:
     """Write everything as JSON text; rows, ratios and conclusions are computed from it whenever wanted."""
-    return json.dumps({"schema": SCHEMA, **dataclasses.asdict(results)}, indent=1) + "\n"
+    return json.dumps({"schema": SCHEMA, **asdict(results)}, indent=1) + "\n"
 
 
 def from_json(text: str) -> Results:
@@ -87,14 +89,11 @@ def from_json(text: str) -> Results:
     found = fields.pop("schema", None)
     if found != SCHEMA:
         raise ValueError(f"this file has schema {found!r}, this program reads {SCHEMA}; measure again")
-    fields["peers"] = [Peer(**peer) for peer in fields["peers"]]
-    fields["samples"] = [Sample(**sample) for sample in fields["samples"]]
-    fields["paced"] = [
-        PacedSample(**{**sample, "pace": Pace(**sample["pace"])}) for sample in fields["paced"]
-    ]
-    fields["takings"] = [Taken(**taken) for taken in fields["takings"]]
-    fields["absent"] = [Absent(**each) for each in fields["absent"]]
-    return Results(**fields)
+    for sample in fields["paced"]:
+        sample["pace"] = Pace(**sample["pace"])
+    return Results(
+        **{**fields, **{name: [kind(**each) for each in fields[name]] for name, kind in LISTS.items()}}
+    )
 
 
 def save(results: Results, path: Path) -> None:

@@ -4,25 +4,18 @@ measure all servers in turn, round after round (ABAB...).
 
 from __future__ import annotations
 
+import math
 import shutil
 import socket
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bench.check import Unfit, check
-from bench.idle_readers import take
-from bench.load import (
-    client_command,
-    measure,
-    measure_paced,
-    parse_load,
-    run_client,
-    warm_up,
-)
+from bench.idle import take
+from bench.load import Bench, client_command, measure, measure_paced, parse_load, run_client, warm_up
 from bench.results import Absent, Peer
-from bench.wrk import Bench
 from benchlib import CannotMeasure, say
 from benchlib.proc import default_cores
 from benchlib.server import ends_on_signal, running, temporary_site
@@ -36,13 +29,15 @@ if TYPE_CHECKING:
     from bench.workloads import Recipe, Scale, Workload
     from benchlib.server import Kind, Server, Site
 
+    # Who takes part in a workload, and what it is asked.
+    Fit = dict[str, tuple[Server, Checked]]
+
 INTERRUPTED = "interrupted"
 # About what comes on top of the seconds of measuring.
 START_S, OVERHEAD_S, SILENT_S = 0.8, 0.45, 12.0
 OWN_SHARE, COMMON_SHARE = 0.65, 0.6
 # A server whose knee is below this share of the highest one is not asked at the common rate.
 FAST_SHARE = 0.1
-SILENT_CLIENTS, SILENT_RECEIVE_BUFFER = 100, 2**16
 
 
 @contextmanager
@@ -138,9 +133,9 @@ def planned_s(recipe: Recipe, servers: int, seconds: float, rounds: int | None) 
     return recipe.files_s + servers * (START_S + 1 + OVERHEAD_S + turns * once)
 
 
-def start(run: Run, stack: ExitStack, workload: Workload) -> dict[str, tuple[Server, Checked]]:
+def start(run: Run, stack: ExitStack, workload: Workload) -> Fit:
     """Start and check every server; the ones that cannot take part are noted as absent."""
-    fit: dict[str, tuple[Server, Checked]] = {}
+    fit: Fit = {}
     for kind in run.kinds:
         reason = dict(kind.skips).get(workload.name)
         if reason is not None:
@@ -177,48 +172,41 @@ def note_peer(results: Results, server: Server, checked: Checked, workload: str)
     peer.codings[workload] = ", ".join(checked.codings)
 
 
-def in_turn(
-    fit: dict[str, tuple[Server, Checked]], rounds: int
-) -> Iterator[tuple[int, str, Server, Checked]]:
-    """(round, name, server, what it is asked) in measuring order. A consumer drops a server from `fit` to
-    have it left out.
-    """
+@contextmanager
+def dropping(run: Run, fit: Fit, name: str, workload: str) -> Iterator[None]:
+    """A server that fails under load is noted with its last words, and left out of `fit` from then on."""
+    try:
+        yield
+    except CannotMeasure as error:
+        words = fit.pop(name)[0].log_tail()
+        run.absent(name, workload, f"{error}; its last words: {words[-300:]}")
+
+
+def in_turn(fit: Fit, rounds: int) -> Iterator[tuple[int, str, Server, Checked]]:
+    """(round, name, server, what it is asked) in measuring order, of who is still in `fit`."""
     for number in range(1, rounds + 1):
         for name in tuple(fit):
             yield number, name, *fit[name]
-
-
-def drop(
-    run: Run, fit: dict[str, tuple[Server, Checked]], name: str, workload: str, error: CannotMeasure
-) -> None:
-    """A server failed under load: note it with its last words, and go on without it."""
-    words = fit.pop(name)[0].log_tail()
-    run.absent(name, workload, f"{error}; its last words: {words[-300:]}")
 
 
 def closed_loop(run: Run, workload: Workload, rounds: int) -> None:
     """Every server as fast as the client can."""
     with ExitStack() as stack:
         fit = start(run, stack, workload)
-        for name in tuple(fit):
-            try:
-                warm_up(run.bench, fit[name][0], workload, fit[name][1])
-            except CannotMeasure as error:
-                drop(run, fit, name, workload.name, error)
+        for _, name, server, checked in in_turn(fit, 1):
+            with dropping(run, fit, name, workload.name):
+                warm_up(run.bench, server, workload, checked)
         for number, name, server, checked in in_turn(fit, rounds):
-            try:
+            with dropping(run, fit, name, workload.name):
                 sample = measure(run.bench, server, workload, checked, number)
-            except CannotMeasure as error:
-                drop(run, fit, name, workload.name, error)
-                continue
-            run.results.samples.append(sample)
-            errors = f", {sample.errors} ERRORS" if sample.errors else ""
-            run.progress.step(
-                run.bench.seconds + OVERHEAD_S,
-                f"{workload.name} {number}/{rounds} {name}: {sample.requests_per_s:,.0f} req/s, "
-                f"{sample.cpu_us_per_request:,.2f} us CPU/req, server {sample.server_share:.0%}, "
-                f"client {sample.client_share:.0%}{errors}",
-            )
+                run.results.samples.append(sample)
+                errors = f", {sample.errors} ERRORS" if sample.errors else ""
+                run.progress.step(
+                    run.bench.seconds + OVERHEAD_S,
+                    f"{workload.name} {number}/{rounds} {name}: {sample.requests_per_s:,.0f} req/s, "
+                    f"{sample.cpu_us_per_request:,.2f} us CPU/req, server {sample.server_share:.0%}, "
+                    f"client {sample.client_share:.0%}{errors}",
+                )
 
 
 def common_rate(knees: dict[str, float]) -> tuple[float, list[str]]:
@@ -241,18 +229,14 @@ def find_knee(bench: Bench, server: Server, workload: Workload, checked: Checked
 
 def fixed_rate(run: Run, workload: Workload, rounds: int) -> None:
     """Every server at a share of its own knee, and the fast ones at one common rate."""
+    once = run.bench.seconds + OVERHEAD_S
     with ExitStack() as stack:
         fit = start(run, stack, workload)
         knees: dict[str, float] = {}
-        for name in tuple(fit):
-            try:
-                knees[name] = find_knee(run.bench, fit[name][0], workload, fit[name][1])
-            except CannotMeasure as error:
-                drop(run, fit, name, workload.name, error)
-                continue
-            run.progress.step(
-                run.bench.seconds + OVERHEAD_S, f"rate, knee of {name}: {knees[name]:,.0f} req/s"
-            )
+        for _, name, server, checked in in_turn(fit, 1):
+            with dropping(run, fit, name, workload.name):
+                knees[name] = find_knee(run.bench, server, workload, checked)
+                run.progress.step(once, f"rate, knee of {name}: {knees[name]:,.0f} req/s")
         if not knees:
             return
         common, fast = common_rate(knees)
@@ -260,42 +244,34 @@ def fixed_rate(run: Run, workload: Workload, rounds: int) -> None:
             run.absent(name, "common", f"its knee is below {FAST_SHARE:.0%} of the highest")
         for number, name, server, checked in in_turn(fit, rounds):
             rates = [("own", OWN_SHARE * knees[name], knees[name])]
-            if name in fast:
-                rates.append(("common", common, knees[name]))
-            for rate in rates:
-                try:
+            rates += [("common", common, knees[name])] if name in fast else []
+            with dropping(run, fit, name, workload.name):
+                for rate in rates:
                     sample = measure_paced(run.bench, server, workload, checked, rate, number)
-                except CannotMeasure as error:
-                    drop(run, fit, name, workload.name, error)
-                    break
-                run.results.paced.append(sample)
-                p99 = "over" if sample.pace.p99_us is None else f"{sample.pace.p99_us / 1000:.2f} ms"
-                run.progress.step(
-                    run.bench.seconds + OVERHEAD_S,
-                    f"rate {number}/{rounds} {name} at {rate[1]:,.0f} req/s ({rate[0]}): p99 {p99}",
-                )
+                    run.results.paced.append(sample)
+                    p99 = "over" if math.isinf(sample.p99_ms) else f"{sample.p99_ms:.2f} ms"
+                    words = f"{name} at {rate[1]:,.0f} req/s ({rate[0]}): p99 {p99}"
+                    run.progress.step(once, f"rate {number}/{rounds} {words}")
 
 
 def silent(run: Run, workload: Workload, rounds: int) -> None:
     """Every server alone, for others' memory would be in the figure."""
-    everyone = run.kinds
     for number in range(1, rounds + 1):
-        for kind in everyone:
-            run.kinds = [kind]
+        for kind in run.kinds:
             try:
                 with ExitStack() as stack:
-                    for server, checked in start(run, stack, workload).values():
-                        target = checked.requests[0].target
-                        taken = take(server, target, SILENT_CLIENTS, SILENT_RECEIVE_BUFFER, number)
+                    for server, checked in start(replace(run, kinds=[kind]), stack, workload).values():
+                        taken = take(server, checked.requests[0].target, workload, number)
                         run.results.takings.append(taken)
+                        disturbed = (
+                            "" if taken.steady else ", disturbed: something else changes the machine's memory"
+                        )
+                        words = f"{taken.per_connection / 1024:,.0f} KiB per connection{disturbed}"
                         run.progress.step(
-                            START_S + SILENT_S,
-                            f"silent {kind.name}: {taken.per_connection / 1024:,.0f} KiB each",
+                            START_S + SILENT_S, f"silent {number}/{rounds} {kind.name}: {words}"
                         )
             except (CannotMeasure, OSError) as error:
                 run.absent(kind.name, workload.name, str(error))
-            finally:
-                run.kinds = everyone
 
 
 def perform(run: Run, recipe: Recipe) -> None:

@@ -37,7 +37,7 @@ from benchlib.server import find_tool
 if TYPE_CHECKING:
     import argparse
 
-    from bench.wrk import Bench
+    from bench.load import Bench
 
 SERVERS = "zerocopy,plain,auto,portable,nginx,lighttpd,h2o,caddy,granian,starlette,aiohttp,http.server"
 QUICK_WORKLOADS = "1K,10M,mix,rate"

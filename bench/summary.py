@@ -7,9 +7,8 @@ import statistics
 from typing import TYPE_CHECKING
 
 from bench.behind import behind_lines
-from bench.idle_readers import HEADINGS, per_server
-from bench.latency import paced_rows
-from bench.ratios import BASELINE, DISTURBED_SHARE, make_rows, make_verdicts, ratio_words
+from bench.idle import HEADINGS, silent_table
+from bench.stats import BASELINE, make_rows, make_verdicts, paced_rows, ratio_words
 from benchlib.plots import Group, Plot, write_png
 from benchlib.report import TEMPLATES, Table, render
 
@@ -17,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bench.idle_readers import Taken
-    from bench.ratios import Row, Spread, Verdict
+    from bench.idle import Taken
     from bench.results import Absent, Results
+    from bench.stats import Row, Spread, Verdict
 
 # What the short table shows, in this order, of what was measured.
 SHORT = ("1K", "10K", "100K", "1M", "10M", "mix", "304", "connect", "cookie")
@@ -37,21 +36,19 @@ def milliseconds(value: float) -> str:
 
 
 def _cells(row: Row, coding: str) -> tuple[str, ...]:
+    zero_copied, copied = row.total("zero_copied"), row.total("copied")
     return (
         row.server,
-        f"{row.requests_per_s.median:,.0f}",
-        f"{row.bytes_per_s.median / 1e6:,.0f}",
-        f"{row.bytes_per_request:,.0f}",
-        f"{row.cpu_us_per_request.median:,.2f}",
-        f"{row.bytes_per_cpu_s.median / 1e9:.2f}",
-        milliseconds(row.p50_us / 1000 or math.inf),
-        milliseconds(row.p99_us / 1000 or math.inf),
-        f"{row.resident_bytes / 1e6:.1f}",
-        f"{row.server_share:.0%}",
-        f"{row.client_share:.0%}",
-        ratio_words(row.cpu_ratio),
-        ratio_words(row.throughput_ratio),
-        f"{row.zero_copied}/{row.copied}" if row.zero_copied or row.copied else "",
+        f"{row.median('requests_per_s'):,.0f}",
+        f"{row.median('bytes_per_s') / 1e6:,.0f}",
+        f"{row.median('bytes_per_request'):,.0f}",
+        f"{row.median('cpu_us_per_request'):,.2f}",
+        f"{row.median('bytes_per_cpu_s') / 1e9:.2f}",
+        *(milliseconds(row.median(figure) / 1000 or math.inf) for figure in ("p50_us", "p99_us")),
+        f"{row.spread('resident_bytes').high / 1e6:.1f}",
+        *(f"{row.median(figure):.0%}" for figure in ("server_share", "client_share")),
+        *(ratio_words(row.ratio(figure)) for figure in ("cpu_us_per_request", "requests_per_s")),
+        f"{zero_copied}/{copied}" if zero_copied or copied else "",
         ", ".join([*([f"sends {coding}"] if coding else []), *row.marks]),
     )
 
@@ -83,7 +80,7 @@ def closed_tables(results: Results) -> list[Table]:
             _absent_cells(each, len(headings)) for each in results.absent if each.workload in (workload, "")
         ]
         title = results.workloads.get(workload, "not finished")
-        title = f"{workload}: {title} (client {mine[0].client}, {mine[0].rounds} rounds)"
+        title = f"{workload}: {title} (client {mine[0].samples[0].client}, {len(mine[0].samples)} rounds)"
         tables.append(Table(title, headings, lines, (0, len(headings) - 1)))
     return tables
 
@@ -93,22 +90,20 @@ def paced_table(results: Results) -> list[Table]:
         *("rate", "server", "requests/s", "knee", "p50 ms", "p99 ms", "p99 rounds", "p99.9 ms"),
         *("server CPU", "CPU us/req", "marks"),
     )
-    lines: list[tuple[str, ...]] = [
-        (
-            row.workload,
-            row.server,
-            f"{row.rate:,.0f}",
-            f"{row.knee:,.0f}",
-            milliseconds(row.p50_ms.median),
-            milliseconds(row.p99_ms.median),
-            f"{milliseconds(row.p99_ms.low)} to {milliseconds(row.p99_ms.high)}",
-            milliseconds(row.p999_ms.median),
-            f"{row.server_share:.0%}",
-            f"{row.cpu_us_per_request:,.2f}",
-            ", ".join(row.marks),
+    lines: list[tuple[str, ...]] = []
+    for row in paced_rows(results.paced):
+        p99 = row.spread("p99_ms")
+        lines.append(
+            (
+                *(row.workload, row.server, f"{row.median('rate'):,.0f}", f"{row.median('knee'):,.0f}"),
+                *(milliseconds(ms) for ms in (row.median("p50_ms"), p99.median)),
+                f"{milliseconds(p99.low)} to {milliseconds(p99.high)}",
+                milliseconds(row.median("p999_ms")),
+                f"{row.median('server_share'):.0%}",
+                f"{row.median('cpu_us_per_request'):,.2f}",
+                ", ".join(row.marks),
+            )
         )
-        for row in paced_rows(results.paced)
-    ]
     if not lines:
         return []
     lines += [
@@ -120,17 +115,13 @@ def paced_table(results: Results) -> list[Table]:
     return [Table(title, headings, lines, (0, 1, len(headings) - 1))]
 
 
-def silent_table(results: Results) -> list[Table]:
-    if not results.takings:
-        return []
-    lines = per_server(results.takings)
-    lines += [_absent_cells(each, len(HEADINGS)) for each in results.absent if each.workload == "silent"]
-    title = f"silent: {results.workloads.get('silent', 'clients that never read')}"
-    return [Table(title, HEADINGS, lines, (0, len(HEADINGS) - 1))]
-
-
 def tables(results: Results) -> list[Table]:
-    return [*closed_tables(results), *paced_table(results), *silent_table(results)]
+    found = [*closed_tables(results), *paced_table(results)]
+    if results.takings:
+        absent = (_absent_cells(each, len(HEADINGS)) for each in results.absent if each.workload == "silent")
+        title = f"silent: {results.workloads.get('silent', 'clients that never read')}"
+        found.append(silent_table(results.takings, title, absent))
+    return found
 
 
 def heads_table(results: Results) -> Table:
@@ -148,10 +139,10 @@ def _short_cell(row: Row | None) -> str:
     """ "0.59 / 1.36+": CPU per request and requests/s relative to the baseline; + where the client was the
     limit.
     """
-    if row is None or row.cpu_ratio is None or row.throughput_ratio is None:
-        return "1 / 1" if row and row.server == BASELINE else NONE
-    bound = "+" if row.client_bound else ""
-    return f"{row.cpu_ratio.median:.2f} / {row.throughput_ratio.median:.2f}{bound}"
+    if row is None or row.server == BASELINE:
+        return "1 / 1" if row else NONE
+    cpu, rate = row.ratio("cpu_us_per_request"), row.ratio("requests_per_s")
+    return f"{cpu.median:.2f} / {rate.median:.2f}{'+' if row.client_bound else ''}" if cpu and rate else NONE
 
 
 def _latency_cell(p99_ms: Spread) -> str:
@@ -178,14 +169,14 @@ def short_table(results: Results) -> Table:
     common = {row.server: row for row in paced_rows(results.paced) if row.workload == "common"}
     shown = [name for name in SHORT if any(workload == name for workload, _ in rows)]
     headings = ["server", *shown]
-    headings += [f"p99 ms at {next(iter(common.values())).rate:,.0f}/s"] if common else []
+    headings += [f"p99 ms at {next(iter(common.values())).median('rate'):,.0f}/s"] if common else []
     headings += ["KiB/silent client"] if results.takings else []
     lines = []
     for peer in results.peers:
         cells = [peer.name, *(_short_cell(rows.get((workload, peer.name))) for workload in shown)]
         if common:
             row = common.get(peer.name)
-            cells.append(_latency_cell(row.p99_ms) if row else NONE)
+            cells.append(_latency_cell(row.spread("p99_ms")) if row else NONE)
         if results.takings:
             cells.append(_memory_cell([taken for taken in results.takings if taken.server == peer.name]))
         lines.append(tuple(cells))
@@ -214,11 +205,7 @@ def left_out(results: Results) -> list[str]:
     found = []
     for workload in dict.fromkeys(name for name, _ in rows):
         group = [row for name, row in rows if name == workload]
-        wrong = [
-            row.server
-            for row in group
-            if row.disturbed_share > DISTURBED_SHARE or any("errors" in mark for mark in row.marks)
-        ]
+        wrong = [row.server for row in group if not row.comparable]
         if wrong:
             found.append(f"{workload} ({'all' if len(wrong) == len(group) else ', '.join(wrong)})")
     return found
@@ -268,13 +255,15 @@ def plots_of(results: Results) -> tuple[Plot, ...]:
         add(
             f"{results.workloads.get(workload, workload)}: server CPU us per request",
             "Lower is better. Where a server sends other bytes per response, the table says so.",
-            {row.server: row.cpu_us_per_request.median for row in rows if row.workload == workload},
+            {row.server: row.median("cpu_us_per_request") for row in rows if row.workload == workload},
         )
     for rate, note in (
         ("own", "Each server at 65 % of its own knee, so at another rate; the table has the rates."),
         ("common", "The same rate for all."),
     ):
-        found = {row.server: row.p99_ms.median for row in paced_rows(results.paced) if row.workload == rate}
+        found = {
+            row.server: row.median("p99_ms") for row in paced_rows(results.paced) if row.workload == rate
+        }
         add(f"p99 at a fixed rate ({rate}), ms", note, found)
     kept: dict[str, list[float]] = {}
     for taken in results.takings:

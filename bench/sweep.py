@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 
 from bench.options import add_load, add_programs, chosen_program, prepare_outputs
 from bench.peers import KINDS
-from bench.ratios import Row, make_rows, ratio_words
 from bench.results import Results
 from bench.rounds import INTERRUPTED, Progress, Run, exit_status, measuring, perform, planned_s
+from bench.stats import Row, make_rows, ratio_words
 from bench.workloads import Scale, sized
 from benchlib import CannotMeasure, say
 from benchlib.payload import parse_size, size_label
@@ -79,20 +79,17 @@ def table(rows: list[Row]) -> str:
     lines = []
     for workload in dict.fromkeys(row.workload for row in rows):
         group = [row for row in rows if row.workload == workload]
-        costs = [row.cpu_us_per_request.median for row in group if row.server != YARDSTICK]
+        cheapest = min(row.median("cpu_us_per_request") for row in group if row.server != YARDSTICK)
         for row in group:
-            cost = row.cpu_us_per_request.median
-            best = ["cheapest"] if row.server != YARDSTICK and cost == min(costs) else []
+            cost = row.median("cpu_us_per_request")
+            best = ["cheapest"] if row.server != YARDSTICK and cost == cheapest else []
             lines.append(
                 (
-                    workload,
-                    row.server,
-                    f"{cost:,.2f}",
-                    f"{2**30 / row.bytes_per_cpu_s.median:.3f}",
-                    f"{row.bytes_per_s.median / 1e6:,.0f}",
-                    f"{row.resident_bytes / 1e6:.1f}",
-                    ratio_words(row.cpu_ratio),
-                    f"{row.zero_copied}/{row.copied}",
+                    *(workload, row.server, f"{cost:,.2f}", f"{2**30 / row.median('bytes_per_cpu_s'):.3f}"),
+                    f"{row.median('bytes_per_s') / 1e6:,.0f}",
+                    f"{row.spread('resident_bytes').high / 1e6:.1f}",
+                    ratio_words(row.ratio("cpu_us_per_request")),
+                    f"{row.total('zero_copied')}/{row.total('copied')}",
                     ", ".join([*best, *row.marks]),
                 )
             )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchlib import CannotMeasure
-from benchlib.payload import size_label, write_payload
+from benchlib.payload import GIB, KIB, MIB, size_label, write_payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from benchlib.fetch import Fields
 
-KIB, MIB, GIB = 2**10, 2**20, 2**30
 DISCARD_SIZE_MIN = MIB
 ACCEPT_BROTLI = ("Accept-Encoding", "br;q=1, gzip;q=0.8")
 CLOSE = ("Connection", "close")
@@ -52,8 +51,8 @@ class Workload:
 
     `client`: "wrk", "discard" (drops the bytes in the kernel, one request only), "paced" (a fixed rate) or
     "silent" (reads nothing). `connections`: None for what the run says. `idle`: connections beside them that
-    do nothing. `revalidate`: ask with the validator that the server itself gave. `cookie`: another one in
-    each request.
+    do nothing. `receive_buffer`: SO_RCVBUF of silent clients. `revalidate`: ask with the validator that the
+    server itself gave. `cookie`: another one in each request.
     """
 
     name: str
@@ -62,6 +61,7 @@ class Workload:
     requests: tuple[Request, ...]
     connections: int | None = None
     idle: int = 0
+    receive_buffer: int = 0
     revalidate: bool = False
     cookie: bool = False
 
@@ -74,6 +74,8 @@ class Scale:
     small_files: int = 100_000
     idle: int = 10_000
     silent_bytes: int = 10 * MIB
+    silent_clients: int = 100
+    receive_buffer: int = 64 * KIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +194,7 @@ def _zipf(folder: Path, target: str, scale: Scale) -> Workload:
     drawn = zipf_ranks(scale.small_files, min(DRAWS, 2 * scale.small_files), random.Random(scale.small_files))
     kinds = {
         number: Request(
-            f"{target}/{names[number]}",
-            bodies=(("", hashlib.sha256(b"%08d" % number + body).hexdigest()),),
+            f"{target}/{names[number]}", bodies=(("", hashlib.sha256(b"%08d" % number + body).hexdigest()),)
         )
         for number in set(drawn)
     }
@@ -207,9 +208,9 @@ def _rate(folder: Path, target: str, scale: Scale) -> Workload:
 
 def _silent(folder: Path, target: str, scale: Scale) -> Workload:
     request = _file(folder, target, scale.silent_bytes)
-    return Workload(
-        "silent", f"{size_label(scale.silent_bytes)}, clients that never read", "silent", (request,)
-    )
+    title = f"{size_label(scale.silent_bytes)}, clients that never read"
+    clients, buffer = scale.silent_clients, scale.receive_buffer
+    return Workload("silent", title, "silent", (request,), clients, receive_buffer=buffer)
 
 
 RECIPES = {

@@ -9,7 +9,7 @@ import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench.ratios import ratio_words, spread
+from bench.stats import ratio_words, spread
 from bench.summary import paragraphs
 from benchlib.payload import GIB, size_label
 from benchlib.report import Table, render

@@ -70,10 +70,7 @@ def enter_namespace() -> None:
     """
     unshare = find_tool("unshare", "util-linux")
     command = (sys.executable, "-m", "bench", *sys.argv[1:])
-    os.execv(
-        unshare,
-        [unshare, "--user", "--map-root-user", "--net", *command, "--in-namespace"],
-    )
+    os.execv(unshare, [unshare, "--user", "--map-root-user", "--net", *command, "--in-namespace"])
 
 
 def make_taps() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bench.check import Checked
-from bench.idle_readers import Taken
+from bench.clients import Pace
+from bench.idle import Taken
 from bench.load import PacedSample, Sample
-from bench.paced import Pace
 from bench.results import Peer, Results
 from bench.workloads import Request
 

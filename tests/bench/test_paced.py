@@ -8,8 +8,10 @@ import threading
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bench.paced import Pace, at_share_us, load_script, summarize
+from bench.clients import Pace, load_script, percentiles_us, summarize
 from bench.rounds import common_rate
 
 pytestmark = pytest.mark.slow
@@ -121,7 +123,15 @@ def test_a_busy_client_knows_it() -> None:
     [(0.5, 4, 2e6), (0.75, 4, 3e6), (1.0, 3, 3e6), (1.0, 4, None), (0.5, 0, None)],
 )
 def test_percentiles_count_what_is_missing(share: float, total: int, expected: float | None) -> None:
-    assert at_share_us([1.0, 2.0, 3.0], share, total) == expected
+    (found,) = percentiles_us([3.0, 1.0, 2.0], [share], total)
+    assert found == (None if expected is None else pytest.approx(expected, rel=1e-3))
+
+
+@given(st.lists(st.floats(1e-6, 60.0), min_size=1, max_size=300), st.floats(0.001, 1))
+def test_a_percentile_is_the_nearest_rank_to_three_digits(latencies: list[float], share: float) -> None:
+    (found,) = percentiles_us(latencies, [share], len(latencies))
+    expected = sorted(latencies)[math.ceil(share * len(latencies)) - 1] * 1e6
+    assert found == pytest.approx(expected, rel=1.1e-3, abs=2e-3)
 
 
 def test_the_common_rate_is_for_the_fast() -> None:

@@ -17,13 +17,13 @@ import pytest
 from jinja2 import UndefinedError
 
 from bench import memory
-from bench.discard import Connection as DiscardConnection
-from bench.discard import Ended, drive, percentile, receive
-from bench.idle_readers import ask, await_answers
+from bench.clients import Connection as DiscardConnection
+from bench.clients import Ended, Plan, drive, receive
+from bench.idle import ask, await_answers, silent_table
 from bench.peers import KINDS
 from bench.workloads import RECIPES
 from benchlib import CannotMeasure
-from benchlib.fetch import fetch
+from benchlib.fetch import fetch, request_bytes
 from benchlib.payload import write_payload
 from benchlib.proc import CoreTimes, core_times, cpu_ns, process_tree, read_memory
 from benchlib.server import Kind, fill, find_tool, running, temporary_site, with_arguments
@@ -106,18 +106,13 @@ def test_another_status_or_length_is_an_error(
         take_all(DiscardConnection(near), length)
 
 
-def test_percentiles() -> None:
-    values = [float(value) for value in range(1, 101)]
-    assert (percentile(values, 0.5), percentile(values, 0.99), percentile([7.0], 0.99)) == (50.0, 99.0, 7.0)
-    assert percentile([], 0.5) == 0.0
-
-
 def test_the_discarding_client_measures_a_real_server() -> None:
     with temporary_site() as site, running(PYTHON_SERVER, sys.executable, site, FIRST_CORE) as server:
         payload = write_payload(site.root, 3 * 2**20)
         answer = fetch("127.0.0.1", server.port, payload.target)
         assert (answer.status, answer.sha256) == (200, payload.sha256)
-        count = drive("127.0.0.1", server.port, payload.target, answer.wire_length, 1, 0.5)
+        request = request_bytes("127.0.0.1", server.port, payload.target).decode()
+        count = drive(Plan(server.port, request, answer.wire_length, 1, 0.5))
     # http.server closes after each response: one response, then one connection that ended.
     assert count.requests == len(count.latencies_s) == 1
     assert count.bytes == answer.wire_length
@@ -273,9 +268,9 @@ def test_memory_without_a_comparison_is_not_judged() -> None:
 
 
 def test_the_memory_table_shows_median_and_rounds() -> None:
-    text = memory.table([make_taken("plain", 1024 * 10 * figure) for figure in (3, 9, 5)])
+    text = silent_table([make_taken("plain", 1024 * 10 * figure) for figure in (3, 9, 5)]).plain()
     assert text.splitlines()[1].split() == ["plain", "5", "3", "to", "9", "2", "1", "0", "0"]
-    assert "1 rounds disturbed" in memory.table([make_taken("plain", 1, steady=False)])
+    assert "1 rounds disturbed" in silent_table([make_taken("plain", 1, steady=False)]).plain()
 
 
 def test_silent_clients_get_an_answer_and_leave_it() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from bench.load import Load, equivalent_requests, parse_load
 from bench.options import at_least_one, prepare_outputs, server_names, sizes, workload_names
-from bench.ratios import GOALS, Goal, judge, make_rows, make_verdicts, spread
+from bench.stats import GOALS, Goal, judge, make_rows, make_verdicts, spread
 from benchlib import CannotMeasure
 from benchlib.payload import parse_size, size_label, write_payload
 
@@ -93,7 +93,7 @@ def test_wrk_output_is_read_from_its_last_line() -> None:
 
 def test_the_discarding_client_counts_its_own_cpu() -> None:
     load = Load(1.0, 2, 3, 0, 4.0, 5.0, 0.25)
-    assert parse_load(json.dumps(dataclasses.asdict(load))) == load
+    assert parse_load(json.dumps(dataclasses.asdict(load)), 9.0) == load
 
 
 def test_a_client_without_a_result_is_shown() -> None:
@@ -165,13 +165,14 @@ def test_ratios_are_taken_within_a_round() -> None:
     ]
     base, ours = make_rows(samples)
     assert (base.server, ours.server) == ("nginx", "zerocopy")
-    assert base.cpu_ratio is None
-    assert ours.cpu_ratio is not None
+    assert base.ratio("cpu_us_per_request") is None
+    ratio = ours.ratio("cpu_us_per_request")
+    assert ratio is not None
     # The medians of both sides would give 0.010 / 0.020 = 0.5.
-    assert ours.cpu_ratio.median == pytest.approx(0.8)
-    assert ours.cpu_ratio.low == pytest.approx(0.5)
-    assert ours.cpu_ratio.high == pytest.approx(0.9)
-    assert ours.cpu_us_per_request == spread([8.0, 27.0, 10.0])
+    assert ratio.median == pytest.approx(0.8)
+    assert ratio.low == pytest.approx(0.5)
+    assert ratio.high == pytest.approx(0.9)
+    assert ours.spread("cpu_us_per_request") == spread([8.0, 27.0, 10.0])
 
 
 def test_rows_keep_workloads_apart_in_their_order() -> None:
@@ -181,13 +182,13 @@ def test_rows_keep_workloads_apart_in_their_order() -> None:
         for number in (1, 2)
         for server in ("zerocopy", "nginx")
     ]
-    keys = [(row.workload, row.server, row.rounds) for row in make_rows(samples)]
+    keys = [(row.workload, row.server, len(row.samples)) for row in make_rows(samples)]
     assert keys == [("mix", "zerocopy", 2), ("mix", "nginx", 2), ("1K", "zerocopy", 2), ("1K", "nginx", 2)]
 
 
 def test_a_row_without_its_baseline_has_no_ratio() -> None:
     (row,) = make_rows([make_sample()])
-    assert row.cpu_ratio is row.throughput_ratio is None
+    assert row.ratio("cpu_us_per_request") is row.ratio("requests_per_s") is None
 
 
 def test_a_round_the_baseline_missed_is_left_out() -> None:
@@ -197,8 +198,8 @@ def test_a_round_the_baseline_missed_is_left_out() -> None:
         make_sample("zerocopy", 2, server_cpu_s=1.0),
     ]
     ours = make_rows(samples)[1]
-    assert ours.rounds == 2
-    assert ours.cpu_ratio == spread([1.0])
+    assert len(ours.samples) == 2
+    assert ours.ratio("requests_per_s") == spread([1.0])
 
 
 def test_marks_say_what_is_wrong() -> None:
@@ -213,7 +214,7 @@ def test_marks_say_what_is_wrong() -> None:
 def test_copies_are_added_for_us_and_absent_for_peers() -> None:
     ours = [make_sample("zerocopy", number, zero_copied=0, copied=number) for number in (1, 2)]
     rows = make_rows([*ours, make_sample("nginx")])
-    assert [(row.zero_copied, row.copied) for row in rows] == [(0, 3), (None, None)]
+    assert [(row.total("zero_copied"), row.total("copied")) for row in rows] == [(0, 3), (None, None)]
 
 
 # Verdicts

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.behind import behind_lines, where_behind
-from bench.latency import paced_rows
 from bench.results import Absent, Results, from_json, save, to_json
 from bench.rounds import INTERRUPTED, exit_status
+from bench.stats import paced_rows
 from bench.summary import (
     document,
     heads_table,
@@ -134,8 +134,8 @@ def test_paced_rows_have_medians_marks_and_no_answer_as_infinite() -> None:
         make_paced("auto", "common", value, number) for number, value in enumerate((700.0, 900.0, None))
     ]
     (row,) = paced_rows(samples)
-    assert (row.p99_ms.low, row.p99_ms.median) == (0.7, 0.9)
-    assert row.p99_ms.high == float("inf")
+    assert (row.spread("p99_ms").low, row.median("p99_ms")) == (0.7, 0.9)
+    assert row.spread("p99_ms").high == float("inf")
     assert row.marks == ()
     (row,) = paced_rows([make_paced("auto", "own", None, unanswered=7, busy_share=0.95)])
     assert row.marks == ("7 unanswered", "client-bound")
