@@ -1,0 +1,390 @@
+"""The poller: ops in, plain system calls, completions out (epoll(7), recv(2), send(2), accept4(2), preadv2(2)).
+
+Level-triggered: what was left over is told again, so nothing is read or accepted a second time only to hear that there is
+no more, and whoever watches the epoll descriptor may come late. What epoll has been told to look for changes only when it
+must, and just before the next wait: receives stay armed, room to write is asked for only while something waits for it, and
+a descriptor of which nothing is wanted leaves the set, because errors and hang-ups are reported whether asked for or not.
+"""
+
+from libc.errno cimport EAGAIN, EINTR, ENOENT, ENOMEM, errno
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memset
+from posix.unistd cimport close
+
+from zchttpd._core.check cimport likely, unlikely, zc_assert
+from zchttpd._core.completions cimport completions_add, completions_close, completions_take
+from zchttpd._core.op cimport (
+    OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_FILL, OP_LINK, OP_POLL, OP_READ, OP_RECV, OP_SEND, OP_WATCH)
+from zchttpd._core.readers cimport Read, readers_close, readers_collect, readers_open, readers_read
+from zchttpd._core.sends cimport Sent, sends_go
+
+cdef extern from "<errno.h>" nogil:
+    enum:
+        ECANCELED
+
+cdef extern from "<sys/epoll.h>" nogil:
+    enum:
+        EPOLL_CLOEXEC
+        EPOLL_CTL_ADD
+        EPOLL_CTL_MOD
+        EPOLL_CTL_DEL
+        EPOLLIN
+        EPOLLOUT
+        EPOLLERR
+        EPOLLHUP
+    int epoll_create1(int flags)
+    int epoll_ctl(int epoll, int what, int fd, epoll_event* event)
+    int epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms)
+
+cdef extern from "<sys/socket.h>" nogil:
+    enum:
+        SOCK_CLOEXEC
+        SOCK_NONBLOCK
+        MSG_DONTWAIT
+    int accept4(int fd, void* address, void* length, int flags)
+    ssize_t recv(int fd, void* buffer, size_t length, int flags)
+
+cdef enum:
+    EVENTS_MAX = 256        # of one wait
+    ACCEPTS_MAX = 64        # connections taken before others have their turn
+    FEW = 64                # first capacities
+    ALWAYS = 1              # what is armed and never completes
+
+
+cdef int poller_open(Poller* poller, uint32_t buffer_count, uint32_t buffer_size) noexcept nogil:
+    """Ready for ops, with `buffer_count` (at most 65536) receive buffers of `buffer_size` bytes. Returns 0 or -errno, then
+    nothing is held."""
+    cdef uint32_t i
+    memset(poller, 0, sizeof(Poller))
+    poller.epoll = epoll_create1(EPOLL_CLOEXEC)
+    if poller.epoll < 0:
+        return -errno
+    poller.readers = readers_open()
+    poller.buffers = <char*>malloc(<size_t>buffer_count * buffer_size)
+    poller.free_buffers = <uint16_t*>malloc(buffer_count * sizeof(uint16_t))
+    poller.events = <epoll_event*>malloc(EVENTS_MAX * sizeof(epoll_event))
+    if poller.readers == NULL or poller.buffers == NULL or poller.free_buffers == NULL or poller.events == NULL:
+        poller_close(poller)
+        return -ENOMEM
+    poller.buffer_count = buffer_count
+    poller.buffer_size = buffer_size
+    for i in range(buffer_count):
+        poller_give_back(poller, <uint16_t>i)
+    _arm(poller, poller.readers.event, DESCRIPTOR_READERS, ALWAYS)
+    return 0
+
+
+cdef uint32_t poller_close(Poller* poller) noexcept nogil:
+    """Give everything back; whose sockets they are closes them. Returns how many reads are still under way: unless it is 0
+    the memory that they read into must stay for as long as the process lives."""
+    cdef uint32_t reading = 0
+    cdef uint32_t i
+    for i in range(poller.descriptor_count):
+        free(poller.descriptors[i].waiting)
+    if poller.readers != NULL:
+        reading = readers_close(poller.readers)
+    if poller.events != NULL:
+        close(poller.epoll)
+    free(poller.descriptors)
+    free(poller.changed)
+    free(poller.events)
+    completions_close(&poller.done)
+    free(poller.buffers)
+    free(poller.free_buffers)
+    memset(poller, 0, sizeof(Poller))
+    return reading
+
+
+# ---- what is known of descriptors ----
+
+cdef Descriptor* _at(Poller* poller, int32_t fd) noexcept nogil:
+    """Valid until the next call."""
+    cdef uint32_t count = poller.descriptor_count
+    if unlikely(<uint32_t>fd >= count):
+        count = max(count, <uint32_t>FEW)
+        while count <= <uint32_t>fd:
+            count *= 2
+        poller.descriptors = <Descriptor*>realloc(poller.descriptors, count * sizeof(Descriptor))
+        # Without its completions a connection would never end.
+        zc_assert(poller.descriptors != NULL)
+        memset(poller.descriptors + poller.descriptor_count, 0, (count - poller.descriptor_count) * sizeof(Descriptor))
+        poller.descriptor_count = count
+    return &poller.descriptors[fd]
+
+
+cdef inline uint32_t _wanted(const Descriptor* row) noexcept nogil:
+    return (EPOLLIN if row.arrive else 0) | (EPOLLOUT if row.room or row.waiting != NULL else 0)
+
+
+cdef void _change(Poller* poller, int32_t fd) noexcept nogil:
+    """What is wanted of it may have changed: look before the next wait."""
+    cdef Descriptor* row = &poller.descriptors[fd]
+    cdef uint32_t capacity = poller.changed_capacity
+    if row.changed:
+        return
+    if poller.changed_count == capacity:
+        capacity = max(capacity * 2, <uint32_t>FEW)
+        poller.changed = <int32_t*>realloc(poller.changed, capacity * sizeof(int32_t))
+        zc_assert(poller.changed != NULL)
+        poller.changed_capacity = capacity
+    row.changed = 1
+    poller.changed[poller.changed_count] = fd
+    poller.changed_count += 1
+
+
+cdef void _set_events(Poller* poller) noexcept nogil:
+    """Tell epoll what is wanted of the descriptors that have changed. What it cannot watch fails."""
+    cdef epoll_event event
+    cdef Descriptor* row
+    cdef int32_t fd
+    cdef int what
+    while poller.changed_count > 0:
+        poller.changed_count -= 1
+        fd = poller.changed[poller.changed_count]
+        row = &poller.descriptors[fd]
+        row.changed = 0
+        event.events = _wanted(row)
+        event.data.fd = fd
+        if event.events == row.events:
+            continue
+        what = EPOLL_CTL_MOD if row.events else EPOLL_CTL_ADD
+        row.events = event.events
+        if epoll_ctl(poller.epoll, what if event.events else EPOLL_CTL_DEL, fd, &event) < 0 and event.events:
+            row.events = 0
+            _end_all(poller, fd, -errno)
+
+
+cdef inline Completion* _complete(Poller* poller, uint64_t token, int32_t res) noexcept nogil:
+    return completions_add(&poller.done, token, res)
+
+
+# ---- ops ----
+
+cdef void _arm(Poller* poller, int32_t fd, uint8_t kind, uint64_t token) noexcept nogil:
+    cdef Descriptor* row = _at(poller, fd)
+    row.kind = kind
+    row.arrive = token
+    _change(poller, fd)
+
+
+cdef void _disarm(Poller* poller, int32_t fd) noexcept nogil:
+    poller.descriptors[fd].arrive = 0
+    _change(poller, fd)
+
+
+cdef void poller_push(Poller* poller, const Op* op) noexcept nogil:
+    """Execute an op, or have it wait for its descriptor. Whatever happens, it is completed. A listener does not block."""
+    cdef uint8_t kind = op.kind
+    cdef int32_t res
+    zc_assert(kind == OP_SEND or not poller.pushed.count)
+    if kind == OP_SEND:
+        poller.pushed.ops[poller.pushed.count] = op[0]
+        poller.pushed.count += 1
+        if not op.flags & OP_LINK:
+            _begin_send(poller)
+    elif kind == OP_RECV:
+        _arm(poller, op.fd, DESCRIPTOR_SOCKET, op.token)
+    elif kind == OP_READ or kind == OP_FILL:
+        if readers_read(poller.readers, op, &res):
+            _complete(poller, op.token, res)
+    elif kind == OP_POLL:
+        _at(poller, op.fd).room = op.token
+        _change(poller, op.fd)
+    elif kind == OP_ACCEPT:
+        _arm(poller, op.fd, DESCRIPTOR_LISTENER, op.token)
+    elif kind == OP_WATCH:
+        _arm(poller, op.fd, DESCRIPTOR_WATCHED, op.token)
+    elif kind == OP_CANCEL:
+        _cancel(poller, op)
+    elif kind == OP_CANCEL_ALL:
+        _end_all(poller, op.fd, -ECANCELED)
+        _complete(poller, op.token, 0)
+    elif kind == OP_CLOSE:
+        _end_all(poller, op.fd, -ECANCELED)
+        # The last descriptor of a socket takes it out of the epoll set.
+        _at(poller, op.fd).events = 0
+        _complete(poller, op.token, 0 if close(op.fd) == 0 else -errno)
+    else:
+        zc_assert(False)
+
+
+cdef void _cancel(Poller* poller, const Op* op) noexcept nogil:
+    """End a receive, an accept or a watch, which completes with -ECANCELED if it is there."""
+    cdef bint there = op.offset != 0 and _at(poller, op.fd).arrive == op.offset
+    if there:
+        _complete(poller, op.offset, -ECANCELED)
+        _disarm(poller, op.fd)
+    _complete(poller, op.token, 0 if there else -ENOENT)
+
+
+cdef void _end_all(Poller* poller, int32_t fd, int32_t res) noexcept nogil:
+    """Complete whatever is under way on a descriptor with this result."""
+    cdef Descriptor* row = _at(poller, fd)
+    cdef uint32_t i
+    if row.arrive:
+        _complete(poller, row.arrive, res)
+        row.arrive = 0
+    if row.room:
+        _complete(poller, row.room, res)
+        row.room = 0
+    if row.waiting != NULL:
+        for i in range(row.waiting.count):
+            _complete(poller, row.waiting.ops[i].token, res)
+        free(row.waiting)
+        row.waiting = NULL
+    _change(poller, fd)
+
+
+# ---- sending ----
+
+cdef void _begin_send(Poller* poller) noexcept nogil:
+    """Send what has been pushed: a send, or a linked pair."""
+    cdef Sends* waiting
+    cdef int32_t fd = poller.pushed.ops[0].fd
+    cdef Descriptor* row = _at(poller, fd)
+    cdef uint32_t i
+    zc_assert(row.waiting == NULL)
+    if not _send(poller, &poller.pushed):
+        waiting = <Sends*>malloc(sizeof(Sends))
+        if waiting == NULL:
+            for i in range(poller.pushed.count):
+                _complete(poller, poller.pushed.ops[i].token, -ENOMEM if i == 0 else -ECANCELED)
+        else:
+            waiting[0] = poller.pushed
+            row.waiting = waiting
+            _change(poller, fd)
+    poller.pushed.count = 0
+    poller.pushed.done = 0
+
+
+cdef bint _send(Poller* poller, Sends* sends) noexcept nogil:
+    """Send as much as the socket takes. True when the ops are completed, False when they wait for room."""
+    cdef Sent[2] ended
+    cdef uint32_t count = sends_go(sends, ended)
+    cdef uint32_t i
+    for i in range(count):
+        _complete(poller, ended[i].token, ended[i].res)
+    return sends.count == 0
+
+
+# ---- completions ----
+
+cdef int poller_wait(Poller* poller, int64_t timeout_us) noexcept nogil:
+    """Wait until a completion is there or `timeout_us` has passed. Returns 0 or -errno. Receive buffers that were reaped
+    have been given back by now."""
+    cdef int timeout_ms = <int>min((timeout_us + 999) // 1000, <int64_t>0x7FFFFFFF)
+    cdef int count
+    _set_events(poller)
+    if poller.event_at < poller.event_count:
+        return 0
+    poller.event_at = 0
+    poller.event_count = 0
+    count = epoll_wait(poller.epoll, poller.events, EVENTS_MAX, 0 if poller.done.count else timeout_ms)
+    if count < 0:
+        return -errno
+    poller.event_count = <uint32_t>count
+    return 0
+
+
+cdef bint poller_has_more(Poller* poller) noexcept nogil:
+    """Whether there are completions, or may be, of which the epoll descriptor says nothing."""
+    return poller.done.count > 0 or poller.event_at < poller.event_count or poller.changed_count > 0
+
+
+cdef uint32_t poller_reap(Poller* poller, Completion* completions, uint32_t count) noexcept nogil:
+    """Copy up to `count` completions out. Returns how many."""
+    cdef uint32_t taken = 0
+    while taken < count:
+        if poller.done.count > 0:
+            completions_take(&poller.done, &completions[taken])
+            taken += 1
+        elif poller.event_at == poller.event_count or not _act(poller, &poller.events[poller.event_at]):
+            break
+        else:
+            poller.event_at += 1
+    return taken
+
+
+cdef bint _act(Poller* poller, const epoll_event* event) noexcept nogil:
+    """Do what waited for this event. False when it has to wait on, for a receive buffer.
+
+    The descriptor may have been closed since, and its number be another's: nothing that is done here harms that one.
+    """
+    cdef int32_t fd = event.data.fd
+    cdef Descriptor* row = _at(poller, fd)
+    if event.events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
+        if row.room:
+            _complete(poller, row.room, <int32_t>event.events)
+            row.room = 0
+            _change(poller, fd)
+        if row.waiting != NULL and _send(poller, row.waiting):
+            free(row.waiting)
+            row.waiting = NULL
+            _change(poller, fd)
+    if row.arrive and event.events & (EPOLLIN | EPOLLHUP | EPOLLERR):
+        if likely(row.kind == DESCRIPTOR_SOCKET):
+            return _receive(poller, fd)
+        if row.kind == DESCRIPTOR_LISTENER:
+            _accept(poller, fd)
+        elif row.kind == DESCRIPTOR_READERS:
+            _collect(poller)
+        else:
+            _complete(poller, row.arrive, EPOLLIN)
+            _disarm(poller, fd)
+    return True
+
+
+cdef bint _receive(Poller* poller, int32_t fd) noexcept nogil:
+    """Receive once. False without a buffer: the bytes stay where they are."""
+    cdef Completion* completion
+    cdef uint16_t buffer_id
+    cdef ssize_t got
+    if poller.free_count == 0:
+        return False
+    buffer_id = poller.free_buffers[poller.free_count - 1]
+    got = recv(fd, poller.buffers + <size_t>buffer_id * poller.buffer_size, poller.buffer_size, MSG_DONTWAIT)
+    if got > 0:
+        poller.free_count -= 1
+        completion = _complete(poller, poller.descriptors[fd].arrive, <int32_t>got)
+        completion.more = 1
+        completion.has_buffer = 1
+        completion.buffer_id = buffer_id
+        completion.bytes = poller.buffers + <size_t>buffer_id * poller.buffer_size
+    elif got == 0 or (errno != EAGAIN and errno != EINTR):
+        _complete(poller, poller.descriptors[fd].arrive, 0 if got == 0 else -errno)
+        _disarm(poller, fd)
+    return True
+
+
+cdef void _accept(Poller* poller, int32_t listener) noexcept nogil:
+    """Take the connections that wait; epoll tells again of those that are left."""
+    cdef uint64_t token = poller.descriptors[listener].arrive
+    cdef int accepted
+    for _ in range(ACCEPTS_MAX):
+        accepted = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if accepted < 0:
+            if errno == EAGAIN or errno == EINTR:
+                return
+            _complete(poller, token, -errno)
+            _disarm(poller, listener)
+            return
+        _complete(poller, token, accepted).more = 1
+
+
+cdef void _collect(Poller* poller) noexcept nogil:
+    """Complete the reads that threads have done."""
+    cdef Read* done = readers_collect(poller.readers)
+    cdef Read* after
+    while done != NULL:
+        after = done.next
+        _complete(poller, done.op.token, done.res)
+        free(done)
+        done = after
+
+
+cdef void poller_give_back(Poller* poller, uint16_t buffer_id) noexcept nogil:
+    """The receive buffer may be filled again."""
+    zc_assert(poller.free_count < poller.buffer_count)
+    poller.free_buffers[poller.free_count] = buffer_id
+    poller.free_count += 1

@@ -1,0 +1,42 @@
+"""Drivers of the machine, each by itself: reached through hooks that only a test build has."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+try:
+    from zchttpd._core import testing_poller
+except ImportError as error:
+    raise pytest.UsageError(
+        "the tests of the drivers need a build with test hooks. Type: make dev"
+    ) from error
+
+Driver = testing_poller.Driver
+
+
+@pytest.fixture
+def driver() -> Iterator[Driver]:
+    made = Driver()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        made.setblocking(False)
+        yield made
