@@ -10,9 +10,9 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from zchttpd import __version__
-from zchttpd.config.contradictions import without_effect
+from zchttpd.config.load import read, without_effect
 from zchttpd.config.options import Group, SettingsError, flag_of, nearest
-from zchttpd.config.settings import OPTIONS, default_text, read
+from zchttpd.config.settings import OPTIONS, default_text
 from zchttpd.process import doctor
 from zchttpd.process.checks import check_links_into, check_root, check_user
 from zchttpd.process.memory_limit import fit, memory_limit

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from zchttpd import __version__, cli
+from zchttpd.config.names import FEATURES
+from zchttpd.config.options import flag_of, variable_of
 from zchttpd.config.reference import docs_table
-from zchttpd.config.settings import OPTIONS, flag_of, variable_of
-from zchttpd.process.doctor import FEATURES
+from zchttpd.config.settings import OPTIONS
 from zchttpd.telemetry import metrics
 from zchttpd.telemetry.shared_stats import Board, tally_layout
 

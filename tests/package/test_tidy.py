@@ -236,6 +236,17 @@ def test_only_the_ring_knows_liburing() -> None:
     assert headers == {"zc_uring.h"}
 
 
+def test_only_engines_import_what_is_compiled() -> None:
+    """import-linter does not see compiled modules. Others ask for theirs when they need them."""
+    ours = [path for path in PYTHON if name_of(path).startswith("zchttpd/")]
+    users = {
+        path.parent.name
+        for path in ours
+        if found_in([path], re.compile(r"^\s*(?:from|import) zchttpd\._core"))
+    }
+    assert users == {"engines"}
+
+
 @pytest.mark.parametrize(
     "module",
     ["acceptor", "access_record", "admission", "conn", "fill", "machine", "pool", "queues", "stream"],

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from zchttpd.config import settings
+from zchttpd.config.options import flag_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,7 +142,7 @@ def test_policy_forbids_what_is_not_ours(page: Page) -> None:
 
 
 def test_options_on_the_page_exist(page: Page) -> None:
-    flags = {settings.flag_of(name) for name in settings.OPTIONS} | {"--limit-rate"}
+    flags = {flag_of(name) for name in settings.OPTIONS} | {"--limit-rate"}
     assert set(re.findall(r"--[a-z][a-z-]+", " ".join(page.code))) <= flags
 
 

@@ -14,11 +14,12 @@ import pytest
 
 import zchttpd
 from zchttpd import cli
-from zchttpd.config.options import Group
-from zchttpd.config.settings import OPTIONS, Settings, flag_of
-from zchttpd.files.encoders import ENCODERS, Encoder
+from zchttpd.config.names import ENCODINGS, FEATURES
+from zchttpd.config.options import Group, flag_of
+from zchttpd.config.settings import OPTIONS, Settings
+from zchttpd.engines.limits import raise_limits
 from zchttpd.process import doctor, supervisor
-from zchttpd.process.doctor import FEATURES, Finding, State
+from zchttpd.process.doctor import Finding, State
 from zchttpd.telemetry import log
 
 
@@ -208,11 +209,11 @@ def test_an_encoding_that_cannot_be_made_is_a_fault_only_where_it_is_wanted(
         return next(each for each in doctor.examine(settings) if each.subject == "compression")
 
     assert found() == Finding("compression", State.OK, "--compress can make br, zstd, gzip")
-    monkeypatch.setitem(ENCODERS, "br", Encoder("no_such_module", "no-such-package", lambda _: bytes))
+    monkeypatch.setitem(ENCODINGS, "br", "no_such_module")
     without = found()
     assert without.state is (State.MISSING if asked else State.OK)
     assert "can make zstd, gzip" in without.text
-    assert "pip install no-such-package" in (without.cure if asked else without.text)
+    assert "pip install no_such_module" in (without.cure if asked else without.text)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +291,7 @@ def test_soft_limits_are_raised_as_far_as_needed(
     limits = {resource.RLIMIT_NOFILE: before, resource.RLIMIT_MEMLOCK: (1, 2)}
     monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
     monkeypatch.setattr(resource, "setrlimit", limits.__setitem__)
-    doctor.raise_limits(files)
+    raise_limits(files)
     assert limits == {resource.RLIMIT_NOFILE: after, resource.RLIMIT_MEMLOCK: (2, 2)}
 
 

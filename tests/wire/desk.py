@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from zchttpd._core.testing import Heads
 
-from zchttpd.config.settings import OPTIONS, Settings, load
+from zchttpd.config.load import load
+from zchttpd.config.settings import OPTIONS, Settings
 from zchttpd.files.cache import Cache
 from zchttpd.files.jobs import Job
 from zchttpd.files.root import Root

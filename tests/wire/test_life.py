@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zchttpd.config.names import FEATURES
 from zchttpd.config.settings import OPTIONS, Settings
-from zchttpd.process.doctor import FEATURES
 
 from . import play
 from .client import ProtocolError, eventually, refused, request

@@ -1,18 +1,26 @@
-"""The file of `--config`: TOML whose keys are the options without their dashes in front."""
+"""Settings from what was typed: the command line, the environment, and the TOML file of --config."""
 
 from __future__ import annotations
 
 import os
 import tomllib
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from zchttpd.config.options import nearest
+from zchttpd.config.names import OFF
+from zchttpd.config.options import SettingsError, flag_of, nearest, variable_of
+from zchttpd.config.settings import OPTIONS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from zchttpd.config.options import Option
 
+_COMPRESS_ONLY = ("compress_size_min", "compress_size_max", "compress_memory", "compress_threads")
+_URING_ONLY = (
+    *("stream_memory", "window_size", "windows_per_connection"),
+    *("recv_buffers", "recv_buffer_size", "without"),
+)
 _LINE = "\n"
 
 
@@ -21,7 +29,7 @@ def key_of(name: str) -> str:
     return name.replace("_", "-")
 
 
-def read_config(path: str, options: Mapping[str, Option]) -> dict[str, str]:
+def read_file(path: str, options: Mapping[str, Option]) -> dict[str, str]:
     """The texts of a file by field name, as they would be in the environment.
 
     Raises ValueError with a one-line text: the file, the key, the cause, the cure.
@@ -79,3 +87,86 @@ def _example(key: str, option: Option) -> str:
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 40 else text[:37] + "..."
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The settings, and where each option that was given was found: its flag, its variable, or the file and
+    its key, by field name.
+    """
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+
+def load(command_line: Mapping[str, str], environment: Mapping[str, str]) -> Settings:
+    """The settings alone of what `read` reads. Raises SettingsError."""
+    return read(command_line, environment).settings
+
+
+def read(command_line: Mapping[str, str], environment: Mapping[str, str]) -> Given:
+    """Settings from texts: `command_line` (field name -> text) before ZCHTTPD_* in `environment`, and both
+    before the file of `config`. A variable that is empty counts as one that is not set.
+
+    Raises SettingsError whose `problem` names the flag, the variable, or the file and its key.
+    """
+    variables = {name: environment.get(variable_of(name)) or None for name in OPTIONS}
+    path = command_line.get("config", variables["config"])
+    try:
+        file = read_file(path, OPTIONS) if path else {}
+    except ValueError as error:
+        raise SettingsError("config", str(error)) from None
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for name, option in OPTIONS.items():
+        for text, source in (
+            (command_line.get(name), flag_of(name)),
+            (variables[name], variable_of(name)),
+            (file.get(name), f"{path}: {key_of(name)}"),
+        ):
+            if text is None:
+                continue
+            sources[name] = source
+            try:
+                values[name] = option.parse(text)
+            except ValueError as error:
+                raise SettingsError(name, f"{source}: {error}{_kubernetes_hint(name, text)}") from None
+            break
+    if "root" not in values:
+        raise SettingsError("root", "no directory to serve was named. Type: zchttpd --root DIR")
+    try:
+        return Given(Settings(**values), sources)
+    except SettingsError as error:
+        source = sources.get(error.name, flag_of(error.name))
+        raise SettingsError(error.name, f"{source}: {error.problem}") from None
+
+
+def _kubernetes_hint(name: str, text: str) -> str:
+    # Kubernetes sets ZCHTTPD_PORT=tcp://... in every pod beside a Service named zchttpd.
+    if name == "port" and text.startswith("tcp://"):
+        return (
+            ": Kubernetes sets it for a Service of that name. Type --port N or set enableServiceLinks: false"
+        )
+    return ""
+
+
+def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
+    """A line for each option that was given, at `sources`, and has no effect beside the others."""
+    lines = []
+
+    def told(names: tuple[str, ...], why: str) -> None:
+        given = [sources[name] for name in names if name in sources]
+        if given:
+            lines.append(f"without effect: {', '.join(given)}. {why}")
+
+    if settings.unix:
+        told(("host", "port"), f"It listens on {settings.unix}; leave one of them out")
+    if not settings.compress:
+        told(_COMPRESS_ONLY, "Type --compress auto, or leave it out")
+    if settings.access_log == OFF:
+        told(("access_log_format",), "Type --access-log and a file, or leave it out")
+    if settings.engine == "portable":
+        told(_URING_ONLY, "It is for io_uring, and --engine portable does without; leave one of them out")
+    elif settings.send_mode == "plain":
+        told(("zc_size_min",), "With --send-mode plain every body is copied; leave one of them out")
+    return lines

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from zchttpd.config.names import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -16,8 +18,10 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
+SIZE_MAX = 1024 * GIB
+DAY_MS = 86_400_000
+
 ENVIRONMENT_PREFIX = "ZCHTTPD_"
-AUTO = "auto"
 _ON = ("on", "yes", "true", "1")
 _OFF = ("off", "no", "false", "0", "")
 
@@ -230,3 +234,36 @@ class Option:
     def numeric(self) -> bool:
         """Whether a number can be its value."""
         return self.parse in (parse_count, parse_size, parse_workers)
+
+
+def option(default: Any, group: Group, text: str, **more: Any) -> Any:
+    return field(default=default, metadata={"option": Option(group, text, **more)})
+
+
+def size(default: int, group: Group, text: str, **more: Any) -> Any:
+    most = {"parse": parse_size, "metavar": "SIZE", "unit": "bytes", "high": SIZE_MAX}
+    return option(default, group, text, **{**most, **more})
+
+
+def ms(default: int, group: Group, text: str, **more: Any) -> Any:
+    most = {"parse": parse_count, "metavar": "MS", "unit": "milliseconds", "high": DAY_MS}
+    return option(default, group, text, **{**most, **more})
+
+
+def count(default: int, group: Group, text: str, **more: Any) -> Any:
+    return option(default, group, text, **{"parse": parse_count, "metavar": "N", **more})
+
+
+def switch(group: Group, text: str) -> Any:
+    return option(False, group, text, parse=parse_switch, switch=True)
+
+
+def check_bounds(name: str, option: Option, value: object) -> None:
+    """Raises SettingsError for what the bounds or the choices of one option tell."""
+    if option.choices and value not in option.choices:
+        raise SettingsError(name, f"{value!r} is not a choice.{did_you_mean(str(value), option.choices)}")
+    if isinstance(value, int) and not option.low <= value <= option.high:
+        shown = format_size if option.unit == "bytes" else str
+        if value < option.low:
+            raise SettingsError(name, f"{shown(value)} is too small. Type {shown(option.low)} or more")
+        raise SettingsError(name, f"{shown(value)} is too large. Type {shown(option.high)} or less")

@@ -12,34 +12,16 @@ import fnmatch
 import re
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any
 
+from zchttpd.config import options as opt
 from zchttpd.config.cache_control import SECONDS, check_cache_control, is_cache_control
+from zchttpd.config.names import STORED_CODINGS
+from zchttpd.config.options import Group, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zchttpd.config.settings import Settings
-
-Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
-
-# RFC 8246: whoever has it need not even ask whether it changed.
-IMMUTABLE = "public, max-age=31536000, immutable"
-# RFC 9111 section 5.2.2.4: keep it, but ask each time; otherwise browsers guess, and show an old page.
-HTML_CACHE_CONTROL = "no-cache"
-
-# https://fetch.spec.whatwg.org/#http-cors-protocol: for requests without credentials * is all there is.
-_CORS = ((b"Access-Control-Allow-Origin", b"*"), (b"Access-Control-Expose-Headers", b"*"))
-_PREFLIGHT = (
-    (b"Access-Control-Allow-Methods", b"GET, HEAD, OPTIONS"),
-    (b"Access-Control-Allow-Headers", b"*"),
-    (b"Access-Control-Max-Age", b"86400"),
-)
-# https://html.spec.whatwg.org/#coep: both together give a page SharedArrayBuffer and exact timers.
-_ISOLATED = (
-    (b"Cross-Origin-Opener-Policy", b"same-origin"),
-    (b"Cross-Origin-Embedder-Policy", b"require-corp"),
-)
 
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _HEADER = re.compile(rf"(.*?\S)\s+({TOKEN})[ \t]*:(.*)", re.DOTALL)
@@ -59,8 +41,6 @@ _OPTIONS_OF = {
 }
 # Said to --immutable by who takes it for a switch.
 _SWITCH_WORDS = ("on", "off", "yes", "no", "true", "false")
-# How long a file may be kept says nothing about how long its absence lasts.
-_OF_FILES_ONLY = frozenset((b"cache-control", b"expires", b"content-disposition", b"content-language"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,60 +160,70 @@ def matcher(pattern: str) -> Callable[[str], object]:
     return re.compile(fnmatch.translate(whole)).match
 
 
-@dataclass(frozen=True, slots=True)
-class SitePolicy:
-    """The fields that the options of a site add to answers. Made once, from Settings."""
-
-    common: Fields
-    preflight: Fields
-    _headers: tuple[tuple[Callable[[str], object], bytes, bytes], ...]
-    _caching: tuple[tuple[Callable[[str], object], bytes], ...]
-
-    @classmethod
-    def of(cls, settings: Settings) -> SitePolicy:
-        """What these settings ask for."""
-        cors = _CORS if settings.cors else ()
-        # First what never changes: `--cache-control '*=...'` is meant for the rest.
-        caching = [(pattern, IMMUTABLE) for pattern in settings.immutable]
-        caching += [(rule.pattern, rule.value) for rule in settings.cache_control]
-        return cls(
-            common=(*cors, *(_ISOLATED if settings.cross_origin_isolated else ())),
-            preflight=_PREFLIGHT if settings.cors else (),
-            _headers=tuple(
-                (matcher(rule.pattern), rule.name.encode("ascii"), rule.value.encode("ascii"))
-                for rule in settings.header
-            ),
-            _caching=tuple((matcher(pattern), value.encode("ascii")) for pattern, value in caching),
-        )
-
-    def of_file(self, segments: tuple[bytes, ...], media_type: str) -> Fields:
-        """For an answer that carries the file at `segments`."""
-        path = path_of(segments)
-        fields = self._matching(path)
-        caching = next((value for matches, value in self._caching if matches(path)), None)
-        if caching is None and media_type.lower().startswith("text/html"):
-            caching = HTML_CACHE_CONTROL.encode("ascii")
-        if caching is not None:
-            fields.setdefault(b"cache-control", (b"Cache-Control", caching))
-        return tuple(fields.values())
-
-    def of_path(self, segments: tuple[bytes, ...], directory: bool) -> Fields:
-        """For an answer that carries no file: errors and redirects."""
-        fields = self._matching(path_of(segments) + ("/" if directory and segments else ""))
-        return tuple(field for name, field in fields.items() if name not in _OF_FILES_ONLY)
-
-    def _matching(self, path: str) -> dict[bytes, tuple[bytes, bytes]]:
-        fields: dict[bytes, tuple[bytes, bytes]] = {}
-        for matches, name, value in self._headers:
-            # Of several rules for one field the first is meant.
-            if name.lower() not in fields and matches(path):
-                fields[name.lower()] = (name, value)
-        for name, value in self.common:
-            fields.setdefault(name.lower(), (name, value))
-        return fields
-
-
 def path_of(segments: tuple[bytes, ...]) -> str:
     """What a pattern is matched with."""
     # As the command line is decoded, so that a pattern can name any file.
     return "/" + b"/".join(segments).decode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, slots=True)
+class TypeRule:
+    """Files whose path matches `pattern` have this media type. Raises ValueError with a one-line text."""
+
+    pattern: str
+    media_type: str
+
+    def __post_init__(self) -> None:
+        check_names_files(check_pattern(self.pattern))
+        if not _MEDIA_TYPE.fullmatch(self.media_type):
+            raise ValueError(
+                f"{self.media_type!r} is not a media type. Type such as '*.html=text/html; charset=koi8-r'"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class CodingRule:
+    """The bytes of files whose path matches `pattern` have this content coding already.
+
+    Raises ValueError with a one-line text.
+    """
+
+    pattern: str
+    coding: str
+
+    def __post_init__(self) -> None:
+        check_names_files(check_pattern(self.pattern))
+        if self.coding not in STORED_CODINGS:
+            raise ValueError(
+                f"{self.coding!r} is not a content coding.{did_you_mean(self.coding, STORED_CODINGS)}"
+            )
+
+
+def parse_type_rules(text: str) -> tuple[TypeRule, ...]:
+    """Lines of PATTERN=TYPE. Raises ValueError with a one-line text."""
+    return tuple(TypeRule(*_split(line, "TYPE", "*.html=text/html")) for line in lines(text))
+
+
+def parse_coding_rules(text: str) -> tuple[CodingRule, ...]:
+    """Lines of PATTERN=CODING. Raises ValueError with a one-line text."""
+    return tuple(CodingRule(*_split(line, "CODING", "*.svgz=gzip")) for line in lines(text))
+
+
+def _split(line: str, what: str, example: str) -> tuple[str, str]:
+    pattern, equals, value = (part.strip(" \t") for part in line.partition("="))
+    if not equals:
+        raise ValueError(f"{line!r} is not PATTERN={what}. Type such as {shlex.quote(example)}")
+    return pattern, value
+
+
+# RFC 9110 section 8.3.1: a type, and parameters whose values are tokens or quoted.
+_PARAMETER = rf'[ \t]*;[ \t]*{TOKEN}=(?:{TOKEN}|"[\x20\x21\x23-\x5b\x5d-\x7e\t]*")'
+
+
+_MEDIA_TYPE = re.compile(rf"{TOKEN}/{TOKEN}(?:{_PARAMETER})*")
+
+
+def option(parse: Any, metavar: str, text: str, **more: Any) -> Any:
+    return opt.option(
+        (), Group.SITE, text, **{"parse": parse, "metavar": metavar, "many": True, "separator": "\n", **more}
+    )

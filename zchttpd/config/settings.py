@@ -3,74 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from zchttpd.config.contradictions import check_bounds, check_together
-from zchttpd.config.load import key_of, read_config
-from zchttpd.config.media_rules import CodingRule, TypeRule, parse_coding_rules, parse_type_rules
-from zchttpd.config.options import (
+from zchttpd.config import options as opt
+from zchttpd.config import rules
+from zchttpd.config.names import (
     AUTO,
-    GIB,
-    KIB,
-    MIB,
-    Group,
-    Option,
-    SettingsError,
-    flag_of,
-    format_size,
-    parse_count,
-    parse_directories,
-    parse_host,
-    parse_names,
-    parse_root,
-    parse_size,
-    parse_switch,
-    parse_user,
-    parse_workers,
-    usable_cpus,
-    variable_of,
+    ENCODINGS,
+    ENGINES,
+    FEATURES,
+    LOG_FORMATS,
+    LOG_LEVELS,
+    OFF,
+    SEND_MODES,
+    missing_encodings,
 )
-from zchttpd.config.rules import CacheRule, HeaderRule, parse_cache_rules, parse_header_rules, parse_patterns
-from zchttpd.files.encoders import ENCODERS
-from zchttpd.process.doctor import FEATURES
-from zchttpd.telemetry.access_log import FORMATS, OFF
+from zchttpd.config.options import GIB, KIB, MIB, Group, SettingsError, did_you_mean, format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-SIZE_MAX = 1024 * GIB
-DAY_MS = 86_400_000
-LEVELS = ("debug", "info", "warning", "error")
-
-
-def _option(default: Any, group: Group, text: str, **more: Any) -> Any:
-    return field(default=default, metadata={"option": Option(group, text, **more)})
-
-
-def _size(default: int, group: Group, text: str, **more: Any) -> Any:
-    most = {"parse": parse_size, "metavar": "SIZE", "unit": "bytes", "high": SIZE_MAX}
-    return _option(default, group, text, **{**most, **more})
-
-
-def _ms(default: int, group: Group, text: str, **more: Any) -> Any:
-    most = {"parse": parse_count, "metavar": "MS", "unit": "milliseconds", "high": DAY_MS}
-    return _option(default, group, text, **{**most, **more})
-
-
-def _count(default: int, group: Group, text: str, **more: Any) -> Any:
-    return _option(default, group, text, **{"parse": parse_count, "metavar": "N", **more})
-
-
-def _switch(group: Group, text: str) -> Any:
-    return _option(False, group, text, parse=parse_switch, switch=True)
-
-
-def _rules(parse: Any, metavar: str, text: str, **more: Any) -> Any:
-    return _option(
-        (), Group.SITE, text, **{"parse": parse, "metavar": metavar, "many": True, "separator": "\n", **more}
-    )
+PAGE_SIZE = 4096
+UNIX_SIZE_MAX = 107  # of sun_path, with its NUL: unix(7)
+_ALL_ADDRESSES = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,225 +39,231 @@ class Settings:
 
     root: Path = field(
         metadata={
-            "option": Option(
+            "option": opt.Option(
                 Group.SERVE,
                 "the directory whose files are served (required)",
-                parse=parse_root,
+                parse=opt.parse_root,
                 metavar="DIR",
                 example="www/",
             )
         }
     )
-    config: str = _option(
+    config: str = opt.option(
         "",
         Group.SERVE,
         "a TOML file with options; the command line and the environment win",
         metavar="FILE",
         example="site.toml",
     )
-    links_into: tuple[Path, ...] = _option(
+    links_into: tuple[Path, ...] = opt.option(
         (),
         Group.SERVE,
         "symlinks of the root may lead into this directory too, such as shared/ of a deploy, or .pnpm",
-        parse=parse_directories,
+        parse=opt.parse_directories,
         metavar="DIR",
         example="/srv/shared",
         many=True,
         separator="\n",
     )
-    revalidate_ms: int = _ms(
+    revalidate_ms: int = opt.ms(
         1000,
         Group.SERVE,
         "how long a cached file may be served before it is checked for changes",
         high=3_600_000,
     )
 
-    listing: bool = _switch(Group.SITE, "list directories without an index.html, as HTML or (by Accept) JSON")
-    spa: bool = _switch(
+    listing: bool = opt.switch(
+        Group.SITE, "list directories without an index.html, as HTML or (by Accept) JSON"
+    )
+    spa: bool = opt.switch(
         Group.SITE, "answer a page that does not exist with /index.html; a missing asset stays 404"
     )
-    clean_urls: bool = _switch(Group.SITE, "answer /a with a.html where there is no file a; /a/ leads there")
-    encoded_slash: bool = _switch(
+    clean_urls: bool = opt.switch(
+        Group.SITE, "answer /a with a.html where there is no file a; /a/ leads there"
+    )
+    encoded_slash: bool = opt.switch(
         Group.SITE, "take %2F in a path for a slash, as npm and the like ask for it"
     )
-    error_pages: bool = _switch(Group.SITE, "send /404.html, /403.html and /50x.html of the root with errors")
-    no_precompressed: bool = _switch(Group.SITE, "leave .br, .zst and .gz siblings of a file alone")
-    cache_control: tuple[CacheRule, ...] = _rules(
-        parse_cache_rules,
+    error_pages: bool = opt.switch(
+        Group.SITE, "send /404.html, /403.html and /50x.html of the root with errors"
+    )
+    no_precompressed: bool = opt.switch(Group.SITE, "leave .br, .zst and .gz siblings of a file alone")
+    cache_control: tuple[rules.CacheRule, ...] = rules.option(
+        rules.parse_cache_rules,
         "PATTERN=VALUE",
         "Cache-Control of files by path (*.js); the first match wins",
         example="'*.js=max-age=3600'",
     )
-    immutable: tuple[str, ...] = _rules(
-        parse_patterns,
+    immutable: tuple[str, ...] = rules.option(
+        rules.parse_patterns,
         "PATTERN",
         "files that may be kept for a year unasked; before --cache-control",
         example="'/assets/*'",
     )
-    header: tuple[HeaderRule, ...] = _rules(
-        parse_header_rules,
+    header: tuple[rules.HeaderRule, ...] = rules.option(
+        rules.parse_header_rules,
         "PATTERN 'NAME: VALUE'",
         "a field for the answers to these paths",
         words=2,
         example="'*' 'X-Frame-Options: DENY'",
     )
-    type: tuple[TypeRule, ...] = _rules(
-        parse_type_rules,
+    type: tuple[rules.TypeRule, ...] = rules.option(
+        rules.parse_type_rules,
         "PATTERN=TYPE",
         "the media type of files by path, with its charset if it is to have one; the first match wins",
         example="'*.html=text/html'",
     )
-    coding: tuple[CodingRule, ...] = _rules(
-        parse_coding_rules,
+    coding: tuple[rules.CodingRule, ...] = rules.option(
+        rules.parse_coding_rules,
         "PATTERN=CODING",
         "the content coding that files are stored in, told with every answer; their type is that of the name"
         " without it",
         example="'/Build/*.br=br'",
     )
-    cors: bool = _switch(Group.SITE, "let pages of all origins read the files")
-    cross_origin_isolated: bool = _switch(Group.SITE, "send COOP and COEP, which SharedArrayBuffer needs")
+    cors: bool = opt.switch(Group.SITE, "let pages of all origins read the files")
+    cross_origin_isolated: bool = opt.switch(Group.SITE, "send COOP and COEP, which SharedArrayBuffer needs")
 
-    compress: tuple[str, ...] = _option(
+    compress: tuple[str, ...] = opt.option(
         (),
         Group.COMPRESSION,
-        f"encodings to make of text and the like: some of {', '.join(ENCODERS)}; auto: all that can be made",
-        parse=parse_names,
+        f"encodings to make of text and the like: some of {', '.join(ENCODINGS)}; auto: all that can be made",
+        parse=opt.parse_names,
         metavar="auto|ENCODING,...",
         example=AUTO,
         many=True,
     )
-    compress_size_min: int = _size(KIB, Group.COMPRESSION, "smaller files are sent as they are")
-    compress_size_max: int = _size(
+    compress_size_min: int = opt.size(KIB, Group.COMPRESSION, "smaller files are sent as they are")
+    compress_size_max: int = opt.size(
         8 * MIB, Group.COMPRESSION, "larger files are sent as they are", high=64 * MIB
     )
-    compress_memory: int = _size(
+    compress_memory: int = opt.size(
         64 * MIB, Group.COMPRESSION, "bytes of encodings that each worker keeps, on top of --memory"
     )
-    compress_threads: int = _count(
+    compress_threads: int = opt.count(
         1, Group.COMPRESSION, "files that each worker compresses at a time", low=1, high=256
     )
 
-    host: str = _option(
+    host: str = opt.option(
         "127.0.0.1",
         Group.WHERE,
         "address or name to listen on; 0.0.0.0 or :: for all",
-        parse=parse_host,
+        parse=opt.parse_host,
         metavar="H",
     )
-    port: int = _count(8080, Group.WHERE, "TCP port to listen on; 0 takes a free one", high=65535)
-    unix: str = _option(
+    port: int = opt.count(8080, Group.WHERE, "TCP port to listen on; 0 takes a free one", high=65535)
+    unix: str = opt.option(
         "",
         Group.WHERE,
         "listen on this unix socket instead of --host and --port",
         metavar="PATH",
         example="/run/zchttpd.sock",
     )
-    workers: int = _count(
+    workers: int = opt.count(
         1,
         Group.WHERE,
         "worker processes, one ring each; auto is one on each usable CPU",
-        parse=parse_workers,
+        parse=opt.parse_workers,
         metavar="N|auto",
         high=1024,
     )
 
-    user: str = _option(
+    user: str = opt.option(
         "",
         Group.WHERE,
         "become this user, for good, once the sockets are bound; for a start as root",
-        parse=parse_user,
+        parse=opt.parse_user,
         metavar="NAME[:GROUP]",
         example="nobody",
     )
 
-    send_mode: str = _option(
+    send_mode: str = opt.option(
         AUTO,
         Group.SENDS,
         "zerocopy: send from registered memory; plain: copy on send; auto: zerocopy unless the kernel copies",
-        choices=(AUTO, "zerocopy", "plain"),
+        choices=SEND_MODES,
     )
-    engine: str = _option(
+    engine: str = opt.option(
         AUTO,
         Group.SENDS,
         "uring: io_uring; portable: uvloop; auto: uring, or portable where io_uring is refused",
-        choices=(AUTO, "uring", "portable"),
+        choices=ENGINES,
     )
-    zc_size_min: int = _size(
+    zc_size_min: int = opt.size(
         16 * KIB, Group.SENDS, "smaller bodies are copied, which is cheaper than a notification", high=GIB
     )
 
-    memory: int = _size(
+    memory: int = opt.size(
         256 * MIB,
         Group.MEMORY,
         "file bytes cached by each worker; less by default where there is little",
         low=64 * KIB,
     )
-    stream_memory: int = _size(
+    stream_memory: int = opt.size(
         64 * MIB, Group.MEMORY, "windows of each worker for files too large to cache", low=64 * KIB
     )
-    window_size: int = _size(
+    window_size: int = opt.size(
         512 * KIB, Group.MEMORY, "bytes of one window; a multiple of 4K", low=4 * KIB, high=GIB
     )
-    windows_per_connection: int = _count(
+    windows_per_connection: int = opt.count(
         4, Group.MEMORY, "windows that one connection may hold at a time", low=1, high=1024
     )
-    plans_max: int = _count(
+    plans_max: int = opt.count(
         16384, Group.MEMORY, "request heads that each worker remembers", low=16, high=2**22
     )
-    recv_buffers: int = _count(
+    recv_buffers: int = opt.count(
         512, Group.MEMORY, "receive buffers of each worker; a power of two", low=8, high=32768
     )
-    recv_buffer_size: int = _size(2 * KIB, Group.MEMORY, "bytes of one receive buffer", low=256, high=MIB)
+    recv_buffer_size: int = opt.size(2 * KIB, Group.MEMORY, "bytes of one receive buffer", low=256, high=MIB)
 
-    head_size_max: int = _size(
+    head_size_max: int = opt.size(
         16 * KIB, Group.LIMITS, "longest request head; beyond it 431", low=1024, high=MIB
     )
-    head_ms_max: int = _ms(10_000, Group.LIMITS, "time for a whole request head; beyond it 408", low=1)
-    idle_ms_max: int = _ms(65_000, Group.LIMITS, "time that a connection may wait between requests", low=1)
-    stall_ms_max: int = _ms(
+    head_ms_max: int = opt.ms(10_000, Group.LIMITS, "time for a whole request head; beyond it 408", low=1)
+    idle_ms_max: int = opt.ms(65_000, Group.LIMITS, "time that a connection may wait between requests", low=1)
+    stall_ms_max: int = opt.ms(
         60_000,
         Group.LIMITS,
         "time without progress: while sending, beyond it a reset; until a file has been read, beyond it 503",
         low=1,
     )
-    drain_ms_max: int = _ms(
+    drain_ms_max: int = opt.ms(
         10_000, Group.LIMITS, "time to finish open responses after SIGTERM, SIGHUP or Ctrl-C"
     )
-    connections_max: int = _count(
+    connections_max: int = opt.count(
         10_000, Group.LIMITS, "connections open at a time in each worker", low=1, high=2**20
     )
 
-    admin: str = _option(
+    admin: str = opt.option(
         "",
         Group.OBSERVABILITY,
         "listen here for /metrics, /metrics.json and /healthz; off when empty",
         metavar="H:P",
         example="127.0.0.1:9100",
     )
-    access_log: str = _option(
+    access_log: str = opt.option(
         OFF,
         Group.OBSERVABILITY,
         "a file to append a line for each response to; - is standard output, off is none. SIGUSR1 reopens it",
         metavar="PATH|-|off",
     )
-    access_log_format: str = _option(
+    access_log_format: str = opt.option(
         "combined",
         Group.OBSERVABILITY,
         "of its lines; timed is combined with the duration in microseconds behind it",
-        choices=FORMATS,
+        choices=LOG_FORMATS,
     )
-    log_level: str = _option(
+    log_level: str = opt.option(
         "info",
         Group.OBSERVABILITY,
         "least level that is logged (warnings and errors go to stderr)",
-        choices=LEVELS,
+        choices=LOG_LEVELS,
     )
 
-    without: tuple[str, ...] = _option(
+    without: tuple[str, ...] = opt.option(
         (),
         Group.DIAGNOSIS,
         f"do without these features of io_uring, to measure or to test: {', '.join(FEATURES)}",
-        parse=parse_names,
+        parse=opt.parse_names,
         metavar="FEATURE,...",
         example="send_zc",
         many=True,
@@ -308,16 +271,16 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, option in OPTIONS.items():
-            check_bounds(name, option, getattr(self, name))
+            opt.check_bounds(name, option, getattr(self, name))
         check_together(self)
 
     @property
     def worker_count(self) -> int:
         """Workers to start: `workers`, or one on each usable CPU when that is 0."""
-        return self.workers or usable_cpus()
+        return self.workers or opt.usable_cpus()
 
 
-OPTIONS: dict[str, Option] = {each.name: each.metadata["option"] for each in dataclasses.fields(Settings)}
+OPTIONS: dict[str, opt.Option] = {each.name: each.metadata["option"] for each in dataclasses.fields(Settings)}
 
 
 def default_text(name: str) -> str:
@@ -330,62 +293,88 @@ def default_text(name: str) -> str:
     return str(default)
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """The settings, and where each option that was given was found: its flag, its variable, or the file and
-    its key, by field name.
-    """
-
-    settings: Settings
-    sources: Mapping[str, str]
-
-
-def load(command_line: Mapping[str, str], environment: Mapping[str, str]) -> Settings:
-    """The settings alone of what `read` reads. Raises SettingsError."""
-    return read(command_line, environment).settings
-
-
-def read(command_line: Mapping[str, str], environment: Mapping[str, str]) -> Given:
-    """Settings from texts: `command_line` (field name -> text) before ZCHTTPD_* in `environment`, and both
-    before the file of `config`. A variable that is empty counts as one that is not set.
-
-    Raises SettingsError whose `problem` names the flag, the variable, or the file and its key.
-    """
-    variables = {name: environment.get(variable_of(name)) or None for name in OPTIONS}
-    path = command_line.get("config", variables["config"])
-    try:
-        file = read_config(path, OPTIONS) if path else {}
-    except ValueError as error:
-        raise SettingsError("config", str(error)) from None
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for name, option in OPTIONS.items():
-        for text, source in (
-            (command_line.get(name), flag_of(name)),
-            (variables[name], variable_of(name)),
-            (file.get(name), f"{path}: {key_of(name)}"),
-        ):
-            if text is None:
-                continue
-            sources[name] = source
-            try:
-                values[name] = option.parse(text)
-            except ValueError as error:
-                raise SettingsError(name, f"{source}: {error}{_kubernetes_hint(name, text)}") from None
-            break
-    if "root" not in values:
-        raise SettingsError("root", "no directory to serve was named. Type: zchttpd --root DIR")
-    try:
-        return Given(Settings(**values), sources)
-    except SettingsError as error:
-        source = sources.get(error.name, flag_of(error.name))
-        raise SettingsError(error.name, f"{source}: {error.problem}") from None
-
-
-def _kubernetes_hint(name: str, text: str) -> str:
-    # Kubernetes sets ZCHTTPD_PORT=tcp://... in every pod beside a Service named zchttpd.
-    if name == "port" and text.startswith("tcp://"):
-        return (
-            ": Kubernetes sets it for a Service of that name. Type --port N or set enableServiceLinks: false"
+def check_together(settings: Settings) -> None:
+    """Raises SettingsError for what no bounds of one option can tell."""
+    if not settings.host.strip():
+        raise SettingsError(
+            "host", "is empty. Type 127.0.0.1 for this machine only or 0.0.0.0 for all addresses"
         )
-    return ""
+    if len(os.fsencode(settings.unix)) > UNIX_SIZE_MAX:
+        raise SettingsError("unix", f"{settings.unix!r} is too long. Type at most {UNIX_SIZE_MAX} bytes")
+    if not settings.access_log:
+        raise SettingsError("access_log", "is empty. Type a file, - for standard output, or off")
+    if settings.engine == "portable" and settings.send_mode == "zerocopy":
+        raise SettingsError(
+            "send_mode",
+            "zerocopy is what io_uring does, and --engine portable does without it."
+            " Type --engine uring, or leave --send-mode out",
+        )
+    for feature in settings.without:
+        if feature not in FEATURES:
+            raise SettingsError("without", f"{feature!r} is not a feature.{did_you_mean(feature, FEATURES)}")
+    _check_memory(settings)
+    _check_compression(settings)
+    if settings.admin:
+        _check_admin(settings)
+
+
+def _check_memory(settings: Settings) -> None:
+    if settings.window_size % PAGE_SIZE:
+        raise SettingsError(
+            "window_size", f"{settings.window_size} is not a multiple of 4K. Type such as 512K"
+        )
+    if settings.recv_buffers & (settings.recv_buffers - 1):
+        raise SettingsError(
+            "recv_buffers", f"{settings.recv_buffers} is not a power of two. Type such as 512"
+        )
+    least = settings.window_size * settings.windows_per_connection
+    if settings.stream_memory < least:
+        raise SettingsError(
+            "stream_memory",
+            f"{format_size(settings.stream_memory)} is less than the {settings.windows_per_connection}"
+            f" windows of {format_size(settings.window_size)} that one connection may hold."
+            f" Type at least {format_size(least)}",
+        )
+
+
+def _check_compression(settings: Settings) -> None:
+    missing = missing_encodings()
+    for name in settings.compress:
+        if name not in (AUTO, *ENCODINGS):
+            raise SettingsError(
+                "compress", f"{name!r} is not an encoding.{did_you_mean(name, (AUTO, *ENCODINGS))}"
+            )
+        if name in missing:
+            raise SettingsError(
+                "compress", f"{name} needs another package. Type: pip install {missing[name]}"
+            )
+    least, most = settings.compress_size_min, settings.compress_size_max
+    if settings.compress and least > most:
+        raise SettingsError(
+            "compress_size_min",
+            f"{format_size(least)} is more than --compress-size-max {format_size(most)}: nothing would be"
+            " compressed. Type a smaller one",
+        )
+    if most > settings.compress_memory:
+        raise SettingsError(
+            "compress_memory",
+            f"{format_size(settings.compress_memory)} may be too small for one file of --compress-size-max."
+            f" Type at least {format_size(most)}",
+        )
+
+
+def _check_admin(settings: Settings) -> None:
+    try:
+        host, port = opt.split_address(settings.admin)
+    except ValueError as error:
+        raise SettingsError("admin", str(error)) from None
+    if settings.unix or not port or port != settings.port:
+        return
+    ours, theirs = (_numeric(each) for each in (settings.host, host))
+    if ours == theirs or ours in _ALL_ADDRESSES or theirs in _ALL_ADDRESSES:
+        raise SettingsError("admin", f"{settings.admin} is where files are served. Type another port")
+
+
+def _numeric(host: str) -> str:
+    bare = host.strip().strip("[]").lower()
+    return "127.0.0.1" if bare == "localhost" else bare

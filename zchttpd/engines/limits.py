@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from zchttpd.config.settings import Settings
 
+# Descriptors of a worker beside those of its connections.
+SPARE_FDS = 512
 # A streamed file of the io_uring engine keeps its descriptor for as long as it is known: at most so many, and
 # at most this part of the limit.
 STREAMED_MAX = 192
@@ -39,3 +42,36 @@ def connections_max(settings: Settings, files: int) -> tuple[int, int]:
     left = max(2, fds_max() - files - FDS_SPARE)
     refusals = max(1, min(REFUSALS_MAX, left // REFUSALS_PART))
     return min(settings.connections_max, left - refusals), refusals
+
+
+def raise_limits(files: int, memory: int = 0) -> None:
+    """Raise the soft limits, as anyone may: of open files to `files`, of locked memory to the hard limit.
+
+    The hard limit of locked memory is raised first, to `memory` bytes, where this user may.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = files if hard == resource.RLIM_INFINITY else min(files, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if hard != resource.RLIM_INFINITY and hard < memory:
+        # Where that is not permitted, what there is will be reported.
+        with contextlib.suppress(PermissionError, ValueError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (memory, memory))
+            return
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
+
+
+def memory_needed(settings: Settings) -> int:
+    """Bytes that all workers together want to register (the limit is one for all processes of a user)."""
+    return settings.worker_count * (settings.memory + settings.stream_memory)
+
+
+def memory_locked(settings: Settings) -> int:
+    """Bytes that are locked at most: what was evicted counts for as long as somebody reads it."""
+    return 2 * memory_needed(settings)
+
+
+def files_needed(settings: Settings) -> int:
+    """Descriptors that one worker may need."""
+    return settings.connections_max + SPARE_FDS

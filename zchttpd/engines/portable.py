@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zchttpd.engines.limits import connections_max, fds_max
+from zchttpd.engines.limits import connections_max, fds_max, files_needed, raise_limits
 from zchttpd.engines.portable_access import Guest, KnownGuest, Visits
 from zchttpd.engines.portable_conn import Connection
 from zchttpd.engines.portable_room import Room
@@ -29,7 +29,6 @@ from zchttpd.files.compress import Compressor
 from zchttpd.files.root import Root
 from zchttpd.handler.handler import Desk
 from zchttpd.http.dates import format_date
-from zchttpd.process import doctor
 from zchttpd.telemetry import access_log
 from zchttpd.telemetry.shared_stats import cells_of, tally_layout
 
@@ -228,8 +227,8 @@ class Portable:
 
 def _files_max(settings: Settings) -> int:
     """Descriptors for files: what the limit leaves beside connections."""
-    needed = doctor.files_needed(settings)
-    doctor.raise_limits(needed + FILES_MAX)
+    needed = files_needed(settings)
+    raise_limits(needed + FILES_MAX)
     return min(FILES_MAX, max(fds_max() - needed, fds_max() // FILES_PART))
 
 

@@ -14,7 +14,7 @@ from zchttpd.engines.limits import connections_max, streamed_max
 from zchttpd.engines.parts import idle_ms, inlined, wants_part
 from zchttpd.engines.uring_access import attach
 from zchttpd.engines.uring_bodies import Bodies, Body, Holding, State, name_of
-from zchttpd.engines.uring_report import log_route, notes
+from zchttpd.engines.uring_report import log_route
 from zchttpd.files.cache import Cache, exhausted
 from zchttpd.files.compress import Compressor
 from zchttpd.files.jobs import Job, Posted
@@ -402,7 +402,7 @@ def serve(
             "engine": "io_uring",
             "send_mode": settings.send_mode,
             "missing": engine.missing,
-            "notes": notes(settings),
+            "notes": [],
         }
     )
     engine.run()

@@ -11,17 +11,9 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from zchttpd.config.names import IDENTITY
 from zchttpd.files.digests import Digests
-from zchttpd.files.entry import (
-    IDENTITY,
-    Entry,
-    Kind,
-    Representation,
-    Sighting,
-    Standin,
-    Version,
-    time_tag,
-)
+from zchttpd.files.entry import Entry, Kind, Representation, Sighting, Standin, Version, time_tag
 from zchttpd.files.history import History, Past
 from zchttpd.files.jobs import Jobs, Unready
 from zchttpd.files.shelf import Shelf

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from zchttpd.config.options import AUTO
+from zchttpd.config.names import AUTO, missing_encodings
 from zchttpd.files.announced import Announced
-from zchttpd.files.encoders import ENCODERS, absent, chosen
+from zchttpd.files.encoders import ENCODERS, chosen
 from zchttpd.files.entry import Representation
 from zchttpd.files.memory import fill, new_memory_file, read_through
 
@@ -270,7 +270,7 @@ def notes(settings: Settings) -> list[str]:
         return []
     if not _memory_files():
         return ["compression: none, a sandbox refuses memory files. Cure: let it pass memfd_create"]
-    missing = absent() if AUTO in settings.compress else {}
+    missing = missing_encodings() if AUTO in settings.compress else {}
     return [f"compression: without {name}. Cure: pip install {package}" for name, package in missing.items()]
 
 

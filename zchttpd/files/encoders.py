@@ -1,15 +1,14 @@
-"""The content codings that can be made, and what has to be installed for each (RFC 9110 section 8.4.1)."""
+"""How content codings are made (RFC 9110 section 8.4.1)."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zchttpd.config.options import AUTO, did_you_mean
+from zchttpd.config.names import AUTO, ENCODINGS, missing_encodings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,22 +25,16 @@ _GZIP_WBITS = 31
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """How a coding is made, by `bind`; `module` and `package` (of PyPI) are empty where Python brings it."""
+    """How a coding is made, by `bind` of the `module`; that is empty where Python brings it."""
 
     module: str
-    package: str
     bind: Callable[[Any], Callable[[bytes], bytes]]
-
-    @property
-    def installed(self) -> bool:
-        """Whether it can be made here."""
-        return not self.module or importlib.util.find_spec(self.module) is not None
 
     @property
     def edition(self) -> str:
         """Eight digits that stand for the version of the library: another may make other bytes of the same.
 
-        Raises ImportError unless `installed`.
+        Raises ImportError where it is not installed.
         """
         version = (
             importlib.import_module(self.module).__version__ if self.module else zlib.ZLIB_RUNTIME_VERSION
@@ -51,7 +44,7 @@ class Encoder:
     def load(self) -> Callable[[bytes], bytes]:
         """The function that encodes: the same bytes for the same bytes, from any thread, without the GIL.
 
-        Raises ImportError unless `installed`.
+        Raises ImportError where it is not installed.
         """
         return self.bind(importlib.import_module(self.module) if self.module else None)
 
@@ -70,29 +63,13 @@ def _bind_gzip(_nothing: None) -> Callable[[bytes], bytes]:
 
 
 ENCODERS = {
-    "br": Encoder("brotli", "brotli", _bind_brotli),
-    "zstd": Encoder("zstandard", "zstandard", _bind_zstd),
-    "gzip": Encoder("", "", _bind_gzip),
+    "br": Encoder(ENCODINGS["br"], _bind_brotli),
+    "zstd": Encoder(ENCODINGS["zstd"], _bind_zstd),
+    "gzip": Encoder(ENCODINGS["gzip"], _bind_gzip),
 }
 
 
 def chosen(asked: Sequence[str]) -> tuple[str, ...]:
     """The codings to make: those that were named and, if `auto` was, all that are installed."""
-    return tuple(
-        name for name, encoder in ENCODERS.items() if name in asked or (AUTO in asked and encoder.installed)
-    )
-
-
-def check_encodings(asked: Sequence[str]) -> None:
-    """Raises ValueError with a one-line text for a coding that is unknown or cannot be made here."""
-    for name in asked:
-        encoder = ENCODERS.get(name)
-        if encoder is None and name != AUTO:
-            raise ValueError(f"{name!r} is not an encoding.{did_you_mean(name, (AUTO, *ENCODERS))}")
-        if encoder is not None and not encoder.installed:
-            raise ValueError(f"{name} needs another package. Type: pip install {encoder.package}")
-
-
-def absent() -> dict[str, str]:
-    """What cannot be made here: coding -> package to install."""
-    return {name: encoder.package for name, encoder in ENCODERS.items() if not encoder.installed}
+    missing = missing_encodings()
+    return tuple(name for name in ENCODERS if name in asked or (AUTO in asked and name not in missing))

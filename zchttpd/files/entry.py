@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from zchttpd.config.names import IDENTITY
+
 if TYPE_CHECKING:
     from zchttpd.files.listing import Scan
     from zchttpd.files.root import Root
 
-IDENTITY = "identity"
 
 SECOND_NS = 1_000_000_000
 # Normalised times lie before 1990: 0 and 1 s of container layers, 1980 of zip and buildpacks, 1985 of npm.

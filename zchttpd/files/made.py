@@ -8,7 +8,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from zchttpd.files.entry import IDENTITY, Representation, Version
+from zchttpd.config.names import IDENTITY
+from zchttpd.files.entry import Representation, Version
 from zchttpd.files.memory import seal
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
+from zchttpd.config.names import IDENTITY
 from zchttpd.files.encoders import ENCODERS
-from zchttpd.files.entry import IDENTITY
 from zchttpd.files.jobs import Unready
 from zchttpd.files.listing import Order, Scan, scan
 from zchttpd.files.listing_page import draw

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from zchttpd.config.names import IDENTITY
 from zchttpd.files.compress import Standing
-from zchttpd.files.entry import IDENTITY, Representation
+from zchttpd.files.entry import Representation
 from zchttpd.http.conditional import strong_tags
 from zchttpd.http.encoding import acceptable, negotiate
 from zchttpd.http.media import compressible

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from zchttpd.config.media_rules import MediaPolicy
-from zchttpd.config.rules import SitePolicy
+from zchttpd.config.names import IDENTITY
 from zchttpd.files.cache import exhausted
-from zchttpd.files.entry import IDENTITY, Entry, Kind, Representation, Standin
+from zchttpd.files.entry import Entry, Kind, Representation, Standin
 from zchttpd.files.jobs import Job, Unready
 from zchttpd.files.listing import parse_order
 from zchttpd.files.listing_look import CONTENT_SECURITY_POLICY
 from zchttpd.files.listing_page import HTML, JSON, least_size
 from zchttpd.files.shelf import etag
 from zchttpd.handler.choice import choose, choose_made
+from zchttpd.handler.site import MediaPolicy, SitePolicy
 from zchttpd.http.accept import JSON_VARY, NAVIGATION_VARY, navigates, prefers_json
 from zchttpd.http.head import Signer, encode_head
 from zchttpd.http.judge import Refusal, Verdict
@@ -41,11 +41,11 @@ from zchttpd.http.precedent import Precedents
 from zchttpd.http.target import Target, hidden, parse_target, slash_added, slash_removed
 
 if TYPE_CHECKING:
-    from zchttpd.config.rules import Fields
     from zchttpd.config.settings import Settings
     from zchttpd.files.cache import Cache
     from zchttpd.files.compress import Compressor
     from zchttpd.files.listing import Scan
+    from zchttpd.http.plan import Fields
 
 LOGGER = logging.getLogger("zchttpd")
 

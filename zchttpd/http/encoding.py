@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from zchttpd.config.names import IDENTITY
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-IDENTITY = "identity"
 # On equal wishes the smallest is sent: what brotli makes ahead of time is seldom larger than the others.
 PREFERENCE = ("br", "zstd", "gzip", IDENTITY)
 # No client knows more codings; what is listed behind them counts as one member that is not valid.

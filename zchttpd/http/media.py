@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from zchttpd.http.encoding import IDENTITY
+from zchttpd.config.names import IDENTITY, STORED_CODINGS
 from zchttpd.http.media_table import COMPRESSIBLE, OTHERS, TEXT, WELL_KNOWN_TYPES
 from zchttpd.http.target import WELL_KNOWN
 
 DEFAULT = "application/octet-stream"
 
-# Content codings that stored bytes may have (RFC 9110 section 8.4.1 and the registry of IANA), and the
-# extensions that say so behind the name of what was encoded.
-STORED_CODINGS: dict[str, tuple[bytes, ...]] = {
-    "br": (b"br",),
-    "zstd": (b"zst", b"zstd"),
-    "gzip": (b"gz", b"gzip"),
-    "deflate": (b"deflate",),
-    IDENTITY: (),
-}
 # A type that implies its coding: browsers show it only if they are told (SVG 2, section 1.3).
 _CODED = {b"svgz": "gzip"}
 

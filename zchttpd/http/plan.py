@@ -8,9 +8,9 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from zchttpd.config.names import IDENTITY
 from zchttpd.http.conditional import Outcome, evaluate, if_range_holds
 from zchttpd.http.dates import format_date
-from zchttpd.http.encoding import IDENTITY
 from zchttpd.http.head import PHRASES
 from zchttpd.http.ranges import UNSATISFIABLE, Span, parse_range
 from zchttpd.http.target import quote_query

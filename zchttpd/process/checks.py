@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zchttpd.config.names import OFF
 from zchttpd.config.options import SettingsError, nearest
 from zchttpd.process.privileges import resolve
-from zchttpd.telemetry.access_log import OFF
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

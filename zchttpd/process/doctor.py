@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import importlib
@@ -15,7 +14,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zchttpd.files.encoders import ENCODERS, absent
+from zchttpd.config.names import ENCODINGS, FEATURES, missing_encodings
+from zchttpd.engines.limits import SPARE_FDS, files_needed, memory_needed
 from zchttpd.process.memory_limit import advised, budgets, memory_limit, most, shown
 
 if TYPE_CHECKING:
@@ -30,28 +30,6 @@ SYS_OPENAT2 = 437
 CAP_IPC_LOCK = 14
 CAP_SYS_RESOURCE = 24
 _LETTERS = {"memlock": "l", "nofile": "n"}  # of ulimit
-SPARE_FDS = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """A feature of the kernel: its first release (a hint: distributions backport) and what its lack costs."""
-
-    since: str
-    lost: str
-
-
-FEATURES: dict[str, Feature] = {
-    "send_zc": Feature("6.0", "every body is copied when it is sent"),
-    "report_usage": Feature("6.2", "the kernel does not tell whether a zero-copy send was copied after all"),
-    "sparse_buffers": Feature("5.19", "no memory can be registered, so every body is copied when it is sent"),
-    "multishot_accept": Feature("5.19", "each connection costs an accept operation of its own"),
-    "multishot_recv": Feature("6.0", "each request costs a receive operation of its own"),
-    "buffer_ring": Feature("5.19", "receive buffers are given back to the kernel one operation at a time"),
-    "single_issuer": Feature("6.0", "the kernel locks a ring that only one thread uses"),
-    "defer_taskrun": Feature("6.1", "completions interrupt the loop instead of waiting for it"),
-    "registered_ring_fd": Feature("5.18", "each enter looks the ring up by its descriptor"),
-}
 
 
 class State(Enum):
@@ -72,7 +50,7 @@ class Finding:
     cure: str = ""
 
 
-def missing_rung(name: str, *, asked: bool = False) -> str:
+def missing_feature(name: str, *, asked: bool = False) -> str:
     """One line on a feature that the ring does without; `asked`: because of `--without`."""
     feature = FEATURES.get(name)
     if feature is None:
@@ -83,7 +61,7 @@ def missing_rung(name: str, *, asked: bool = False) -> str:
 
 
 def probe_ring() -> Mapping[str, object]:
-    """What the compiled ring found: `error` (errno name or ""), a bool for each feature; or ImportError."""
+    """What the compiled ring found: `error` (errno name or "") and a bool by feature; or ImportError."""
     probe = importlib.import_module("zchttpd._core.ring").probe
     found: Mapping[str, object] = probe()
     return found
@@ -195,37 +173,12 @@ def _open_files_cure(limit: int, needed: int) -> str:
     return f"{lower}, or {raising('nofile', str(needed))}"
 
 
-def raise_limits(files: int, memory: int = 0) -> None:
-    """Raise the soft limits, as anyone may: of open files to `files`, of locked memory to the hard limit.
-
-    The hard limit of locked memory is raised first, to `memory` bytes, where this user may.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = files if hard == resource.RLIM_INFINITY else min(files, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    if hard != resource.RLIM_INFINITY and hard < memory:
-        # Where that is not permitted, what there is will be reported.
-        with contextlib.suppress(PermissionError, ValueError):
-            resource.setrlimit(resource.RLIMIT_MEMLOCK, (memory, memory))
-            return
-    resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
-
-
-def memory_needed(settings: Settings) -> int:
-    """Bytes that all workers together want to register (the limit is one for all processes of a user)."""
-    return settings.worker_count * (settings.memory + settings.stream_memory)
-
-
-def memory_locked(settings: Settings) -> int:
-    """Bytes that are locked at most: what was evicted counts for as long as somebody reads it."""
-    return 2 * memory_needed(settings)
-
-
-def files_needed(settings: Settings) -> int:
-    """Descriptors that one worker may need."""
-    return settings.connections_max + SPARE_FDS
+def notes(settings: Settings) -> list[str]:
+    """A line for the start report of the io_uring engine where locked memory is too little, with the cure."""
+    if settings.send_mode == "plain":
+        return []
+    finding = locked_memory(memory_needed(settings))
+    return [f"{finding.subject}: {finding.text}. Cure: {finding.cure}"] if finding.cure else []
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -308,8 +261,8 @@ def _uvloop() -> Finding:
 
 def _compression(*, asked: bool) -> Finding:
     """What --compress can make; that it could make more is a fault only where it is asked for."""
-    missing = absent()
-    text = f"--compress can make {', '.join(name for name in ENCODERS if name not in missing)}"
+    missing = missing_encodings()
+    text = f"--compress can make {', '.join(name for name in ENCODINGS if name not in missing)}"
     if not missing:
         return Finding("compression", State.OK, text)
     cure = f"pip install {' '.join(missing.values())}"

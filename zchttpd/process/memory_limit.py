@@ -18,7 +18,8 @@ from zchttpd.config.options import MIB, flag_of, format_size
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from zchttpd.config.settings import Given, Settings
+    from zchttpd.config.load import Given
+    from zchttpd.config.settings import Settings
 
 # Of each process, the supervisor too: Python, its modules, buffers; measured at 12 MiB when idle.
 PROCESS_SIZE = 16 * MIB

@@ -11,8 +11,8 @@ import os
 import pwd
 from dataclasses import dataclass
 
+from zchttpd.config.names import ENCODINGS
 from zchttpd.config.options import nearest
-from zchttpd.files.encoders import ENCODERS
 
 PR_SET_NO_NEW_PRIVS = 38
 # What a worker, or the supervisor, imports only when it needs it, encodings among it. The user may not be
@@ -95,8 +95,7 @@ def _is_number(text: str) -> bool:
 
 def preload() -> None:
     """Import what will be needed later, for as long as it can be read."""
-    encoders = [encoder.module for encoder in ENCODERS.values() if encoder.module]
-    for name in (*_LATE, *encoders):
+    for name in (*_LATE, *filter(None, ENCODINGS.values())):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 

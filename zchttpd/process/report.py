@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from zchttpd import __version__
+from zchttpd.engines.limits import files_needed, memory_needed
 from zchttpd.process import doctor
 
 if TYPE_CHECKING:
@@ -45,14 +46,14 @@ class Report:
         if others:
             lines.append(f"listening on all addresses; from other machines: {others}")
         if settings.user:
-            memory = doctor.locked_memory(doctor.memory_needed(settings))
+            memory = doctor.locked_memory(memory_needed(settings))
             # Where it is low the workers have said so.
             text = "" if memory.cure else f"; locked memory: {memory.text}"
             lines.append(f"user {settings.user}, uid {os.getuid()}{text}")
         for name in self.missing:
-            lines.append(doctor.missing_rung(name, asked=name in settings.without))
+            lines.append(doctor.missing_feature(name, asked=name in settings.without))
         lines += self.notes
-        files = doctor.open_files(doctor.files_needed(settings))
+        files = doctor.open_files(files_needed(settings))
         if files.cure:
             lines.append(f"{files.subject}: {files.text}. Cure: {files.cure}")
         return lines

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from zchttpd.config.options import SettingsError, split_address
-from zchttpd.process import doctor, privileges
+from zchttpd.engines.limits import files_needed, memory_locked, raise_limits
+from zchttpd.process import privileges
 from zchttpd.process.checks import check_links_into, check_root
 from zchttpd.process.memory_limit import OutOfMemory, advised, budgets, memory_limit, most, shown
 from zchttpd.process.privileges import PrivilegeError
@@ -75,7 +76,7 @@ def run(settings: Settings, notes: Sequence[str] = ()) -> int:
     """
     log.setup(settings.log_level, "supervisor")
     # For a user who has no CAP_IPC_LOCK, the limit of locked memory will count: raise it while we may.
-    doctor.raise_limits(doctor.files_needed(settings), doctor.memory_locked(settings) if settings.user else 0)
+    raise_limits(files_needed(settings), memory_locked(settings) if settings.user else 0)
     try:
         supervisor = Supervisor(settings, notes)
         _give_up_privileges(settings)

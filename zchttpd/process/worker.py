@@ -140,6 +140,7 @@ class Worker:
         def ready(report: dict[str, object]) -> None:
             notes = [
                 *cast("list[str]", report.get("notes", [])),
+                *(doctor.notes(self._settings) if choice.engine == URING else ()),
                 *compress.notes(self._settings),
                 *checks.notes(self._settings),
             ]

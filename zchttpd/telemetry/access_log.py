@@ -16,6 +16,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from zchttpd.config.names import OFF, STDOUT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("zchttpd")
 
-OFF = "off"
-STDOUT = "-"
-FORMATS = ("common", "combined", "timed", "json")
 # What a worker keeps of records that have not been written yet; a power of two.
 BUFFER_SIZE = 1 << 20
 # Of a head: the request line, and each of Referer and User-Agent.

@@ -21,8 +21,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from zchttpd import __version__
+from zchttpd.config.names import ENCODINGS
 from zchttpd.files.compress import RESULTS
-from zchttpd.files.encoders import ENCODERS
 from zchttpd.telemetry.shared_stats import Board, tally_layout
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class TallyCollector(Collector):
             "zchttpd_compression_seconds", "CPU time of compressing files.", labels=["encoding"]
         )
         cells = iter(counts)
-        for encoding, us_sum in zip(ENCODERS, us_sums, strict=False):
+        for encoding, us_sum in zip(ENCODINGS, us_sums, strict=False):
             spent.add_metric([encoding], us_sum / US_PER_S)
             for result, count in zip(RESULTS, cells, strict=False):
                 family.add_metric([encoding, result], count)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from zchttpd.config.load import load
+from zchttpd.config.options import SettingsError
 from zchttpd.config.rules import CacheRule, HeaderRule
-from zchttpd.config.settings import OPTIONS, Settings, SettingsError, load
+from zchttpd.config.settings import OPTIONS, Settings
 
 PAGE = Path(__file__).parents[3] / "docs" / "options.md"
 

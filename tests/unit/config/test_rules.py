@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zchttpd import cli
-from zchttpd.config.rules import IMMUTABLE, CacheRule, HeaderRule, SitePolicy
-from zchttpd.config.settings import Settings, SettingsError, load
+from zchttpd.config.load import load
+from zchttpd.config.options import SettingsError
+from zchttpd.config.rules import CacheRule, HeaderRule
+from zchttpd.config.settings import Settings
+from zchttpd.handler.site import IMMUTABLE, SitePolicy
 from zchttpd.process import supervisor
 
 ROOT = {"root": "www"}

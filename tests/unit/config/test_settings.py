@@ -11,23 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zchttpd.config import settings as module
-from zchttpd.config.contradictions import without_effect
-from zchttpd.config.options import format_size, nearest, parse_names, parse_size, split_address
-from zchttpd.config.reference import docs_table
-from zchttpd.config.settings import (
-    OPTIONS,
-    Settings,
+from zchttpd.config import options
+from zchttpd.config.load import load, read, without_effect
+from zchttpd.config.names import ENCODINGS, FEATURES
+from zchttpd.config.options import (
     SettingsError,
-    default_text,
     flag_of,
-    load,
-    read,
+    format_size,
+    nearest,
+    parse_names,
+    parse_size,
+    split_address,
     variable_of,
 )
-from zchttpd.files.encoders import ENCODERS, Encoder
+from zchttpd.config.reference import docs_table
+from zchttpd.config.settings import OPTIONS, Settings, default_text
 from zchttpd.process.checks import check_root, notes
-from zchttpd.process.doctor import FEATURES
 
 ROOT = {"root": "www"}
 
@@ -236,8 +235,8 @@ def test_slips_of_the_fingers(word: str, meant: str) -> None:
 
 
 def test_an_encoding_that_is_not_installed_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ENCODERS, "br", Encoder("no_such_module", "no-such-package", lambda _: bytes))
-    with pytest.raises(SettingsError, match=r"br needs another package\. Type: pip install no-such-package"):
+    monkeypatch.setitem(ENCODINGS, "br", "no_such_module")
+    with pytest.raises(SettingsError, match=r"br needs another package\. Type: pip install no_such_module"):
         load({**ROOT, "compress": "gzip,br"}, {})
     assert load({**ROOT, "compress": "auto,gzip"}, {}).compress == ("auto", "gzip")
 
@@ -318,7 +317,7 @@ def test_rungs_to_do_without_are_a_list() -> None:
 
 
 def test_workers_auto_is_one_on_each_usable_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "usable_cpus", lambda: 7)
+    monkeypatch.setattr(options, "usable_cpus", lambda: 7)
     assert load({**ROOT, "workers": "auto"}, {}).worker_count == 7
     assert load({**ROOT, "workers": "3"}, {}).worker_count == 3
 
@@ -330,7 +329,7 @@ def test_workers_auto_is_one_on_each_usable_cpu(monkeypatch: pytest.MonkeyPatch)
 def test_usable_cpus_keep_to_the_quota(monkeypatch: pytest.MonkeyPatch, cpu_max: str, cpus: int) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.setattr(Path, "read_text", lambda self, encoding: cpu_max)
-    assert module.usable_cpus() == cpus
+    assert options.usable_cpus() == cpus
 
 
 def test_the_docs_table_has_a_row_for_each_option() -> None:

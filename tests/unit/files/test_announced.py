@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zchttpd.config.names import IDENTITY
 from zchttpd.config.settings import Settings
 from zchttpd.files.announced import Announced
 from zchttpd.files.cache import Cache
-from zchttpd.files.entry import IDENTITY
 from zchttpd.files.memory import fill_through, new_memory_file, read_through
 from zchttpd.files.root import Root
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zchttpd.config.names import IDENTITY
 from zchttpd.config.settings import Settings
 from zchttpd.files.cache import ABSENT_MAX, SIBLING_LAG_NS, Cache, exhausted
-from zchttpd.files.entry import IDENTITY, Entry, Kind
+from zchttpd.files.entry import Entry, Kind
 from zchttpd.files.root import Root
 
 if TYPE_CHECKING:

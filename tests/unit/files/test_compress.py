@@ -12,18 +12,19 @@ import brotli  # type: ignore[import-untyped]
 import pytest
 import zstandard
 
+from zchttpd.config.names import ENCODINGS, IDENTITY
 from zchttpd.config.settings import Settings
 from zchttpd.files import compress as module
-from zchttpd.files import encoders
 from zchttpd.files.cache import Cache
 from zchttpd.files.compress import PENDING_MAX, RESULTS, UNFIT_MAX, Compressed, Compressor, Standing
-from zchttpd.files.encoders import ENCODERS, Encoder
-from zchttpd.files.entry import IDENTITY, Representation
+from zchttpd.files.encoders import ENCODERS, Encoder, chosen
 from zchttpd.files.root import Root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from zchttpd.files.entry import Representation
 
 KIB = 1024
 TEXT = b"".join(b"%d bottles of beer on the wall\n" % number for number in range(2000))
@@ -120,7 +121,7 @@ def as_br(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[bytes], bytes]
 
     def put(act: Callable[[bytes], bytes]) -> Encoding:
         encoding = Encoding(act)
-        monkeypatch.setitem(ENCODERS, "br", Encoder("", "", lambda _module: encoding))
+        monkeypatch.setitem(ENCODERS, "br", Encoder("", lambda _module: encoding))
         return encoding
 
     return put
@@ -152,7 +153,7 @@ def test_tags_are_of_the_bytes(bench: Bench) -> None:
 def test_another_level_makes_another_tag(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     base = bench.put("a.txt", TEXT)
     tag = bench.made(bench.compressor(), base).etag
-    monkeypatch.setattr(encoders, "BROTLI_QUALITY", 5)
+    monkeypatch.setattr("zchttpd.files.encoders.BROTLI_QUALITY", 5)
     assert bench.made(bench.compressor(), base).etag != tag
 
 
@@ -392,8 +393,8 @@ def test_settings_make_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_what_is_not_installed_is_left_out_or_named(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     everything = Settings(root=site, compress=("auto",))
-    assert encoders.chosen(everything.compress) == ("br", "zstd", "gzip")
-    monkeypatch.setitem(ENCODERS, "br", Encoder("no_such_module", "no-such-package", lambda _: bytes))
-    assert encoders.chosen(everything.compress) == ("zstd", "gzip")
-    assert module.notes(everything) == ["compression: without br. Cure: pip install no-such-package"]
+    assert chosen(everything.compress) == ("br", "zstd", "gzip")
+    monkeypatch.setitem(ENCODINGS, "br", "no_such_module")
+    assert chosen(everything.compress) == ("zstd", "gzip")
+    assert module.notes(everything) == ["compression: without br. Cure: pip install no_such_module"]
     assert module.notes(Settings(root=site, compress=("gzip",))) == []

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zchttpd.config.names import IDENTITY
 from zchttpd.config.settings import Settings
 from zchttpd.files import digests as module
 from zchttpd.files.cache import Cache
 from zchttpd.files.digests import Digests
-from zchttpd.files.entry import IDENTITY, Representation
 from zchttpd.files.root import Root
 
 from .test_shelf import Loop, unready
@@ -22,6 +22,8 @@ from .test_shelf import Loop, unready
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from zchttpd.files.entry import Representation
 
 SMALL, LARGE = 10, module.WAITED_SIZE_MAX + 1
 

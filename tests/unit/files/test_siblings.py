@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from zchttpd.files.entry import IDENTITY
+from zchttpd.config.names import IDENTITY
 
 from .test_cache import REVALIDATE_MS, content, find, put
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zchttpd.config.names import IDENTITY
 from zchttpd.config.settings import Settings
 from zchttpd.files.cache import Cache
-from zchttpd.files.entry import IDENTITY, Version, make_last_modified
+from zchttpd.files.entry import Version, make_last_modified
 from zchttpd.files.history import History
 from zchttpd.files.root import Root
 

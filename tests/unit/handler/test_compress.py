@@ -349,7 +349,7 @@ def test_names_of_one_file_share_what_is_made(site: Site) -> None:
 
 
 def test_what_was_evicted_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ENCODERS, "br", Encoder("", "", lambda _module: lambda content: content[:40_000]))
+    monkeypatch.setitem(ENCODERS, "br", Encoder("", lambda _module: lambda content: content[:40_000]))
     site = Site(tmp_path, compress_memory=64 * 1024, compress_size_max=64 * 1024)
     for name in ("a.txt", "b.txt"):
         site.put(name, bytes(60_000))

@@ -8,9 +8,10 @@ from pathlib import Path
 import brotli  # type: ignore[import-untyped]
 import pytest
 
-from zchttpd.config.media_rules import CodingRule, MediaPolicy, TypeRule, parse_coding_rules, parse_type_rules
-from zchttpd.config.rules import HeaderRule
-from zchttpd.config.settings import Settings, load
+from zchttpd.config.load import load
+from zchttpd.config.rules import CodingRule, HeaderRule, TypeRule, parse_coding_rules, parse_type_rules
+from zchttpd.config.settings import Settings
+from zchttpd.handler.site import MediaPolicy
 
 from .test_compress import Site
 from .test_handler import ask, fail, put

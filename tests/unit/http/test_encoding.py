@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zchttpd.http.encoding import IDENTITY, MEMBERS_MAX, PREFERENCE, negotiate
+from zchttpd.config.names import IDENTITY
+from zchttpd.http.encoding import MEMBERS_MAX, PREFERENCE, negotiate
 
 ALL = ("identity", "br", "zstd", "gzip")
 

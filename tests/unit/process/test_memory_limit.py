@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from zchttpd.config.load import read
 from zchttpd.config.options import MIB
-from zchttpd.config.settings import Settings, read
+from zchttpd.config.settings import Settings
 from zchttpd.process import doctor
 from zchttpd.process.memory_limit import Limit, OutOfMemory, fit, memory_limit, most
 

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from zchttpd.process import doctor
+from zchttpd.engines.limits import raise_limits
 from zchttpd.process.privileges import Identity, PrivilegeError, become, resolve
 
 NOBODY = pwd.getpwnam("nobody")
@@ -122,7 +122,7 @@ def test_locked_memory_is_raised_for_the_user_to_come(
     limits = {resource.RLIMIT_NOFILE: (10, 10), resource.RLIMIT_MEMLOCK: before}
     monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
     monkeypatch.setattr(resource, "setrlimit", limits.__setitem__)
-    doctor.raise_limits(10, memory)
+    raise_limits(10, memory)
     assert limits[resource.RLIMIT_MEMLOCK] == after
 
 
@@ -136,5 +136,5 @@ def test_a_limit_that_may_not_be_raised_is_left(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
     monkeypatch.setattr(resource, "setrlimit", set_soft)
-    doctor.raise_limits(10, 10)
+    raise_limits(10, 10)
     assert limits[resource.RLIMIT_MEMLOCK] == (2, 2)

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zchttpd.config.settings import Settings, SettingsError
+from zchttpd.config.names import LOG_FORMATS
+from zchttpd.config.options import SettingsError
+from zchttpd.config.settings import Settings
 from zchttpd.telemetry.access_log import (
-    FORMATS,
     AccessLog,
     Lines,
     LogError,
@@ -81,7 +82,7 @@ def test_what_is_escaped_can_be_had_back(text: bytes) -> None:
     assert back == (text or b"-")
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", LOG_FORMATS)
 @given(st.binary(), st.binary(), st.binary())
 def test_a_line_is_one_line(form: str, line: bytes, referer: bytes, agent: bytes) -> None:
     made = Lines(form).line(VISIT._replace(line=line, referer=referer, agent=agent))
