@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
 
-    from bench.load import PacedSample, Sample
+    # One server under one workload in one round: of load.py, or of another measurement with rounds.
+    Sample = Any
 
 BASELINE = "nginx"
 QUIET_SHARE = 0.05
@@ -46,8 +48,8 @@ class Row:
 
     workload: str
     server: str
-    samples: Sequence[Sample | PacedSample]
-    base: Mapping[int, Sample | PacedSample]
+    samples: Sequence[Sample]
+    base: Mapping[int, Sample]
 
     def by_round(self, figure: str) -> dict[int, float]:
         return {sample.round: getattr(sample, figure) for sample in self.samples}
@@ -61,7 +63,8 @@ class Row:
     def ratio(self, figure: str) -> Spread | None:
         """This server's figure / the baseline's, taken within each round that has both."""
         mine = self.by_round(figure)
-        found = [mine[number] / getattr(base, figure) for number, base in self.base.items() if number in mine]
+        base = {number: getattr(sample, figure) for number, sample in self.base.items()}
+        found = [mine[number] / base[number] for number in base if number in mine and base[number]]
         return spread(found) if found else None
 
     def total(self, figure: str) -> int | None:
@@ -95,9 +98,9 @@ class Row:
         return tuple(marks)
 
 
-def make_rows(samples: Sequence[Sample | PacedSample], baseline: str = BASELINE) -> list[Row]:
+def make_rows(samples: Sequence[Sample], baseline: str = BASELINE) -> list[Row]:
     """Group `samples` by workload and server, in the order of their first appearance."""
-    groups: dict[str, dict[str, list[Sample | PacedSample]]] = {}
+    groups: dict[str, dict[str, list[Sample]]] = {}
     for sample in samples:
         groups.setdefault(sample.workload, {}).setdefault(sample.server, []).append(sample)
     rows = []
@@ -110,7 +113,7 @@ def make_rows(samples: Sequence[Sample | PacedSample], baseline: str = BASELINE)
     return rows
 
 
-def paced_rows(samples: Sequence[PacedSample]) -> list[Row]:
+def paced_rows(samples: Sequence[Sample]) -> list[Row]:
     """The same of samples at fixed rates, each server's own rate first."""
     return make_rows(sorted(samples, key=lambda sample: sample.workload != "own"))
 

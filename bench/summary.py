@@ -10,7 +10,7 @@ from bench.behind import behind_lines
 from bench.idle import HEADINGS, silent_table
 from bench.stats import BASELINE, make_rows, make_verdicts, paced_rows, ratio_words
 from benchlib.plots import Group, Plot, write_png
-from benchlib.report import TEMPLATES, Table, render
+from benchlib.report import TEMPLATES, Table, paragraphs, render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -299,11 +299,6 @@ def document(template: str, results: Results, plots: tuple[Plot, ...] = ()) -> s
         ),
         plots=plots,
     )
-
-
-def paragraphs(template: str, **values: object) -> list[str]:
-    """A text of bench/templates/, each paragraph on one line."""
-    return [" ".join(text.split()) for text in render(template, **values).split("\n\n")]
 
 
 def terminal(results: Results) -> str:

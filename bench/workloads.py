@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchlib import CannotMeasure
-from benchlib.payload import GIB, KIB, MIB, size_label, write_payload
+from benchlib.payload import GIB, KIB, MIB, prose, size_label, write_payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,15 +114,6 @@ def _stream(folder: Path, target: str, scale: Scale) -> Workload:
     return Workload("stream", title, "discard", (request,), connections=1)
 
 
-def _prose(size: int, source: random.Random) -> bytes:
-    words = [
-        "".join(source.choices("abcdefghijklmnopqrstuvwxyz", k=source.randint(2, 9))) for _ in range(900)
-    ]
-    weights = [1 / rank for rank in range(1, 901)]
-    text = " ".join(source.choices(words, weights, k=size // 3))
-    return (text * 2)[:size].encode("ascii")
-
-
 def _mix(folder: Path, target: str, scale: Scale) -> Workload:
     try:
         import brotli
@@ -131,7 +122,7 @@ def _mix(folder: Path, target: str, scale: Scale) -> Workload:
     requests = []
     for name, size, compresses in SITE:
         source = random.Random(name)
-        body = _prose(size * KIB, source) if compresses else source.randbytes(size * KIB)
+        body = prose(size * KIB, source) if compresses else source.randbytes(size * KIB)
         (folder / name).write_bytes(body)
         bodies = [("", hashlib.sha256(body).hexdigest())]
         if compresses:

@@ -7,6 +7,7 @@ import hashlib
 import random
 import re
 from dataclasses import dataclass
+from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -58,3 +59,11 @@ def write_payload(root: Path, size: int) -> Payload:
     """Write a file of `size` pseudo-random bytes into `root`, the same bytes in each run."""
     name = f"{size_label(size)}.bin"
     return Payload(f"/{name}", size, write_noise(root / name, size, random.Random(size)))
+
+
+def prose(size: int, source: random.Random) -> bytes:
+    """Text that compresses as text does."""
+    words = ["".join(source.choices(ascii_lowercase, k=source.randint(2, 9))) for _ in range(900)]
+    weights = [1 / rank for rank in range(1, 901)]
+    text = " ".join(source.choices(words, weights, k=size // 3 + 1))
+    return (text * 2)[:size].encode("ascii")

@@ -27,6 +27,7 @@ TEMPLATES = Environment(
 )
 TEMPLATES.globals["palette"] = plots.PALETTE
 TEMPLATES.filters["svg"] = plots.svg
+TEMPLATES.filters["count"] = "{:,.0f}".format
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +71,8 @@ TEMPLATES.filters["minutes"] = minutes
 def render(template: str, **values: object) -> str:
     """Fill in a template of benchlib/, bench/ or loadtest/."""
     return TEMPLATES.get_template(template).render(values)
+
+
+def paragraphs(template: str, **values: object) -> list[str]:
+    """The paragraphs of a text, each on one line."""
+    return [" ".join(text.split()) for text in render(template, **values).split("\n\n") if text.strip()]

@@ -10,51 +10,20 @@ import random
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from benchlib.payload import KIB, MIB, prose, write_noise
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-KIB, MIB = 2**10, 2**20
 MANIFEST = "loadtest-tree.json"
 PREFIX_BYTES = 64 * KIB
 SPANS = 32
 SEEK_SIZE_MIN = MIB
-PIECE_BYTES = MIB
 TELL_BYTES_MIN = 64 * MIB
 PAGES = 6
 Role = Literal["page", "asset", "image", "video", "download"]
 
-WORDS = [
-    "kernel",
-    "page",
-    "socket",
-    "buffer",
-    "copy",
-    "ring",
-    "queue",
-    "send",
-    "read",
-    "write",
-    "byte",
-    "file",
-    "cache",
-    "lease",
-    "notification",
-    "network",
-    "packet",
-    "memory",
-    "window",
-    "worker",
-    "request",
-    "response",
-    "header",
-    "static",
-    "server",
-    "client",
-    "stream",
-    "path",
-    "route",
-]
 SHARED_ASSETS = (
     ("css/base.css", 14 * KIB), ("css/layout.css", 38 * KIB),
     ("js/app.js", 96 * KIB), ("js/vendor.js", 280 * KIB),
@@ -114,20 +83,11 @@ def to_json(tree: Tree) -> str:
 
 
 def from_json(text: str) -> Tree:
-    """Raises ValueError or KeyError when `text` is no manifest."""
+    """Raises ValueError, KeyError or TypeError when `text` is no manifest."""
     found: dict[str, Any] = json.loads(text)
-    files = tuple(
-        File(
-            entry["target"],
-            entry["role"],
-            entry["size"],
-            entry["sha256"],
-            tuple(Span(**span) for span in entry["spans"]),
-            tuple(entry["needs"]),
-        )
-        for entry in found["files"]
-    )
-    return Tree(files, found["missing"])
+    for entry in found["files"]:
+        entry.update(spans=tuple(Span(**span) for span in entry["spans"]), needs=tuple(entry["needs"]))
+    return Tree(tuple(File(**entry) for entry in found["files"]), found["missing"])
 
 
 def choose_spans(size: int, source: random.Random) -> list[tuple[str, int, int]]:
@@ -159,13 +119,6 @@ def spans_of(path: Path, size: int, source: random.Random) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def _prose(size: int, source: random.Random) -> bytes:
-    text = " ".join(source.choices(WORDS, k=size // 5 + 1))
-    while len(text) < size:
-        text += " " + text
-    return text[:size].encode("ascii")
-
-
 def _page(title: str, needs: tuple[str, ...], size: int, source: random.Random) -> bytes:
     links = [f'<link rel="stylesheet" href="{need}">' for need in needs if need.endswith(".css")]
     links += [f'<script src="{need}" defer></script>' for need in needs if need.endswith(".js")]
@@ -173,39 +126,33 @@ def _page(title: str, needs: tuple[str, ...], size: int, source: random.Random) 
     head = f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
     body = head + "\n".join(links) + "\n</head><body>\n" + "\n".join(images) + "\n<p>"
     tail = b"</p></body></html>\n"
-    return body.encode("ascii") + _prose(max(0, size - len(body) - len(tail)), source) + tail
+    return body.encode("ascii") + prose(max(0, size - len(body) - len(tail)), source) + tail
 
 
 class _Writer:
     def __init__(self, root: Path, seed: int, say: Callable[[str], None]) -> None:
-        self.root = root
-        self.seed = seed
-        self.say = say
+        self.root, self.seed, self.say = root, seed, say
         self.files: list[File] = []
 
     def source(self, name: str) -> random.Random:
         """Randomness that depends on the seed and the file alone, so that a tree is the same everywhere."""
         return random.Random(f"{self.seed} {name}")
 
-    def text(self, name: str, role: Role, body: bytes, needs: tuple[str, ...] = ()) -> None:
+    def place(self, name: str) -> Path:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(body)
+        return path
+
+    def text(self, name: str, role: Role, body: bytes, needs: tuple[str, ...] = ()) -> None:
+        self.place(name).write_bytes(body)
         self.files.append(File(f"/{name}", role, len(body), hashlib.sha256(body).hexdigest(), needs=needs))
 
     def noise(self, name: str, role: Role, size: int) -> None:
-        source = self.source(name)
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256()
         if size >= TELL_BYTES_MIN:
             self.say(f"writing {name}, {size / MIB:,.0f} MiB")
-        with path.open("wb") as file:
-            for offset in range(0, size, PIECE_BYTES):
-                piece = source.randbytes(min(PIECE_BYTES, size - offset))
-                digest.update(piece)
-                file.write(piece)
-        self.files.append(File(f"/{name}", role, size, digest.hexdigest(), spans_of(path, size, source)))
+        path, source = self.place(name), self.source(name)
+        digest = write_noise(path, size, source)
+        self.files.append(File(f"/{name}", role, size, digest, spans_of(path, size, source)))
 
 
 def write_tree(root: Path, say: Callable[[str], None], *, large: int = 64 * MIB, seed: int = 1) -> Tree:
@@ -216,7 +163,7 @@ def write_tree(root: Path, say: Callable[[str], None], *, large: int = 64 * MIB,
     writer = _Writer(root, seed, say)
     for name, size in SHARED_ASSETS:
         if name.endswith((".css", ".js", ".svg")):
-            writer.text(name, "asset", _prose(size, writer.source(name)))
+            writer.text(name, "asset", prose(size, writer.source(name)))
         else:
             writer.noise(name, "asset", size)
     shared = tuple(f"/{name}" for name, _ in SHARED_ASSETS)

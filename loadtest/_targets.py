@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from benchlib import CannotMeasure
+from benchlib.payload import MIB
 from benchlib.proc import default_cores
 from benchlib.server import OURS, find_program, running, temporary_site
 from loadtest._client import WrongAnswer
 from loadtest._samples import Target, has_ring, read_target
 from loadtest._site import (
     MANIFEST,
-    MIB,
     SEEK_SIZE_MIN,
     File,
     Span,
@@ -192,7 +192,7 @@ def visit_running(targets: tuple[Target, ...], paths: str, say: Callable[[str], 
             return Stage(targets, from_json(answer[1].decode("ascii")), False)
         say(f"{first.authority} serves no /{MANIFEST}: learning what is at {paths}")
         return Stage(targets, learn(first, tuple(paths.split(","))), False)
-    except (OSError, WrongAnswer, ValueError, KeyError) as error:
+    except (OSError, WrongAnswer, ValueError, KeyError, TypeError) as error:
         raise CannotMeasure(f"{first.authority}: {error}; is a server running there?") from error
 
 

@@ -13,10 +13,11 @@ from gevent.pool import Group
 from locust import User, between, task
 from locust.exception import StopUser
 
+from benchlib.payload import KIB
 from loadtest import _multipart as multipart
 from loadtest import _run as session
 from loadtest._client import PIECE_BYTES, Connection, Expected, Reply, WrongAnswer, field, request_head
-from loadtest._site import KIB, PREFIX_BYTES
+from loadtest._site import PREFIX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

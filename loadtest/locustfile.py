@@ -18,13 +18,15 @@ from locust import LoadTestShape, events
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from benchlib import CannotMeasure, say
-from benchlib.payload import parse_size
+from benchlib.payload import MIB, parse_size
+from benchlib.report import render
 from benchlib.server import free_port
 from loadtest import _cost as cost
 from loadtest import _run as session
 from loadtest import _web as web
 from loadtest._shapes import SHAPES, users_at
-from loadtest._site import MIB, write_tree
+from loadtest._site import write_tree
+from loadtest._targets import MODES
 from loadtest._users import Aborter, Browser, Downloader, Seeker, SlowReader
 
 if TYPE_CHECKING:
@@ -39,13 +41,12 @@ RUN_S = 120
 USERS = 50
 # Whoever reaches the web interface can put load on any host: others only if --web-host says so.
 WEB_HOST = "127.0.0.1"
-LARGE_MIN = MIB
 
 
 def large_size(text: str) -> int:
     """argparse type of --large."""
     found = parse_size(text)
-    if found < LARGE_MIN:
+    if found < MIB:
         raise argparse.ArgumentTypeError(f"{text!r} is too small for a large download; 1M is the least")
     return found
 
@@ -76,66 +77,32 @@ def add_options(parser: LocustArgumentParser) -> None:
     choose_addresses(parser)
     group = parser.add_argument_group("zchttpd", "What is tested, and how the load changes")
 
-    def add(*names: str, **more: Any) -> None:
+    def add(name: str, words: str, **more: Any) -> None:
         # All of it is decided when the program starts, so the web interface does not ask for it.
-        group.add_argument(*names, **more).include_in_web_ui = False
+        group.add_argument(name, help=words, **more).include_in_web_ui = False
 
-    add(
-        "--shape",
-        choices=("", *SHAPES),
-        default="",
-        env_var="LOADTEST_SHAPE",
-        help="ramp, spike or soak up to -u users within -t seconds (default: -u users all the time)",
-    )
-    add(
-        "--modes",
-        default="zerocopy,plain,portable",
-        env_var="LOADTEST_MODES",
-        metavar="LIST",
-        help="servers to start when there is no --host (default: zerocopy,plain,portable)",
-    )
-    add(
-        "--targets",
-        default="",
-        env_var="LOADTEST_TARGETS",
-        metavar="NAME=H:P/H:P,...",
-        help="servers that already run: where files are served, and after the slash the admin listener",
-    )
-    add(
-        "--target-admin",
-        default="",
-        env_var="LOADTEST_TARGET_ADMIN",
-        metavar="H:P",
-        help="the admin listener of the server named by --host",
-    )
-    add(
-        "--paths",
-        default="/",
-        env_var="LOADTEST_PATHS",
-        metavar="/A,/B",
-        help="what to ask of a running server without a generated tree (default: / and its links)",
-    )
-    add(
-        "--large",
-        type=large_size,
-        default=64 * MIB,
-        env_var="LOADTEST_LARGE",
-        metavar="SIZE",
-        help="the largest generated download (default: 64M)",
-    )
-    add(
-        "--write-tree",
-        default="",
-        metavar="DIR",
-        help="only write the generated files, into a new folder, for servers on another machine",
-    )
-    add(
-        "--client-cost",
-        action="store_true",
-        help="only measure what the load client itself can do per second of a core, beside FastHttpUser",
-    )
-    add("--results", default="results", env_var="LOADTEST_RESULTS", metavar="DIR",
-        help="where the report's folder is made (default: results)")  # fmt: skip
+    def setting(name: str, default: Any, metavar: str, words: str, **more: Any) -> None:
+        variable = f"LOADTEST_{name[2:].upper().replace('-', '_')}"
+        add(name, words, default=default, env_var=variable, metavar=metavar, **more)
+
+    words = "ramp, spike or soak up to -u users within -t seconds (default: -u users all the time)"
+    setting("--shape", "", "SHAPE", words, choices=("", *SHAPES))
+    modes = ",".join(MODES)
+    setting("--modes", modes, "LIST", f"servers to start when there is no --host (default: {modes})")
+    words = "servers that already run: where files are served, and after the slash the admin listener"
+    setting("--targets", "", "NAME=H:P/H:P,...", words)
+    setting("--target-admin", "", "H:P", "the admin listener of the server named by --host")
+    words = "what to ask of a running server without a generated tree (default: / and its links)"
+    setting("--paths", "/", "/A,/B", words)
+    words = "the largest generated download (default: 64M)"
+    setting("--large", 64 * MIB, "SIZE", words, type=large_size)
+    setting("--results", "results", "DIR", "where the report's folder is made (default: results)")
+    words = "only write the generated files, into a new folder, for servers on another machine"
+    add("--write-tree", words, default="", metavar="DIR")
+    words = "only measure what the load client itself can do per second of a core, beside FastHttpUser"
+    add("--client-cost", words, action="store_true")
+    # Locust's own --help is answered before it has read this file.
+    add("--help-all", "say what all options are, these too, and end", action="help")
 
 
 @events.init.add_listener
@@ -169,26 +136,12 @@ def do_and_leave(environment: Environment) -> None:
 
 
 def write_tree_for_others(folder: Path, large: int) -> str:
-    """Write the tree into `folder`; say how to serve it. Raises CannotMeasure when there is something in "
-    "it."""
+    """Write the tree into `folder`; say how to serve it. Raises CannotMeasure when something is in it."""
     if folder.exists() and any(folder.iterdir()):
         raise CannotMeasure(f"--write-tree: {folder} is not empty; name a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     write_tree(folder, say, large=large)
-    serve = [
-        f"zchttpd --root {folder} --host ADDRESS --port 808{place} --admin ADDRESS:909{place} --send-mode "
-        f"{mode}"
-        for place, mode in enumerate(("zerocopy", "plain"), 1)
-    ]
-    targets = "zerocopy=ADDRESS:8081/ADDRESS:9091,plain=ADDRESS:8082/ADDRESS:9092"
-    return "\n".join(
-        [
-            f"Serve {folder} on this machine, with an ADDRESS that the load client can reach:",
-            *(f"  {line}" for line in serve),
-            "and where the load client is type:",
-            f"  locust -f loadtest/ --targets {targets}",
-        ]
-    )
+    return render("write_tree.txt.j2", folder=folder)
 
 
 def make_shape(environment: Environment) -> LoadTestShape:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
-import statistics
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench.stats import ratio_words, spread
-from bench.summary import paragraphs
+from bench.stats import Row, make_rows, ratio_words
 from benchlib.payload import GIB, size_label
-from benchlib.report import Table, render
+from benchlib.report import Table, paragraphs, render
 from benchlib.scrape import FALLBACKS, NOTIFICATIONS, Buckets, duration, growth, percentile_bound
 
 if TYPE_CHECKING:
@@ -20,19 +17,10 @@ if TYPE_CHECKING:
 
 MODES = ZEROCOPY, PLAIN, AUTO = "zerocopy", "plain", "auto"
 COUNTS = ("zero_copied", "copied", "unknown")
+COST = "emulator_per_gib"
 HEADINGS = (
-    *(
-        "size",
-        "mode",
-        "worker s/GiB",
-        "guest s/GiB",
-        "emulator s/GiB",
-        "vs plain",
-        "zero-copied",
-        "copied",
-        "unknown",
-    ),
-    *("kernel copies", "lease p50", "lease p99"),
+    *("size", "mode", "worker s/GiB", "guest s/GiB", "emulator s/GiB", "vs plain", "zero-copied", "copied"),
+    *("unknown", "kernel copies", "lease p50", "lease p99"),
 )
 
 
@@ -55,8 +43,17 @@ class Sample:
     copies: dict[str, int] = field(default_factory=dict)
     leases: Buckets = field(default_factory=list)
 
-    def per_gib(self, seconds: float) -> float:
-        return seconds * GIB / self.bytes
+    # As rows call it.
+    server = property(lambda self: self.mode)
+    workload = property(lambda self: size_label(self.size))
+    worker_per_gib = property(lambda self: self.worker_s * GIB / self.bytes)
+    guest_per_gib = property(lambda self: self.guest_s * GIB / self.bytes)
+    emulator_per_gib = property(lambda self: self.emulator_s * GIB / self.bytes)
+
+
+def rows_of(samples: Sequence[Sample]) -> list[Row]:
+    """A row for each size and mode; the baseline of their ratios is plain."""
+    return make_rows(sorted(samples, key=lambda each: (each.size, MODES.index(each.mode))), PLAIN)
 
 
 def usage(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, int]:
@@ -66,37 +63,20 @@ def usage(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, 
     return {**found, "fallbacks": int(sum(growth(before, after, FALLBACKS).values()))}
 
 
-def added(samples: Sequence[Sample]) -> tuple[dict[str, int], Buckets]:
+def added(samples: Sequence[Sample]) -> tuple[Counter[str], Buckets]:
     """The kernel's copies and the leases of all `samples` together."""
-    copies: dict[str, int] = {}
-    leases: dict[float, float] = {}
+    copies: Counter[str] = Counter()
+    leases: Counter[float] = Counter()
     for sample in samples:
-        for copier, count in sample.copies.items():
-            copies[copier] = copies.get(copier, 0) + count
-        for bound, ended in sample.leases:
-            leases[bound] = leases.get(bound, 0) + ended
+        copies.update(sample.copies)
+        leases.update(dict(sample.leases))  # type: ignore[arg-type]
     return copies, sorted(leases.items())
-
-
-def ratios(samples: Sequence[Sample], mode: str, size: int) -> list[float]:
-    """The emulator's seconds per byte of `mode` to those of plain, in every round that has both and in which
-    plain cost anything.
-    """
-    cost = {(each.mode, each.round): each.per_gib(each.emulator_s) for each in samples if each.size == size}
-    return [
-        cost[mode, number] / cost[PLAIN, number]
-        for number in sorted({each.round for each in samples})
-        if (mode, number) in cost and cost.get((PLAIN, number), 0.0) > 0
-    ]
 
 
 def crossover(samples: Sequence[Sample]) -> str:
     """Say from which of the sizes on zero copy was cheaper than plain in every round."""
-    pays = {}
-    for size in sorted({each.size for each in samples}):
-        found = ratios(samples, ZEROCOPY, size)
-        if found:
-            pays[size] = max(found) < 1
+    rows = [row for row in rows_of(samples) if row.server == ZEROCOPY]
+    pays = {row.samples[0].size: found.high < 1 for row in rows if (found := row.ratio(COST))}
     if not pays:
         return "no crossover: needs zerocopy and plain"
     dear = [size for size, cheaper in pays.items() if not cheaper]
@@ -128,29 +108,19 @@ def proven(samples: Sequence[Sample]) -> str:
 def table(samples: Sequence[Sample]) -> Table:
     """One line for each size and mode."""
     lines = []
-    by_size = sorted(samples, key=lambda each: (each.size, MODES.index(each.mode)))
-    for size, mode in dict.fromkeys((each.size, each.mode) for each in by_size):
-        group = [each for each in samples if (each.size, each.mode) == (size, mode)]
-        found = ratios(samples, mode, size) if mode != PLAIN else []
-        costs = [
-            statistics.median(each.per_gib(getattr(each, clock)) for each in group)
-            for clock in ("worker_s", "guest_s", "emulator_s")
-        ]
-        copies, leases = added(group)
-        counts = [sum(getattr(each, name) for each in group) for name in COUNTS]
+    for row in rows_of(samples):
+        copies, leases = added(row.samples)
         held = [percentile_bound(leases, percent) for percent in (50, 99)]
+        costs = (row.median(f"{clock}_per_gib") for clock in ("worker", "guest", "emulator"))
         lines.append(
             (
-                *(size_label(size), mode, *(f"{cost:.2f}" for cost in costs)),
-                ratio_words(spread(found) if found else None),
-                *(str(count) for count in (*counts, sum(copies.values()))),
-                *(
-                    "" if bound is None else "+Inf" if math.isinf(bound) else duration(bound)
-                    for bound in held
-                ),
+                *(row.workload, row.server, *(f"{cost:.2f}" for cost in costs), ratio_words(row.ratio(COST))),
+                *(str(row.total(name)) for name in COUNTS),
+                str(copies.total()),
+                *(duration(bound).replace("beyond the last bucket", "+Inf").strip("-") for bound in held),
             )
         )
-    return Table("", HEADINGS, tuple(lines), (0, 1))
+    return Table("", HEADINGS, lines, (0, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,50 +148,38 @@ class Results:
 
 
 def to_json(results: Results) -> str:
-    fields = dataclasses.asdict(results)
-    fields["crossover"] = crossover(results.samples)
-    fields["verdict"] = proven(results.samples)
-    return json.dumps(fields, indent=1) + "\n"
+    found = {"crossover": crossover(results.samples), "verdict": proven(results.samples)}
+    # JSON has no infinity.
+    samples = [
+        {**asdict(each), "leases": {f"{bound:g}": count for bound, count in each.leases}}
+        for each in results.samples
+    ]
+    return json.dumps({**asdict(results), "samples": samples, **found}, indent=1) + "\n"
 
 
 def conclusions(results: Results) -> list[str]:
     """What the run shows, a line for each."""
     lines = [proven(results.samples)]
-    for control in results.controls:
-        lines.append(
-            f"control, {control.route}: {control.zero_copied} not copied, {control.copied} copied, "
-            f"{control.unknown} unknown; {calls(control.copies)}"
-        )
+    for each in results.controls:
+        counts = f"{each.zero_copied} not copied, {each.copied} copied, {each.unknown} unknown"
+        lines.append(f"control, {each.route}: {counts}; {calls(each.copies)}")
     lines.append(crossover(results.samples))
-    for size in sorted({each.size for each in results.samples}):
-        found = ratios(results.samples, ZEROCOPY, size)
-        if found:
-            lines.append(f"zero copy costs {statistics.median(found):.2f}x plain at {size_label(size)}")
+    for row in rows_of(results.samples):
+        if row.server == ZEROCOPY and (ratio := row.ratio(COST)):
+            lines.append(f"zero copy costs {ratio.median:.2f}x plain at {row.workload}")
     for name, last in results.endings.items():
         if last["status"] != 0:
             lines.append(f"{name} ended with status {last['status']} on SIGTERM; its log:\n{last['log']}")
-    if results.cut_short:
-        lines.append(f"INCOMPLETE: {results.cut_short}")
-    return lines
-
-
-def _about(results: Results) -> list[str]:
-    cards = ", ".join(
-        f"{card['driver']} at {card['address']} ({'gathers' if card['gathers'] else 'does not gather'}, "
-        f"{'segments' if card['segments'] else 'does not segment'})"
-        for card in results.guest["cards"]
-    )
-    copy_by = ", ".join(results.guest["copy_by"]) or "a loop"
-    return [f"guest: Linux {results.guest['kernel']}, copies by {copy_by}", f"cards: {cards}"]
+    return lines + ([f"INCOMPLETE: {results.cut_short}"] if results.cut_short else [])
 
 
 def document(template: str, results: Results) -> str:
     """`results` as a template of bench/templates/ has them."""
     return render(
         template,
+        guest=results.guest,
         table=table(results.samples),
         conclusions=conclusions(results),
-        about=_about(results),
         method=paragraphs("vm_method.txt.j2"),
         settings={**results.machine, **results.settings},
     )

@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from bench.__main__ import make_parser
+from bench.stats import spread
 from bench.vm.agent import COPIERS, busy_s, hits
 from bench.vm.command import Downloader, how_many, in_turn
 from bench.vm.figures import (
@@ -23,7 +24,7 @@ from bench.vm.figures import (
     crossover,
     document,
     proven,
-    ratios,
+    rows_of,
     table,
     to_json,
     usage,
@@ -129,7 +130,8 @@ def test_ratios_are_taken_per_byte_within_a_round() -> None:
         make_sample("zerocopy", 4096, 3, emulator_s=9.0),
         make_sample("plain", 8192, 1, emulator_s=100.0),
     ]
-    assert ratios(samples, "zerocopy", 4096) == [0.5, 2.0]
+    (row,) = (row for row in rows_of(samples) if (row.workload, row.server) == ("4K", "zerocopy"))
+    assert row.ratio("emulator_per_gib") == spread([0.5, 2.0])
 
 
 @pytest.mark.parametrize(

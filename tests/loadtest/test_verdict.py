@@ -21,7 +21,7 @@ from loadtest._samples import (
     slices,
 )
 from loadtest._targets import Target
-from loadtest._verdict import PARTS_MIN, SECONDS_MIN, compare, findings
+from loadtest._verdict import PARTS_MIN, SECONDS_MIN, findings, judge
 
 from .made_runs import GIB, MODES, reading, results, run_of
 
@@ -142,7 +142,7 @@ def test_scenes_come_from_entries_named_by_mode() -> None:
 def test_ratios_are_judged_by_their_parts_and_by_the_whole(
     ratios: list[float], whole: float, judged: str
 ) -> None:
-    assert compare(ratios, whole) == judged
+    assert judge(ratios, whole) == judged
 
 
 def test_on_a_path_that_copies_zero_copy_can_only_cost() -> None:
