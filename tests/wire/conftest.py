@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from . import runs
 from .cases.site import build_site
 from .client import request
 from .desk import Desks
@@ -103,7 +104,15 @@ def fleet(root: Path) -> Iterator[Fleet]:
     fleet.leave()
 
 
-@pytest.fixture(params=[engine_param(*each) for each in ENGINES])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test on the servers that runs.py says; cases have theirs already."""
+    if "kind" in metafunc.fixturenames and "case" not in metafunc.fixturenames:
+        every = metafunc.config.getoption("--matrix") or getattr(metafunc.module, "EVERY_MODE", False)
+        kinds = ENGINES if every else runs.one_of_each_engine(metafunc.function.__name__)
+        metafunc.parametrize("kind", [engine_param(*each) for each in kinds], indirect=True)
+
+
+@pytest.fixture
 def kind(request: pytest.FixtureRequest) -> tuple[str, str]:
     """(engine, send mode), each in turn."""
     chosen: tuple[str, str] = request.param

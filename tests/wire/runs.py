@@ -1,7 +1,8 @@
 """Which case runs where.
 
 Every case is asked of the desk without a socket, and sent once to a server. Those in which the engine has a
-part are sent to each engine and send mode, in each way of sending. `pytest --matrix` sends all to all.
+part are sent to each engine and send mode, in each way of sending. Other tests run on one send mode of each
+engine, or on every one in modules that say EVERY_MODE. `pytest --matrix` sends all to all.
 """
 
 from __future__ import annotations
@@ -56,6 +57,14 @@ def kinds(case: Case, *, matrix: bool) -> tuple[tuple[str, str], ...]:
     if matrix or transport(case):
         return ENGINES
     return (ENGINES[zlib.crc32(case.name.encode()) % len(ENGINES)],)
+
+
+def one_of_each_engine(test: str) -> list[tuple[str, str]]:
+    """(engine, send mode) for a test of this name: not always the same mode."""
+    modes: dict[str, list[tuple[str, str]]] = {}
+    for kind in ENGINES:
+        modes.setdefault(kind[0], []).append(kind)
+    return [kinds[zlib.crc32(test.encode()) % len(kinds)] for kinds in modes.values()]
 
 
 def on_servers(tables: Tables, *, matrix: bool, only_transport: bool = False) -> list[object]:

@@ -16,6 +16,9 @@ from .tree import FILES, MIB
 if TYPE_CHECKING:
     from pathlib import Path
 
+# How bytes are sent decides here.
+EVERY_MODE = True
+
 KILLED = 200
 LARGE = 24 * MIB
 

@@ -18,6 +18,9 @@ from .tree import KIB, MIB
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# How bytes are sent decides here.
+EVERY_MODE = True
+
 ZC_SIZE_MIN = 16 * KIB
 SIZES = {"64k": 64 * KIB, "1m": MIB, "5m": 5 * MIB + 4321, "16m": 16 * MIB, "64m": 64 * MIB}
 MEMORY = 8 * MIB

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+# How bytes are sent decides here.
+EVERY_MODE = True
+
 CACHED = MIB
 STREAMED = 24 * MIB
 REVALIDATE_MS = 50

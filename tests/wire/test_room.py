@@ -17,6 +17,9 @@ from .tree import MIB
 if TYPE_CHECKING:
     from pathlib import Path
 
+# How bytes are sent decides here.
+EVERY_MODE = True
+
 ROOM = 20
 ACTIVE = 6
 STORM = 150
