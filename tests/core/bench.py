@@ -1,6 +1,8 @@
-"""A machine on the bench: the tests play the kernel, one completion at a time."""
+"""A worker on the bench: the tests play the kernel, one completion at a time."""
 
 from __future__ import annotations
+
+import os
 
 from zchttpd._core import testing
 
@@ -11,15 +13,22 @@ REFUSALS_MAX = 16
 LOOPBACK, NETWORK = 0, 1
 DATE = b"?" * 29
 HEAD = b"GET /a HTTP/1.1\r\n\r\n"
+# What every worker does, whatever it is asked for.
+USUAL = ("accept", "watch", "register", "signal")
 
 
 class Bench:
-    """A machine with small limits, and the moves that most tests begin with."""
+    """A worker with small limits, and the moves that most tests begin with."""
 
     def __init__(self, send_mode: str = "zerocopy", access_bytes: int = 0, **limits: int) -> None:
-        self.now_us = 10_000_000
+        self.unacknowledged = 0  # what the kernel answers to "queued"
+        self._ops: list[testing.ExecutedOp] = []
+        self._work: list[tuple[str, int, bytes | int]] = []
+        self._filled: dict[int, int] = {}
         self.machine = testing.SimWorker(
-            now_us=self.now_us,
+            execute=self._execute,
+            handler=self._handle,
+            now_us=10_000_000,
             unix_second=100,
             send_mode=send_mode,
             access_bytes=access_bytes,
@@ -41,37 +50,99 @@ class Bench:
             | limits,
         )
         self.fds = 10
+        self.machine.start()
+        [self._accept] = [op for op in self._ops if op.kind == "accept"]
+
+    def _execute(self, op: testing.ExecutedOp) -> int:
+        self._ops.append(op)
+        return self.unacknowledged if op.kind == "queued" else 0
+
+    def _handle(
+        self, work: list[tuple[str, int, bytes | int]], filled: list[tuple[int, int]], _: int
+    ) -> None:
+        self._work += work
+        self._filled.update(filled)
+
+    # ---- what the kernel does ----
 
     def wait(self, ms: int, second: int = 100) -> None:
-        self.now_us += ms * 1000
-        self.machine.set_time(self.now_us, second)
-        self.machine.expire()
+        self.machine.now_us += ms * 1000
+        self.machine.unix_second = second
+        self.machine.step()
 
-    def ops(self) -> list[testing.Op]:
-        """Ops since the last call, with registrations done."""
-        ops = self.machine.take_ops()
-        for op in ops:
-            if op.kind == "register":
-                self.machine.register(op.slot)
-        return [op for op in ops if op.kind != "register"]
+    @property
+    def now_ms(self) -> int:
+        return self.machine.now_us // 1000
 
-    def connect(self, route: int = LOOPBACK) -> testing.Op:
+    def step(
+        self, token: int, res: int, more: bool = False, notification: bool = False, received: bytes = b""
+    ) -> None:
+        """A turn with one completion."""
+        self.machine.deliver(token, res, more, notification, received)
+        self.machine.step()
+
+    def accept(self, fd: int, route: int, address: bytes = b"", port: int = 0) -> bool:
+        """A connection comes. False when its socket is closed at once."""
+        self.machine.deliver(self._accept.token, fd, True, route=route, address=address, port=port)
+        self.machine.step()
+        return not any(op.kind == "reject" and op.fd == fd for op in self._ops)
+
+    # ---- what the worker did ----
+
+    def ops(self) -> list[testing.ExecutedOp]:
+        """Ops since the last call."""
+        self.machine.flush()
+        ops, self._ops = self._ops, []
+        return [op for op in ops if op.kind not in USUAL]
+
+    def take_work(self) -> list[tuple[str, int, bytes | int]]:
+        """What the handler was called for since the last call."""
+        work, self._work = self._work, []
+        return work
+
+    # ---- moves ----
+
+    def connect(self, route: int = LOOPBACK) -> testing.ExecutedOp:
         """A new connection; its receive."""
         self.fds += 1
-        assert self.machine.accept(self.fds, route)
+        assert self.accept(self.fds, route)
         [recv] = self.ops()
         assert (recv.kind, recv.fd) == ("recv", self.fds)
         return recv
 
-    def hear(self, recv: testing.Op, received: bytes) -> None:
-        self.machine.step(recv.token, len(received), True, False, received)
+    def hear(self, recv: testing.ExecutedOp, received: bytes) -> None:
+        self.step(recv.token, len(received), True, False, received)
 
-    def ask(self, recv: testing.Op, head: bytes = HEAD) -> int:
+    def ask(self, recv: testing.ExecutedOp, head: bytes = HEAD) -> int:
         """A head that nobody knows; its ticket."""
         self.hear(recv, head)
-        [(kind, ticket, subject)] = self.machine.take_work()
+        [(kind, ticket, subject)] = self.take_work()
         assert (kind, subject) == ("head", head)
         return ticket
+
+    def file(self, content: bytes) -> tuple[int, int, int]:
+        """A file in memory: its descriptor, size and mtime."""
+        fd = os.memfd_create("bench")
+        os.write(fd, content)
+        return fd, len(content), os.fstat(fd).st_mtime_ns
+
+    def mapping(self, content: bytes, registered: bool) -> int:
+        """A snapshot of a file, filled."""
+        number: int = self.machine.fill(*self.file(content), False)
+        self.machine.flush()
+        [fill] = [op for op in self._ops if op.kind == "fill"]
+        self._ops.remove(fill)
+        self.machine.poke(fill.address, content)
+        self.step(fill.token, fill.length)
+        assert self._filled.pop(number) == 0
+        if registered:
+            assert self.machine.register_mapping(number) == 0
+        return number
+
+    def source(self, size: int) -> int:
+        """A file to stream from."""
+        source: int = self.machine.source(*self.file(bytes(size)), False)
+        return source
 
     def plan(
         self,
@@ -79,7 +150,7 @@ class Bench:
         image: bytes = b"Date: " + DATE + b"\r\n\r\n",
         **options: int,
     ) -> int:
-        return self.machine.plan(
+        plan: int = self.machine.plan(
             status=options.pop("status", 200),
             image=image,
             date_at=6,
@@ -88,20 +159,21 @@ class Bench:
             linger=options.pop("linger", 0),
             **options,
         )
+        return plan
 
     def small(self, **options: int) -> int:
         return self.plan([("literal", 0, 39)], **options)
 
-    def stream(self, recv: testing.Op, windows: int) -> testing.Op:
+    def stream(self, recv: testing.ExecutedOp, windows: int) -> testing.ExecutedOp:
         """Answer with a streamed file; its first read, once the head has gone."""
-        source = self.machine.source(900_000, windows * WINDOW)
+        source = self.source(windows * WINDOW)
         plan = self.plan([("literal", 0, 39), ("streamed", 0, windows * WINDOW)], source=source)
         self.machine.drop_source(source)
         ticket = self.ask(recv)
         self.machine.answer(ticket, plan, False)
         self.machine.release(plan)
         [head] = self.ops()
-        self.machine.step(head.token, head.length)
+        self.step(head.token, head.length)
         [read] = self.ops()
         assert read.kind == "read"
         return read

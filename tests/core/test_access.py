@@ -37,10 +37,10 @@ class Logged(Bench):
         self.machine.answer(ticket, plan, False)
         self.machine.release(plan)
         [send] = self.ops()
-        self.machine.step(send.token, send.length)
-        self.machine.step(recv.token, 0)
+        self.step(send.token, send.length)
+        self.step(recv.token, 0)
         for op in self.ops():
-            self.machine.step(op.token, 0)
+            self.step(op.token, 0)
 
 
 def test_a_record_is_kept_when_the_response_is_over() -> None:
@@ -50,11 +50,11 @@ def test_a_record_is_kept_when_the_response_is_over() -> None:
     bench.wait(30)
     bench.machine.answer(ticket, bench.plan([("literal", 0, 50)], image=b"h" * 50, head_length=39), False)
     [send] = bench.ops()
-    bench.machine.step(send.token, 20)
+    bench.step(send.token, 20)
     bench.wait(12)
     assert bench.taken() == []
     [rest] = bench.ops()
-    bench.machine.step(rest.token, 30)
+    bench.step(rest.token, 30)
     [visit] = bench.taken()
     assert (visit.line, visit.referer, visit.agent) == (b"GET /a HTTP/1.1", b"r", b"u")
     assert (visit.status, visit.body_bytes, visit.ended_at, visit.zerocopy) == (200, 11, 100, False)
@@ -72,28 +72,28 @@ def test_a_record_is_kept_when_the_response_is_over() -> None:
 )
 def test_a_record_names_the_client(packed: bytes, text: str) -> None:
     bench = Logged()
-    assert bench.machine.accept(99, 0, packed, 4242)
+    assert bench.accept(99, 0, packed, 4242)
     [recv] = bench.ops()
     bench.machine.answer(bench.ask(recv), bench.small(), False)
     [send] = bench.ops()
-    bench.machine.step(send.token, send.length)
+    bench.step(send.token, send.length)
     assert [visit.address for visit in bench.taken()] == [text]
 
 
 def test_a_reset_response_says_what_had_left() -> None:
     bench = Logged()
     recv = bench.connect()
-    mapping = bench.machine.mapping(b"m" * 3000, True)
+    mapping = bench.mapping(b"m" * 3000, True)
     plan = bench.plan([("literal", 0, 39), ("mapped", 0, 3000)], mapping=mapping, head_length=39)
     bench.machine.answer(bench.ask(recv), plan, False)
     head, body = bench.ops()
-    bench.machine.step(head.token, 39)
-    bench.machine.step(recv.token, -errno.ECONNRESET)
+    bench.step(head.token, 39)
+    bench.step(recv.token, -errno.ECONNRESET)
     assert bench.taken() == [], "a send is under way"
-    bench.machine.step(body.token, 1234, True)
+    bench.step(body.token, 1234, True)
     for op in bench.ops():
         if op.kind != "reset":
-            bench.machine.step(op.token, 0)
+            bench.step(op.token, 0)
     [visit] = bench.taken()
     assert (visit.status, visit.body_bytes, visit.zerocopy) == (200, 1234, True)
 
@@ -103,10 +103,10 @@ def test_a_refusal_shows_what_had_come() -> None:
     recv = bench.connect()
     bench.hear(recv, b"\r\nGET /slow HTTP/1.1\r\nUser-Ag")
     bench.wait(10_200)
-    [(_, ticket, status)] = bench.machine.take_work()
+    [(_, ticket, status)] = bench.take_work()
     bench.machine.answer(ticket, bench.small(status=status, keep_alive=0, linger=1), False)
     [send] = bench.ops()
-    bench.machine.step(send.token, send.length)
+    bench.step(send.token, send.length)
     [visit] = bench.taken()
     assert (visit.status, visit.line, visit.agent) == (408, b"GET /slow HTTP/1.1", b"")
     assert visit.duration_us == 10_200_000
@@ -121,8 +121,8 @@ def test_each_of_a_pipeline_has_its_own_time() -> None:
     for ms in (10, 20, 30):
         bench.wait(ms)
         [send] = [op for op in bench.ops() if op.kind == "send"]
-        bench.machine.step(send.token, send.length)
-        for _, ticket, _ in bench.machine.take_work():
+        bench.step(send.token, send.length)
+        for _, ticket, _ in bench.take_work():
             bench.machine.answer(ticket, plan, True)
     assert [visit.duration_us // 1000 for visit in bench.taken()] == [10, 20, 30]
 
@@ -154,7 +154,7 @@ def test_nothing_is_kept_without_a_log() -> None:
     bench = Bench()
     bench.machine.answer(bench.ask(bench.connect()), bench.small(), False)
     [send] = bench.ops()
-    bench.machine.step(send.token, send.length)
+    bench.step(send.token, send.length)
     assert bench.machine.take_records() == b""
 
 
@@ -186,13 +186,13 @@ def test_both_engines_note_the_same(parts: list[bytes]) -> None:
     bench = Logged(head_size_max=64 * HEAD_MAX, line_size_max=64 * HEAD_MAX)
     recv = bench.connect()
     bench.hear(recv, head)
-    work = bench.machine.take_work()
+    work = bench.take_work()
     [(kind, ticket, subject)] = work
     seen = head if kind == "refuse" else subject
     assert isinstance(seen, bytes)
     bench.machine.answer(ticket, bench.small(status=400 if kind == "refuse" else 200), False)
     [send] = bench.ops()
-    bench.machine.step(send.token, send.length)
+    bench.step(send.token, send.length)
     [visit] = bench.taken()
     assert (visit.line, visit.referer, visit.agent) == note(seen)
     assert len(visit.line) <= LINE_MAX

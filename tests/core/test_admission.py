@@ -21,37 +21,37 @@ class Crowd(Bench):
 
     def __init__(self, **limits: int) -> None:
         super().__init__(**limits)
-        self.recvs: dict[int, testing.Op] = {}
+        self.recvs: dict[int, testing.ExecutedOp] = {}
         self.reply = self.small()
         self.refusal = self.small(status=503, keep_alive=0, linger=1)
 
     def come(self) -> tuple[int, list[int], bool]:
         """A new connection: its descriptor, those that were closed for it, whether it was told 503."""
         self.fds += 1
-        assert self.machine.accept(self.fds, 0)
+        assert self.accept(self.fds, 0)
         ops = self.ops()
         [self.recvs[self.fds]] = [op for op in ops if op.kind == "recv"]
-        work = self.machine.take_work()
+        work = self.take_work()
         for kind, ticket, status in work:
             assert (kind, status) == ("refuse", 503)
             self.machine.answer(ticket, self.refusal, False)
             self.send()
         return self.fds, self.settle(ops), bool(work)
 
-    def settle(self, ops: list[testing.Op]) -> list[int]:
+    def settle(self, ops: list[testing.ExecutedOp]) -> list[int]:
         """The kernel answers closes; the descriptors."""
         closed = [op.fd for op in ops if op.kind == "close"]
         for op in ops:
             if op.kind in ("cancel", "close"):
-                self.machine.step(op.token, 0)
+                self.step(op.token, 0)
         for fd in closed:
             recv = self.recvs.pop(fd)
-            self.machine.step(recv.token, -125)
+            self.step(recv.token, -125)
         return closed
 
     def send(self) -> None:
         [send] = [op for op in self.ops() if op.kind == "send"]
-        self.machine.step(send.token, send.length)
+        self.step(send.token, send.length)
 
     def request(self, fd: int) -> None:
         """It asks and is answered."""
@@ -128,7 +128,7 @@ def test_who_is_turned_away_takes_nobody_s_place() -> None:
     for _ in range(REFUSALS_MAX):
         _, closed, told_503 = crowd.come()
         assert (closed, told_503) == ([], True)
-    crowd.machine.step(crowd.recvs[fds[0]].token, 0)
+    crowd.step(crowd.recvs[fds[0]].token, 0)
     crowd.settle(crowd.ops())
     assert crowd.come()[1:] == ([], False)
     assert crowd.machine.gauge("connections_open") == CONNECTIONS_MAX + REFUSALS_MAX
@@ -149,8 +149,8 @@ def test_beyond_the_refusals_that_are_still_being_sent_nobody_gets_in() -> None:
         crowd.ask(crowd.recvs[crowd.come()[0]])
     for _ in range(REFUSALS_MAX):
         crowd.fds += 1
-        assert crowd.machine.accept(crowd.fds, 0)
-    assert not crowd.machine.accept(99, 0)
+        assert crowd.accept(crowd.fds, 0)
+    assert not crowd.accept(99, 0)
 
 
 @dataclass(slots=True)
@@ -181,7 +181,7 @@ def test_shedding_follows_a_model(seed: int) -> None:
         crowd.wait(rng.choice((1, 40, 700)))
         # Those that have lingered over their 503 for long enough.
         crowd.settle(crowd.ops())
-        now_ms = crowd.now_us // 1000
+        now_ms = crowd.now_ms
         act = rng.choice(("come", "come", "ask", "request", "answer", "leave"))
         if act == "come":
             expected = victim(now_ms) if len(known) == CONNECTIONS_MAX else None
@@ -208,6 +208,6 @@ def test_shedding_follows_a_model(seed: int) -> None:
             crowd.request(fd)
             known[fd] = Known(now_ms, each.answers + 1)
         elif not each.parked and act == "leave":
-            crowd.machine.step(crowd.recvs[fd].token, 0)
+            crowd.step(crowd.recvs[fd].token, 0)
             crowd.settle(crowd.ops())
             del known[fd]

@@ -21,20 +21,19 @@ class Route:
         self.bench = Bench("auto")
         self.route = route
         self.recv = self.bench.connect(route)
-        mapping = self.bench.machine.mapping(b"m" * SIZE, True)
+        mapping = self.bench.mapping(b"m" * SIZE, True)
         self.plan = self.bench.plan([("literal", 0, 39), ("mapped", 0, SIZE)], mapping=mapping)
 
     def ask(self, usage: int) -> str:
         """The kind of the send that carried the body; a zero-copy one is notified with this usage."""
-        machine = self.bench.machine
-        machine.answer(self.bench.ask(self.recv), self.plan, False)
+        self.bench.machine.answer(self.bench.ask(self.recv), self.plan, False)
         head, body = self.bench.ops()
-        machine.step(head.token, head.length)
+        self.bench.step(head.token, head.length)
         if body.kind == "send_zc":
-            machine.step(body.token, SIZE, True)
-            machine.step(body.token, usage, False, True)
+            self.bench.step(body.token, SIZE, True)
+            self.bench.step(body.token, usage, False, True)
         else:
-            machine.step(body.token, SIZE)
+            self.bench.step(body.token, SIZE)
         kind: str = body.kind
         return kind
 
@@ -42,18 +41,17 @@ class Route:
         """The kind of the send that carried the body, of which the client took nothing: it sent a reset,
         and another client came.
         """
-        machine = self.bench.machine
-        machine.answer(self.bench.ask(self.recv), self.plan, False)
+        self.bench.machine.answer(self.bench.ask(self.recv), self.plan, False)
         head, body = self.bench.ops()
-        machine.step(head.token, head.length)
-        machine.step(body.token, result, body.kind == "send_zc")
+        self.bench.step(head.token, head.length)
+        self.bench.step(body.token, result, body.kind == "send_zc")
         ops = self.bench.ops()
         if body.kind == "send_zc":
-            machine.step(body.token, usage, False, True)
-        machine.step(self.recv.token, -errno.ECONNRESET)
+            self.bench.step(body.token, usage, False, True)
+        self.bench.step(self.recv.token, -errno.ECONNRESET)
         for op in (*ops, *self.bench.ops()):
             if op.kind in ("cancel_all", "close"):
-                machine.step(op.token, 0)
+                self.bench.step(op.token, 0)
         self.recv = self.bench.connect(self.route)
         kind: str = body.kind
         return kind
@@ -110,5 +108,5 @@ def test_a_connection_that_ends_in_order_has_taken_what_it_was_sent() -> None:
     auto.ask(ZERO_COPIED)
     gauge = auto.bench.machine.gauge
     assert (gauge("notifications_zero_copied"), gauge("delivered_zero_copied")) == (1, 0)
-    auto.bench.machine.step(auto.recv.token, 0)
+    auto.bench.step(auto.recv.token, 0)
     assert gauge("delivered_zero_copied") == 1

@@ -15,10 +15,10 @@ from .bench import WINDOW, Bench
 def test_a_stream_goes_on_by_copying_when_zero_copy_lacks_memory(error: int) -> None:
     bench = Bench()
     read = bench.stream(bench.connect(), 2)
-    bench.machine.step(read.token, read.length)
+    bench.step(read.token, read.length)
     ops = bench.ops()
     send = next(op for op in ops if op.kind == "send_zc")
-    bench.machine.step(send.token, -error)
+    bench.step(send.token, -error)
     [again] = bench.ops()
     assert (again.kind, again.address, again.length) == ("send", send.address, send.length)
     assert bench.machine.gauge("fallbacks", 4) == 1
@@ -28,20 +28,20 @@ def test_a_window_that_comes_back_goes_to_who_waits_longest() -> None:
     bench = Bench(window_count=1)
     first, second = bench.connect(), bench.connect()
     read = bench.stream(first, 3)
-    source = bench.machine.source(900_001, WINDOW)
+    source = bench.source(WINDOW)
     plan = bench.plan([("literal", 0, 39), ("streamed", 0, WINDOW)], source=source)
     bench.machine.answer(bench.ask(second), plan, False)
     [head] = bench.ops()
-    bench.machine.step(head.token, head.length)
+    bench.step(head.token, head.length)
     assert bench.ops() == [], "no window is left"
-    bench.machine.step(read.token, read.length)
+    bench.step(read.token, read.length)
     [send] = bench.ops()
-    bench.machine.step(send.token, send.length)
+    bench.step(send.token, send.length)
     [read] = bench.ops()
     assert testing.unpack(read.token)[1] == testing.unpack(second.token)[1]
-    bench.machine.step(read.token, read.length)
+    bench.step(read.token, read.length)
     [send] = bench.ops()
-    bench.machine.step(send.token, send.length)
+    bench.step(send.token, send.length)
     [read] = bench.ops()
     assert (testing.unpack(read.token)[1], read.offset) == (testing.unpack(first.token)[1], WINDOW)
 
@@ -50,25 +50,25 @@ def test_a_window_that_comes_back_goes_to_who_waits_longest() -> None:
 def test_who_leaves_the_queue_for_windows_takes_nobody_along(leaver: int) -> None:
     bench = Bench(window_count=1, connections_max=8)
     read = bench.stream(bench.connect(), 1)
-    source = bench.machine.source(900_001, WINDOW)
+    source = bench.source(WINDOW)
     plan = bench.plan([("literal", 0, 39), ("streamed", 0, WINDOW)], source=source)
 
-    def wait_for_a_window() -> testing.Op:
+    def wait_for_a_window() -> testing.ExecutedOp:
         recv = bench.connect()
         bench.machine.answer(bench.ask(recv), plan, False)
         [head] = bench.ops()
-        bench.machine.step(head.token, head.length)
+        bench.step(head.token, head.length)
         assert bench.ops() == []
         return recv
 
     waiting = [wait_for_a_window() for _ in range(3)]
-    bench.machine.step(waiting.pop(leaver).token, -errno.ECONNRESET)
+    bench.step(waiting.pop(leaver).token, -errno.ECONNRESET)
     bench.ops()
     waiting.append(wait_for_a_window())
     for recv in waiting:
-        bench.machine.step(read.token, read.length)
+        bench.step(read.token, read.length)
         [send] = bench.ops()
-        bench.machine.step(send.token, send.length)
+        bench.step(send.token, send.length)
         [read] = bench.ops()
         assert testing.unpack(read.token)[1] == testing.unpack(recv.token)[1]
 
@@ -76,16 +76,16 @@ def test_who_leaves_the_queue_for_windows_takes_nobody_along(leaver: int) -> Non
 def test_a_window_of_the_reserve_is_given_back_when_the_socket_is_full() -> None:
     bench = Bench(window_count=1)
     read = bench.stream(bench.connect(), 1)
-    bench.machine.step(read.token, read.length)
+    bench.step(read.token, read.length)
     [send] = bench.ops()
     assert (send.kind, send.flags) == ("send", testing.NOWAIT)
-    bench.machine.step(send.token, 1000)
+    bench.step(send.token, 1000)
     [rest] = bench.ops()
-    bench.machine.step(rest.token, -errno.EAGAIN)
+    bench.step(rest.token, -errno.EAGAIN)
     [poll] = bench.ops()
     assert poll.kind == "poll"
     assert bench.machine.live()["windows_left"] == 1
-    bench.machine.step(poll.token, 4)
+    bench.step(poll.token, 4)
     [again] = bench.ops()
     assert (again.kind, again.offset, again.length) == ("read", 1000, WINDOW - 1000)
 
@@ -94,19 +94,19 @@ def test_a_read_that_fails_resets_and_gives_everything_back() -> None:
     bench = Bench()
     recv = bench.connect()
     read = bench.stream(recv, 3)
-    bench.machine.step(read.token, read.length)
+    bench.step(read.token, read.length)
     ops = {op.kind: op for op in bench.ops()}
-    bench.machine.step(ops["read"].token, -errno.EIO)
+    bench.step(ops["read"].token, -errno.EIO)
     reset, *ends = bench.ops()
     assert [op.kind for op in (reset, *ends)] == ["reset", "cancel_all", "close"]
     send = ops["send_zc"]
-    bench.machine.step(send.token, -errno.ECANCELED, True)
-    bench.machine.step(recv.token, -errno.ECANCELED)
+    bench.step(send.token, -errno.ECANCELED, True)
+    bench.step(recv.token, -errno.ECANCELED)
     for op in ends:
-        bench.machine.step(op.token, 0)
+        bench.step(op.token, 0)
     live = bench.machine.live()
     assert (live["conns"], live["plans"], live["sources"]) == (0, 0, 0)
     assert (live["leases"], live["windows_left"]) == (1, 7), "the kernel still reads the window"
-    bench.machine.step(send.token, 0, False, True)
+    bench.step(send.token, 0, False, True)
     live = bench.machine.live()
     assert (live["leases"], live["windows_left"]) == (0, 8)

@@ -41,7 +41,8 @@ class Client:
         self.gone = False
         self.eof_seen = False
         self.sluggish = False
-        self.rejected = False  # there was no room for it
+        self.admitted = False  # the machine receives from it
+        self.rejected = False  # it came above the limit
         self.kept_waiting = False  # its file did not come in time
         self.version_is_right: Callable[[Ask, int, tuple[int, int]], bool]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 REVALIDATE_MS = 1000
 SECOND_NS = 1_000_000_000
+ATTEMPTS_MAX = 3
 
 
 class Opened:
@@ -35,7 +37,7 @@ class Opened:
 class File:
     size: int
     changes: list[tuple[int, int]] = field(default_factory=list)  # (ms, version), oldest first
-    streamed: list[Opened] = field(default_factory=list)  # those that the machine was given to stream from
+    opened: list[Opened] = field(default_factory=list)  # those that the machine was given to read from
 
     @property
     def version(self) -> int:
@@ -57,18 +59,22 @@ class Holding:
     plans: dict[Ask, int] = field(default_factory=dict)
 
 
+@dataclass(slots=True, eq=False)
+class Fill:
+    """A snapshot that is being filled, of a file that may change meanwhile."""
+
+    number: int
+    version: int
+    opened: Opened
+    waiting: list[tuple[int, bytes]] = field(default_factory=list)
+
+
 class Desk:
     """Answers the machine's work; keeps some of it for later, as when a file must be read first."""
 
-    def __init__(
-        self,
-        machine: testing.SimWorker,
-        kernel: Kernel,
-        rng: random.Random,
-        slowness: float,
-        stall_ms_max: int,
-    ) -> None:
-        self.machine = machine
+    machine: testing.SimWorker
+
+    def __init__(self, kernel: Kernel, rng: random.Random, slowness: float, stall_ms_max: int) -> None:
         self.kernel = kernel
         self.rng = rng
         self.slowness = slowness
@@ -80,10 +86,12 @@ class Desk:
         self.refusals: dict[int, int] = {}
         self.delayed: list[tuple[str, int, bytes | int]] = []
         self.hung: list[tuple[str, int, bytes | int]] = []  # what waits for a disk that does not answer
+        self.filling: dict[str, Fill] = {}
+        self.attempts: dict[int, int] = {}  # by ticket: fills of its file that came to nothing
         self.since_ms: dict[int, int] = {}  # by ticket: when it last came with something to judge
         self.calm = False
         self.now_ms = 0
-        kernel.read_file = self.read_file
+        kernel.files.read_file = self.read_file
 
     # ---- files ----
 
@@ -95,12 +103,12 @@ class Desk:
         """Another version of the file is published, over the old one."""
         file = self.files[name]
         file.changes.append((self.now_ms, file.version + 1))
-        for opened in file.streamed:
+        for opened in file.opened:
             self._write(opened, name, file)
 
     def grow(self, name: str) -> None:
         """Something is appended to it: nobody is to be any the worse for it."""
-        for opened in self.files[name].streamed:
+        for opened in self.files[name].opened:
             facts = os.fstat(opened.fd)
             os.pwrite(opened.fd, b"more", facts.st_size)
             os.utime(opened.fd, ns=(0, facts.st_mtime_ns + 1))
@@ -195,6 +203,9 @@ class Desk:
         holding = self.holdings.get(ask.name)
         if holding is None:
             try:
+                if ask.shape in ("mapped", "parts"):
+                    self._fill(ask, ticket)
+                    return
                 holding = self._hold(ask)
             except MemoryError:
                 self._doom(ticket, "no memory")
@@ -265,24 +276,63 @@ class Desk:
 
     # ---- entries ----
 
-    def _hold(self, ask: Ask) -> Holding:
-        file = self.files[ask.name]
-        check_at_ms = self.now_ms + REVALIDATE_MS
-        whole = content(ask.name, file.version, file.size)
-        mapping = None
-        if ask.shape in ("mapped", "parts"):
+    def open_file(self, name: str) -> tuple[int, int, int]:
+        """A descriptor of the file as it is now, its size and mtime."""
+        file = self.files[name]
+        fd = os.memfd_create(name)
+        file.opened.append(Opened(os.dup(fd)))
+        self._write(file.opened[-1], name, file)
+        return fd, file.size, file.version * SECOND_NS
+
+    def _fill(self, ask: Ask, ticket: int) -> None:
+        """The request waits until there is a snapshot. Raises MemoryError."""
+        fill = self.filling.get(ask.name)
+        if fill is None:
+            number = self.machine.fill(*self.open_file(ask.name), False)
+            file = self.files[ask.name]
+            fill = self.filling[ask.name] = Fill(number, file.version, file.opened[-1])
+        fill.waiting.append((ticket, ask.head))
+
+    def filled(self, filled: list[tuple[int, int]]) -> None:
+        """Snapshots are full, or could not be had."""
+        for number, error in filled:
+            name, fill = next((name, fill) for name, fill in self.filling.items() if fill.number == number)
+            del self.filling[name]
+            self.files[name].opened.remove(fill.opened)
+            if error:
+                self.kernel.events["torn"] += (
+                    error == errno.ESTALE and fill.version != self.files[name].version
+                )
+                self.machine.drop(number)
+                for ticket, head in fill.waiting:
+                    self._try_again(ticket, head)
+                continue
+            self.kernel.events["filled"] += 1
             # What cannot be registered is sent by copying.
-            registered = not self.kernel.habits.memlock and self.rng.random() < 0.9
-            mapping = self.machine.mapping(whole, registered)
-            if registered:
-                self.kernel.enroll(mapping & 0xFFFFFF)
-        holding = Holding(self.machine.entry(check_at_ms), file.version, check_at_ms, mapping)
+            if self.rng.random() < 0.9:
+                self.machine.register_mapping(number)
+            check_at_ms = self.now_ms + REVALIDATE_MS
+            self.holdings[name] = Holding(self.machine.entry(check_at_ms), fill.version, check_at_ms, number)
+            for ticket, head in fill.waiting:
+                self._judge(ticket, head)
+
+    def _try_again(self, ticket: int, head: bytes) -> None:
+        self.attempts[ticket] = self.attempts.get(ticket, 0) + 1
+        if self.attempts[ticket] < ATTEMPTS_MAX:
+            self._judge(ticket, head)
+            return
+        self._socket(ticket).client.kept_waiting = True
+        self._refuse(ticket, 503)
+
+    def _hold(self, ask: Ask) -> Holding:
+        """An entry of what needs no snapshot."""
+        version = self.files[ask.name].version
+        check_at_ms = self.now_ms + REVALIDATE_MS
+        holding = Holding(self.machine.entry(check_at_ms), version, check_at_ms)
         if ask.shape in ("streamed", "stream_parts"):
-            fd = os.memfd_create(ask.name)
-            file.streamed.append(Opened(os.dup(fd)))
-            self._write(file.streamed[-1], ask.name, file)
-            self.sources[fd] = (ask.name, file.version)
-            holding.source = self.machine.source(fd, file.size, file.version * SECOND_NS)
+            fd, size, mtime_ns = self.open_file(ask.name)
+            self.sources[fd] = (ask.name, version)
+            holding.source = self.machine.source(fd, size, mtime_ns, False)
         self.holdings[ask.name] = holding
         return holding
 

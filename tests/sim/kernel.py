@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 from zchttpd._core import testing
 
+from .buffers import Buffers
+from .files import Files
+from .listener import Listener
 from .parts import EVENTS, Cqe, Habits, Held, Socket, Violation
 
 if TYPE_CHECKING:
@@ -26,21 +29,36 @@ COPIED = -(1 << 31)  # IORING_NOTIF_USAGE_ZC_COPIED, as the signed number that a
 class Kernel:
     """Takes ops, and posts completions to `cq` when told to go on."""
 
-    def __init__(self, machine: testing.SimWorker, rng: random.Random, habits: Habits) -> None:
-        self.machine = machine
+    machine: testing.SimWorker
+
+    def __init__(self, rng: random.Random, habits: Habits, connections_max: int) -> None:
+        self.connections_max = connections_max
         self.rng = rng
         self.habits = habits
         self.calm = False
         self.cq: list[Cqe] = []
         self.sockets: dict[int, Socket] = {}
-        self.reads: list[testing.Op] = []
-        self.hung: list[testing.Op] = []  # reads of a disk that does not answer
+        self.watch: int | None = None  # token of what waits for the wake descriptor
+        self.linked: Socket | None = None  # whose next send must come next
+        self.asked: list[Socket] = []  # whose unacknowledged bytes were asked for in this batch
+        self.op_count = 0  # since somebody looked
+        self.files = Files(self)
+        self.listener = Listener(self)
         self.later: list[Cqe] = []  # of cancels and closes: any order
         self.held: list[Held] = []
         self.leases: set[int] = set()  # tokens of zero-copy sends whose end the machine has not seen
-        self.table: dict[int, tuple[int, int]] = {}
-        self.cleared: list[int] = []
-        self.read_file: Callable[[int, int, int], tuple[bytes, bool]]
+        self.buffers = Buffers(self)
+        # What is no socket's.
+        self.calls: dict[str, Callable[[testing.ExecutedOp], int | None]] = {
+            "accept": self.listener.submit,
+            "cancel_accept": self.listener.cancel,
+            "read": self.files.submit,
+            "fill": self.files.submit,
+            "register": self.buffers.register,
+            "clear": self.buffers.clear,
+            "watch": self._watch,
+            "signal": lambda _: 0,
+        }
         self.bytes_taken = self.leases_begun = 0
         self.next_fd = 100_000
         # What happened, for those who ask whether anything did.
@@ -52,11 +70,8 @@ class Kernel:
         self.next_fd += 1
         socket = Socket(self.next_fd, client, self.habits.send_room)
         self.sockets[socket.fd] = socket
+        self.listener.backlog.append(socket)
         return socket
-
-    def enroll(self, slot: int) -> None:
-        """The buffer table has this mapping."""
-        self.table[slot] = self.machine.memory(slot)
 
     def client_reads(self, socket: Socket, most: int) -> bytes:
         """Up to `most` bytes of what was sent, as they are on the wire now."""
@@ -83,7 +98,7 @@ class Kernel:
         socket.inbound.clear()
         socket.lose()
 
-    def must_be(self, op: testing.Op, snapshot: bytes) -> None:
+    def must_be(self, op: testing.ExecutedOp, snapshot: bytes) -> None:
         """What the kernel reads now must be what it was asked to send."""
         now = self.machine.peek(op.address, op.length)
         if now is None:
@@ -96,79 +111,86 @@ class Kernel:
 
     # ---- submission ----
 
-    def submit(self, ops: list[testing.Op]) -> None:
-        linked: Socket | None = None
-        for op in ops:
-            self.events[op.kind] += 1
-            self.events["link"] += bool(op.flags & testing.LINK)
-            self.events["nowait"] += bool(op.flags & testing.NOWAIT)
-            if op.kind == "queued":
-                self._queued(op)
-            elif op.kind == "register":
-                if not self.habits.memlock:
-                    self.machine.register(op.slot)
-                    self.enroll(op.slot)
-            elif op.kind == "clear":
-                self._clear(op)
-            elif op.kind == "read":
-                self._must_be_memory(op)
-                self.reads.append(op)
-            else:
-                socket = self.sockets.get(op.fd)
-                if socket is None or socket.closed:
-                    raise Violation(f"op on a closed socket: {op}")
-                if linked is not None and (op.kind not in ("send", "send_zc") or socket is not linked):
-                    raise Violation(f"a linked send must be followed by its own next send, not by {op}")
-                getattr(self, f"_{op.kind}")(socket, op)
-                linked = socket if op.flags & testing.LINK else None
-        if linked is not None:
-            raise Violation("a chain without its end")
+    def execute(self, op: testing.ExecutedOp) -> int:
+        """Take an op. The result of what is done on the spot, else 0."""
+        self.op_count += 1
+        self.events[op.kind] += 1
+        self.events["link"] += bool(op.flags & testing.LINK)
+        self.events["nowait"] += bool(op.flags & testing.NOWAIT)
+        kind = "cancel_accept" if op.kind == "cancel" and op.fd == testing.LISTENER else op.kind
+        if kind in self.calls:
+            return int(self.calls[kind](op) or 0)
+        socket = self.sockets.get(op.fd)
+        if socket is None or socket.closed or not socket.accepted:
+            raise Violation(f"op on a socket that is not open: {op}")
+        if self.linked is not None and (op.kind not in ("send", "send_zc") or socket is not self.linked):
+            raise Violation(f"a linked send must be followed by its own next send, not by {op}")
+        result = getattr(self, f"_{op.kind}")(socket, op)
+        self.linked = socket if op.flags & testing.LINK else None
+        return int(result or 0)
 
-    def _must_be_memory(self, op: testing.Op) -> bytes:
+    def end_of_batch(self) -> None:
+        """The worker has nothing more to submit."""
+        if self.linked is not None:
+            raise Violation("a chain without its end")
+        self.asked.clear()
+
+    def _watch(self, op: testing.ExecutedOp) -> None:
+        if self.watch is not None:
+            raise Violation(f"watched twice: {op}")
+        self.watch = op.token
+
+    def must_be_memory(self, op: testing.ExecutedOp) -> bytes:
         now = self.machine.peek(op.address, op.length)
         if not op.length or now is None:
             raise Violation(f"op without memory: {op}")
         return now
 
-    def _recv(self, socket: Socket, op: testing.Op) -> None:
+    def _recv(self, socket: Socket, op: testing.ExecutedOp) -> None:
         if socket.recv is not None:
             raise Violation(f"two receives at a time: {op}")
         socket.recv = op.token
+        if not socket.client.admitted:
+            # Above the limit it may be told 503.
+            socket.client.admitted = True
+            socket.client.rejected = self.machine.live()["conns"] > self.connections_max
 
-    def _send(self, socket: Socket, op: testing.Op) -> None:
+    def _send(self, socket: Socket, op: testing.ExecutedOp) -> None:
         if socket.chain and not socket.chain[-1].flags & testing.LINK:
             raise Violation(f"two sends at a time: {op}")
         socket.chain.append(op)
-        socket.snapshots.append(self._must_be_memory(op))
+        socket.snapshots.append(self.must_be_memory(op))
 
-    def _send_zc(self, socket: Socket, op: testing.Op) -> None:
-        if op.buffer not in self.table:
-            raise Violation(f"not a registered buffer: {op}")
-        base, size = self.table[op.buffer]
-        if not base <= op.address <= op.address + op.length <= base + size:
-            raise Violation(f"outside its registered buffer: {op}")
+    def _send_zc(self, socket: Socket, op: testing.ExecutedOp) -> None:
+        self.buffers.must_hold(op)
         self._send(socket, op)
         self.leases.add(op.token)
         self.leases_begun += 1
 
-    def _poll(self, socket: Socket, op: testing.Op) -> None:
+    def _reject(self, socket: Socket, _op: testing.ExecutedOp) -> None:
+        """It became no connection."""
+        socket.closed = True
+        socket.client.gone = True
+        self.events["rejected"] += 1
+
+    def _poll(self, socket: Socket, op: testing.ExecutedOp) -> None:
         if socket.poll is not None:
             raise Violation(f"two polls at a time: {op}")
         socket.poll = op.token
 
-    def _shutdown(self, socket: Socket, op: testing.Op) -> None:
+    def _shutdown(self, socket: Socket, op: testing.ExecutedOp) -> None:
         if socket.chain:
             raise Violation(f"shut down with a send under way: {op}")
         socket.client.ended_at = socket.delivered
 
-    def _cancel(self, socket: Socket, op: testing.Op) -> None:
+    def _cancel(self, socket: Socket, op: testing.ExecutedOp) -> None:
         found = socket.recv is not None and socket.recv == op.offset
         if found:
             self.later.append(Cqe(op.offset, -errno.ECANCELED))
             socket.recv = None
         self.later.append(Cqe(op.token, 0 if found else -errno.ENOENT))
 
-    def _cancel_all(self, socket: Socket, op: testing.Op) -> None:
+    def _cancel_all(self, socket: Socket, op: testing.ExecutedOp) -> None:
         for token in (socket.recv, socket.poll):
             if token is not None:
                 self.later.append(Cqe(token, -errno.ECANCELED))
@@ -179,12 +201,17 @@ class Kernel:
         socket.snapshots.clear()
         self.later.append(Cqe(op.token, 0))
 
-    def _reset(self, socket: Socket, op: testing.Op) -> None:
+    def _reset(self, socket: Socket, op: testing.ExecutedOp) -> None:
+        if not socket.doomed and socket in self.asked:
+            if socket.unread < socket.queued_before:
+                raise Violation(f"called stalled at {socket.unread} bytes, {socket.queued_before} before")
+            socket.doomed = "stalled"
+            self.events["stalled"] += 1
         if not socket.doomed:
             raise Violation(f"reset for no reason: {op} {self.machine.conn(op.token >> 32 & 0xFFFFFF)}")
         socket.resets = True
 
-    def _close(self, socket: Socket, op: testing.Op) -> None:
+    def _close(self, socket: Socket, op: testing.ExecutedOp) -> None:
         if socket.recv is not None or socket.poll is not None or socket.chain:
             raise Violation(f"closed with ops under way that nobody cancels: {op}")
         socket.closed = True
@@ -197,27 +224,10 @@ class Kernel:
             socket.lose()
         self.later.append(Cqe(op.token, 0))
 
-    def _queued(self, op: testing.Op) -> None:
-        socket = self.sockets[op.fd]
-        stalls = self.machine.gauge("timeouts_stall")
-        self.machine.queued(op.token, socket.unread)
-        if self.machine.gauge("timeouts_stall") > stalls:
-            if socket.unread < socket.queued_last:
-                raise Violation(f"called stalled at {socket.unread} bytes, {socket.queued_last} before")
-            socket.doomed = socket.doomed or "stalled"
-            self.events["stalled"] += 1
-        socket.queued_last = socket.unread
-
-    def _clear(self, op: testing.Op) -> None:
-        base, size = self.table.pop(op.slot)
-        for held in self.held:
-            if held.op.buffer == op.slot:
-                raise Violation(f"cleared while the kernel reads it: {held.op}")
-        for socket in self.sockets.values():
-            for send in socket.chain:
-                if base <= send.address < base + size:
-                    raise Violation(f"cleared while a send reads it: {send}")
-        self.cleared.append(op.slot)
+    def _queued(self, socket: Socket, _op: testing.ExecutedOp) -> int:
+        self.asked.append(socket)
+        socket.queued_before, socket.queued_last = socket.queued_last, socket.unread
+        return socket.unread
 
     # ---- going on ----
 
@@ -231,15 +241,24 @@ class Kernel:
                 options.append((self._take, socket))
             if socket.poll is not None and (socket.unread < socket.room or socket.hung_up):
                 options.append((self._writable, socket))
-        options.extend((self._read, op) for op in self.reads)
+        if self.listener.can_go_on():
+            options.append((self.listener.go_on, self.listener.accept))
+        options.extend((self.files.go_on, op) for op in self.files.reads)
         options.extend((self._post_later, cqe) for cqe in self.later)
         options.extend((self._notify, held) for held in self.held if self._may_notify(held))
-        options.extend((self._tag, slot) for slot in self.cleared)
+        options.extend((self.buffers.go_on, slot) for slot in self.buffers.cleared)
         if not options:
             return False
         act, subject = self.rng.choice(options)
         act(subject)
         return True
+
+    def wake(self) -> None:
+        """Somebody writes to the wake descriptor."""
+        if self.watch is not None:
+            self.cq.append(Cqe(self.watch, 1))
+            self.watch = None
+            self.events["woken"] += 1
 
     def _receive(self, socket: Socket) -> None:
         token = socket.recv
@@ -280,7 +299,7 @@ class Kernel:
             # Always behind the completion of the first; other completions may come between.
             (self.cq if self.rng.random() < 0.5 else self.later).append(cancelled)
 
-    def _verdict(self, socket: Socket, op: testing.Op) -> int:
+    def _verdict(self, socket: Socket, op: testing.ExecutedOp) -> int:
         """What becomes of a send: bytes taken, or -errno."""
         if not socket.hung_up and self.chance("send_error"):
             self.hang_up(socket, "send failed")
@@ -305,14 +324,14 @@ class Kernel:
             return -errno.EAGAIN
         return self.rng.randint(1, size) if self.chance("short_send") else size
 
-    def _failed(self, op: testing.Op, snapshot: bytes, res: int) -> Cqe:
+    def _failed(self, op: testing.ExecutedOp, snapshot: bytes, res: int) -> Cqe:
         """The completion of a send that sent nothing; of a zero-copy one a notification may follow."""
         more = op.kind == "send_zc" and self.rng.random() < 0.5
         if more:
             self.held.append(Held(op, snapshot, read=True))
         return Cqe(op.token, res, more, reads=(op, snapshot))
 
-    def _accept_bytes(self, socket: Socket, op: testing.Op, snapshot: bytes, size: int) -> None:
+    def _accept_bytes(self, socket: Socket, op: testing.ExecutedOp, snapshot: bytes, size: int) -> None:
         held = None
         if op.kind == "send_zc" and not self.chance("no_notification"):
             held = Held(op, snapshot, size)
@@ -350,29 +369,6 @@ class Kernel:
             # From here on the bytes are the network's.
             socket.outbound = [(None if owner is held else owner, known) for owner, known in socket.outbound]
         self.cq.append(Cqe(held.op.token, COPIED if copied else 0, notification=True))
-
-    def _tag(self, slot: int) -> None:
-        self.cleared.remove(slot)
-        self.cq.append(Cqe(slot, 0, notification=True, received=b"tag"))
-
-    def _read(self, op: testing.Op) -> None:
-        self.reads.remove(op)
-        if self.chance("read_hangs"):
-            self.hung.append(op)
-            return
-        socket = self.sockets[self.machine.conn(testing.unpack(op.token)[1])["fd"]]
-        wanted, right = self.read_file(op.fd, op.offset, op.length)
-        if self.chance("read_error"):
-            res = -errno.EIO
-        elif self.chance("file_shrinks"):
-            res = 0
-        else:
-            res = self.rng.randint(1, op.length) if self.chance("short_read") else op.length
-            self._must_be_memory(op)
-            self.machine.poke(op.address, wanted[:res])
-        if res <= 0 or not right:
-            socket.doomed = socket.doomed or "read failed"
-        self.cq.append(Cqe(op.token, res))
 
     def seen(self, cqe: Cqe) -> None:
         """The machine is about to see it."""

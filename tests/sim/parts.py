@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from zchttpd._core import testing
 
 if TYPE_CHECKING:
+    import random
+
     from .client import Client
 
 USUAL = (0.02, 0.2)
@@ -31,12 +33,19 @@ FAULTS = {
     "abandon": (0.02, 0.1),
     "read_hangs": (0.2, 0.6),
     "fill_hangs": (0.02, 0.1),
+    "fill_error": (0.02, 0.1),
+    "fill_shrinks": (0.02, 0.1),
+    "short_fill": (0.1, 0.6),
+    "register_fails": (0.1, 1.0),
+    "accept_fails": (0.05, 0.3),
+    "accept_ends": USUAL,
 }
 
 
 EVENTS = (
     *("cancelled_link", "poll", "queued", "stalled", "link", "nowait", "clear", "late_notification"),
     *("read_hangs", "fill_hangs", "kept_waiting", "hogged", "grown"),
+    *("filled", "torn", "unregistered", "accepted", "one_accept", "rejected", "woken", "signal"),
 )
 
 
@@ -52,14 +61,15 @@ class Cqe:
     notification: bool = False
     received: bytes = b""
     # The send that it ends, and what its memory must hold until then.
-    reads: tuple[testing.Op, bytes] | None = None
+    reads: tuple[testing.ExecutedOp, bytes] | None = None
+    route: int = 0  # of an accept
 
 
 @dataclass(slots=True, eq=False)
 class Held:
     """A zero-copy send whose last completion is still to come: the kernel reads its memory when it likes."""
 
-    op: testing.Op
+    op: testing.ExecutedOp
     snapshot: bytes  # what the memory held when the op was submitted, and must hold to the end
     sent: int = 0  # bytes taken
     read: bool = False  # the peer's program has read them
@@ -75,13 +85,16 @@ class Socket:
     hung_up: bool = False  # the peer has reset the connection
     recv: int | None = None  # token of the receive under way
     poll: int | None = None
-    chain: list[testing.Op] = field(default_factory=list)
+    chain: list[testing.ExecutedOp] = field(default_factory=list)
     snapshots: list[bytes] = field(default_factory=list)
     refuses_zerocopy: int = 0  # -errno
     outbound: list[tuple[Held | None, bytes]] = field(default_factory=list)
     unread: int = 0
     delivered: int = 0  # bytes whose receipt the machine has seen
     queued_last: int = 0  # unacknowledged bytes when the machine last asked
+    queued_before: int = 0  # and the time before
+    route: int = 0
+    accepted: bool = False
     resets: bool = False  # SO_LINGER 0
     closed: bool = False
     doomed: str = ""  # why the machine may reset it
@@ -107,9 +120,47 @@ class Habits:
 
     rates: dict[str, float]
     multishot: bool
+    multishot_accept: bool
     ack_on_read: bool  # notifications come only when the peer's program has read
     memlock: bool  # windows cannot be registered
     no_zc_memory: bool  # every zero-copy send fails for want of memory, for ever
     recv_size: int
     send_room: int
     copies: float  # how much of what was to be sent without a copy is copied all the same
+
+
+def random_limits(rng: random.Random, window: int) -> dict[str, int]:
+    """Small ones, so that they are reached."""
+    return {
+        "head_size_max": 1024,
+        "line_size_max": 512,
+        "head_ms_max": 10_000,
+        "idle_ms_max": 65_000,
+        "stall_ms_max": 60_000,
+        "linger_ms_max": 5_000,
+        "zc_size_min": rng.choice((1, 300, 2000)),
+        "window_size": window,
+        "windows_per_connection": rng.randint(1, 5),
+        "window_count": rng.choice((1, 2, 3, 4, 8, 24)),
+        "connections_max": rng.choice((1, 3, 8, 16)),
+        "refusals_max": rng.choice((1, 4, 256)),
+        "leases_per_connection": rng.choice((1, 3, 64)),
+    }
+
+
+def random_habits(rng: random.Random) -> Habits:
+    # Each run has its own few faults: all at once would hide one another.
+    rates = {fault: rng.choice(often) for fault, often in FAULTS.items() if rng.random() < 0.35}
+    if rng.random() < 0.3:
+        rates = {}
+    return Habits(
+        rates=rates,
+        multishot=rng.random() < 0.8,
+        multishot_accept=rng.random() < 0.8,
+        ack_on_read=rng.random() < 0.5,
+        memlock=rng.random() < 0.1,
+        no_zc_memory=rng.random() < 0.1,
+        recv_size=rng.choice((64, 512, 2048)),
+        send_room=rng.choice((1500, 6000, 40_000)),
+        copies=rng.choice((0.0, 0.3, 1.0)),
+    )

@@ -5,15 +5,16 @@ A failing seed again: `SIM_SEED=123 pytest tests/sim`. More of them: `SIM_SEEDS=
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from zchttpd._core import testing
 
 from .block import run_block
-from .parts import Violation
+from .parts import Cqe, Violation
 from .play import finish, run
 from .world import STEPS, World
 
@@ -68,88 +69,134 @@ def test_every_path_is_taken() -> None:
 
 
 class Faulty:
-    """A machine with one thing wrong."""
+    """One thing that is wrong with the machine, or would look like this to the kernel."""
 
-    def __init__(self, machine: testing.SimWorker) -> None:
-        self.machine = machine
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.kernel_executes = world.kernel.execute
+        world.execute = self.execute
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.machine, name)
+    def execute(self, op: testing.ExecutedOp) -> int:
+        return self.kernel_executes(op)
 
 
 class EndsLeasesEarly(Faulty):
     """Takes the result of a zero-copy send for its end."""
 
-    def step(
-        self, token: int, res: int, more: bool = False, notification: bool = False, received: bytes = b""
-    ) -> None:
-        if testing.unpack(token)[0] == testing.TOKENS["send_zc"]:
-            more = False
-        self.machine.step(token, res, more, notification, received)
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        world.deliver = self.deliver  # type: ignore[method-assign]
+
+    def deliver(self, cqe: Cqe) -> None:
+        more = cqe.more and testing.unpack(cqe.token)[0] != testing.TOKENS["send_zc"]
+        self.world.machine.deliver(
+            cqe.token, cqe.res, more, cqe.notification, cqe.received, route=cqe.route, note=cqe
+        )
 
 
 class ForgetsReceives(Faulty):
     """Does not receive again when a receive has ended."""
 
-    def take_ops(self) -> list[testing.Op]:
-        ops: list[testing.Op] = self.machine.take_ops()
-        self.receives = getattr(self, "receives", 0) + sum(op.kind == "recv" for op in ops)
-        return [op for op in ops if op.kind != "recv" or self.receives < 4]
+    receives = 0
+
+    def execute(self, op: testing.ExecutedOp) -> int:
+        self.receives += op.kind == "recv"
+        return 0 if op.kind == "recv" and self.receives >= 4 else super().execute(op)
 
 
 class ReusesMemory(Faulty):
     """Writes into what is being sent."""
 
-    def take_ops(self) -> list[testing.Op]:
-        ops: list[testing.Op] = self.machine.take_ops()
-        for address, length in getattr(self, "sent", []):
-            self.machine.poke(address, b"\xaa" * length)
-        self.sent = [(op.address, op.length) for op in ops if op.kind == "send_zc"]
-        return ops
+    sent: testing.ExecutedOp | None = None
+
+    def execute(self, op: testing.ExecutedOp) -> int:
+        if self.sent is not None:
+            self.world.machine.poke(self.sent.address, b"\xaa" * self.sent.length)
+        self.sent = op if op.kind == "send_zc" else None
+        return super().execute(op)
 
 
 class SendsTwice(Faulty):
     """Submits a send twice."""
 
-    def take_ops(self) -> list[testing.Op]:
-        ops: list[testing.Op] = self.machine.take_ops()
-        return [each for op in ops for each in ([op, op] if op.kind == "send" and not op.flags else [op])]
+    def execute(self, op: testing.ExecutedOp) -> int:
+        if op.kind == "send" and not op.flags:
+            super().execute(op)
+        return super().execute(op)
 
 
 class AnswersLate(Faulty):
     """Skips the first byte of every send."""
 
-    def take_ops(self) -> list[testing.Op]:
-        return [
-            op._replace(address=op.address + 1, length=op.length - 1)
-            if op.kind == "send" and op.length > 1
-            else op
-            for op in self.machine.take_ops()
-        ]
+    def execute(self, op: testing.ExecutedOp) -> int:
+        if op.kind == "send" and op.length > 1:
+            op = op._replace(address=op.address + 1, length=op.length - 1)
+        return super().execute(op)
 
 
 class ClosesHard(Faulty):
     """Resets where it should close."""
 
-    def take_ops(self) -> list[testing.Op]:
-        ops: list[testing.Op] = self.machine.take_ops()
-        return [
-            each for op in ops for each in ([op._replace(kind="reset"), op] if op.kind == "close" else [op])
-        ]
+    def execute(self, op: testing.ExecutedOp) -> int:
+        if op.kind == "close":
+            super().execute(op._replace(kind="reset"))
+        return super().execute(op)
 
 
 class NeverGivesUp(Faulty):
     """Waits for ever for what does not come."""
 
-    def queued(self, token: int, queued: int) -> None:
-        del token, queued
+    queued = 2**30
+
+    def execute(self, op: testing.ExecutedOp) -> int:
+        result = super().execute(op)
+        if op.kind != "queued":
+            return result
+        self.queued -= 1
+        return self.queued
 
 
 class LooksAtNoFile(Faulty):
-    """Does not see that a file which streams was written to."""
+    """Does not see that a file which is read was written to: it looks at a copy."""
 
-    def source(self, fd: int, size: int, _mtime_ns: int) -> int:
-        return int(self.machine.source(fd, size))
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.real: dict[int, int] = {}
+        self.open_file = world.desk.open_file
+        world.desk.open_file = self.open_copy  # type: ignore[method-assign]
+
+    def open_copy(self, name: str) -> tuple[int, int, int]:
+        fd, size, mtime_ns = self.open_file(name)
+        copy = os.memfd_create(name)
+        os.pwrite(copy, os.pread(fd, size, 0), 0)
+        os.utime(copy, ns=(0, mtime_ns))
+        self.real[copy] = fd
+        return copy, size, mtime_ns
+
+    def execute(self, op: testing.ExecutedOp) -> int:
+        if op.kind in ("read", "fill"):
+            sources = self.world.desk.sources
+            if op.kind == "read":
+                sources[self.real[op.fd]] = sources[op.fd]
+            op = op._replace(fd=self.real[op.fd])
+        return super().execute(op)
+
+
+class NeverAcceptsAgain(Faulty):
+    """Accepts until the first error."""
+
+    accepts = 0
+
+    def execute(self, op: testing.ExecutedOp) -> int:
+        self.accepts += op.kind == "accept"
+        return 0 if op.kind == "accept" and self.accepts > 1 else super().execute(op)
+
+
+class BelievesInRegistration(Faulty):
+    """Takes a mapping that could not be registered for one that was."""
+
+    def execute(self, op: testing.ExecutedOp) -> int:
+        return super().execute(op) * (op.kind != "register")
 
 
 @pytest.mark.parametrize(
@@ -157,6 +204,8 @@ class LooksAtNoFile(Faulty):
     [
         EndsLeasesEarly,
         ForgetsReceives,
+        NeverAcceptsAgain,
+        BelievesInRegistration,
         ReusesMemory,
         SendsTwice,
         AnswersLate,
@@ -168,7 +217,7 @@ class LooksAtNoFile(Faulty):
 def test_a_faulty_machine_is_found_out(fault: type[Faulty]) -> None:
     for seed in range(40):
         world = World(seed)
-        world.use(fault(world.machine))
+        fault(world)
         try:
             finish(world, STEPS)
         except Violation:

@@ -13,13 +13,15 @@ from .client import Client
 from .desk import Desk
 from .exchange import THEMES, random_ask
 from .kernel import Kernel
-from .parts import FAULTS, Habits, Socket, Violation
+from .parts import Cqe, Socket, Violation, random_habits, random_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 EPOCH = 1_700_000_000
 STEPS = 800
+DRAIN_MS_MAX = 10_000_000
+OPS_PER_COMPLETION = 8
 ROUNDS_MAX = 20_000  # of settling: more is a loop that never ends
 
 
@@ -28,54 +30,31 @@ class World:
         self.rng = rng = random.Random(seed)
         self.now_us = 5_000_000
         self.window = rng.choice((4096, 8192))
-        self.limits = {
-            "head_size_max": 1024,
-            "line_size_max": 512,
-            "head_ms_max": 10_000,
-            "idle_ms_max": 65_000,
-            "stall_ms_max": 60_000,
-            "linger_ms_max": 5_000,
-            "zc_size_min": rng.choice((1, 300, 2000)),
-            "window_size": self.window,
-            "windows_per_connection": rng.randint(1, 5),
-            "window_count": rng.choice((1, 2, 3, 4, 8, 24)),
-            "connections_max": rng.choice((1, 3, 8, 16)),
-            "refusals_max": rng.choice((1, 4, 256)),
-            "leases_per_connection": rng.choice((1, 3, 64)),
-        }
+        self.limits = random_limits(rng, self.window)
         self.logs = rng.choice((0, 512, 1 << 18))  # bytes for access records
-        self.machine = testing.SimWorker(
+        self.kernel = Kernel(
+            rng,
+            random_habits(rng),
+            self.limits["connections_max"],
+        )
+        self.desk = Desk(self.kernel, rng, rng.choice((0.0, 0.3, 0.95)), self.limits["stall_ms_max"])
+        self.execute: Callable[[testing.ExecutedOp], int] = self.kernel.execute
+        self.machine = self.kernel.machine = self.desk.machine = testing.SimWorker(
+            execute=lambda op: self.execute(op),
+            handler=self.handle,
             limits=self.limits,
             access_bytes=self.logs,
             plans_max=rng.choice((8, 64)),
             mappings_max=rng.choice((48, 256)),
             now_us=self.now_us,
             unix_second=EPOCH,
+            drain_ms_max=DRAIN_MS_MAX,
             send_mode=rng.choice(("zerocopy", "zerocopy", "auto", "auto", "plain")),
             zerocopy_able=rng.random() < 0.9,
             reports_usage=rng.random() < 0.8,
         )
-        # Each run has its own few faults: all at once would hide one another.
-        rates = {fault: rng.choice(often) for fault, often in FAULTS.items() if rng.random() < 0.35}
-        if rng.random() < 0.3:
-            rates = {}
-        self.kernel = Kernel(
-            self.machine,
-            rng,
-            Habits(
-                rates=rates,
-                multishot=rng.random() < 0.8,
-                ack_on_read=rng.random() < 0.5,
-                memlock=rng.random() < 0.1,
-                no_zc_memory=rng.random() < 0.1,
-                recv_size=rng.choice((64, 512, 2048)),
-                send_room=rng.choice((1500, 6000, 40_000)),
-                copies=rng.choice((0.0, 0.3, 1.0)),
-            ),
-        )
-        self.desk = Desk(
-            self.machine, self.kernel, rng, rng.choice((0.0, 0.3, 0.95)), self.limits["stall_ms_max"]
-        )
+        self.machine.before = self.before
+        self.machine.after = self.after
         self.batch = rng.choice((1, 4, 64))
         theme = rng.choice(THEMES)
         self.asks = [random_ask(rng, theme, self.window) for _ in range(rng.randint(1, 8))]
@@ -92,12 +71,12 @@ class World:
         self.long_waits = rng.random() < 0.25
         self.spent: list[int] = []  # tokens that must match nothing any more
         self.clients: list[tuple[Socket, Client]] = []
+        self.drained = False
+        self.live_before: dict[str, int] = {}
         self.stale = self.logged = self.logged_bytes = 0
+        self.machine.set_batch(self.batch)
         self.set_time()
-
-    def use(self, machine: testing.SimWorker) -> None:
-        """Go on with another machine in the place of ours."""
-        self.machine = self.kernel.machine = self.desk.machine = machine
+        self.machine.start()
 
     # ---- time ----
 
@@ -106,59 +85,67 @@ class World:
         return self.now_us // 1000, EPOCH + self.now_us // 1_000_000
 
     def set_time(self) -> None:
-        self.machine.set_time(self.now_us, self.clock()[1])
+        self.machine.now_us, self.machine.unix_second = self.now_us, self.clock()[1]
         self.desk.now_ms = self.now_us // 1000
 
     def wait(self) -> None:
-        # The loop never sleeps on work that it has for the desk.
-        self.attend()
-        self.flush()
         longest = 100_000_000 if self.long_waits and self.rng.random() < 0.2 else 300_000
         self.now_us += self.rng.randint(1, longest)
         self.turn()
 
-    # ---- the loop, as the engine has it ----
+    # ---- the worker's turns ----
 
     def turn(self) -> None:
-        """One batch of completions, the deadlines, the desk."""
+        """A batch of completions or a few, the deadlines, the desk."""
         self.set_time()
-        batch, self.kernel.cq = self.kernel.cq[: self.batch], self.kernel.cq[self.batch :]
+        taken = self.batch * self.rng.choice((1, 1, 3))
+        batch, self.kernel.cq = self.kernel.cq[:taken], self.kernel.cq[taken:]
         for cqe in batch:
-            if cqe.received == b"tag":
-                self.machine.tag(cqe.token)
-                continue
-            self.kernel.seen(cqe)
-            live = self.machine.live()
-            self.machine.step(cqe.token, cqe.res, cqe.more, cqe.notification, cqe.received)
-            after = self.machine.live()
-            ended = "leases" if testing.unpack(cqe.token)[0] == testing.TOKENS["send_zc"] else "conns"
-            if after[ended] < live[ended]:
-                self.spent.append(cqe.token)
-            self.machine.poison_pool()
-        self.flush()
-        self.machine.expire()
-        self.machine.trim_pool()
-        self.flush()
-        self.attend()
-        self.flush()
+            self.deliver(cqe)
+        self.kernel.op_count = 0
+        self.machine.step()
+        self.kernel.end_of_batch()
+        live = self.machine.live()
+        if self.kernel.op_count > 100 + OPS_PER_COMPLETION * len(batch) + 5 * (
+            live["conns"] + live["mappings"]
+        ):
+            raise Violation(f"{self.kernel.op_count} ops for {len(batch)} completions: {live}")
+        self.machine.poison_pool()
         if self.rng.random() < 0.3:
             self.take_records()
+
+    def deliver(self, cqe: Cqe) -> None:
+        self.machine.deliver(
+            cqe.token, cqe.res, cqe.more, cqe.notification, cqe.received, route=cqe.route, note=cqe
+        )
+
+    def before(self, cqe: Cqe) -> None:
+        """The machine is about to see a completion."""
+        self.kernel.seen(cqe)
+        self.live_before = self.machine.live()
+
+    def after(self, cqe: Cqe) -> None:
+        after = self.machine.live()
+        ended = "leases" if testing.unpack(cqe.token)[0] == testing.TOKENS["send_zc"] else "conns"
+        if after[ended] < self.live_before[ended]:
+            self.spent.append(cqe.token)
+        self.machine.poison_pool()
+
+    def handle(
+        self, work: list[tuple[str, int, bytes | int]], filled: list[tuple[int, int]], now_ms: int
+    ) -> None:
+        assert now_ms == self.now_us // 1000
+        self.desk.filled(filled)
+        self.desk.attend(work)
 
     def take_records(self) -> None:
         for visit in visits(self.machine.take_records()):
             self.logged += 1
             self.logged_bytes += visit.body_bytes
 
-    def attend(self) -> None:
-        for _ in range(8):
-            work = self.machine.take_work()
-            if not work:
-                break
-            self.desk.attend(work)
-
     def flush(self) -> None:
-        while ops := self.machine.take_ops():
-            self.kernel.submit(ops)
+        self.machine.flush()
+        self.kernel.end_of_batch()
         self.machine.poison_pool()
 
     # ---- what happens ----
@@ -177,6 +164,8 @@ class World:
         act()
         if self.drain_in == 0:
             self.machine.drain()
+            self.kernel.end_of_batch()
+            self.drained = True
         self.drain_in -= 1
         self.flush()
         self.check()
@@ -200,11 +189,8 @@ class World:
         client.version_is_right = self.desk.version_is_right
         client.sluggish = self.slow_readers and self.rng.random() < 0.5
         socket = self.kernel.connect(client)
-        if self.machine.accept(socket.fd, self.rng.choice(self.routes)):
-            self.clients.append((socket, client))
-            client.rejected = full
-        else:
-            socket.closed = True
+        socket.route = self.rng.choice(self.routes)
+        self.clients.append((socket, client))
 
     def client_acts(self) -> None:
         if not self.clients:
@@ -250,7 +236,9 @@ class World:
         """What nobody asked for: a file changes, an entry is evicted, a completion comes far too late."""
         what = self.rng.random()
         if what < 0.4 and self.changes and self.desk.files:
-            name = self.rng.choice(list(self.desk.files))
+            # Most of them while somebody reads the file.
+            read = list(self.desk.filling) if self.rng.random() < 0.5 else []
+            name = self.rng.choice(read or list(self.desk.files))
             if self.rng.random() < 0.5:
                 self.desk.grow(name)
             else:
@@ -260,8 +248,11 @@ class World:
             self.desk.retire(self.rng.choice(list(self.desk.holdings)))
         elif what < 0.9 and self.spent:
             token = self.rng.choice(self.spent)
-            self.machine.step(token, self.rng.choice((-104, 0, 17)), self.rng.random() < 0.5)
+            self.machine.deliver(token, self.rng.choice((-104, 0, 17)), self.rng.random() < 0.5)
             self.stale += 1
+            self.turn()
+        elif what < 0.92:
+            self.kernel.wake()
         elif what > 0.95 and self.hogs:
             self.hog()
 
@@ -286,7 +277,7 @@ class World:
             return
         with contextlib.suppress(MemoryError):
             while True:
-                self.hogged.append(self.machine.mapping(b"hog", False))
+                self.hogged.append(self.machine.hog())
         self.kernel.events["hogged"] += 1
 
     # ---- what must hold ----
@@ -335,17 +326,16 @@ class World:
 
     def wait_it_out(self) -> None:
         """What hangs holds nobody up for ever."""
-        hangs = self.kernel.hung or self.desk.hung or self.hogged
-        # Without any, only a window that could not be made is tried again.
-        for wait_us in [self.limits["stall_ms_max"] * 600] * 4 if hangs else [200_000]:
+        hangs = self.kernel.files.hung or self.desk.hung or self.hogged
+        # Without any, only a window that could not be made is tried again,
+        # or a listener that had no descriptors.
+        for wait_us in [self.limits["stall_ms_max"] * 600] * 4 if hangs else [200_000] * 2:
             self.now_us += wait_us
             self.settle()
 
     def wake(self) -> None:
         """What hung goes on."""
-        self.kernel.events["read_hangs"] += len(self.kernel.hung)
-        self.kernel.reads += self.kernel.hung
-        self.kernel.hung.clear()
+        self.kernel.files.wake()
         self.desk.wake_disk()
         if self.hogged:
             self.hog()
@@ -354,6 +344,7 @@ class World:
         for socket, client in self.clients:
             if (
                 client.gone
+                or (self.drained and not socket.accepted)
                 or socket.hung_up
                 or client.lost
                 or client.satisfied
@@ -373,10 +364,11 @@ class World:
         way = self.rng.choice(("close", "drain", "abort", "time"))
         if way in ("drain", "abort"):
             self.machine.drain()
+            self.kernel.end_of_batch()
         if way == "abort":
             for socket in self.kernel.sockets.values():
                 socket.doomed = socket.doomed or "the time to drain is over"
-            self.machine.abort_all()
+            self.now_us += DRAIN_MS_MAX * 1000
         elif way == "close":
             for socket, _ in self.clients:
                 socket.inbound_ended = True

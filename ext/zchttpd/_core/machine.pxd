@@ -92,7 +92,6 @@ cdef struct Conn:
 cdef struct StreamFile:         # a file that streams
     Version version
     int32_t fd              # owned
-    uint8_t opened          # it is a descriptor, and no mere name as in tests
     uint32_t refs           # owner + plans
 
 cdef struct Work:           # for the handler

@@ -187,7 +187,7 @@ cdef void machine_let_go_file(Machine* machine, uint32_t slot) noexcept nogil:
 cdef bint machine_file_holds(Machine* machine, uint32_t slot) noexcept nogil:
     """Whether its file still has the bytes that were announced."""
     cdef StreamFile* source = <StreamFile*>slab_row(&machine.sources, slot)
-    return not source.opened or version_holds(&source.version, source.fd, False)
+    return version_holds(&source.version, source.fd, False)
 
 
 cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil:

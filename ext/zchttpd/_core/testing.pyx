@@ -1,53 +1,46 @@
 """Test hooks: how the tests reach the layers that Python cannot call. Built with -Dtest_hooks=true only.
 
-Thin: every method is one call of the layer behind it, with slots and tokens as plain numbers. `Machine` is the whole
-machine without a ring: whoever drives it plays the kernel.
+Thin: every method is one call of the layer behind it, with slots and tokens as plain numbers. `SimWorker` is a whole worker:
+whoever executes its ops plays the kernel.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 from posix.unistd cimport close, pwrite
 
 import os
 from collections import namedtuple
 
-from zchttpd._core.access_record cimport access_pending, access_take
 from zchttpd._core.cache_key cimport CACHE_KEY_SIZE_MAX, cache_key
-from zchttpd._core.conn cimport (
-    conn_abandon, conn_abort_all, conn_accepted, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry,
-    conn_step)
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH, HttpDate, http_date_set
 from zchttpd._core.lease cimport Ledger, lease_end, lease_open, ledger_close, ledger_open
-from zchttpd._core.machine cimport (
-    CONN_CLOSING, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn, Limits, Machine, SEND_AUTO,
-    SEND_PLAIN, SEND_ZEROCOPY, StreamFile, WORK_HEAD, WORK_STALE, Work, conn_at, machine_close, machine_let_go_file,
-    machine_let_go_mapping, machine_open, machine_open_access, machine_retire_entry, machine_set_time,
-    machine_try_free_plan)
+from zchttpd._core.machine cimport CONN_CLOSING, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn, conn_at
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, MAPPING_WINDOW, Mapping, Mappings, REST_CLEAR, REST_NOTHING, REST_POOL, mapping_at,
     mapping_disown, mapping_hold, mapping_let_go, mapping_make, mapping_registered, mapping_unmap, mappings_close,
     mappings_open)
-from zchttpd._core.op cimport Peer
 from zchttpd._core.op cimport (
-    Completion, OP_CANCEL, OP_CANCEL_ALL, OP_CLEAR, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_NOWAIT, OP_POLL, OP_QUEUED,
-    OP_READ, OP_RECV, OP_REGISTER, OP_RESET, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN)
+    Completion, OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLEAR, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_MULTISHOT,
+    OP_NOWAIT, OP_POLL, OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER, OP_REJECT, OP_RESET, OP_SEND, OP_SEND_ZC,
+    OP_SHUTDOWN, OP_SIGNAL, OP_WATCH, Op, Peer)
 from zchttpd._core.plans cimport (
-    NO_ROW, Plan, PlanTable, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Segment, cache_key_hash, entry_at,
-    plan_at, plan_free, plan_make, plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
-from zchttpd._core.pool cimport pool_trim, pool_windows_left
+    NO_ROW, Plan, PlanTable, SEGMENT_LITERAL, Segment, cache_key_hash, entry_at, plan_at, plan_free, plan_make,
+    plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
+from zchttpd._core.pool cimport pool_windows_left
 from zchttpd._core.recv_buffer cimport (
     FRAME_BROKEN, FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, RecvBuffer, frame,
     recv_buffer_append, recv_buffer_consume, recv_buffer_free)
 from zchttpd._core.slab cimport Slab, slab_close, slab_give, slab_holds, slab_open, slab_row, slab_take
-from zchttpd._core.stats cimport ROUTE_COUNT, Stats, ZEROCOPY_ON
-from zchttpd._core.stats import CELLS
+from zchttpd._core.stats cimport ROUTE_NETWORK, Stats
+from zchttpd._core.stats import CELLS, STATS_BYTES
 from zchttpd._core.timer_wheel cimport (
     TimerWheel, timer_wheel_cancel, timer_wheel_close, timer_wheel_due, timer_wheel_open, timer_wheel_set)
 from zchttpd._core.token cimport (
-    NO_SLOT, TOKEN_READ, TOKEN_RECV, TOKEN_SEND_ZC, token_generation, token_kind, token_pack, token_slot)
-from zchttpd._core.version cimport version_take
+    NO_SLOT, TOKEN_ACCEPT, TOKEN_FILL, TOKEN_READ, TOKEN_RECV, TOKEN_SEND_ZC, TOKEN_TAG, TOKEN_WAKE, token_generation,
+    token_kind, token_pack, token_slot)
+from zchttpd._core.worker cimport BATCH, Worker
 
 cdef extern from "<malloc.h>" nogil:
     enum:
@@ -57,25 +50,28 @@ cdef extern from "<malloc.h>" nogil:
 
 OPS = {
     OP_RECV: "recv", OP_SEND: "send", OP_SEND_ZC: "send_zc", OP_READ: "read", OP_FILL: "fill", OP_POLL: "poll",
-    OP_SHUTDOWN: "shutdown", OP_CANCEL: "cancel", OP_CANCEL_ALL: "cancel_all", OP_RESET: "reset",
-    OP_CLOSE: "close", OP_CLEAR: "clear", OP_QUEUED: "queued", OP_REGISTER: "register",
+    OP_SHUTDOWN: "shutdown", OP_CANCEL: "cancel", OP_CANCEL_ALL: "cancel_all", OP_RESET: "reset", OP_CLOSE: "close",
+    OP_CLEAR: "clear", OP_QUEUED: "queued", OP_REGISTER: "register", OP_ACCEPT: "accept", OP_WATCH: "watch",
+    OP_REJECT: "reject", OP_SIGNAL: "signal",
 }
-MORE, LINK, NOWAIT = OP_MORE, OP_LINK, OP_NOWAIT
+MORE, LINK, NOWAIT, MULTISHOT = OP_MORE, OP_LINK, OP_NOWAIT, OP_MULTISHOT
 FRAMES = {FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_LINE_LONG: "line_long",
           FRAME_HEAD_LONG: "head_long"}
 RESTS = {REST_NOTHING: "nothing", REST_CLEAR: "clear", REST_POOL: "pool"}
-SEGMENT_KINDS = {"literal": SEGMENT_LITERAL, "mapped": SEGMENT_MAPPED, "streamed": SEGMENT_STREAMED}
-SEND_MODES = {"plain": SEND_PLAIN, "zerocopy": SEND_ZEROCOPY, "auto": SEND_AUTO}
-TOKENS = {"recv": TOKEN_RECV, "read": TOKEN_READ, "send_zc": TOKEN_SEND_ZC}
+TOKENS = {
+    "accept": TOKEN_ACCEPT, "recv": TOKEN_RECV, "read": TOKEN_READ, "send_zc": TOKEN_SEND_ZC, "fill": TOKEN_FILL,
+    "tag": TOKEN_TAG, "wake": TOKEN_WAKE,
+}
 STATES = {
     CONN_READING: "reading", CONN_PARKED: "parked", CONN_SENDING: "sending", CONN_LINGERING: "lingering",
     CONN_CLOSING: "closing",
 }
 POISON = 0xDB
+LISTENER = 3
 
 # `token` comes back in the completion; `slot` is that of the mapping or source; `offset` that of a read, or the token
 # to cancel.
-Op = namedtuple("Op", "kind flags fd buffer slot token address offset length")
+ExecutedOp = namedtuple("ExecutedOp", "kind flags fd buffer slot token address offset length")
 
 
 def unpack(token: int) -> tuple[int, int, int]:
@@ -346,247 +342,191 @@ cdef class Leases:
         return RESTS[lease_end(&self.ledger, lease, now_us)]
 
 
-cdef class SimWorker:
-    """The machine as the engine has it, without a ring and a clock.
+cdef class SimWorker(Worker):
+    """A worker whose ops Python executes, and whose clock, completions and receive buffers are Python's.
 
-    Numbers of tickets, plans, entries, mappings and sources are (generation << 24 | slot), as the engine gives them out.
-    While a machine lives, freed memory is scribbled over, so that an op that still points to it shows.
+    `execute` is called with each op and returns its result: 0, or what is done on the spot says. `deliver` queues a
+    completion for the next turn; `before` and `after`, where there are any, are called around each but accepts with the
+    `note` that it was delivered with. What any of them raises, `handler` too, ends the turn and is raised by it.
+
+    While one lives, freed memory is scribbled over, receive buffers among it, so that an op that still points to it shows.
     """
 
-    cdef Machine machine
-    cdef Stats* stats
+    cdef object execute
+    cdef public object before
+    cdef public object after
+    cdef public int64_t now_us
+    cdef public int64_t unix_second
+    cdef readonly int64_t waited_us     # how long the last turn would have waited
+    cdef list queue                     # of what was delivered, oldest first
+    cdef list notes                     # of the completions that have been reaped
+    cdef object error
+    cdef uintptr_t[BATCH] lent          # addresses of the receive buffers
+    cdef Peer[BATCH] peers
     cdef int scratch
-    cdef uint8_t opened
 
-    def __cinit__(self, *, dict limits, int plans_max=64, int mappings_max=256, str send_mode="zerocopy",
-                  bint zerocopy_able=True, bint reports_usage=True, now_us=1_000_000, unix_second=1, int access_bytes=0):
-        cdef Limits bounds
-        cdef uint32_t route
+    def __cinit__(self):
         self.scratch = -1
-        bounds = limits
+
+    def __init__(self, *, execute, handler, dict limits, now_us=1_000_000, unix_second=1, plans_max=64, mappings_max=256,
+                 drain_ms_max=10_000_000, zerocopy_able=True, reports_usage=True, accept_multishot=True,
+                 send_mode="zerocopy", access_bytes=0):
+        self.execute = execute
+        self.now_us = now_us
+        self.unix_second = unix_second
+        self.queue = []
+        self.notes = []
         self.scratch = os.memfd_create("testing")
-        self.stats = <Stats*>calloc(1, sizeof(Stats))
+
+        def judge(work, filled, now_ms):
+            try:
+                handler(work, filled, now_ms)
+            except BaseException as error:
+                self.error = self.error or error
+                raise
+
         # The slabs are large and mostly never touched: have them as zeroed pages of the system, without poison.
         mallopt(M_MMAP_THRESHOLD, 128 * 1024)
         mallopt(M_PERTURB, 0)
-        if (self.stats == NULL
-                or machine_open(&self.machine, &bounds, plans_max, mappings_max, 1, 2, self.stats, now_us) < 0
-                or (access_bytes and machine_open_access(&self.machine, access_bytes) < 0)):
-            raise MemoryError
+        super().__init__(
+            listener=LISTENER, wake=os.eventfd(0), handler=judge, on_route=lambda *_: None, stats=bytearray(STATS_BYTES),
+            limits=limits, send_mode=send_mode, plans_max=plans_max, mappings_max=mappings_max,
+            drain_ms_max=drain_ms_max, access_bytes=access_bytes)
         mallopt(M_PERTURB, POISON)
-        self.opened = 1
-        self.machine.send_mode = SEND_MODES[send_mode]
-        self.machine.zerocopy_able = zerocopy_able
-        self.machine.reports_usage = reports_usage
-        if self.machine.send_mode == SEND_ZEROCOPY and zerocopy_able:
-            for route in range(ROUTE_COUNT):
-                self.stats.zerocopy_active[route] = ZEROCOPY_ON
-        machine_set_time(&self.machine, now_us, unix_second)
+        # So that runs replay.
+        self.machine.table.key[0] = 1
+        self.machine.table.key[1] = 2
+        self._set_features(zerocopy_able, reports_usage, accept_multishot)
 
     def __dealloc__(self):
-        if self.opened:
-            machine_close(&self.machine)
-            mallopt(M_PERTURB, 0)
+        mallopt(M_PERTURB, 0)
         if self.scratch >= 0:
             close(self.scratch)
-        free(self.stats)
+            close(self.wake)
 
-    # ---- what the loop calls ----
+    # ---- the driver ----
 
-    def set_time(self, now_us: int, unix_second: int) -> None:
-        machine_set_time(&self.machine, now_us, unix_second)
+    cdef void _read_clock(self, int64_t* now_us, int64_t* unix_second) noexcept nogil:
+        now_us[0] = self.now_us
+        unix_second[0] = self.unix_second
 
-    def accept(self, fd: int, route: int, address: bytes = b"", port: int = 0) -> bool:
-        """`address`: 4 or 16 bytes, or none."""
-        cdef Peer peer
-        memset(&peer, 0, sizeof(peer))
-        peer.port = port
-        peer.family = {0: 0, 4: 4, 16: 6}[len(address)]
-        memcpy(peer.address, <char*>address, len(address))
-        return conn_accepted(&self.machine, fd, route, &peer)
+    cdef void _wait(self, int64_t timeout_us) noexcept nogil:
+        self.waited_us = timeout_us
 
-    def take_records(self) -> bytes:
-        cdef uint64_t length = access_pending(&self.machine.access)
-        cdef bytes records = PyBytes_FromStringAndSize(NULL, length)
-        access_take(&self.machine.access, records, length)
-        return records
+    cdef bint _pending(self) noexcept nogil:
+        with gil:
+            return len(self.queue) > 0
 
-    def step(self, token: int, res: int, more: bool = False, notification: bool = False, received: bytes = b"") -> None:
-        """One completion; `received` is what lies in the receive buffer, gone afterwards."""
-        cdef Completion completion
-        cdef bytes copy
-        memset(&completion, 0, sizeof(completion))
-        completion.token = token
-        completion.res = res
-        completion.more = more
-        completion.notification = notification
+    cdef uint32_t _reap(self, Completion* completions, uint32_t count) noexcept nogil:
+        cdef uint32_t taken = 0
+        with gil:
+            self.notes = []
+            while taken < count and self.queue and self.error is None:
+                self._take(taken, &completions[taken], self.queue.pop(0))
+                taken += 1
+        return taken
+
+    cdef void _take(self, uint32_t place, Completion* completion, tuple delivered):
+        cdef bytes received
+        cdef bytes address
+        memset(completion, 0, sizeof(Completion))
+        (completion.token, completion.res, completion.more, completion.notification, received, completion.route, address,
+         port, note) = delivered
+        self.notes.append(note)
         if received:
-            copy = received
-            completion.bytes = <char*>malloc(len(copy))
-            memcpy(completion.bytes, <char*>copy, len(copy))
-        conn_step(&self.machine, &completion)
-        free(completion.bytes)
+            completion.bytes = <char*>malloc(len(received))
+            self.lent[place] = <uintptr_t>completion.bytes
+            memcpy(completion.bytes, <char*>received, len(received))
+            completion.has_buffer = 1
+            completion.buffer_id = <uint16_t>place
+        if token_kind(completion.token) == TOKEN_ACCEPT:
+            memset(&self.peers[place], 0, sizeof(Peer))
+            self.peers[place].port = port
+            self.peers[place].family = {0: 0, 4: 4, 16: 6}[len(address)]
+            memcpy(self.peers[place].address, <char*>address, len(address))
+            completion.peer = &self.peers[place]
 
-    def expire(self) -> None:
-        conn_expire(&self.machine)
+    cdef int32_t _execute(self, const Op* op) noexcept nogil:
+        with gil:
+            return self._ask(op)
 
-    def trim_pool(self) -> None:
-        pool_trim(&self.machine)
+    cdef int32_t _ask(self, const Op* op):
+        cdef Mapping* mapping
+        cdef size_t length = op.length
+        address = <uintptr_t>op.address
+        if op.kind == OP_REGISTER:
+            mapping = mapping_at(&self.machine.mappings, op.slot)
+            address, length = <uintptr_t>mapping.base, mapping.capacity
+        if self.error is None:
+            try:
+                return self.execute(ExecutedOp(OPS[op.kind], op.flags, op.fd, op.buffer, op.slot, op.token, address,
+                                               op.offset, length)) or 0
+            except BaseException as error:
+                self.error = error
+        return 0
+
+    cdef void _give_back(self, uint16_t buffer_id) noexcept nogil:
+        free(<void*>self.lent[buffer_id])
+
+    cdef void _dispatch(self, Completion* completion) noexcept nogil:
+        cdef uint32_t place = <uint32_t>(completion - self.completions)
+        with gil:
+            self._observe(self.before, place)
+        Worker._dispatch(self, completion)
+        with gil:
+            self._observe(self.after, place)
+
+    cdef void _observe(self, observer, uint32_t place):
+        if observer is not None and self.notes[place] is not None and self.error is None:
+            try:
+                observer(self.notes[place])
+            except BaseException as error:
+                self.error = error
+
+    # ---- what the tests do ----
+
+    def deliver(self, token: int, res: int, more: bool = False, notification: bool = False, received: bytes = b"",
+                route: int = ROUTE_NETWORK, address: bytes = b"", port: int = 0, note: object = None) -> None:
+        """One completion; `received` is what lies in the receive buffer. Of an accept, `address` is 4 or 16 bytes, or
+        none."""
+        self.queue.append((token, res, more, notification, received, route, address, port, note))
+
+    def step(self) -> int:
+        """As the worker's, and raises what Python raised within."""
+        result = Worker.step(self)
+        self._raise()
+        return result
 
     def drain(self) -> None:
-        conn_drain(&self.machine)
+        Worker.drain(self)
+        self._raise()
 
-    def abort_all(self) -> None:
-        conn_abort_all(&self.machine)
+    def flush(self) -> None:
+        """Have the ops executed that the tests, in the handler's place, have caused."""
+        self._flush()
+        self._raise()
 
-    def queued(self, token: int, queued: int) -> None:
-        """The answer to a "queued" op: bytes sent and not acknowledged."""
-        conn_queued(&self.machine, token_slot(token), token_generation(token), queued)
-
-    def register(self, slot: int) -> None:
-        """The mapping of a "register" op is in the buffer table."""
-        mapping_registered(&self.machine.mappings, slot)
-
-    def tag(self, slot: int) -> None:
-        """The tag of a "clear" op has come back."""
-        mapping_unmap(&self.machine.mappings, slot)
-
-    def take_ops(self) -> list[Op]:
-        cdef list ops = []
-        cdef uint32_t i
-        for i in range(self.machine.op_count):
-            op = &self.machine.ops[i]
-            ops.append(Op(OPS[op.kind], op.flags, op.fd, op.buffer, op.slot, op.token, <uintptr_t>op.address, op.offset,
-                          op.length))
-        self.machine.op_count = 0
-        return ops
-
-    def take_work(self) -> list[tuple[str, int, object]]:
-        """("head", ticket, bytes), ("stale", ticket, entry) and ("refuse", ticket, status), as the handler gets them."""
-        cdef list work = []
-        cdef uint32_t i
-        cdef Work* item
-        cdef Conn* conn
-        for i in range(self.machine.work_count):
-            item = &self.machine.work[i]
-            if not slab_holds(&self.machine.conns, item.conn, item.generation):
-                continue
-            conn = conn_at(&self.machine, item.conn)
-            ticket = <uint64_t>item.generation << 24 | item.conn
-            if item.kind == WORK_HEAD:
-                if conn.head_length:
-                    if conn.received.bytes == NULL:
-                        raise AssertionError("a head for the handler whose bytes are gone")
-                    work.append(("head", ticket, (conn.received.bytes + conn.received.start)[:conn.head_length]))
-            elif item.kind == WORK_STALE:
-                work.append(("stale", ticket,
-                             <uint64_t>self.machine.table.entries.generations[item.entry] << 24 | item.entry))
-            else:
-                work.append(("refuse", ticket, conn.refuse_status))
-        self.machine.work_count = 0
-        return work
-
-    # ---- what the handler calls ----
-
-    def answer(self, ticket: int, plan: int, cacheable: bool) -> bool:
-        return conn_answer(&self.machine, ticket & 0xFFFFFF, ticket >> 24, self._slot(&self.machine.table.plans, plan),
-                           cacheable)
-
-    def retry(self, ticket: int) -> None:
-        conn_retry(&self.machine, ticket & 0xFFFFFF, ticket >> 24)
-
-    def abandon(self, ticket: int) -> None:
-        conn_abandon(&self.machine, ticket & 0xFFFFFF, ticket >> 24)
-
-    def mapping(self, content: bytes, registered: bool) -> int:
-        """A filled snapshot with one reference, the handler's."""
-        cdef uint32_t slot = mapping_make(&self.machine.mappings, len(content), MAPPING_SNAPSHOT)
-        cdef Mapping* mapping
+    def hog(self) -> int:
+        """A mapping that nobody fills, so that there is room for one less. Raises MemoryError."""
+        cdef uint32_t slot = mapping_make(&self.machine.mappings, 1, MAPPING_SNAPSHOT)
         if slot == NO_SLOT:
             raise MemoryError
-        mapping = mapping_at(&self.machine.mappings, slot)
-        memcpy(mapping.base, <char*>content, len(content))
-        mapping.filled = len(content)
-        if registered:
-            mapping_registered(&self.machine.mappings, slot)
         return <uint64_t>self.machine.mappings.slab.generations[slot] << 24 | slot
 
-    def drop(self, mapping: int) -> None:
-        cdef uint32_t slot = self._slot(&self.machine.mappings.slab, mapping)
-        mapping_disown(&self.machine.mappings, slot)
-        machine_let_go_mapping(&self.machine, slot)
+    def set_batch(self, batch: int) -> None:
+        """Completions that are reaped at a time, BATCH at most."""
+        self.batch = min(<uint32_t>batch, <uint32_t>BATCH)
 
-    def source(self, fd: int, size: int, mtime_ns: int = -1) -> int:
-        """A file to stream from. Without a time `fd` is a name; with the last reference it is closed as a descriptor."""
-        cdef uint32_t slot = slab_take(&self.machine.sources)
-        cdef StreamFile* source = <StreamFile*>slab_row(&self.machine.sources, slot)
-        source.fd = fd
-        version_take(&source.version, fd, size, mtime_ns, True)
-        source.opened = mtime_ns >= 0
-        source.refs = 1
-        return <uint64_t>self.machine.sources.generations[slot] << 24 | slot
-
-    def drop_source(self, source: int) -> None:
-        machine_let_go_file(&self.machine, self._slot(&self.machine.sources, source))
-
-    def entry(self, check_at_ms: int) -> int:
-        cdef uint32_t slot = slab_take(&self.machine.table.entries)
-        entry_at(&self.machine.table, slot).first_plan = NO_SLOT
-        entry_at(&self.machine.table, slot).check_at_ms = check_at_ms
-        self.machine.stats.entries_open += 1
-        return <uint64_t>self.machine.table.entries.generations[slot] << 24 | slot
-
-    def refresh(self, entry: int, check_at_ms: int) -> None:
-        entry_at(&self.machine.table, self._slot(&self.machine.table.entries, entry)).check_at_ms = check_at_ms
-
-    def retire(self, entry: int) -> None:
-        machine_retire_entry(&self.machine, self._slot(&self.machine.table.entries, entry))
-
-    def plan(self, *, int status, bytes image, int date_at, list segments, bint keep_alive, bint linger, object entry=None,
-             object mapping=None, object source=None, uint32_t head_length=0) -> int:
-        cdef uint32_t count = len(segments)
-        cdef Segment* rows = <Segment*>calloc(count, sizeof(Segment))
-        cdef uint32_t i
-        cdef uint32_t slot
-        cdef Plan* plan
-        for i in range(count):
-            rows[i].kind = SEGMENT_KINDS[segments[i][0]]
-            rows[i].offset = segments[i][1]
-            rows[i].length = segments[i][2]
-        slot = plan_make(&self.machine.table, NO_SLOT if entry is None else self._slot(&self.machine.table.entries, entry),
-                         image, len(image), date_at, rows, count)
-        free(rows)
-        if slot == NO_SLOT:
-            raise MemoryError
-        plan = plan_at(&self.machine.table, slot)
-        plan.status = <uint16_t>status
-        plan.head_length = head_length
-        plan.keep_alive = keep_alive
-        plan.linger = linger
-        if mapping is not None:
-            plan.mapping = self._slot(&self.machine.mappings.slab, mapping)
-            mapping_hold(&self.machine.mappings, plan.mapping)
-        if source is not None:
-            plan.source = self._slot(&self.machine.sources, source)
-            (<StreamFile*>slab_row(&self.machine.sources, plan.source)).refs += 1
-        return <uint64_t>self.machine.table.plans.generations[slot] << 24 | slot
-
-    def release(self, plan: int) -> None:
-        cdef uint32_t slot = self._slot(&self.machine.table.plans, plan)
-        plan_at(&self.machine.table, slot).kept = 0
-        machine_try_free_plan(&self.machine, slot)
-
-    cdef uint32_t _slot(self, Slab* slab, number) except? NO_SLOT:
-        cdef uint32_t slot = number & 0xFFFFFF
-        if not slab_holds(slab, slot, number >> 24):
-            raise LookupError("no such number")
-        return slot
+    cdef _raise(self):
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
 
     # ---- what the tests look at ----
 
     def gauge(self, name: str, place: int = 0) -> int:
         """One cell of the stats."""
-        return (<uint64_t*>self.stats)[<int>(CELLS[name][0] + place)]
+        return (<uint64_t*>self.machine.stats)[<int>(CELLS[name][0] + place)]
 
     def live(self) -> dict[str, int]:
         """How many of each there are. Windows are mappings too, those without a user among them."""

@@ -206,7 +206,6 @@ cdef class Worker:
         source = <StreamFile*>slab_row(&self.machine.sources, slot)
         source.fd = fd
         version_take(&source.version, fd, size, <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF), grown)
-        source.opened = 1
         source.refs = 1
         return _number(slot, self.machine.sources.generations[slot])
 

@@ -1,0 +1,56 @@
+"""The simulated kernel's listener: connections wait in its backlog, and accepting may fail."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from zchttpd._core import testing
+
+from .parts import Cqe, Socket, Violation
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
+
+ACCEPT_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.ENOMEM)
+
+
+class Listener:
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.backlog: list[Socket] = []
+        self.accept: testing.ExecutedOp | None = None
+
+    def submit(self, op: testing.ExecutedOp) -> None:
+        if self.accept is not None:
+            raise Violation(f"two accepts at a time: {op}")
+        self.accept = op
+        self.kernel.events["one_accept"] += not op.flags & testing.MULTISHOT
+
+    def cancel(self, op: testing.ExecutedOp) -> None:
+        if self.accept is not None:
+            self.kernel.later.append(Cqe(self.accept.token, -errno.ECANCELED))
+        self.accept = None
+        self.kernel.later.append(Cqe(op.token, 0))
+
+    def can_go_on(self) -> bool:
+        return self.accept is not None and bool(self.backlog or self._knows_no_multishot())
+
+    def _knows_no_multishot(self) -> bool:
+        multishot = self.accept is not None and self.accept.flags & testing.MULTISHOT
+        return bool(multishot and not self.kernel.habits.multishot_accept)
+
+    def go_on(self, op: testing.ExecutedOp) -> None:
+        """The next connection is accepted, or none is."""
+        if self._knows_no_multishot() or self.kernel.chance("accept_fails"):
+            error = errno.EINVAL if self._knows_no_multishot() else self.kernel.rng.choice(ACCEPT_ERRORS)
+            self.accept = None
+            self.kernel.cq.append(Cqe(op.token, -error))
+            return
+        more = bool(op.flags & testing.MULTISHOT) and not self.kernel.chance("accept_ends")
+        socket = self.backlog.pop(0)
+        socket.accepted = True
+        self.kernel.events["accepted"] += 1
+        self.kernel.cq.append(Cqe(op.token, socket.fd, more, route=socket.route))
+        if not more:
+            self.accept = None
