@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Points, which are the pixels of an SVG that is shown in its own size.
-WIDTH, WIDE, HEIGHT, ROW = 560, 1160, 260, 46
+WIDTH, WIDE, HEIGHT, ROW, TITLE = 560, 1160, 260, 46, 30
 LETTER = 6.5
 DPI = 110
 # What a colour is called in a style sheet: its value on a light and on a dark page.
@@ -194,6 +194,15 @@ def _draw_spread(axes: Axes, plot: Plot) -> None:
     axes.set_xlabel(plot.unit)
 
 
+def _place(plot: Plot, width: float, height: float, x: float = 0, y: float = 0) -> tuple[float, ...]:
+    """Where the axes of `plot`, whose upper left corner is at `x`, `y`, are in a figure of these points:
+    left, bottom, width, height, as shares of it. To find that out by drawing takes as long as to draw.
+    """
+    left, bottom, right, top = (84, 40, 14, 30) if plot.spread else (64, 46, 12, 44)
+    across, tall = plot.width - left - right, plot.height - bottom - top
+    return (x + left) / width, (height - y - top - tall) / height, across / width, tall / height
+
+
 def _figures() -> Any:
     """matplotlib's figures. Imported late: it takes a second, and a worker of locust needs none."""
     # It tells every new user that it lists the fonts.
@@ -208,8 +217,8 @@ def svg(plot: Plot) -> str:
     make, style = _figures()
     text = io.StringIO()
     with style:
-        figure = make(figsize=(plot.width / 72, plot.height / 72), layout="constrained")
-        draw(figure.subplots(), plot)
+        figure = make(figsize=(plot.width / 72, plot.height / 72))
+        draw(figure.add_axes(_place(plot, plot.width, plot.height)), plot)
         figure.savefig(text, format="svg", transparent=True, metadata=NO_METADATA)
     element = text.getvalue()
     element = element[element.index("<svg ") :]
@@ -227,12 +236,13 @@ def write_png(plots: Sequence[Plot], path: Path, title: str = "") -> None:
         else:
             rows.append([plot])
     make, style = _figures()
+    height = TITLE + sum(max(plot.height for plot in row) for row in rows)
     with style:
-        figure = make(figsize=(WIDE / 72, HEIGHT * max(1, len(rows)) / 72), layout="constrained")
-        if title:
-            figure.suptitle(title, fontsize=12, x=0.01, ha="left")
-        grid = figure.add_gridspec(max(1, len(rows)), 2)
-        for row, beside in enumerate(rows):
-            for column, plot in enumerate(beside):
-                draw(figure.add_subplot(grid[row, :] if plot.wide else grid[row, column]), plot)
+        figure = make(figsize=(WIDE / 72, height / 72))
+        figure.text(0.01, 1 - 20 / height, title, fontsize=12)
+        y = TITLE
+        for row in rows:
+            for column, plot in enumerate(row):
+                draw(figure.add_axes(_place(plot, WIDE, height, (WIDE - WIDTH) * column, y)), plot)
+            y += max(plot.height for plot in row)
         figure.savefig(path, format="png", dpi=DPI)

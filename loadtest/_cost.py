@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from locust import FastHttpUser
 
-from loadtest._site import MIB
+from benchlib.payload import MIB
+from benchlib.report import Table
 from loadtest._targets import PORTABLE, start_own
 from loadtest._users import Visitor, size_text
 
@@ -69,21 +71,18 @@ def measure(environment: Environment, say: Callable[[str], None]) -> str:
     """The table: requests per second of one core, for users of raw sockets and for FastHttpUser, both with
     every byte hashed. Raises CannotMeasure.
     """
-    stage, stack = start_own((PORTABLE,), LARGE, say)
-    lines = [f"{'body':>8}  {'these users':>20}  {'FastHttpUser':>20}"]
-    with stack:
+    lines = []
+    with ExitStack() as stack:
+        stage = start_own((PORTABLE,), LARGE, say, stack)
         for path in FILES:
             file = stage.tree.find(path)
             say(f"measuring the client at {size_text(file.size)}, {2 * SECONDS:.0f} s")
             rates = _raw(environment, stage, file), _fast(environment, stage, file)
-            lines.append(f"{size_text(file.size):>8}  " + "  ".join(f"{rate:>20,.0f}" for rate in rates))
-    if environment.stats.num_failures:
-        lines.append(f"{environment.stats.num_failures} answers were wrong")
-    return "\n".join(
-        [
-            "Requests per second that one core of this machine checks (status, length, SHA-256),",
-            "reckoned from the CPU time of the client alone, over one connection:",
-            "",
-            *lines,
-        ]
+            lines.append((size_text(file.size), *(f"{rate:,.0f}" for rate in rates)))
+    wrong = f"\n{environment.stats.num_failures} answers were wrong" if environment.stats.num_failures else ""
+    return (
+        "Requests per second that one core of this machine checks (status, length, SHA-256),\n"
+        "reckoned from the CPU time of the client alone, over one connection:\n\n"
+        + Table("", ("body", "these users", "FastHttpUser"), lines, ()).plain()
+        + wrong
     )

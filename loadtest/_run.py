@@ -186,8 +186,9 @@ class Session:
                 if unknown := [mode for mode in modes if mode not in MODES]:
                     names = ", ".join(map(repr, unknown))
                     raise CannotMeasure(f"--modes: no mode {names}; choose from {', '.join(MODES)}")
-                self._own, stack = start_own(modes, self.options.large, say)
-                self._stack.push(stack)
+                with ExitStack() as starting:
+                    self._own = start_own(modes, self.options.large, say, starting)
+                    self._stack.push(starting.pop_all())
             self.stage = self._own
         self._host = host
 

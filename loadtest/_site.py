@@ -176,7 +176,7 @@ def write_tree(root: Path, say: Callable[[str], None], *, large: int = 64 * MIB,
         needs = (*shared, *(f"/{image}" for image in images))
         source = writer.source(name)
         writer.text(name, "page", _page(f"Page {number}", needs, (4 + 6 * number) * KIB, source), needs)
-    writer.noise("video/talk.mp4", "video", VIDEO_BYTES)
+    writer.noise("video/talk.mp4", "video", min(VIDEO_BYTES, 2 * large))
     for size, name in ((large // 16, "small"), (large // 4, "middle"), (large, "large")):
         writer.noise(f"download/{name}.iso", "download", size)
     tree = Tree(tuple(writer.files), "/favicon.ico")

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import os
 import random
 import re
 import shutil
 import sys
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from benchlib import CannotMeasure
 from benchlib.payload import MIB
-from benchlib.proc import default_cores
 from benchlib.server import OURS, find_program, running, temporary_site
 from loadtest._client import WrongAnswer
 from loadtest._samples import Target, has_ring, read_target
@@ -35,7 +35,7 @@ from loadtest._site import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchlib.server import Server, Site
+    from benchlib.server import Server
 
 PORTABLE = "portable"
 MODES = ("zerocopy", "plain", PORTABLE)
@@ -57,11 +57,8 @@ class Stage:
 
     def to_message(self) -> dict[str, Any]:
         """As plain values, for the way to locust's workers."""
-        return {
-            "targets": [asdict(each) for each in self.targets],
-            "tree": to_json(self.tree),
-            "own": self.own,
-        }
+        targets = [asdict(each) for each in self.targets]
+        return {"targets": targets, "tree": to_json(self.tree), "own": self.own}
 
     @staticmethod
     def from_message(message: dict[str, Any]) -> Stage:
@@ -71,19 +68,11 @@ class Stage:
 
 def split_host(text: str) -> tuple[str, int]:
     """http://H:P, or H:P, to (host, port). Raises CannotMeasure saying what is accepted."""
-    try:
+    with suppress(ValueError):
         parts = urlsplit(text if "//" in text else f"//{text}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    else:
-        if parts.scheme not in ("", "http") or parts.path not in ("", "/"):
-            host = None
-    if not host:
-        raise CannotMeasure(
-            f"{text!r} cannot be tested; type such as http://192.0.2.1:8080 (no https, no path)"
-        )
-    return host, port or 80
+        if parts.hostname and parts.scheme in ("", "http") and parts.path in ("", "/"):
+            return parts.hostname, parts.port or 80
+    raise CannotMeasure(f"{text!r} cannot be tested; type such as http://192.0.2.1:8080 (no https, no path)")
 
 
 def parse_targets(text: str) -> tuple[Target, ...]:
@@ -112,60 +101,39 @@ def own_program() -> str:
     return found
 
 
-def start_own(modes: tuple[str, ...], large: int, say: Callable[[str], None]) -> tuple[Stage, ExitStack]:
-    """Generate a tree and start a server for each of `modes`; closing the stack ends all of it. A mode that
-    this machine refuses is left out. Raises CannotMeasure when nothing is left, or for any other trouble.
+def start_own(modes: tuple[str, ...], large: int, say: Callable[[str], None], stack: ExitStack) -> Stage:
+    """Generate a tree and start a server for each of `modes`, to be ended with `stack`. A mode that this
+    machine refuses is left out. Raises CannotMeasure when nothing is left, or for any other trouble.
     """
     program = own_program()
-    with ExitStack() as stack:
-        site = stack.enter_context(temporary_site())
-        tree = write_tree(site.root, say, large=large)
-        try:
-            core = default_cores()[0]
-        except CannotMeasure:
-            # A scenario may still be run on one core; only its times say less, and the report says so.
-            core = 0
-        targets: list[Target] = []
-        missing: dict[str, str] = {}
-        for mode in modes:
-            say(f"starting {mode}")
-            target, why = _start(mode, program, site, core, stack)
-            if why:
-                say(f"{mode} is left out: {why}")
-                missing[mode] = why
-            else:
-                say(f"{mode} on {target.port}: {target.command}")
-                targets.append(target)
-        if not targets:
-            raise CannotMeasure(f"none of {', '.join(modes)} can run here; --modes portable can")
-        return Stage(tuple(targets), tree, True, missing), stack.pop_all()
-    raise AssertionError("the stack swallows nothing")
-
-
-def _start(mode: str, program: str, site: Site, core: int, stack: ExitStack) -> tuple[Target, str]:
-    """Start one server. Without io_uring zchttpd serves all the same, but not in the mode asked for: then it
-    is stopped again, and the second value says why.
-    """
-    kind = OURS[mode]
-    with ExitStack() as starting:
-        server = starting.enter_context(running(kind, find_program(kind, program), site, core))
-        target = Target(
-            mode,
-            "127.0.0.1",
-            server.port,
-            f"127.0.0.1:{server.admin_port}",
-            server.pid,
-            server.version,
-            server.command,
-        )
-        reading = read_target(target)
-        if reading is None:
-            raise CannotMeasure(f"{mode}: its admin listener does not answer; log:\n{server.log_tail()}")
-        if mode != PORTABLE and not has_ring(reading):
-            return target, _refusal(server)
-        stack.push(starting.pop_all())
-        return target, ""
-    raise AssertionError("the stack swallows nothing")
+    site = stack.enter_context(temporary_site())
+    tree = write_tree(site.root, say, large=large)
+    # A scenario may also be run on one core; only its times say less, and the report says so.
+    core = min(os.sched_getaffinity(0))
+    targets: list[Target] = []
+    missing: dict[str, str] = {}
+    for mode in modes:
+        say(f"starting {mode}")
+        with ExitStack() as starting:
+            server = starting.enter_context(
+                running(OURS[mode], find_program(OURS[mode], program), site, core)
+            )
+            admin = f"127.0.0.1:{server.admin_port}"
+            target = Target(mode, "127.0.0.1", server.port, admin, server.pid, server.version, server.command)
+            reading = read_target(target)
+            if reading is None:
+                raise CannotMeasure(f"{mode}: its admin listener does not answer; log:\n{server.log_tail()}")
+            # Without io_uring zchttpd serves all the same, but not in the mode asked for.
+            if mode != PORTABLE and not has_ring(reading):
+                missing[mode] = _refusal(server)
+                say(f"{mode} is left out: {missing[mode]}")
+                continue
+            stack.push(starting.pop_all())
+        targets.append(target)
+        say(f"{mode} on {target.port}: {target.command}")
+    if not targets:
+        raise CannotMeasure(f"none of {', '.join(modes)} can run here; --modes portable can")
+    return Stage(tuple(targets), tree, True, missing)
 
 
 def _refusal(server: Server) -> str:
@@ -236,18 +204,8 @@ def learn(target: Target, paths: tuple[str, ...]) -> Tree:
             needs = tuple(dict.fromkeys(local_links(path, body)))
             todo += [(need, False) for need in needs]
         files[path] = _learned(path, body, media, needs)
-    kept = tuple(
-        File(
-            file.target,
-            file.role,
-            file.size,
-            file.sha256,
-            file.spans,
-            tuple(n for n in file.needs if n in files),
-        )
-        for file in files.values()
-    )
-    return Tree(kept)
+    kept = {file: tuple(need for need in file.needs if need in files) for file in files.values()}
+    return Tree(tuple(replace(file, needs=needs) for file, needs in kept.items()))
 
 
 def local_links(path: str, body: bytes) -> list[str]:

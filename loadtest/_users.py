@@ -29,13 +29,9 @@ if TYPE_CHECKING:
 
 AGENTS = (
     "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/139.0.0.0 "
-    "Safari/537.36",
-    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 "
-    "Safari/605.1.15",
-    "Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/139.0.0.0 Mobile "
-    "Safari/537.36",
-)  # fmt: skip
+    "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/139.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (Macintosh) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Safari/605.1.15",
+)
 LANGUAGES = ("en-GB,en;q=0.9", "de,en-US;q=0.7,en;q=0.3", "fr-FR,fr;q=0.9,en;q=0.8", "ja", "pt-BR,pt;q=0.9")
 ACCEPTS = {
     "page": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
@@ -73,9 +69,8 @@ class Visitor(User):
         """Learn where to ask and what must come."""
         self.targets = stage.targets
         self.tree = stage.tree
-        self.links = {
-            each.mode: Connection(each.host, each.port, self.receive_buffer) for each in stage.targets
-        }
+        room = self.receive_buffer
+        self.links = {each.mode: Connection(each.host, each.port, room) for each in stage.targets}
 
     def on_stop(self) -> None:
         for link in self.links.values():
@@ -100,12 +95,9 @@ class Visitor(User):
         reply, error = None, None
         started = time.perf_counter()
         try:
-            reply = self.links[target.mode].ask(
-                request_head(path, target.authority, fields),
-                expected,
-                pace,
-                SLOW_PIECE_BYTES if pace else PIECE_BYTES,
-            )
+            head = request_head(path, target.authority, fields)
+            piece = SLOW_PIECE_BYTES if pace else PIECE_BYTES
+            reply = self.links[target.mode].ask(head, expected, pace, piece)
         except (WrongAnswer, OSError) as caught:
             error = caught
         self.environment.events.request.fire(
@@ -123,8 +115,8 @@ class Visitor(User):
 
 
 class Browser(Visitor):
-    """Opens pages with all they need, with cookies of its own, and asks again by ETag for what it has "
-    "seen."""
+    """Opens pages with all they need, with cookies of its own, and asks again by ETag for what it has
+    seen."""
 
     weight = 10
     wait_time = between(0.3, 1.2)
@@ -166,16 +158,9 @@ class Browser(Visitor):
             file = self.tree.find(need)
             if file.role in ("asset", "image"):
                 self.see(file, page.target)
-        if self.tree.missing:
-            for target in self.in_turn():
-                expected = Expected(404, None, None)
-                self.ask(
-                    target,
-                    "missing file (404)",
-                    self.tree.missing,
-                    expected,
-                    self.fields("image", page.target),
-                )
+        for target in self.in_turn() if self.tree.missing else ():
+            fields = self.fields("image", page.target)
+            self.ask(target, "missing file (404)", self.tree.missing, Expected(404, None, None), fields)
         if random.random() < NEW_VISITOR_SHARE:
             self.become_somebody()
 
@@ -215,8 +200,8 @@ class Downloader(Visitor):
 
 
 class Seeker(Visitor):
-    """Jumps about in a video: range requests, each answered by exactly those bytes; at times several at "
-    "once."""
+    """Jumps about in a video: range requests, each answered by exactly those bytes; at times several at
+    once."""
 
     weight = 4
     wait_time = between(0.3, 1.0)
@@ -235,12 +220,8 @@ class Seeker(Visitor):
         spans = multipart.choose(file, RANGES)
         if len(spans) > 1 and random.random() < MULTI_RANGE_SHARE:
             judge = partial(multipart.check, spans=spans, size=file.size)
-            self.seek(
-                "several ranges (206)",
-                file,
-                multipart.range_value(spans),
-                Expected(206, None, None, judge=judge),
-            )
+            expected = Expected(206, None, None, judge=judge)
+            self.seek("several ranges (206)", file, multipart.range_value(spans), expected)
 
     def seek(self, scene: str, file: File, spec: str, expected: Expected) -> None:
         for target in self.in_turn():
@@ -263,9 +244,8 @@ class SlowReader(Visitor):
         readers = Group()
         try:
             for target in self.in_turn():
-                readers.spawn(
-                    self.ask, target, "slow reader", file.target, self.whole(file), b"", _wait_a_piece
-                )
+                expected = self.whole(file)
+                readers.spawn(self.ask, target, "slow reader", file.target, expected, b"", _wait_a_piece)
             readers.join()
         finally:
             readers.kill()

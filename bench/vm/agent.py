@@ -9,19 +9,20 @@ import ctypes
 import fcntl
 import json
 import platform
-import signal
 import socket
 import struct
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from benchlib.fetch import fetch
 from benchlib.proc import TICKS_PER_S, cpu_ns, process_tree
-from benchlib.scrape import read_counters
+from benchlib.scrape import Counters, read_counters
 
 CONTROL_PORT = 9000
 HOST_S_MAX = 120.0
@@ -97,46 +98,54 @@ def busy_s(stat: str) -> float:
     return (sum(fields[:8]) - idle - iowait) / TICKS_PER_S
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server in the guest; its admin listener is a thousand ports above."""
+
+    child: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def counters(self) -> Counters:
+        return read_counters("127.0.0.1", self.port + 1000)
+
+    def words(self) -> str:
+        return self.log.read_text(errors="replace")[-2000:]
+
+
 class Agent:
     """The servers and the answers. `plan`: root, program, servers (name -> port, arguments), addresses."""
 
-    def __init__(self, plan: dict[str, object], directory: Path) -> None:
-        self._plan = plan
-        self._cards = cards_up(plan["addresses"])  # type: ignore[arg-type]
+    def __init__(self, plan: dict[str, Any], directory: Path) -> None:
+        self._program = plan["program"]
+        self._cards = cards_up(plan["addresses"])
         count_copies()
-        self._servers: dict[str, subprocess.Popen[bytes]] = {}
-        self._ports: dict[str, int] = {}
-        self._logs: dict[str, Path] = {}
-        for name, (port, arguments) in plan["servers"].items():  # type: ignore[attr-defined]
-            self._ports[name] = port
-            self._logs[name] = directory / f"{name}.log"
-            listen = ["--root", str(plan["root"]), "--host", "0.0.0.0", "--port", str(port)]
-            admin = ["--admin", f"127.0.0.1:{port + 1000}"]
-            with self._logs[name].open("wb") as log:
-                self._servers[name] = subprocess.Popen(
-                    [str(plan["program"]), *listen, *admin, *arguments], stdout=log, stderr=log
-                )
+        self._servers: dict[str, Running] = {}
+        for name, (port, arguments) in plan["servers"].items():
+            listen = ["--root", plan["root"], "--host", "0.0.0.0", "--port", str(port)]
+            argv = [self._program, *listen, "--admin", f"127.0.0.1:{port + 1000}", *arguments]
+            path = directory / f"{name}.log"
+            with path.open("wb") as log:
+                self._servers[name] = Running(subprocess.Popen(argv, stdout=log, stderr=log), port, path)
+        for name, server in self._servers.items():
+            self._await(name, server)
 
-        for name, port in self._ports.items():
-            self._await(name, port)
-
-    def _await(self, name: str, port: int) -> None:
+    def _await(self, name: str, server: Running) -> None:
         until = time.monotonic() + START_S_MAX
         while True:
             try:
-                read_counters("127.0.0.1", port + 1000)
+                server.counters()
                 return
             except OSError as error:
-                if self._servers[name].poll() is not None or time.monotonic() > until:
-                    words = self._logs[name].read_text(errors="replace")
-                    raise SystemExit(f"{name} did not start ({error}); its last words:\n{words}") from error
+                if server.child.poll() is not None or time.monotonic() > until:
+                    words = f"{name} did not start ({error}); its last words:\n{server.words()}"
+                    raise SystemExit(words) from error
             time.sleep(0.1)
 
     def facts(self) -> dict[str, object]:
         """What the guest is."""
-        doctor = subprocess.run(
-            [str(self._plan["program"]), "doctor", "--root", "/"], capture_output=True, text=True, check=False
-        )
+        argv = [self._program, "doctor", "--root", "/"]
+        doctor = subprocess.run(argv, capture_output=True, text=True, check=False)
         flags = Path("/proc/cpuinfo").read_text().split()
         return {
             "kernel": platform.release(),
@@ -147,39 +156,39 @@ class Agent:
 
     def clocks(self) -> dict[str, object]:
         """What is cheap to read: CPU of each server's workers (ns), busy time of the guest, copies."""
-        workers = {
-            name: cpu_ns(tuple(pid for pid in process_tree(server.pid) if pid != server.pid))
-            for name, server in self._servers.items()
-        }
+        cpu = {}
+        for name, server in self._servers.items():
+            supervisor = server.child.pid
+            cpu[name] = cpu_ns(tuple(pid for pid in process_tree(supervisor) if pid != supervisor))
         return {
-            "cpu_ns": workers,
+            "cpu_ns": cpu,
             "busy_s": busy_s(Path("/proc/stat").read_text()),
             "copies": hits((TRACING / "kprobe_profile").read_text()),
         }
 
-    def counters(self, name: str) -> dict[str, float]:
+    def counters(self, name: str) -> Counters:
         """The server's own counters."""
-        return read_counters("127.0.0.1", self._ports[name] + 1000)
+        return self._servers[name].counters()
 
-    def loopback(self, name: str, target: str, count: str) -> dict[str, int]:
+    def loopback(self, name: str, target: str, count: str) -> dict[str, str]:
         """Download `target` over the guest's own loopback, which always copies."""
         for _ in range(int(count)):
-            fetch("127.0.0.1", self._ports[name], target)
-        return {"count": int(count)}
+            fetch("127.0.0.1", self._servers[name].port, target)
+        return {"count": count}
 
     def end(self) -> dict[str, object]:
         """SIGTERM to every server; return exit status (None: it had to be killed) and last words."""
         last: dict[str, object] = {}
         for server in self._servers.values():
-            server.send_signal(signal.SIGTERM)
+            server.child.terminate()
         for name, server in self._servers.items():
             status: int | None
             try:
-                status = server.wait(STOP_S_MAX)
+                status = server.child.wait(STOP_S_MAX)
             except subprocess.TimeoutExpired:
-                server.kill()
+                server.child.kill()
                 status = None
-            last[name] = {"status": status, "log": self._logs[name].read_text(errors="replace")[-2000:]}
+            last[name] = {"status": status, "log": server.words()}
         return last
 
 

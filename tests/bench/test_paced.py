@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 from bench.clients import Pace, load_script, percentiles_us, summarize
 from bench.rounds import common_rate
 
-pytestmark = pytest.mark.slow
-
 
 class World:
     """A clock that goes on by `tick` with each look, and connections that answer `delay(at)` seconds after a

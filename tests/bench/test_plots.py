@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from jinja2 import UndefinedError
 
-from benchlib.plots import HEIGHT, PALETTE, WIDE, Group, Line, Plot, number, svg, write_png
+from benchlib.plots import HEIGHT, PALETTE, TITLE, WIDE, Group, Line, Plot, number, svg, write_png
 from benchlib.report import TEMPLATES, Table, render
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def size_of(picture: Path) -> tuple[int, int]:
 def test_a_picture_has_two_plots_in_a_row_and_wide_ones_alone(tmp_path: Path) -> None:
     write_png((SPREAD, LINES, BARS, LINES), tmp_path / "plots.png", "title")
     width, height = size_of(tmp_path / "plots.png")
-    assert height / width == pytest.approx(3 * HEIGHT / WIDE, rel=0.01)
+    assert height / width == pytest.approx((3 * HEIGHT + TITLE) / WIDE, rel=0.01)
     write_png((), tmp_path / "none.png")
     assert size_of(tmp_path / "none.png")[0] == width
 

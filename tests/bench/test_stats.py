@@ -20,7 +20,6 @@ from .made_results import make_checked, make_sample
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.slow
 
 # Sizes and options
 

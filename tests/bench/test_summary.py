@@ -29,8 +29,6 @@ from .made_results import make_paced, make_results, make_sample, make_taken
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def results() -> Results:

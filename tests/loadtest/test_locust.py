@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from benchlib.scrape import read_counters, total
 from benchlib.server import free_port
 from loadtest._site import MANIFEST, Tree, write_tree
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parents[2]
 RUN_S_MAX = 280
+REQUESTS = "zchttpd_requests_total"
 LARGE = 2**20
 SPAWNED = "All users spawned"
 # The same from a master whose workers have had no CPU time to say so.
@@ -66,6 +69,19 @@ class Run:
                 time.sleep(0.05)
             else:
                 return
+
+    def wait_until_asked(self, servers: int) -> None:
+        """Until each of its servers has answered some requests of its users."""
+        until = time.monotonic() + RUN_S_MAX
+        while len(self.asked()) < servers:
+            assert self.child.poll() is None, self.words()
+            assert time.monotonic() < until, self.words()
+            time.sleep(0.05)
+
+    def asked(self) -> list[int]:
+        """The admin ports of the servers that have answered more than what asks whether they run."""
+        ports = map(int, re.findall(r"--admin 127\.0\.0\.1:(\d+)", self.words()))
+        return [port for port in ports if total(read_counters("127.0.0.1", port), REQUESTS) > 10]
 
     def words(self) -> str:
         return self.said.read_text()
@@ -133,7 +149,7 @@ def runs() -> Iterator[list[Run]]:
 
 
 def test_a_short_headless_run_checks_every_byte_and_leaves_nothing(tmp_path: Path, runs: list[Run]) -> None:
-    runs.append(start(tmp_path / "one", "-t", "4s"))
+    runs.append(start(tmp_path / "one", "-t", "3s"))
     (run,) = runs
     assert run.end() == 0, run.words()
     found = run.report()
@@ -155,8 +171,11 @@ def test_a_short_headless_run_checks_every_byte_and_leaves_nothing(tmp_path: Pat
 
 
 def test_two_runs_at_once_with_workers_do_not_collide(tmp_path: Path, runs: list[Run]) -> None:
-    modes = ("--modes", "zerocopy,plain", "--processes", "2", "-t", "4s")
+    modes = ("--modes", "zerocopy,plain", "--processes", "2")
     runs += [start(tmp_path / name, *modes) for name in ("one", "two")]
+    for run in runs:
+        run.wait_until_asked(2)
+        run.child.send_signal(signal.SIGTERM)
     assert [run.end() for run in runs] == [0, 0], [run.words() for run in runs]
     for run in runs:
         found = run.report()
@@ -193,7 +212,7 @@ def test_a_signal_while_servers_start_leaves_none(tmp_path: Path, runs: list[Run
 
 
 def test_the_servers_end_too_when_a_worker_has_died(tmp_path: Path, runs: list[Run]) -> None:
-    runs.append(start(tmp_path / "one", "--modes", "plain", "--processes", "2", "-t", "6s"))
+    runs.append(start(tmp_path / "one", "--modes", "plain", "--processes", "2", "-t", "3s"))
     (run,) = runs
     run.wait_for(SPAWNED, SPAWNED_LATE)
     os.kill(_worker_of(run), signal.SIGKILL)
@@ -211,7 +230,7 @@ def _worker_of(run: Run) -> int:
 def test_without_io_uring_what_can_run_is_tested(tmp_path: Path, runs: list[Run]) -> None:
     refuse = PROJECT / "tests" / "ring" / "refuse_ring.py"
     before = (sys.executable, str(refuse), str(errno.EPERM))
-    runs.append(start(tmp_path / "one", "-t", "2s", before=before))
+    runs.append(start(tmp_path / "one", "-t", "1s", before=before))
     (run,) = runs
     assert run.end() == 0, run.words()
     found = run.report()
@@ -270,9 +289,9 @@ def test_a_wrong_byte_is_a_failure_in_the_table(tmp_path: Path, runs: list[Run])
     assert f"/{MANIFEST}" != wrong
     liar = Liar(root, tree, wrong)
     try:
-        runs.append(
-            start(tmp_path / "one", "--host", f"http://127.0.0.1:{liar.port}", "-t", "5s", "Downloader")
-        )
+        # So many that one at least asks for that file at once.
+        users = ("-u", "10", "-r", "10", "-t", "4s", "Downloader")
+        runs.append(start(tmp_path / "one", "--host", f"http://127.0.0.1:{liar.port}", *users))
         (run,) = runs
         assert run.end() == 1, run.words()
     finally:

@@ -25,8 +25,6 @@ from loadtest._verdict import PARTS_MIN, SECONDS_MIN, findings, judge
 
 from .made_runs import GIB, MODES, reading, results, run_of
 
-pytestmark = pytest.mark.slow
-
 
 def words(found: Results) -> str:
     return "\n".join(each.words for each in findings(found))
