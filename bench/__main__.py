@@ -33,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = make_parser()
     chosen = parser.parse_args(arguments)
     try:
-        return COMMANDS[chosen.command].main(chosen)
+        status: int = COMMANDS[chosen.command].main(chosen)
+        return status
     except (CannotMeasure, OSError, ValueError) as error:
         say(f"bench {chosen.command}: {error}")
         return 1

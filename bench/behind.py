@@ -59,7 +59,7 @@ def _compare(
     """`rounds`: what each server that may be compared took, by round. No other of ours stands in for ours."""
     ours = results.ours()
     mine = choose_ours(ours, measured)
-    if mine in rounds:
+    if mine is not None and mine in rounds:
         for server in (name for name in rounds if name not in ours):
             ratio = _times_larger(rounds[mine], rounds[server])
             if ratio > 1:

@@ -290,7 +290,7 @@ class Side:
     theirs: CoreTimes
     resident: int
 
-    def shares(self, client_cores: int) -> dict[str, float]:
+    def shares(self, client_cores: int) -> dict[str, Any]:
         """The fields of a sample that say who else used the cores."""
         server_busy_s = self.wall_s - self.own.idle_s - self.own.steal_s
         client_busy_s = self.wall_s * client_cores - self.theirs.idle_s - self.theirs.steal_s
@@ -334,7 +334,7 @@ def measure(bench: Bench, server: Server, workload: Workload, checked: Checked, 
         after = server.notifications()
     load = parse_load(side.output, side.client_cpu_s)
     discards, cores = workload.client == "discard", len(bench.client_cores)
-    copies = {}
+    copies: dict[str, Any] = {}
     if before is not None and after is not None:
         copies = {kind: int(after.get(kind, 0) - before.get(kind, 0)) for kind in ("zero_copied", "copied")}
     return Sample(

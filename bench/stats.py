@@ -74,7 +74,7 @@ class Row:
 
     @property
     def client_bound(self) -> bool:
-        return sum(sample.client_bound for sample in self.samples) * 2 > len(self.samples)
+        return bool(sum(sample.client_bound for sample in self.samples) * 2 > len(self.samples))
 
     @property
     def comparable(self) -> bool:

@@ -39,7 +39,7 @@ PALETTE = {
 }
 INK, FAINT, RULE, *SERIES = (light for light, _ in PALETTE.values())
 COLOURS = {"zerocopy": SERIES[0], "plain": SERIES[1], "portable": SERIES[2], "host": SERIES[0]}
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 11,
     "axes.titlesize": 13,
     "axes.titleweight": "bold",

@@ -41,7 +41,7 @@ class Table:
 
     def _text(self, form: str) -> str:
         sides = ["left" if column in self.left else "right" for column in range(len(self.headings))]
-        return tabulate.tabulate(
+        text: str = tabulate.tabulate(
             self.lines,
             self.headings,
             form,
@@ -49,6 +49,7 @@ class Table:
             preserve_whitespace=True,
             colalign=sides if self.lines else None,
         )
+        return text
 
     def plain(self) -> str:
         """For a terminal."""

@@ -262,9 +262,9 @@ def running(kind: Kind, program: str, site: Site, core: int) -> Iterator[Server]
             if _wait_ready(child, port, f"{kind.prefix}/{NONCE}", site.nonce_sha256):
                 shown = " ".join([*(f"{name}={value}" for name, value in more.items()), *argv])
                 shown = shown.replace(program, Path(program).name)
-                texts = [text.replace(str(site.directory), "RUN") for text in (shown, config)]
+                shown, config = (text.replace(str(site.directory), "RUN") for text in (shown, config))
                 version = _version(program, kind)
-                yield Server(kind.name, kind, child.pid, port, admin_port, version, *texts, log)
+                yield Server(kind.name, kind, child.pid, port, admin_port, version, shown, config, log)
                 return
         finally:
             _stop(child)

@@ -30,13 +30,14 @@ from loadtest._samples import (
     ClientCost,
     Moment,
     Results,
+    Target,
     difference,
     paired_ratios,
     read_target,
     scenes_of,
     slices,
 )
-from loadtest._targets import MODES, Stage, Target, parse_targets, split_host, start_own, visit_running
+from loadtest._targets import MODES, Stage, parse_targets, split_host, start_own, visit_running
 from loadtest._verdict import PLAIN
 
 if TYPE_CHECKING:
@@ -346,9 +347,8 @@ class Test:
     def _tell(self, at_s: float) -> None:
         """A line of progress where locust prints no table."""
         options, total = self.session.options, self.session.runner.stats.total
-        if (
-            not (options.headless and options.only_summary)
-            or self.started_s + at_s < self._told_s + PROGRESS_S
+        if self.started_s + at_s < self._told_s + PROGRESS_S or not (
+            options.headless and options.only_summary
         ):
             return
         self._told_s = self.started_s + at_s

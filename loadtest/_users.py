@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from locust.env import Environment
 
+    from loadtest._samples import Target
     from loadtest._site import File
-    from loadtest._targets import Stage, Target
+    from loadtest._targets import Stage
 
 AGENTS = (
     "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",

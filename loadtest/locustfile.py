@@ -109,7 +109,7 @@ def add_options(parser: LocustArgumentParser) -> None:
 def begin(environment: Environment, web_ui: Any = None, **_: object) -> None:
     do_and_leave(environment)
     made = session.begin(environment)
-    if environment.parsed_options.shape and not made.is_worker:
+    if made.options.shape and not made.is_worker:
         environment.shape_class = make_shape(environment)
     if web_ui is not None:
         web.extend(web_ui, made)
@@ -121,7 +121,7 @@ def begin(environment: Environment, web_ui: Any = None, **_: object) -> None:
 
 def do_and_leave(environment: Environment) -> None:
     """What the options ask for in place of a test, if anything."""
-    options = environment.parsed_options
+    options: Any = environment.parsed_options
     try:
         if options.write_tree:
             print(write_tree_for_others(Path(options.write_tree), options.large))
@@ -148,7 +148,7 @@ def make_shape(environment: Environment) -> LoadTestShape:
     """A shape as the options say. Made here, for a class at module level would override -u and -r for
     everybody.
     """
-    options = environment.parsed_options
+    options: Any = environment.parsed_options
 
     class Shape(LoadTestShape):
         use_common_options = True

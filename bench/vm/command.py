@@ -4,7 +4,8 @@ Loopback always copies, so this needs a card: it boots a guest under QEMU (no KV
 card, starts zchttpd in it in each send mode, and downloads from it. Two controls show that the counts can
 come out otherwise: the guest's own loopback, and a second card that cannot gather scattered memory.
 
-Needs Debian's qemu-system-x86, linux-image-amd64, busybox-static, iproute2, kmod and util-linux, and PyPI's virtme-ng (vng).
+Needs Debian's qemu-system-x86, linux-image-amd64, busybox-static, iproute2, kmod and util-linux, and PyPI's
+virtme-ng (vng); `make vm` installs them.
 
 Exit status: 0 sent without a copy, 1 not, or cannot measure, 2 wrong arguments, 130 interrupted.
 """

@@ -69,7 +69,7 @@ def added(samples: Sequence[Sample]) -> tuple[Counter[str], Buckets]:
     leases: Counter[float] = Counter()
     for sample in samples:
         copies.update(sample.copies)
-        leases.update(dict(sample.leases))  # type: ignore[arg-type]
+        leases.update(dict(sample.leases))
     return copies, sorted(leases.items())
 
 
