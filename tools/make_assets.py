@@ -166,7 +166,7 @@ def make_siblings(site: Path) -> tuple[list[str], list[str]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make everything in www/; 0 when done, 1 with one line of cause and cure when it cannot."""
+    """Make everything in www/; 0 when done, 1 with one line of cause and fix when it cannot."""
     parser = argparse.ArgumentParser(description="Make what the demo site serves but nobody writes.")
     parser.add_argument("--port", type=int, help="where the site will be served")
     parser.add_argument("--admin", metavar="HOST:PORT", help="where that server will have its counters")
@@ -177,8 +177,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.port and options.admin:
             note_admin(SITE / "assets", options.port, options.admin)
     except OSError as error:
-        cure = f"It needs about 112 MiB of room in {SITE} and leave to write there"
-        print(f"make_assets.py: {error}. {cure}", file=sys.stderr)
+        fix = f"It needs about 112 MiB of room in {SITE} and leave to write there"
+        print(f"make_assets.py: {error}. {fix}", file=sys.stderr)
         return 1
     for name in written + siblings:
         print(f"wrote www/{name}")

@@ -49,7 +49,7 @@ def browsing(place: Path) -> Iterator[webdriver.Chrome]:
         browser.quit()
 
 
-def told(browser: webdriver.Chrome, script: str) -> Any:
+def describe_error(browser: webdriver.Chrome, script: str) -> Any:
     """What a piece of JavaScript hands to `done`; an error of it is a failure."""
     wrapped = (
         "const finish = arguments[arguments.length - 1];"
@@ -75,9 +75,9 @@ def test_stored_codings_are_decoded(serve: Serve, root: Path, tmp_path: Path) ->
     (root / "index.html").write_text(PAGE + '<script src="Build/x.framework.js.gz"></script>')
     with serve(root, coding=("*.svgz=gzip", "/Build/*.gz=gzip")) as url, browsing(tmp_path) as browser:
         browser.get(url)
-        assert told(browser, "return window.loaded") == 7
+        assert describe_error(browser, "return window.loaded") == 7
         draw = "const i = new Image(); i.src = 'a.svgz'; await i.decode(); return i.naturalWidth"
-        assert told(browser, draw) == 70
+        assert describe_error(browser, draw) == 70
 
 
 def test_a_film_is_sought_in(serve: Serve, run: Run, root: Path, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_film_is_sought_in(serve: Serve, run: Run, root: Path, tmp_path: Path)
             await sought;
             return [video.currentTime, video.duration, video.error];
         """
-        at, duration, error = told(browser, seek)
+        at, duration, error = describe_error(browser, seek)
     assert (at, error) == (17, None)
     assert 19 < duration < 21
     assert log.read_text().count('"GET /film.mp4 HTTP/1.1" 206 ') >= 2
@@ -110,7 +110,7 @@ def test_wasm_is_compiled_as_it_comes(serve: Serve, root: Path, tmp_path: Path) 
     with serve(root) as url, browsing(tmp_path) as browser:
         browser.get(url)
         script = "return String(await WebAssembly.compileStreaming(fetch('a.wasm')))"
-        assert told(browser, script) == "[object WebAssembly.Module]"
+        assert describe_error(browser, script) == "[object WebAssembly.Module]"
 
 
 def test_a_service_worker_takes_over(serve: Serve, root: Path, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_service_worker_takes_over(serve: Serve, root: Path, tmp_path: Path) -
             for (const each of await navigator.serviceWorker.getRegistrations()) await each.unregister();
             return text;
         """
-        assert told(browser, script) == "by the worker"
+        assert describe_error(browser, script) == "by the worker"
 
 
 def test_a_listing_leads_to_its_files(serve: Serve, root: Path, tmp_path: Path) -> None:

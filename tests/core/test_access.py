@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zchttpd.engines.uring_access import visits
-from zchttpd.telemetry.access_log import FIELD_MAX, LINE_MAX, note
+from zchttpd.engines.uring_access import unpack_records
+from zchttpd.telemetry.access_log import FIELD_MAX, LINE_MAX, logged_fields
 
 from .bench import HEAD, HEAD_MAX, Bench
 
 if TYPE_CHECKING:
-    from zchttpd.telemetry.access_log import Visit
+    from zchttpd.telemetry.access_log import AccessRecord
 
 CAPACITY = 1 << 16
 
@@ -26,8 +26,8 @@ class Logged(Bench):
     def __init__(self, capacity: int = CAPACITY, **limits: int) -> None:
         super().__init__(access_bytes=capacity, **limits)
 
-    def taken(self) -> list[Visit]:
-        return list(visits(self.machine.take_records()))
+    def taken(self) -> list[AccessRecord]:
+        return list(unpack_records(self.machine.take_records()))
 
     def serve(self, head: bytes) -> None:
         """One request, answered whole, on a connection of its own that then ends."""
@@ -55,10 +55,10 @@ def test_a_record_is_kept_when_the_response_is_over() -> None:
     assert bench.taken() == []
     [rest] = bench.ops()
     bench.step(rest.token, 30)
-    [visit] = bench.taken()
-    assert (visit.line, visit.referer, visit.agent) == (b"GET /a HTTP/1.1", b"r", b"u")
-    assert (visit.status, visit.body_bytes, visit.ended_at, visit.zerocopy) == (200, 11, 100, False)
-    assert visit.duration_us == 42_000
+    [record] = bench.taken()
+    assert (record.line, record.referer, record.agent) == (b"GET /a HTTP/1.1", b"r", b"u")
+    assert (record.status, record.body_bytes, record.ended_at, record.zerocopy) == (200, 11, 100, False)
+    assert record.duration_us == 42_000
     assert bench.taken() == []
 
 
@@ -77,7 +77,7 @@ def test_a_record_names_the_client(packed: bytes, text: str) -> None:
     bench.machine.answer(bench.ask(recv), bench.small(), False)
     [send] = bench.ops()
     bench.step(send.token, send.length)
-    assert [visit.address for visit in bench.taken()] == [text]
+    assert [record.address for record in bench.taken()] == [text]
 
 
 def test_a_reset_response_says_what_had_left() -> None:
@@ -94,8 +94,8 @@ def test_a_reset_response_says_what_had_left() -> None:
     for op in bench.ops():
         if op.kind != "reset":
             bench.step(op.token, 0)
-    [visit] = bench.taken()
-    assert (visit.status, visit.body_bytes, visit.zerocopy) == (200, 1234, True)
+    [record] = bench.taken()
+    assert (record.status, record.body_bytes, record.zerocopy) == (200, 1234, True)
 
 
 def test_a_refusal_shows_what_had_come() -> None:
@@ -107,9 +107,9 @@ def test_a_refusal_shows_what_had_come() -> None:
     bench.machine.answer(ticket, bench.small(status=status, keep_alive=0, linger=1), False)
     [send] = bench.ops()
     bench.step(send.token, send.length)
-    [visit] = bench.taken()
-    assert (visit.status, visit.line, visit.agent) == (408, b"GET /slow HTTP/1.1", b"")
-    assert visit.duration_us == 10_200_000
+    [record] = bench.taken()
+    assert (record.status, record.line, record.agent) == (408, b"GET /slow HTTP/1.1", b"")
+    assert record.duration_us == 10_200_000
 
 
 def test_each_of_a_pipeline_has_its_own_time() -> None:
@@ -124,7 +124,7 @@ def test_each_of_a_pipeline_has_its_own_time() -> None:
         bench.step(send.token, send.length)
         for _, ticket, _ in bench.take_work():
             bench.machine.answer(ticket, plan, True)
-    assert [visit.duration_us // 1000 for visit in bench.taken()] == [10, 20, 30]
+    assert [record.duration_us // 1000 for record in bench.taken()] == [10, 20, 30]
 
 
 def test_without_room_records_are_dropped_and_counted() -> None:
@@ -132,7 +132,7 @@ def test_without_room_records_are_dropped_and_counted() -> None:
     for number in range(50):
         bench.serve(b"GET /%02d HTTP/1.1\r\n\r\n" % number)
     kept = bench.taken()
-    assert [visit.line for visit in kept] == [b"GET /%02d HTTP/1.1" % number for number in range(len(kept))]
+    assert [record.line for record in kept] == [b"GET /%02d HTTP/1.1" % number for number in range(len(kept))]
     assert 0 < len(kept) < 20
     assert bench.machine.gauge("access_dropped") == 50 - len(kept)
 
@@ -144,8 +144,8 @@ def test_the_buffer_goes_round(sizes: list[int], every: int) -> None:
     for number, size in enumerate(sizes):
         bench.serve(b"GET /" + b"x" * size + b" HTTP/1.1\r\n\r\n")
         if number % every == 0:
-            taken += [visit.line for visit in bench.taken()]
-    taken += [visit.line for visit in bench.taken()]
+            taken += [record.line for record in bench.taken()]
+    taken += [record.line for record in bench.taken()]
     assert taken == [b"GET /" + b"x" * size + b" HTTP/1.1" for size in sizes]
     assert bench.machine.gauge("access_dropped") == 0
 
@@ -193,7 +193,7 @@ def test_both_engines_note_the_same(parts: list[bytes]) -> None:
     bench.machine.answer(ticket, bench.small(status=400 if kind == "refuse" else 200), False)
     [send] = bench.ops()
     bench.step(send.token, send.length)
-    [visit] = bench.taken()
-    assert (visit.line, visit.referer, visit.agent) == note(seen)
-    assert len(visit.line) <= LINE_MAX
-    assert len(visit.agent) <= FIELD_MAX
+    [record] = bench.taken()
+    assert (record.line, record.referer, record.agent) == logged_fields(seen)
+    assert len(record.line) <= LINE_MAX
+    assert len(record.agent) <= FIELD_MAX

@@ -1,4 +1,4 @@
-"""The gist without the GIL against the one in Python: the same bytes, whatever the head."""
+"""The cache_key without the GIL against the one in Python: the same bytes, whatever the head."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zchttpd._core.testing import cache_key_of
 
-from zchttpd.http.gist import GIST_SIZE_MAX, gist
-from zchttpd.http.judge import FIELDS_MAX, READ_FIELDS
+from zchttpd.http.cache_key import CACHE_KEY_SIZE_MAX, cache_key
+from zchttpd.http.request import FIELDS_MAX, READ_FIELDS
 
 LINE = b"GET / HTTP/1.1\r\n"
 
@@ -23,7 +23,7 @@ def cases(name: bytes) -> list[bytes]:
 def test_names(name: bytes) -> None:
     for spelt in cases(name):
         head = LINE + spelt + b": v\r\nOther: v\r\n\r\n"
-        assert cache_key_of(head) == gist(head), spelt
+        assert cache_key_of(head) == cache_key(head), spelt
     assert cache_key_of(LINE + name + b": v\r\nOther: v\r\n\r\n") == LINE + name + b": v\r\n\r\n"
 
 
@@ -32,16 +32,16 @@ def test_every_byte_in_a_name_and_in_a_value(byte: int) -> None:
     one = bytes([byte])
     for line in (b"A" + one + b"b: v", b"Cookie: a" + one + b"b", b"Cookie:" + one, one + b": v", one):
         head = LINE + line + b"\r\nHost: h\r\n\r\n"
-        assert cache_key_of(head) == gist(head), line
+        assert cache_key_of(head) == cache_key(head), line
 
 
 def test_bounds() -> None:
     for count in (FIELDS_MAX - 1, FIELDS_MAX, FIELDS_MAX + 1):
         head = LINE + b"Cookie: a\r\n" * count + b"\r\n"
-        assert cache_key_of(head) == gist(head)
-    for size in range(GIST_SIZE_MAX - 40, GIST_SIZE_MAX + 2):
+        assert cache_key_of(head) == cache_key(head)
+    for size in range(CACHE_KEY_SIZE_MAX - 40, CACHE_KEY_SIZE_MAX + 2):
         head = LINE + b"Accept: " + b"a" * size + b"\r\nCookie: b\r\n\r\n"
-        assert cache_key_of(head) == gist(head)
+        assert cache_key_of(head) == cache_key(head)
     assert cache_key_of(b"") is None
 
 
@@ -57,10 +57,10 @@ lines = st.tuples(
 @given(st.lists(lines, max_size=10))
 def test_any_lines(rest: list[bytes]) -> None:
     head = LINE + b"".join(rest) + b"\r\n"
-    assert cache_key_of(head) == gist(head)
+    assert cache_key_of(head) == cache_key(head)
 
 
 @given(st.binary(min_size=1, max_size=200), st.integers(0, 3))
 def test_any_bytes(rest: bytes, ends: int) -> None:
     head = rest + b"\r\n" * ends
-    assert cache_key_of(head) == gist(head)
+    assert cache_key_of(head) == cache_key(head)

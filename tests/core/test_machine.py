@@ -232,7 +232,7 @@ def test_an_empty_line_behind_a_request_leaves_the_connection_idle() -> None:
 
 @pytest.mark.parametrize(("method", "told"), [(b"GET", 408), (b"HEAD", 1408)])
 def test_a_head_that_does_not_end_in_time_is_told_408(method: bytes, told: int) -> None:
-    """The desk hears of HEAD, whose refusals have no content either."""
+    """The handler hears of HEAD, whose refusals have no content either."""
     bench = Bench()
     recv = bench.connect()
     bench.hear(recv, b"\r\n" + method + b" / HT")

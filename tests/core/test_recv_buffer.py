@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from zchttpd._core.testing import Heads
 
-from zchttpd.http.judge import _REQUEST_LINE, can_begin
+from zchttpd.http.request import _REQUEST_LINE, can_begin
 
 LINE_MAX = 40
 HEAD_MAX = 100

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from zchttpd.http.judge import Verdict, judge
-from zchttpd.http.plan import Facts, compile_response
 from zchttpd.http.ranges import GAP_SIZE_MAX, RANGES_MAX, UNSATISFIABLE, parse_range
+from zchttpd.http.request import Request, parse_request
+from zchttpd.http.response import Metadata, compile_response
 
 from ..unit.http.oracle import CONTENT, received
 
@@ -87,13 +87,13 @@ def _wanted(member: tuple[bytes, bytes], size: int) -> tuple[int, int] | None:
 
 
 def _answer(value: bytes, size: int) -> None:
-    verdict = judge(b"GET / HTTP/1.1\r\nHost: h\r\nRange: " + value + b"\r\n\r\n")
-    if not isinstance(verdict, Verdict):
+    request = parse_request(b"GET / HTTP/1.1\r\nHost: h\r\nRange: " + value + b"\r\n\r\n")
+    if not isinstance(request, Request):
         return
-    facts = Facts(size, '"1-2"', 1_700_000_000, "text/plain; charset=utf-8")
-    response = compile_response(verdict, facts)
+    metadata = Metadata(size, '"1-2"', 1_700_000_000, "text/plain; charset=utf-8")
+    response = compile_response(request, metadata)
     assert response.status in (200, 206, 416)
     assert response.keep_alive
     content = CONTENT[:size]
-    body = received(verdict, response, content=content)
+    body = received(request, response, content=content)
     assert response.status != 200 or body == content

@@ -8,19 +8,19 @@ import posixpath
 import re
 from urllib.parse import unquote_to_bytes
 
-from zchttpd.http.judge import Refusal, judge
-from zchttpd.http.plan import redirect_response
+from zchttpd.http.request import HttpError, parse_request
+from zchttpd.http.response import redirect_response
 from zchttpd.http.target import Target, hidden, parse_target, quote_query, slash_added, slash_removed
 
 LOCATION = re.compile(rb"(?![^/?]*:)[^/?\\\x00-\x20\"<>^`{|}\x7f-\xff][^\\\x00-\x20\"<>^`{|}\x7f-\xff]*")
-ASKING = judge(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+ASKING = parse_request(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
 
 
 def check(target: bytes) -> None:
     for each in (target, b"/" + target):
         for encoded_slash in (False, True):
             parsed = parse_target(each, encoded_slash=encoded_slash)
-            if isinstance(parsed, Refusal):
+            if isinstance(parsed, HttpError):
                 assert parsed.status in (400, 404)
             else:
                 _stays_below(each, parsed)
@@ -46,7 +46,7 @@ def _stays_below(target: bytes, parsed: Target) -> None:
 
 def _leads_on(parsed: Target) -> None:
     """What the client makes of Location is the path with its slash, or without it; the query stays."""
-    assert not isinstance(ASKING, Refusal)
+    assert not isinstance(ASKING, HttpError)
     reference = slash_removed(parsed) if parsed.directory else slash_added(parsed)
     if reference is None:
         return

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from . import conditional, encoding, framer, judge, ranges, target
+from . import accept_encoding, conditional, framer, ranges, request, target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 HARNESSES: dict[str, Callable[[bytes], None]] = {
     "conditional": conditional.check,
-    "encoding": encoding.check,
+    "accept_encoding": accept_encoding.check,
     "framer": framer.check,
-    "judge": judge.check,
+    "request": request.check,
     "ranges": ranges.check,
     "target": target.check,
 }

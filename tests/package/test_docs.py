@@ -16,7 +16,7 @@ from zchttpd.config.options import flag_of, variable_of
 from zchttpd.config.reference import docs_table
 from zchttpd.config.settings import OPTIONS
 from zchttpd.telemetry import metrics
-from zchttpd.telemetry.shared_stats import Board, tally_layout
+from zchttpd.telemetry.shared_stats import SharedStats, stats_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,11 +138,9 @@ def test_flags_and_variables_exist(page: Path) -> None:
 
 
 def test_metrics_that_are_named_exist() -> None:
-    board = Board(1)
-    layout = tally_layout()
-    exposition = metrics.Exposition(
-        metrics.TallyCollector(board, lambda: [metrics.WorkerFacts(0, 0, 0.0, 0)])
-    )
+    stats = SharedStats(1)
+    layout = stats_layout()
+    exposition = metrics.Exposition(metrics.StatsCollector(stats, lambda: [metrics.WorkerInfo(0, 0, 0.0, 0)]))
     lines = exposition.text().decode().splitlines()
     known = {re.split(r"[ {]", line)[0] for line in lines if line[:1] != "#"}
     named = {word for page in PAGES for word in re.findall(r"\bzchttpd_[a-z_]+[a-z]\b(?!\.)", prose_of(page))}

@@ -45,7 +45,7 @@ def test_streamed_files_beyond_the_limit(tmp_path: Path, few_files: int) -> None
 
 
 def test_refused_and_demanded(tmp_path: Path, no_ring: str) -> None:
-    """--engine uring: one line with cause and cure, and no start."""
+    """--engine uring: one line with cause and fix, and no start."""
     done = subprocess.run(
         [no_ring, "--root", str(tmp_path), "--port", "0", "--engine", "uring"],
         capture_output=True,
@@ -72,7 +72,7 @@ def test_refused_and_not_demanded(tmp_path: Path) -> None:
             line for line in (server.stdout() + server.stderr()).splitlines() if "without io_uring" in line
         ]
         assert len(said) == 1, said
-        assert "Cure: " in said[0]
+        assert "Fix: " in said[0]
         server.terminate()
         assert server.wait() == 0
     finally:

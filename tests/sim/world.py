@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 from zchttpd._core import testing
-from zchttpd.engines.uring_access import visits
+from zchttpd.engines.uring_access import unpack_records
 
 from .client import Client
 from .desk import Desk
@@ -139,9 +139,9 @@ class World:
         self.desk.attend(work)
 
     def take_records(self) -> None:
-        for visit in visits(self.machine.take_records()):
+        for record in unpack_records(self.machine.take_records()):
             self.logged += 1
-            self.logged_bytes += visit.body_bytes
+            self.logged_bytes += record.body_bytes
 
     def flush(self) -> None:
         self.machine.flush()

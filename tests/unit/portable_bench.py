@@ -11,8 +11,8 @@ from zchttpd.engines.portable_store import Store
 from zchttpd.engines.portable_tally import Tally
 from zchttpd.files.cache import Cache
 from zchttpd.files.root import Root
-from zchttpd.handler.handler import Desk
-from zchttpd.http.gist import gist
+from zchttpd.handler.handler import Handler
+from zchttpd.http.cache_key import cache_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,16 +75,16 @@ class Bench:
         settings = Settings(root=root, **chosen)
         self.hand = Hand()
         self.places = Places()
-        self.tally = Tally(memoryview(bytearray(8 * 600 * 32)), self.places)
+        self.stats = Tally(memoryview(bytearray(8 * 600 * 32)), self.places)
         self.now_ms = 1000
         self.site = root
         self.root = Root(root)
         cache = Cache(self.root, settings)
         self.store = Store(
             settings,
-            Desk(settings, cache),
+            Handler(settings, cache),
             cache,
-            self.tally,
+            self.stats,
             self.hand,  # type: ignore[arg-type]
             self.hand,  # type: ignore[arg-type]
             files_max=8,
@@ -98,7 +98,7 @@ class Bench:
             "".join(f"{line}\r\n" for line in (f"GET {target} HTTP/1.1", "Host: h", *fields)).encode()
             + b"\r\n"
         )
-        key = gist(head)
+        key = cache_key(head)
         found = None if key is None else self.store.find(key, self.now_ms)
         return found or self.store.answer(head, self.now_ms, self.resumed.append)
 
@@ -108,7 +108,7 @@ class Bench:
         return plan
 
     def cell(self, name: str) -> int:
-        return self.tally.cells[self.places[name][0]]
+        return self.stats.cells[self.places[name][0]]
 
     def close(self) -> None:
         """Give everything back, and see that it was everything."""

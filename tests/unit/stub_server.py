@@ -75,7 +75,7 @@ class _StubEngine:
         self,
         settings: Any,
         listener: socket.socket,
-        tally: memoryview,
+        stats: memoryview,
         worker: int,
         *,
         ready: Callable[[dict[str, object]], None],
@@ -93,7 +93,7 @@ class _StubEngine:
             signal.signal(
                 number, lambda *_: None if self.plan.get("deaf") else os.write(stop_write, b"x") and None
             )
-        cells = tally.cast("Q")
+        cells = stats.cast("Q")
         counts = {name: first for name, (first, _) in sys.modules["zchttpd._core.stats"].CELLS.items()}
         ready(
             {

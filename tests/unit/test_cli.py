@@ -155,7 +155,7 @@ def test_doctor_names_a_missing_rung_its_cost_and_its_cure(
 
 
 @pytest.mark.parametrize(
-    ("error", "disabled", "user", "cause", "cure"),
+    ("error", "disabled", "user", "cause", "fix"),
     [
         ("ENOSYS", "", 0, "has no io_uring", "Linux 6.0"),
         ("EPERM", "2", 0, "kernel.io_uring_disabled is 2", "sysctl -w kernel.io_uring_disabled=0"),
@@ -167,12 +167,12 @@ def test_doctor_names_a_missing_rung_its_cost_and_its_cure(
     ],
 )
 def test_a_refused_ring_is_explained(
-    monkeypatch: pytest.MonkeyPatch, error: str, disabled: str, user: int, cause: str, cure: str
+    monkeypatch: pytest.MonkeyPatch, error: str, disabled: str, user: int, cause: str, fix: str
 ) -> None:
     monkeypatch.setattr(doctor, "_read", lambda path: disabled)
     monkeypatch.setattr("os.geteuid", lambda: user)
     assert cause in doctor.refusal(error)[0]
-    assert cure in doctor.refusal(error)[1]
+    assert fix in doctor.refusal(error)[1]
     ring(monkeypatch, error=error)
     assert findings()["io_uring"].state is State.MISSING
     assert not set(FEATURES) & set(findings())
@@ -181,7 +181,7 @@ def test_a_refused_ring_is_explained(
 def test_doctor_works_where_the_ring_was_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "zchttpd._core.ring", None)
     assert findings()["io_uring"].state is State.MISSING
-    assert findings()["io_uring"].cure
+    assert findings()["io_uring"].fix
 
 
 @pytest.mark.parametrize("short", [True, False])
@@ -195,7 +195,7 @@ def test_doctor_prints_and_its_exit_code_tells(
     monkeypatch.setattr(doctor, "examine", lambda settings: told if short else told[:1])
     code, out, err = run(capsys, "doctor")
     assert (code, err) == (int(short), "")
-    assert ("cure: pip install uvloop" in out) == short
+    assert ("fix: pip install uvloop" in out) == short
     assert ("All is well." in out) != short
 
 
@@ -213,11 +213,11 @@ def test_an_encoding_that_cannot_be_made_is_a_fault_only_where_it_is_wanted(
     without = found()
     assert without.state is (State.MISSING if asked else State.OK)
     assert "can make zstd, gzip" in without.text
-    assert "pip install no_such_module" in (without.cure if asked else without.text)
+    assert "pip install no_such_module" in (without.fix if asked else without.text)
 
 
 @pytest.mark.parametrize(
-    ("user", "capable", "cure"),
+    ("user", "capable", "fix"),
     [
         (0, True, "ulimit -l unlimited"),
         (0, False, "start the container with --ulimit memlock=-1"),
@@ -225,7 +225,7 @@ def test_an_encoding_that_cannot_be_made_is_a_fault_only_where_it_is_wanted(
     ],
 )
 def test_low_locked_memory_is_explained(
-    monkeypatch: pytest.MonkeyPatch, user: int, capable: bool, cure: str
+    monkeypatch: pytest.MonkeyPatch, user: int, capable: bool, fix: str
 ) -> None:
     """ulimit raises a hard limit for those alone who may; the soft one is raised by the server itself."""
     monkeypatch.setattr(os, "geteuid", lambda: user)
@@ -233,7 +233,7 @@ def test_low_locked_memory_is_explained(
     monkeypatch.setattr(resource, "getrlimit", lambda which: (64 * 1024, 8 * doctor.MIB))
     low = doctor.locked_memory(320 * doctor.MIB)
     assert low.state is State.LOW
-    assert low.cure.startswith(cure)
+    assert low.fix.startswith(fix)
     assert "8 MiB" in low.text
     assert "320 MiB" in low.text
     assert doctor.locked_memory(8 * doctor.MIB).state is State.OK
@@ -242,7 +242,7 @@ def test_low_locked_memory_is_explained(
 
 
 @pytest.mark.parametrize(
-    ("limit", "most", "cure"),
+    ("limit", "most", "fix"),
     [
         (4096, "1048576", "--connections-max 3584, or ulimit -n 65536"),
         (100, "1048576", "a lower --connections-max, or ulimit -n 65536"),
@@ -250,12 +250,12 @@ def test_low_locked_memory_is_explained(
     ],
 )
 def test_few_open_files_are_explained(
-    monkeypatch: pytest.MonkeyPatch, limit: int, most: str, cure: str
+    monkeypatch: pytest.MonkeyPatch, limit: int, most: str, fix: str
 ) -> None:
     monkeypatch.setattr(doctor, "_capable", lambda which: True)
     monkeypatch.setattr(doctor, "_read", lambda path: most)
     monkeypatch.setattr(resource, "getrlimit", lambda which: (64, limit))
-    assert doctor.open_files(65536).cure == cure
+    assert doctor.open_files(65536).fix == fix
     assert doctor.open_files(limit).state is State.OK
 
 

@@ -1,4 +1,4 @@
-"""Request heads in the portable engine: where they end, and the memo."""
+"""Request heads in the portable engine: where they end, and the cacheable."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zchttpd.engines.portable_heads import Frame, Framer, Memo
-from zchttpd.http.judge import can_begin
+from zchttpd.http.request import can_begin
 
 LINE_MAX, HEAD_MAX = 32, 64
 
@@ -85,60 +85,60 @@ def test_framer_begins_anew_after_each_head() -> None:
     assert framer.length == 2
 
 
-# ---- the memo ----
+# ---- the cacheable ----
 
 
 def test_memo_admits_the_eager_at_once_while_there_is_room() -> None:
-    memo: Memo[int] = Memo(2)
-    assert [memo.admit(b"%d" % number, number, eager=True) for number in range(3)] == [[], [], None]
-    assert memo.admit(b"2", 2, eager=True) == [(b"0", 0)]
+    cacheable: Memo[int] = Memo(2)
+    assert [cacheable.admit(b"%d" % number, number, eager=True) for number in range(3)] == [[], [], None]
+    assert cacheable.admit(b"2", 2, eager=True) == [(b"0", 0)]
 
 
 def test_memo_admits_on_second_sight_and_compares_whole_heads() -> None:
-    memo: Memo[str] = Memo(8)
-    assert memo.admit(b"head", "plan") is None
-    assert memo.find(b"head") is None
-    assert memo.admit(b"head", "plan") == []
-    assert memo.find(b"head") == "plan"
-    assert memo.find(b"heaD") is None
-    assert memo.find(b"head ") is None
-    assert memo.forget(b"head") == "plan"
-    assert memo.find(b"head") is None
+    cacheable: Memo[str] = Memo(8)
+    assert cacheable.admit(b"head", "plan") is None
+    assert cacheable.find(b"head") is None
+    assert cacheable.admit(b"head", "plan") == []
+    assert cacheable.find(b"head") == "plan"
+    assert cacheable.find(b"heaD") is None
+    assert cacheable.find(b"head ") is None
+    assert cacheable.forget(b"head") == "plan"
+    assert cacheable.find(b"head") is None
 
 
-def admitted(memo: Memo[int], number: int) -> list[tuple[bytes, int]]:
+def admitted(cacheable: Memo[int], number: int) -> list[tuple[bytes, int]]:
     head = b"%d" % number
-    memo.admit(head, number)
-    forgotten = memo.admit(head, number)
+    cacheable.admit(head, number)
+    forgotten = cacheable.admit(head, number)
     assert forgotten is not None
     return forgotten
 
 
 def test_memo_is_bounded_and_forgets_what_is_not_used() -> None:
-    memo: Memo[int] = Memo(3)
+    cacheable: Memo[int] = Memo(3)
     lost = []
     for number in range(3):
-        lost += admitted(memo, number)
+        lost += admitted(cacheable, number)
     assert lost == []
     # All three count as used since they came: the first pass only marks them.
-    assert [number for _, number in admitted(memo, 3)] == [0]
-    assert memo.find(b"1") == 1
-    assert [number for _, number in admitted(memo, 4)] == [2]
-    assert len(memo) == 3
-    assert memo.find(b"1") == 1
+    assert [number for _, number in admitted(cacheable, 3)] == [0]
+    assert cacheable.find(b"1") == 1
+    assert [number for _, number in admitted(cacheable, 4)] == [2]
+    assert len(cacheable) == 3
+    assert cacheable.find(b"1") == 1
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=60))
 def test_memo_never_leads_astray(moves: list[tuple[bool, int]]) -> None:
-    memo: Memo[int] = Memo(4)
+    cacheable: Memo[int] = Memo(4)
     known: set[int] = set()
     for admits, number in moves:
         head = b"%d" % number
         if admits:
-            forgotten = memo.admit(head, number)
+            forgotten = cacheable.admit(head, number)
             if forgotten is not None:
                 known -= {lost for _, lost in forgotten}
                 known.add(number)
-        found = memo.find(head)
+        found = cacheable.find(head)
         assert found == (number if number in known else None)
-        assert len(memo) == len(known) <= 4
+        assert len(cacheable) == len(known) <= 4

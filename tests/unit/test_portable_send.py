@@ -46,7 +46,7 @@ class Pair:
         self.server.setblocking(False)
         self.client.settimeout(10)
         self.bench = bench
-        self.sender = Sender(self.server, bench.tally)
+        self.sender = Sender(self.server, bench.stats)
         self.got = bytearray()
 
     def read(self, size: int) -> None:
@@ -143,12 +143,12 @@ def test_the_end_is_held_back_until_the_rest_has_been_sent(pair: Pair) -> None:
     plan = pair.bench.plan("/large")
     pair.sender.begin(plan)
     cell = pair.bench.places["send_bytes_sendfile"][0]
-    while pair.bench.tally.cells[cell] < LARGE - LAST_STEP:
+    while pair.bench.stats.cells[cell] < LARGE - LAST_STEP:
         step, sent = pair.sender.pump()
         assert step is Step.FULL
         if not sent:
             pair.got += pair.client.recv(64 * KIB)
-    assert pair.bench.tally.cells[cell] == LARGE - LAST_STEP
+    assert pair.bench.stats.cells[cell] == LARGE - LAST_STEP
     assert pair.sender.pump() == (Step.FULL, 0)
 
 

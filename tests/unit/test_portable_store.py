@@ -11,7 +11,7 @@ import pytest
 from zchttpd.engines import portable_bodies
 from zchttpd.engines.portable_bodies import Body, State, open_body
 from zchttpd.handler.handler import ATTEMPTS_MAX
-from zchttpd.http.gist import GIST_SIZE_MAX
+from zchttpd.http.cache_key import CACHE_KEY_SIZE_MAX
 
 from .portable_bench import MEMORY, MIDDLE, Bench, body_of, fill
 
@@ -95,7 +95,11 @@ def test_a_head_is_remembered_until_its_file_changes(bench: Bench, site: Path) -
 
 
 def test_what_is_not_remembered_is_judged_each_time(bench: Bench) -> None:
-    for fields in (("Expect: 100-continue",), ("Content-Length: 3",), ("Accept: " + "x" * GIST_SIZE_MAX,)):
+    for fields in (
+        ("Expect: 100-continue",),
+        ("Content-Length: 3",),
+        ("Accept: " + "x" * CACHE_KEY_SIZE_MAX,),
+    ):
         for _ in range(3):
             bench.plan("/small", *fields)
     assert bench.cell("plan_hits") == bench.cell("plans_open") == 0
@@ -103,7 +107,7 @@ def test_what_is_not_remembered_is_judged_each_time(bench: Bench) -> None:
 
 def test_heads_of_one_gist_are_judged_once(bench: Bench) -> None:
     for number in range(5):
-        bench.plan("/small", f"Cookie: session={number}", "User-Agent: " + "x" * GIST_SIZE_MAX)
+        bench.plan("/small", f"Cookie: session={number}", "User-Agent: " + "x" * CACHE_KEY_SIZE_MAX)
     assert bench.cell("plans_open") == 1
     assert bench.cell("plan_hits") == 4
     for number in range(5):

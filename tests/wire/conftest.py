@@ -11,7 +11,7 @@ import pytest
 from . import runs
 from .cases.site import build_site
 from .client import request
-from .desk import Desks
+from .in_process import Handlers
 from .servers import ENGINES, Server, name_of
 from .tree import build
 
@@ -89,11 +89,11 @@ def site_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def desks(root: Path, site_root: Path) -> Iterator[Desks]:
+def handlers(root: Path, site_root: Path) -> Iterator[Handlers]:
     """What answers in this process, without a server."""
-    desks = Desks(root, site_root)
-    yield desks
-    desks.close()
+    handlers = Handlers(root, site_root)
+    yield handlers
+    handlers.close()
 
 
 @pytest.fixture(scope="session")

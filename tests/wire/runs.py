@@ -1,7 +1,7 @@
 """Which case runs where.
 
-Every case is asked of the desk without a socket, and sent once to a server. Those in which the engine has a
-part are sent to each engine and send mode, in each way of sending. Other tests run on one send mode of each
+Every case is asked of the handler without a socket, and sent once to a server. Those in which the engine has
+a part are sent to each engine and send mode, in each way of sending. Other tests run on one send mode of each
 engine, or on every one in modules that say EVERY_MODE. `pytest --matrix` sends all to all.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .desk import next_head
+from .in_process import next_head
 from .servers import ENGINES, name_of
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ LARGE_MIN = 64 * 1024 + 1
 
 
 def without_head(case: Case) -> str:
-    """Why the desk cannot be asked, so that the case runs over sockets only; empty when it can."""
+    """Why the handler cannot be asked, so that the case runs over sockets only; empty when it can."""
     found, _ = next_head(case.send)
     return "" if found == "head" else f"it never becomes a head: {found}"
 
 
 def transport(case: Case) -> str:
-    """Why the engine has a part in the answer; empty when the desk alone decides it."""
+    """Why the engine has a part in the answer; empty when the handler alone decides it."""
     _, head = next_head(case.send)
     reasons = {
         without_head(case): without_head(case),
@@ -95,7 +95,7 @@ def on_all_at_once(tables: Tables, *, matrix: bool) -> list[object]:
 
 
 def in_process(tables: Tables) -> list[object]:
-    """Parameters (table, case) of what the desk can be asked."""
+    """Parameters (table, case) of what the handler can be asked."""
     return [
         pytest.param(table, case, id=f"{table}-{case.name}")
         for table, cases in tables.items()

@@ -16,7 +16,7 @@ from .servers import ENGINES
 
 if TYPE_CHECKING:
     from .conftest import Fleet
-    from .desk import Desks
+    from .in_process import Handlers
     from .servers import Server
 
 TABLES: dict[str, tuple[Case, ...]] = {
@@ -80,10 +80,10 @@ def test_case_names_are_unique() -> None:
         )
 
 
-def test_case(table: str, case: Case, server: Server, fleet: Fleet, desks: Desks) -> None:
+def test_case(table: str, case: Case, server: Server, fleet: Fleet, handlers: Handlers) -> None:
     said = play.summary(play.whole(server, case, fleet.etags(server, case)))
     if not runs.without_head(case):
-        assert said == desks.play(table, case), f"{server.name} says something else than the desk"
+        assert said == handlers.play(table, case), f"{server.name} says something else than the handler"
 
 
 def test_bytewise(table: str, case: Case, server: Server, fleet: Fleet) -> None:

@@ -290,7 +290,7 @@ def test_fields_that_nobody_reads_do_not_make_a_new_head(server: Server) -> None
 
 
 def test_heads_that_differ_in_one_byte_are_not_confused(server: Server) -> None:
-    """The plan table compares whole gists: same length, same hash bucket or not."""
+    """The plan table compares whole cache_keys: same length, same hash bucket or not."""
     with server.peer() as peer:
         for _ in range(3):
             for number in range(50):

@@ -1,4 +1,4 @@
-"""Every case of the tables that becomes a head, asked of the desk without a socket; and no case is lost."""
+"""Every case of the tables that becomes a head, asked of the handler without a socket; none is lost."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .client import request
 from .servers import ENGINES
 
 if TYPE_CHECKING:
-    from .desk import Desks
+    from .in_process import Handlers
 
 TABLES = test_cases.TABLES
 SITE_TABLES = {site: cases for site, (_, cases) in SITES.items()}
 
 
 @pytest.mark.parametrize(("table", "case"), runs.in_process({**TABLES, **SITE_TABLES}))
-def test_case(table: str, case: Case, desks: Desks) -> None:
-    desks.play(table, case)
+def test_case(table: str, case: Case, handlers: Handlers) -> None:
+    handlers.play(table, case)
 
 
 # ---- where each case runs ----

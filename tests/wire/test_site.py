@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .case import Case
-    from .desk import Desks
+    from .in_process import Handlers
 
 REVALIDATE_MS = 50
 MANY = 8000
@@ -63,7 +63,7 @@ def test_case_names_are_unique() -> None:
 
 
 def test_case(
-    table: str, case: Case, kind: tuple[str, str], site_fleets: dict[str, Fleet], desks: Desks
+    table: str, case: Case, kind: tuple[str, str], site_fleets: dict[str, Fleet], handlers: Handlers
 ) -> None:
     fleet = site_fleets[table]
     server = fleet.server(*kind)
@@ -71,7 +71,7 @@ def test_case(
     # Three times: the second one is remembered, the third one replayed.
     answers = [play.summary(play.whole(server, case, etags)) for _ in range(3)]
     assert answers[1:] == answers[:2]
-    assert answers[0] == desks.play(table, case), f"{server.name} says something else than the desk"
+    assert answers[0] == handlers.play(table, case), f"{server.name} says something else than the handler"
     play.pipelined(server, case, etags)
 
 

@@ -32,7 +32,7 @@ def key_of(name: str) -> str:
 def read_file(path: str, options: Mapping[str, Option]) -> dict[str, str]:
     """The texts of a file by field name, as they would be in the environment.
 
-    Raises ValueError with a one-line text: the file, the key, the cause, the cure.
+    Raises ValueError with a one-line text: the file, the key, the cause, the fix.
     """
     try:
         with open(path, "rb") as file:
@@ -49,8 +49,8 @@ def read_file(path: str, options: Mapping[str, Option]) -> dict[str, str]:
     for key, value in found.items():
         if key not in names:
             close = nearest(key, names)
-            cure = f"Did you mean {close}?" if close else "zchttpd --help lists the options"
-            raise ValueError(f"{path}: {key!r} is not an option. {cure}")
+            fix = f"Did you mean {close}?" if close else "zchttpd --help lists the options"
+            raise ValueError(f"{path}: {key!r} is not an option. {fix}")
         try:
             texts[names[key]] = _text(key, value, options[names[key]])
         except ValueError as error:
@@ -154,19 +154,19 @@ def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
     """A line for each option that was given, at `sources`, and has no effect beside the others."""
     lines = []
 
-    def told(names: tuple[str, ...], why: str) -> None:
+    def warn(names: tuple[str, ...], why: str) -> None:
         given = [sources[name] for name in names if name in sources]
         if given:
             lines.append(f"without effect: {', '.join(given)}. {why}")
 
     if settings.unix:
-        told(("host", "port"), f"It listens on {settings.unix}; leave one of them out")
+        warn(("host", "port"), f"It listens on {settings.unix}; leave one of them out")
     if not settings.compress:
-        told(_COMPRESS_ONLY, "Type --compress auto, or leave it out")
+        warn(_COMPRESS_ONLY, "Type --compress auto, or leave it out")
     if settings.access_log == OFF:
-        told(("access_log_format",), "Type --access-log and a file, or leave it out")
+        warn(("access_log_format",), "Type --access-log and a file, or leave it out")
     if settings.engine == "portable":
-        told(_URING_ONLY, "It is for io_uring, and --engine portable does without; leave one of them out")
+        warn(_URING_ONLY, "It is for io_uring, and --engine portable does without; leave one of them out")
     elif settings.send_mode == "plain":
-        told(("zc_size_min",), "With --send-mode plain every body is copied; leave one of them out")
+        warn(("zc_size_min",), "With --send-mode plain every body is copied; leave one of them out")
     return lines

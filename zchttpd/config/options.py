@@ -27,7 +27,7 @@ _OFF = ("off", "no", "false", "0", "")
 
 
 class SettingsError(ValueError):
-    """An option has a value that cannot be used. `name`: its field; `problem`: one line, cause, then cure."""
+    """An option has a value that cannot be used. `name`: its field; `problem`: one line, cause, then fix."""
 
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{name}: {problem}")
@@ -144,8 +144,8 @@ def parse_host(text: str) -> str:
     bare = re.sub(r"^[a-z]+://|/.*$", "", host)
     match = re.fullmatch(r"(\[[^]]*\]|[^:]*):([0-9]+)", bare)
     if match:
-        cure = f"--host {match[1]} --port {match[2]}" if match[1] else f"--port {match[2]}"
-        raise ValueError(f"{host!r} has a port in it. Type {cure}")
+        fix = f"--host {match[1]} --port {match[2]}" if match[1] else f"--port {match[2]}"
+        raise ValueError(f"{host!r} has a port in it. Type {fix}")
     if "/" in host:
         raise ValueError(f"{host!r} is not an address or a name. Type such as --host {bare or '127.0.0.1'}")
     return host

@@ -100,8 +100,8 @@ def _parse_cache_rule(line: str) -> CacheRule:
         raise ValueError(f"{line!r} has no PATTERN. Type --cache-control {shlex.quote('*=' + line)}")
     first, blank, rest = line.partition(" ")
     if blank and "=" not in first and is_cache_control(rest):
-        cure = shlex.quote(f"{first}={rest.strip()}")
-        raise ValueError(f"{line!r} has a blank for the = of PATTERN=VALUE. Type --cache-control {cure}")
+        fix = shlex.quote(f"{first}={rest.strip()}")
+        raise ValueError(f"{line!r} has a blank for the = of PATTERN=VALUE. Type --cache-control {fix}")
     if not equals:
         raise ValueError(f"{line!r} is not PATTERN=VALUE. Type such as '/assets/*=max-age=3600'")
     check_names_files(pattern)
@@ -145,8 +145,8 @@ def check_pattern(pattern: str) -> str:
 def check_names_files(pattern: str) -> None:
     """Raises ValueError with a one-line text for a pattern that no file can match."""
     if pattern.endswith("/"):
-        cure = shlex.quote(pattern + "*")
-        raise ValueError(f"{pattern!r} names a directory and no file in it. Type {cure} for what is in it")
+        fix = shlex.quote(pattern + "*")
+        raise ValueError(f"{pattern!r} names a directory and no file in it. Type {fix} for what is in it")
 
 
 def _check_value(value: str) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING
 
-from zchttpd.http.plan import Window
+from zchttpd.http.response import Slice
 
 if TYPE_CHECKING:
     from zchttpd.config.settings import Settings
@@ -61,10 +61,10 @@ def inlined(answer: Answer, size_max: int, *, grown: bool) -> Answer | None:
 
 def _wanted(answer: Answer) -> int:
     """Bytes of its windows."""
-    return sum(part.length for part in answer.parts if isinstance(part, Window))
+    return sum(part.length for part in answer.parts if isinstance(part, Slice))
 
 
-def _read(fd: int, window: Window) -> bytes:
+def _read(fd: int, window: Slice) -> bytes:
     buffer = bytearray(window.length)
     if os.preadv(fd, [buffer], window.offset, os.RWF_NOWAIT) != window.length:
         raise BlockingIOError

@@ -25,12 +25,12 @@ from zchttpd.engines.portable_room import Room
 from zchttpd.engines.portable_store import Store
 from zchttpd.engines.portable_tally import Tally
 from zchttpd.files.cache import Cache
-from zchttpd.files.compress import Compressor
+from zchttpd.files.compressor import Compressor
 from zchttpd.files.root import Root
-from zchttpd.handler.handler import Desk
+from zchttpd.handler.handler import Handler
 from zchttpd.http.dates import format_date
 from zchttpd.telemetry import access_log
-from zchttpd.telemetry.shared_stats import cells_of, tally_layout
+from zchttpd.telemetry.shared_stats import cells_of, stats_layout
 
 if TYPE_CHECKING:
     import socket
@@ -56,20 +56,20 @@ class Portable:
     """One worker's loop: accepts, keeps time, drains. Connections call what has no underscore."""
 
     def __init__(
-        self, settings: Settings, listener: socket.socket, tally: Tally, loop: asyncio.AbstractEventLoop
+        self, settings: Settings, listener: socket.socket, stats: Tally, loop: asyncio.AbstractEventLoop
     ) -> None:
         self.settings = settings
-        self.tally = tally
+        self.stats = stats
         self.loop = loop
         self.executor = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         files_max = _files_max(settings)
         cache = Cache(Root(settings.root, links_into=settings.links_into), settings, post=self._post)
-        compressor = Compressor.of(settings, partial(cells_of, tally.block))
+        compressor = Compressor.of(settings, partial(cells_of, stats.block))
         self.store = Store(
             settings,
-            Desk(settings, cache, compressor),
+            Handler(settings, cache, compressor),
             cache,
-            tally,
+            stats,
             loop,
             self.executor,
             files_max=files_max,
@@ -97,7 +97,7 @@ class Portable:
 
     def keep(self, log: access_log.AccessLog) -> None:
         """Tell this log of every response."""
-        self._visits = Visits(log, self.tally, self.loop)
+        self._visits = Visits(log, self.stats, self.loop)
 
     def drain(self) -> None:
         """Accept no more; end when the responses under way are done, or after drain_ms_max."""
@@ -183,7 +183,7 @@ class Portable:
         self._unfile(connection)
         self._connections.remove(connection)
         self.room.give(connection)
-        self.tally.cells[self.tally.connections_open] -= 1
+        self.stats.cells[self.stats.connections_open] -= 1
         if self.draining and not self._connections:
             self.loop.stop()
 
@@ -200,7 +200,7 @@ class Portable:
             except OSError as error:
                 if error.errno in _GONE_BEFORE_ACCEPT:
                     continue
-                self.tally.cells[self.tally.accept_errors] += 1
+                self.stats.cells[self.stats.accept_errors] += 1
                 if error.errno in _OUT_OF_FILES:
                     self.room.shed(self.now_ms())
                 # Out of descriptors, or of memory: trying at once would spin.
@@ -220,8 +220,8 @@ class Portable:
         connection = Connection(self, accepted, guest, turned_away=not admitted)
         self._connections.add(connection)
         self.room.take(connection)
-        self.tally.cells[self.tally.connections_open] += 1
-        self.tally.cells[self.tally.connections_total] += 1
+        self.stats.cells[self.stats.connections_open] += 1
+        self.stats.cells[self.stats.connections_total] += 1
         connection.start()
 
 
@@ -237,7 +237,7 @@ def _new_loop() -> tuple[asyncio.AbstractEventLoop, str, list[str]]:
     try:
         import uvloop
     except ImportError:
-        note = "uvloop is not installed; asyncio serves instead, with less speed. Cure: pip install uvloop"
+        note = "uvloop is not installed; asyncio serves instead, with less speed. Fix: pip install uvloop"
         return asyncio.new_event_loop(), "asyncio", [note]
     return uvloop.new_event_loop(), "uvloop", []
 
@@ -249,7 +249,7 @@ def _complain(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
 def serve(
     settings: Settings,
     listener: socket.socket,
-    tally: memoryview,
+    stats: memoryview,
     worker: int,
     *,
     ready: Callable[[dict[str, object]], None],
@@ -257,7 +257,7 @@ def serve(
     """Serve on `listener` until SIGTERM or SIGINT, drain, return. Raises OSError when it cannot start."""
     loop, name, notes = _new_loop()
     loop.set_exception_handler(_complain)
-    engine = Portable(settings, listener, Tally(tally, tally_layout().cells), loop)
+    engine = Portable(settings, listener, Tally(stats, stats_layout().cells), loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, engine.drain)
     log = access_log.make_log(settings)

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from zchttpd.telemetry.access_log import Visit, note
+from zchttpd.telemetry.access_log import AccessRecord, logged_fields
 
 if TYPE_CHECKING:
     import asyncio
@@ -23,15 +23,15 @@ WAIT_S = 0.1
 class Visits:
     """Collects what is over and hands it to the thread of the log now and then, not one by one."""
 
-    def __init__(self, log: AccessLog, tally: Tally, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, log: AccessLog, stats: Tally, loop: asyncio.AbstractEventLoop) -> None:
         self._log = log
-        self._tally = tally
+        self._stats = stats
         self._loop = loop
-        self._waiting: deque[Visit] = deque()
+        self._waiting: deque[AccessRecord] = deque()
         self._told = False
         log.start(self._take, self._lost)
 
-    def add(self, visit: Visit) -> None:
+    def add(self, visit: AccessRecord) -> None:
         """A response is over."""
         if len(self._waiting) >= WAITING_MAX:
             self._drop(1)
@@ -47,7 +47,7 @@ class Visits:
         self._told = False
         self._log.wake()
 
-    def _take(self) -> list[Visit]:
+    def _take(self) -> list[AccessRecord]:
         """For the thread of the log: append and popleft are atomic."""
         return [self._waiting.popleft() for _ in range(len(self._waiting))]
 
@@ -56,7 +56,7 @@ class Visits:
         self._loop.call_soon_threadsafe(self._drop, count)
 
     def _drop(self, count: int) -> None:
-        self._tally.cells[self._tally.access_dropped] += count
+        self._stats.cells[self._stats.access_dropped] += count
 
 
 class Guest:
@@ -98,14 +98,14 @@ class KnownGuest(Guest):
             self._began = time.monotonic()
 
     def note(self, head: bytes) -> None:
-        self._noted = note(head)
+        self._noted = logged_fields(head)
 
     def left(self, status: int, sent: int, head_size: int, *, more: bool) -> None:
         now = time.monotonic()
         line, referer, agent = self._noted
         duration_us = int((now - self._began) * 1_000_000) if self._began else 0
         body_bytes = max(0, sent - head_size)
-        visit = Visit(
+        visit = AccessRecord(
             self._address, int(time.time()), line, status, body_bytes, referer, agent, duration_us, False
         )
         self._visits.add(visit)

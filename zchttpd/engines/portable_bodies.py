@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from zchttpd.files.announced import Announced
-from zchttpd.files.memory import fill, fill_through, new_memory_file, read_through
+from zchttpd.files.memfd import fill, fill_through, new_memory_file, read_through
 
 if TYPE_CHECKING:
     from collections.abc import Callable

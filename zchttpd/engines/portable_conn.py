@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from zchttpd.engines.portable_clock import Clocked
 from zchttpd.engines.portable_heads import Frame, Framer
 from zchttpd.engines.portable_send import FileChanged, Sender, Step, unacknowledged
-from zchttpd.http.gist import gist
+from zchttpd.http.cache_key import cache_key
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -60,8 +60,8 @@ class Connection(Clocked):
         "_sender",
         "_socket",
         "_state",
+        "_stats",
         "_store",
-        "_tally",
         "_writing",
         "answers",
         "turned_away",
@@ -70,7 +70,7 @@ class Connection(Clocked):
     def __init__(self, engine: Portable, accepted: socket.socket, guest: Guest, *, turned_away: bool) -> None:
         super().__init__(engine, accepted.fileno())
         self._store = engine.store
-        self._tally = engine.tally
+        self._stats = engine.stats
         self._socket = accepted
         self._state = READING
         self._inbox = bytearray()
@@ -81,7 +81,7 @@ class Connection(Clocked):
         self._crlf_skipped = False
         self._parked = b""  # the head, while its file is being read
         self._peer_done = False
-        self._sender = Sender(accepted, engine.tally)
+        self._sender = Sender(accepted, engine.stats)
         self._reading = self._writing = False
         self.turned_away = turned_away  # there was no room: it is told 503
         self.answers = 0  # responses begun
@@ -123,7 +123,7 @@ class Connection(Clocked):
         """With a reset: what is queued is dropped."""
         if self._state == CLOSED:
             return
-        self._tally.cells[self._tally.aborts] += 1
+        self._stats.cells[self._stats.aborts] += 1
         # SO_LINGER with a time of 0 (socket(7)) makes close(2) send RST.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.close()
@@ -137,17 +137,17 @@ class Connection(Clocked):
     def _expire(self, now_ms: int) -> None:
         if self._state == SENDING:
             if self._stands_still(now_ms):
-                self._tally.cells[self._tally.timeouts_stall] += 1
+                self._stats.cells[self._stats.timeouts_stall] += 1
                 self.abort()
         elif self._state == PARKED:
             # The bytes of its file do not come, and nothing of the response has left.
-            self._tally.cells[self._tally.timeouts_stall] += 1
+            self._stats.cells[self._stats.timeouts_stall] += 1
             self._refuse(503)
         elif self._state == READING and self._began_ms:
-            self._tally.cells[self._tally.timeouts_head] += 1
+            self._stats.cells[self._stats.timeouts_head] += 1
             self._refuse(408)
         else:
-            self._tally.cells[self._tally.timeouts_idle] += self._state == READING
+            self._stats.cells[self._stats.timeouts_idle] += self._state == READING
             self.close()
 
     # ---- receiving ----
@@ -181,7 +181,7 @@ class Connection(Clocked):
             if self._state == LINGERING:
                 self.close()
         elif self._state == READING and not self._inbox:
-            # A remembered gist ends with its empty line and has none before it: equal bytes are framed.
+            # A remembered cache_key ends with its empty line and has none before it: equal bytes are framed.
             plan = self._store.find(received, now_ms)
             if plan is None:
                 self._keep(received, now_ms)
@@ -271,10 +271,10 @@ class Connection(Clocked):
 
     def _look_up(self, head: bytes, now_ms: int) -> None:
         self._guest.note(head)
-        key = gist(head)
+        key = cache_key(head)
         plan = None if key is None else self._store.find(key, now_ms)
         if plan is None:
-            self._tally.cells[self._tally.plan_misses] += 1
+            self._stats.cells[self._stats.plan_misses] += 1
             self._state = PARKED
             self._parked = head
             self._set_deadline(now_ms, self._settings.stall_ms_max)
@@ -396,5 +396,5 @@ class Connection(Clocked):
         """The socket is of no more use."""
         if error.errno == errno.ETIMEDOUT:
             # The kernel saw the stall before the clock here did: TCP_USER_TIMEOUT (tcp(7)) is as long.
-            self._tally.cells[self._tally.timeouts_stall] += 1
+            self._stats.cells[self._stats.timeouts_stall] += 1
         self.abort()

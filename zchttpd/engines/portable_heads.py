@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Generic, TypeVar
 
-from zchttpd.http.judge import can_begin
+from zchttpd.http.request import can_begin
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ class _Row(Generic[T]):
 
 
 class Memo(Generic[T]):
-    """At most `size_max` gists of heads with what they lead to; a dict finds them, so that all bytes are
+    """At most `size_max` cache_keys of heads with what they lead to; a dict finds them, so that all bytes are
     compared.
 
     To push another out, one must be offered for the second time, so that those that never come back push out

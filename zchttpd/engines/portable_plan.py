@@ -1,4 +1,4 @@
-"""Answers of the desk, made ready to be replayed by the portable engine."""
+"""Answers of the handler, made ready to be replayed by the portable engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zchttpd.http.dates import DATE_SIZE
 if TYPE_CHECKING:
     from zchttpd.files.entry import Entry
     from zchttpd.handler.handler import Answer
-    from zchttpd.http.plan import Window
+    from zchttpd.http.response import Slice
 
 
 @dataclass(slots=True, eq=False)
@@ -21,14 +21,14 @@ class Plan:
 
     `head` and the literal `tail` behind it leave in one write; then `rest`, literals and windows of `body`.
     `holding` is what must be fresh for the next replay. `own_bytes` is memory that is this plan's alone, held
-    while there are `users`: gists that lead to it, and its holding.
+    while there are `users`: cache_keys that lead to it, and its holding.
     """
 
     status: int
     head: bytes
     date_at: int
     tail: bytes
-    rest: tuple[bytes | Window, ...]
+    rest: tuple[bytes | Slice, ...]
     body: Body | None
     keep_alive: bool
     holding: Holding | None
@@ -46,13 +46,13 @@ class Plan:
 class Holding:
     """An entry of the cache with everything that hangs on it.
 
-    `gists`: those that the memo knows. `used_ms`: when it was last asked for.
+    `cache_keys`: those that the cacheable knows. `used_ms`: when it was last asked for.
     """
 
     entry: Entry
     bodies: set[Body] = field(default_factory=set)
     plans: dict[tuple[bytes, tuple[object, ...]], Plan] = field(default_factory=dict)
-    gists: set[bytes] = field(default_factory=set)
+    cache_keys: set[bytes] = field(default_factory=set)
     retired: bool = False
     used_ms: int = 0
 
@@ -72,7 +72,7 @@ def make_plan(answer: Answer, holding: Holding | None, body: Body | None, *, lit
 
     `body` has the bytes of the answer's representation and is not FILLING.
     """
-    pieces: list[bytes | Window] = []
+    pieces: list[bytes | Slice] = []
     literals: list[bytes] = []
     for part in answer.parts:
         literal = part if isinstance(part, bytes) else _literal(body, part, literal_max)
@@ -101,7 +101,7 @@ def make_plan(answer: Answer, holding: Holding | None, body: Body | None, *, lit
     )
 
 
-def _literal(body: Body | None, window: Window, literal_max: int) -> bytes | None:
+def _literal(body: Body | None, window: Slice, literal_max: int) -> bytes | None:
     """The bytes of a window if it is cheaper to join them to the head than to send them on their own."""
     assert body is not None
     if body.state is State.INLINE:

@@ -19,7 +19,7 @@ SWEEP_S = 1.0
 
 
 class Remembered:
-    """At most `size_max` gists, and the plans of holdings; `held_bytes` is what they take."""
+    """At most `size_max` cache_keys, and the plans of holdings; `held_bytes` is what they take."""
 
     def __init__(self, size_max: int) -> None:
         self._memo: Memo[Plan] = Memo(size_max)
@@ -28,45 +28,45 @@ class Remembered:
     def __len__(self) -> int:
         return len(self._memo)
 
-    def find(self, gist: bytes) -> Plan | None:
-        """The plan that this gist leads to."""
-        return self._memo.find(gist)
+    def find(self, cache_key: bytes) -> Plan | None:
+        """The plan that this cache_key leads to."""
+        return self._memo.find(cache_key)
 
     def admit(self, key: bytes, plan: Plan, holding: Holding) -> bool:
-        """Have this gist lead to a plan from now on, if it was seen before. Whether it does."""
+        """Have this cache_key lead to a plan from now on, if it was seen before. Whether it does."""
         # The ranges of a file are very many: only one that comes back is remembered.
         forgotten = self._memo.admit(key, plan, eager=plan.status != 206)
         if forgotten is None:
             return False
         for other, lost in forgotten:
             assert lost.holding is not None
-            lost.holding.gists.discard(other)
+            lost.holding.cache_keys.discard(other)
             self.held_bytes -= len(other)
             self._let_go(lost)
-        holding.gists.add(key)
+        holding.cache_keys.add(key)
         self.held_bytes += len(key)
         self._keep(plan)
         return True
 
     def share(self, name: tuple[bytes, tuple[object, ...]], plan: Plan, holding: Holding) -> None:
-        """Keep a plan for other gists with the same answer, while there is room."""
+        """Keep a plan for other cache_keys with the same answer, while there is room."""
         if len(holding.plans) < PLANS_PER_ENTRY:
             holding.plans[name] = plan
             self._keep(plan)
 
     def forget(self, holding: Holding) -> None:
         """Nothing leads to the plans of this holding any more."""
-        for key in holding.gists:
+        for key in holding.cache_keys:
             self._forget(key)
         for plan in holding.plans.values():
             self._let_go(plan)
 
     def forget_files(self, holding: Holding) -> None:
         """Nothing leads any more to those of its plans that read from files."""
-        for key in [*holding.gists]:
+        for key in [*holding.cache_keys]:
             plan = self._memo.find(key)
             if plan is not None and _reads_file(plan):
-                holding.gists.remove(key)
+                holding.cache_keys.remove(key)
                 self._forget(key)
         for name, plan in [*holding.plans.items()]:
             if _reads_file(plan):

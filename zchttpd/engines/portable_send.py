@@ -15,7 +15,7 @@ from zchttpd.engines.portable_bodies import Body, State
 if TYPE_CHECKING:
     from zchttpd.engines.portable_plan import Plan
     from zchttpd.engines.portable_tally import Tally
-    from zchttpd.http.plan import Window
+    from zchttpd.http.response import Slice
 
 # What one connection may send before the others have their turn.
 BYTES_PER_TURN = 1 << 20
@@ -56,7 +56,7 @@ class Sender:
         "_pieces",
         "_plan",
         "_socket",
-        "_tally",
+        "_stats",
         "_unix",
         "_unproven",
         "body",
@@ -64,16 +64,16 @@ class Sender:
         "sent",
     )
 
-    def __init__(self, connected: socket.socket, tally: Tally) -> None:
+    def __init__(self, connected: socket.socket, stats: Tally) -> None:
         self._socket = connected
         self._fd = connected.fileno()
         self._unix = connected.family == socket.AF_UNIX
-        self._tally = tally
+        self._stats = stats
         self.body: Body | None = None
         self.fetch = (0, 0)  # offset and length of what is to be read with Step.FETCH
         self._plan: Plan | None = None
         self._literal: memoryview | None = None  # what is left of the literal that is being sent
-        self._pieces: tuple[bytes | Window, ...] = ()  # what comes after it
+        self._pieces: tuple[bytes | Slice, ...] = ()  # what comes after it
         self._piece = 0  # of them
         self._done = 0  # bytes of the window that have left
         self._fetched = 0  # up to where the file has been read ahead
@@ -93,13 +93,13 @@ class Sender:
 
     def begin(self, plan: Plan) -> None:
         """Start to replay a plan whose head bears the right date; `pump` goes on."""
-        tally = self._tally
+        stats = self._stats
         self._plan = plan
         self.sent = 0
         body = self.body = plan.body
         if body is not None:
             body.active += 1
-        tally.cells[tally.requests + plan.status] += 1
+        stats.cells[stats.requests + plan.status] += 1
         flags = socket.MSG_MORE if plan.rest else 0
         try:
             if plan.tail:
@@ -109,8 +109,8 @@ class Sender:
         except (BlockingIOError, InterruptedError):
             sent = 0
         else:
-            tally.cells[tally.sends_plain] += 1
-            tally.cells[tally.send_bytes_plain] += sent
+            stats.cells[stats.sends_plain] += 1
+            stats.cells[stats.send_bytes_plain] += sent
         self.sent = sent
         self._pieces = plan.rest
         if sent < len(plan.head):
@@ -155,13 +155,13 @@ class Sender:
 
     def _send_literal(self, literal: memoryview, *, last: bool) -> int:
         sent = self._socket.send(literal, 0 if last else socket.MSG_MORE)
-        self._tally.cells[self._tally.sends_plain] += 1
-        self._tally.cells[self._tally.send_bytes_plain] += sent
+        self._stats.cells[self._stats.sends_plain] += 1
+        self._stats.cells[self._stats.send_bytes_plain] += sent
         self.sent += sent
         self._literal = literal[sent:] if sent < len(literal) else None
         return sent
 
-    def _send_window(self, window: Window) -> int:
+    def _send_window(self, window: Slice) -> int:
         """Send some of a window. Bytes that left; -1 when `fetch` comes first."""
         body = self.body
         assert body is not None
@@ -175,8 +175,8 @@ class Sender:
         sent = os.sendfile(self._fd, body.fd, at, size)
         if not sent:
             raise FileChanged("it ends before its promised length")
-        self._tally.cells[self._tally.sends_sendfile] += 1
-        self._tally.cells[self._tally.send_bytes_sendfile] += sent
+        self._stats.cells[self._stats.sends_sendfile] += 1
+        self._stats.cells[self._stats.send_bytes_sendfile] += sent
         self.sent += sent
         self._advance(sent, left)
         return sent

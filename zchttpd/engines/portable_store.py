@@ -1,4 +1,4 @@
-"""What the portable engine remembers: gists with their plans, entries, and bytes of files within a budget."""
+"""What the portable engine remembers: cache keys and plans, entries, bytes of files within a budget."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from zchttpd.engines.portable_plan import Holding, Plan, make_plan
 from zchttpd.engines.portable_remembered import OpenFiles, Remembered
 from zchttpd.files.cache import ABSENT_MAX
 from zchttpd.files.entry import Kind
-from zchttpd.files.jobs import Job
-from zchttpd.handler.handler import ATTEMPTS_MAX, CACHED_PART, REUSED, Answer, told
-from zchttpd.http.gist import gist
+from zchttpd.files.singleflight import Job
+from zchttpd.handler.handler import ATTEMPTS_MAX, CACHED_PART, REUSED, Answer, describe_error
+from zchttpd.http.cache_key import cache_key
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from zchttpd.engines.portable_tally import Tally
     from zchttpd.files.cache import Cache
     from zchttpd.files.entry import Entry, Representation
-    from zchttpd.handler.handler import Desk
+    from zchttpd.handler.handler import Handler
 
 LOGGER = logging.getLogger("zchttpd")
 
@@ -41,7 +41,7 @@ _Holdings: TypeAlias = "OrderedDict[tuple[tuple[bytes, ...], bool], Holding]"
 class Store:
     """Finds plans for heads. Times in milliseconds of the engine's clock.
 
-    File bytes and remembered gists stay below `settings.memory`, open descriptors below `files_max`: what was
+    File bytes and cache keys stay below `settings.memory`, open descriptors below `files_max`: what was
     not used for longest goes. Half as much again may be evicted and still being sent. What would wait for the
     disk is read by `executor`.
     """
@@ -49,9 +49,9 @@ class Store:
     def __init__(
         self,
         settings: Settings,
-        desk: Desk,
+        handler: Handler,
         cache: Cache,
-        tally: Tally,
+        stats: Tally,
         loop: AbstractEventLoop,
         executor: Executor,
         *,
@@ -59,9 +59,9 @@ class Store:
         clock: Callable[[], int],
     ) -> None:
         self._settings = settings
-        self._desk = desk
+        self._handler = handler
         self._cache = cache
-        self._tally = tally
+        self._stats = stats
         self._loop = loop
         self._executor = executor
         self._files_max = files_max
@@ -79,9 +79,9 @@ class Store:
         self._held_files = 0
         self._zombie_bytes = 0
 
-    def find(self, gist: bytes, now_ms: int) -> Plan | None:
-        """The plan of a gist that is remembered, as long as its entry is what it was."""
-        plan = self._remembered.find(gist)
+    def find(self, cache_key: bytes, now_ms: int) -> Plan | None:
+        """The plan of a cache_key that is remembered, as long as its entry is what it was."""
+        plan = self._remembered.find(cache_key)
         if plan is None:
             return None
         holding = plan.holding
@@ -97,14 +97,14 @@ class Store:
             return None
         holding.used_ms = now_ms
         self._table_of(entry).move_to_end((entry.segments, entry.directory))
-        self._tally.cells[self._tally.plan_hits] += 1
+        self._stats.cells[self._stats.plan_hits] += 1
         return plan
 
     def answer(
         self, head: bytes, now_ms: int, resume: Callable[[Plan], None], attempt: int = 1
     ) -> Plan | None:
         """The plan for a new head. None: what it needs is being read or made, and `resume` is told later."""
-        answer = self._desk.answer(head, now_ms)
+        answer = self._handler.answer(head, now_ms)
         if isinstance(answer, Job):
             answer.waiting.append(partial(self._again, head, resume, attempt))
             return None
@@ -128,7 +128,7 @@ class Store:
                 body.waiting.append(partial(self._again, head, resume, attempt))
                 return None
         plan = self._shared_plan(answer, holding, body)
-        key = gist(head) if answer.memo else None
+        key = cache_key(head) if answer.cacheable else None
         if key is not None and holding is not None:
             self._remember(key, plan, holding)
         return plan
@@ -137,7 +137,7 @@ class Store:
         """The plan for what never became a head; `bodiless`: it began as a HEAD request."""
         plan = self._refusals.get((status, bodiless))
         if plan is None:
-            answer = self._desk.refuse(status, bodiless=bodiless)
+            answer = self._handler.refuse(status, bodiless=bodiless)
             plan = self._refusals[status, bodiless] = self._plan(answer, None, None)
         return plan
 
@@ -145,7 +145,7 @@ class Store:
         """A response that read `body` is over."""
         body.active -= 1
         if not body.active and self._known(body).get(body.representation) is not body:
-            self._tally.cells[self._tally.zombies_open] -= 1
+            self._stats.cells[self._stats.zombies_open] -= 1
             self._zombie_bytes -= _held(body)
             self._close(body)
 
@@ -182,7 +182,7 @@ class Store:
     ) -> Plan | None:
         """The bytes could not be had. A file that was replaced meanwhile is looked up anew."""
         if attempt >= ATTEMPTS_MAX:
-            LOGGER.warning("a file could not be read: %s", told(error))
+            LOGGER.warning("a file could not be read: %s", describe_error(error))
             return self.refusal(503, bodiless=head.startswith(b"HEAD "))
         if holding is not None:
             self._retire(holding)
@@ -191,7 +191,7 @@ class Store:
         return self.answer(head, now_ms, resume, attempt + 1)
 
     def _shared_plan(self, answer: Answer, holding: Holding | None, body: Body | None) -> Plan:
-        if holding is None or not answer.memo or answer.status not in REUSED:
+        if holding is None or not answer.cacheable or answer.status not in REUSED:
             return self._plan(answer, holding, body)
         key = (answer.head, answer.parts)
         plan = holding.plans.get(key)
@@ -232,8 +232,8 @@ class Store:
         return [*self._absent.values(), *self._present.values()]
 
     def _count_holdings(self) -> None:
-        self._tally.cells[self._tally.entries_open] = len(self._present) + len(self._absent)
-        self._tally.cells[self._tally.plans_open] = len(self._remembered)
+        self._stats.cells[self._stats.entries_open] = len(self._present) + len(self._absent)
+        self._stats.cells[self._stats.plans_open] = len(self._remembered)
 
     def _retire(self, holding: Holding) -> None:
         """Outdated or evicted: responses under way finish, no new one begins."""
@@ -336,8 +336,8 @@ class Store:
             reading = self._loop.run_in_executor(self._executor, body.read)
             reading.add_done_callback(partial(self._filled, body))
         elif body.state is State.SNAPSHOT:
-            self._tally.cells[self._tally.mappings_open] += 1
-            self._tally.cells[self._tally.mapped_bytes] += size
+            self._stats.cells[self._stats.mappings_open] += 1
+            self._stats.cells[self._stats.mapped_bytes] += size
         if body.cached:
             self._supersede(representation)
         return body
@@ -356,8 +356,8 @@ class Store:
         if error is None:
             body.settle(reading.result())
             if body.state is State.SNAPSHOT:
-                self._tally.cells[self._tally.mappings_open] += 1
-                self._tally.cells[self._tally.mapped_bytes] += body.representation.size
+                self._stats.cells[self._stats.mappings_open] += 1
+                self._stats.cells[self._stats.mapped_bytes] += body.representation.size
             self._supersede(body.representation)
             for tell in waiting:
                 tell(None)
@@ -379,7 +379,7 @@ class Store:
         del self._known(body)[body.representation]
         self._held_bytes -= _held(body)
         if body.active:
-            self._tally.cells[self._tally.zombies_open] += 1
+            self._stats.cells[self._stats.zombies_open] += 1
             self._zombie_bytes += _held(body)
         else:
             self._close(body)
@@ -387,8 +387,8 @@ class Store:
     def _close(self, body: Body) -> None:
         self._held_files -= body.fd >= 0
         if body.state is State.SNAPSHOT:
-            self._tally.cells[self._tally.mappings_open] -= 1
-            self._tally.cells[self._tally.mapped_bytes] -= body.representation.size
+            self._stats.cells[self._stats.mappings_open] -= 1
+            self._stats.cells[self._stats.mapped_bytes] -= body.representation.size
         body.close()
 
 

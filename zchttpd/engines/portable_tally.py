@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Tally:
-    """`cells` of 64 bits in `block`, and the index of each one that is written: `cells[tally.aborts] += 1`.
+    """`cells` of 64 bits in `block`, and the index of each one that is written: `cells[stats.aborts] += 1`.
 
     `places` is `_core.stats.CELLS`: name -> (first cell, how many). `requests` has one cell for each status.
     """

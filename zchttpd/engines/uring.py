@@ -1,4 +1,4 @@
-"""The io_uring engine's desk: makes mappings and plans, for the loop to replay, of the answers of `Desk`."""
+"""Turns the answers of `Handler` into mappings and plans of the io_uring engine, for its loop to replay."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from zchttpd.engines.uring_access import attach
 from zchttpd.engines.uring_bodies import Bodies, Body, Holding, State, name_of
 from zchttpd.engines.uring_report import log_route
 from zchttpd.files.cache import Cache, exhausted
-from zchttpd.files.compress import Compressor
-from zchttpd.files.jobs import Job, Posted
+from zchttpd.files.compressor import Compressor
 from zchttpd.files.root import Root
-from zchttpd.handler.handler import ATTEMPTS_MAX, PLANS_PER_ENTRY, REUSED, Answer, Desk, told
+from zchttpd.files.singleflight import Job, LoopMailbox
+from zchttpd.handler.handler import ATTEMPTS_MAX, PLANS_PER_ENTRY, REUSED, Answer, Handler, describe_error
 from zchttpd.telemetry import access_log
 from zchttpd.telemetry.shared_stats import cells_of
 
@@ -46,10 +46,10 @@ REFUSED_HEAD = 1000
 class UringDesk:
     """Called by the engine with heads to judge, entries to look at and mappings that have been filled."""
 
-    def __init__(self, settings: Settings, desk: Desk, cache: Cache, posted: Posted) -> None:
+    def __init__(self, settings: Settings, handler: Handler, cache: Cache, mailbox: LoopMailbox) -> None:
         self._settings = settings
-        self._posted = posted
-        self._desk = desk
+        self._mailbox = mailbox
+        self._handler = handler
         self._cache = cache
         self._holdings: dict[tuple[tuple[bytes, ...], bool], Holding] = {}
         self._by_number: dict[int, Holding] = {}
@@ -71,7 +71,7 @@ class UringDesk:
 
         `filled`: (mapping, errno or 0).
         """
-        self._posted.run()
+        self._mailbox.run()
         for mapping, error in filled:
             self._on_filled(mapping, error, now_ms)
         for kind, ticket, subject in work:
@@ -94,7 +94,7 @@ class UringDesk:
     # ---- requests ----
 
     def _on_head(self, ticket: int, head: bytes, attempt: int, now_ms: int) -> None:
-        answer = self._desk.answer(head, now_ms)
+        answer = self._handler.answer(head, now_ms)
         if isinstance(answer, Job):
             answer.waiting.append(partial(self._on_made, ticket, head, attempt))
             return
@@ -153,7 +153,7 @@ class UringDesk:
         if attempt >= ATTEMPTS_MAX or exhausted(error):
             if now_ms >= self._silent_until_ms:
                 self._silent_until_ms = now_ms + COMPLAINT_MS_MIN
-                LOGGER.warning("a file could not be read: %s", told(error))
+                LOGGER.warning("a file could not be read: %s", describe_error(error))
             self._refuse_head(ticket, head, 503)
             return
         if holding is not None:
@@ -168,19 +168,19 @@ class UringDesk:
     def _refuse(self, ticket: int, status: int) -> None:
         plan = self._refusals.get(status)
         if plan is None:
-            answer = self._desk.refuse(status % REFUSED_HEAD, bodiless=status >= REFUSED_HEAD)
+            answer = self._handler.refuse(status % REFUSED_HEAD, bodiless=status >= REFUSED_HEAD)
             plan = self._refusals[status] = self._plan(answer, None, None)
         self.engine.answer(ticket, plan, False)
 
     def _reply(self, ticket: int, answer: Answer, holding: Holding | None, body: Body | None) -> None:
-        reused = answer.memo and holding is not None and answer.status in REUSED
+        reused = answer.cacheable and holding is not None and answer.status in REUSED
         key = (answer.head, answer.parts)
         plan = holding.plans.get(key) if reused and holding is not None else None
         if plan is not None:
             self.engine.answer(ticket, plan, True)
             return
         plan = self._plan(answer, holding, body)
-        self.engine.answer(ticket, plan, answer.memo)
+        self.engine.answer(ticket, plan, answer.cacheable)
         if reused and holding is not None and len(holding.plans) < PLANS_PER_ENTRY:
             holding.plans[key] = plan
         else:
@@ -342,7 +342,7 @@ class UringDesk:
 def serve(
     settings: Settings,
     listener: socket.socket,
-    tally: memoryview,
+    stats: memoryview,
     worker: int,
     *,
     ready: Callable[[dict[str, object]], None],
@@ -352,16 +352,16 @@ def serve(
     log = access_log.make_log(settings)
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
-    posted = Posted(waker)
-    cache = Cache(Root(settings.root, links_into=settings.links_into), settings, post=posted.post)
-    compressor = Compressor.of(settings, partial(cells_of, tally))
-    desk = UringDesk(settings, Desk(settings, cache, compressor), cache, posted)
+    mailbox = LoopMailbox(waker)
+    cache = Cache(Root(settings.root, links_into=settings.links_into), settings, post=mailbox.post)
+    compressor = Compressor.of(settings, partial(cells_of, stats))
+    handler = UringDesk(settings, Handler(settings, cache, compressor), cache, mailbox)
     engine = UringWorker(
         listener=listener.fileno(),
         wake=wake,
-        handler=desk,
+        handler=handler,
         on_route=log_route,
-        stats=tally,
+        stats=stats,
         limits={
             "head_size_max": settings.head_size_max,
             "line_size_max": min(LINE_SIZE_MAX, settings.head_size_max),
@@ -386,7 +386,7 @@ def serve(
         access_bytes=0 if log is None else access_log.BUFFER_SIZE,
         access_event=-1 if log is None else log.event,
     )
-    desk.begin(engine)
+    handler.begin(engine)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
 
     def stop(_number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The access records of the io_uring engine, as visits."""
+"""The access records of the compiled machine, unpacked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from zchttpd._core.worker import ACCESS_RECORD
-from zchttpd.telemetry.access_log import Visit, address_of
+from zchttpd.telemetry.access_log import AccessRecord, address_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,11 +25,11 @@ def attach(log: AccessLog | None, engine: Worker) -> None:
     if log is None:
         return
     signal.signal(signal.SIGUSR1, lambda *_: log.reopen())
-    log.start(lambda: visits(engine.take_records()), engine.drop_records)
+    log.start(lambda: unpack_records(engine.take_records()), engine.drop_records)
 
 
-def visits(records: bytes) -> Iterator[Visit]:
-    """The visits of records as `Worker.take_records` returns them."""
+def unpack_records(records: bytes) -> Iterator[AccessRecord]:
+    """The records in what `Worker.take_records` returns."""
     at = 0
     while at < len(records):
         (
@@ -48,7 +48,7 @@ def visits(records: bytes) -> Iterator[Visit]:
         ) = _RECORD.unpack_from(records, at)
         text = at + _RECORD.size
         ends = (text + line, text + line + referer, text + line + referer + agent)
-        yield Visit(
+        yield AccessRecord(
             _address(family, packed),
             ended_at,
             records[text : ends[0]],

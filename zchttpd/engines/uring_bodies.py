@@ -164,7 +164,7 @@ class Bodies:
     def has_room(self, size: int) -> bool:
         """Whether `size` more bytes may be cached: what was evicted counts for as long as somebody reads it.
 
-        Half a budget on top is for that, and for what comes in before the desk has evicted.
+        Half a budget on top is for that, and for what comes in before the handler has evicted.
         """
         return self.engine.snapshot_bytes + size <= self._settings.memory * 3 // 2
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from zchttpd.config.names import IDENTITY
 from zchttpd.files.digests import Digests
-from zchttpd.files.entry import Entry, Kind, Representation, Sighting, Standin, Version, time_tag
+from zchttpd.files.entry import Entry, FallbackPage, Kind, PathState, Representation, Version, time_tag
 from zchttpd.files.history import History, Past
-from zchttpd.files.jobs import Jobs, Unready
-from zchttpd.files.shelf import Shelf
+from zchttpd.files.listing_cache import ListingCache
+from zchttpd.files.singleflight import Pending, SingleFlight
 from zchttpd.files.sizes import Sizes, Unsized
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ class _Table:
 class Cache:
     """Entries of the paths beneath `root`. Holds no descriptor. Times in milliseconds of the caller's clock.
 
-    `wall` gives Unix seconds; it bounds Last-Modified. `post`: see `Jobs`. `shelf` has the listings, None
-    where directories are not listed; `digests` the tags of content.
+    `wall` gives Unix seconds; it bounds Last-Modified. `post`: see `SingleFlight`. `listings` is None where
+    directories are not listed; `digests` has the tags of content.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Cache:
         kept = max(VERSIONS_MIN, settings.plans_max)
         self.digests = Digests(post, kept)
         self._history = History(kept)
-        self.shelf = Shelf(root, Jobs(post)) if settings.listing else None
+        self.listings = ListingCache(root, SingleFlight(post)) if settings.listing else None
         wanted = ((settings.spa, ROUTE_PAGE), (settings.error_pages, MISSING_PAGE))
         self._pages = tuple(page for asked, page in wanted if asked)
         self._generations = itertools.count(1)
@@ -130,7 +130,7 @@ class Cache:
         """The entry of a normalised path, valid at `now_ms`; `directory`: the path ended with a slash.
 
         Raises OSError only for what is not the path's fault: EMFILE and the like (see `exhausted`), ESTALE
-        for a file that changes faster than it can be looked at, EIO. Raises Unready for a large directory
+        for a file that changes faster than it can be looked at, EIO. Raises Pending for a large directory
         that is to be listed.
         """
         key = (segments, directory)
@@ -150,10 +150,10 @@ class Cache:
         """
         self._root.refresh()
         try:
-            same = self._sight(entry.segments, entry.directory) == entry.sighting
+            same = self._sight(entry.segments, entry.directory) == entry.state
         except OSError as error:
             same = exhausted(error)
-        except Unready:
+        except Pending:
             same = False
         key = (entry.segments, entry.directory)
         table = self._table_of(entry)
@@ -171,9 +171,9 @@ class Cache:
     def _make(self, segments: tuple[bytes, ...], directory: bool, now_ms: int) -> Entry:
         for _ in range(_ATTEMPTS):
             try:
-                sighting = self._sight(segments, directory)
-                kind, representations = self._represent(sighting, (segments, directory))
-                standins = self._stand_in(sighting)
+                state = self._sight(segments, directory)
+                kind, representations = self._represent(state, (segments, directory))
+                fallback_pages = self._stand_in(state)
             except OSError as error:
                 # It went or changed between the two opens: look again.
                 if error.errno == errno.ESTALE or error.errno in _NOTHING:
@@ -181,15 +181,15 @@ class Cache:
                 raise
             generation, check_at_ms = next(self._generations), now_ms + self._revalidate_ms
             return Entry(
-                segments, directory, sighting, kind, generation, check_at_ms, representations, standins
+                segments, directory, state, kind, generation, check_at_ms, representations, fallback_pages
             )
         name = os.fsdecode(b"/".join(segments))
         raise OSError(errno.ESTALE, "the file changes faster than it can be looked at", name)
 
-    def _sight(self, segments: tuple[bytes, ...], directory: bool) -> Sighting:
+    def _sight(self, segments: tuple[bytes, ...], directory: bool) -> PathState:
         seen = self._sight_directory(segments) if directory else self._sight_path(segments)
         if directory and seen.scan is None and seen.kind in (Kind.MISSING, Kind.DIRECTORY):
-            seen = Sighting(Kind.SLASHED) if self._sight_clean(segments) else seen
+            seen = PathState(Kind.SLASHED) if self._sight_clean(segments) else seen
         if not self._pages or seen.scan is not None or seen.kind not in (Kind.MISSING, Kind.DIRECTORY):
             return seen
         # Seen together, so that the answer changes with the path as with the page that is sent in its place.
@@ -198,62 +198,64 @@ class Cache:
             seen, pages=tuple((status, page) for status, page in pages if page is not None)
         )
 
-    def _sight_page(self, segments: tuple[bytes, ...]) -> Sighting | None:
+    def _sight_page(self, segments: tuple[bytes, ...]) -> PathState | None:
         facts = self._stat(segments)
         if isinstance(facts, os.stat_result) and stat.S_ISREG(facts.st_mode):
             return self._sight_file(segments, facts)
         return None
 
-    def _sight_path(self, segments: tuple[bytes, ...]) -> Sighting:
+    def _sight_path(self, segments: tuple[bytes, ...]) -> PathState:
         facts = self._stat(segments)
         if facts is Kind.MISSING or _is_directory(facts):
             page = self._sight_clean(segments)
             if page is not None:
                 return page
         if isinstance(facts, Kind):
-            return Sighting(facts)
+            return PathState(facts)
         if stat.S_ISDIR(facts.st_mode):
-            return Sighting(Kind.REDIRECT)
+            return PathState(Kind.REDIRECT)
         return self._sight_file(segments, facts)
 
-    def _sight_clean(self, segments: tuple[bytes, ...]) -> Sighting | None:
+    def _sight_clean(self, segments: tuple[bytes, ...]) -> PathState | None:
         """The page whose clean URL this is."""
         if not self._clean_urls or not segments:
             return None
         return self._sight_page((*segments[:-1], segments[-1] + CLEAN_SUFFIX))
 
-    def _sight_directory(self, segments: tuple[bytes, ...]) -> Sighting:
+    def _sight_directory(self, segments: tuple[bytes, ...]) -> PathState:
         index = (*segments, INDEX)
         facts = self._stat(index)
         if isinstance(facts, os.stat_result) and stat.S_ISREG(facts.st_mode):
             return self._sight_file(index, facts)
         if facts is Kind.FORBIDDEN:
-            return Sighting(facts)
+            return PathState(facts)
         facts = self._stat(segments)
         if isinstance(facts, Kind):
-            return Sighting(facts)
+            return PathState(facts)
         if not stat.S_ISDIR(facts.st_mode):
-            return Sighting(Kind.MISSING)
-        if self.shelf is not None:
-            return self._sight_listing(self.shelf, segments, facts)
-        return Sighting(Kind.DIRECTORY, versions=((IDENTITY, Version.of(facts)),))
+            return PathState(Kind.MISSING)
+        if self.listings is not None:
+            return self._sight_listing(self.listings, segments, facts)
+        return PathState(Kind.DIRECTORY, versions=((IDENTITY, Version.of(facts)),))
 
-    def _sight_listing(self, shelf: Shelf, segments: tuple[bytes, ...], facts: os.stat_result) -> Sighting:
+    def _sight_listing(
+        self, listings: ListingCache, segments: tuple[bytes, ...], facts: os.stat_result
+    ) -> PathState:
         try:
-            return Sighting(Kind.DIRECTORY, scan=shelf.look(segments, facts))
+            return PathState(Kind.DIRECTORY, scan=listings.look(segments, facts))
         except OSError as error:
             if error.errno in _NOTHING:
-                return Sighting(Kind.MISSING)
+                return PathState(Kind.MISSING)
             if error.errno in _REFUSED:
-                return Sighting(Kind.FORBIDDEN)
+                return PathState(Kind.FORBIDDEN)
             raise
 
-    def _sight_file(self, segments: tuple[bytes, ...], facts: os.stat_result) -> Sighting:
+    def _sight_file(self, segments: tuple[bytes, ...], facts: os.stat_result) -> PathState:
         # S_ISREG of what was really opened: a FIFO, a socket or a device has nothing to serve.
         if not stat.S_ISREG(facts.st_mode):
-            return Sighting(Kind.MISSING)
+            return PathState(Kind.MISSING)
         versions = [(IDENTITY, Version.of(facts)), *self._sight_siblings(segments)]
-        return Sighting(Kind.FILE, segments, tuple(versions))
+        return PathState(Kind.FILE, segments, tuple(versions))
 
     def _sight_siblings(self, segments: tuple[bytes, ...]) -> Iterator[tuple[str, Version]]:
         """What lies beside a file: most often nothing, so its directory is resolved once for all of them."""
@@ -293,18 +295,18 @@ class Cache:
         finally:
             os.close(fd)
 
-    def _represent(self, sighting: Sighting, key: _Key) -> tuple[Kind, dict[str, Representation]]:
+    def _represent(self, state: PathState, key: _Key) -> tuple[Kind, dict[str, Representation]]:
         representations: dict[str, Representation] = {}
-        if sighting.kind is not Kind.FILE:
-            return sighting.kind, representations
+        if state.kind is not Kind.FILE:
+            return state.kind, representations
         past = self._history.of(key)
-        past.see([version for _, version in sighting.versions])
-        base = sighting.versions[0][1]
-        for encoding, version in sighting.versions:
+        past.see([version for _, version in state.versions])
+        base = state.versions[0][1]
+        for encoding, version in state.versions:
             if encoding != IDENTITY and not _represents(version, base):
                 continue
             try:
-                representations[encoding] = self._open_once(sighting.segments, encoding, version, past)
+                representations[encoding] = self._open_once(state.segments, encoding, version, past)
             except PermissionError:
                 # A sibling that may not be read is as none.
                 if encoding == IDENTITY:
@@ -314,13 +316,13 @@ class Cache:
                     return Kind.MISSING, {}
         return Kind.FILE, representations
 
-    def _stand_in(self, sighting: Sighting) -> dict[int, Standin]:
-        standins = {}
-        for status, page in sighting.pages:
+    def _stand_in(self, state: PathState) -> dict[int, FallbackPage]:
+        fallback_pages = {}
+        for status, page in state.pages:
             kind, representations = self._represent(page, (page.segments, False))
             if kind is Kind.FILE:
-                standins[status] = Standin(page.segments, representations)
-        return standins
+                fallback_pages[status] = FallbackPage(page.segments, representations)
+        return fallback_pages
 
     def _open_once(
         self, segments: tuple[bytes, ...], encoding: str, version: Version, past: Past

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from zchttpd.files.entry import content_tag
-from zchttpd.files.jobs import Jobs, Unready
+from zchttpd.files.singleflight import Pending, SingleFlight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,21 +41,21 @@ _UNREADABLE: Final = ""
 
 
 class Digests:
-    """Finds the tags of representations. Called on the loop's thread; `post`: see `Jobs`.
+    """Finds the tags of representations. Called on the loop's thread; `post`: see `SingleFlight`.
 
     It keeps at most `digests_max` (400 bytes each); what was not asked for longest goes, and is made anew.
     """
 
     def __init__(self, post: Callable[[Callable[[], None]], None] | None, digests_max: int) -> None:
         self._digests_max = digests_max
-        self._small = Jobs(post, threads=SMALL_THREADS, jobs_max=SMALL_MAX)
-        self._large = Jobs(post, jobs_max=LARGE_MAX)
+        self._small = SingleFlight(post, threads=SMALL_THREADS, jobs_max=SMALL_MAX)
+        self._large = SingleFlight(post, jobs_max=LARGE_MAX)
         self._known: OrderedDict[Version, str] = OrderedDict()
 
     def tag_of(self, found: Representation, *, wait: bool = False) -> str | None:
         """The entity tag of a representation, with its quotes. None: there is none, or not yet.
 
-        Raises Unready when it is worth waiting for, which with `wait` it always is; then also OSError (EBUSY)
+        Raises Pending when it is worth waiting for, which with `wait` it always is; then also OSError (EBUSY)
         where too many are being made.
         """
         if found.etag is not None:
@@ -84,7 +84,7 @@ class Digests:
             make = partial(_digest if small else _digest_aside, found)
             job = jobs.start(found.version, make, partial(self._store, found.version))
         if wait or (small and not late):
-            raise Unready(job)
+            raise Pending(job)
         return None
 
     def _store(self, version: Version, digest: str) -> None:

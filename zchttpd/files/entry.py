@@ -144,7 +144,7 @@ class Representation:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class PathState:
     """What was seen at a path, without opening it for reading: two equal sightings mean that nothing changed.
 
     `segments` lead to the file (with the name of the index); `versions` has (encoding, version) of it and of
@@ -156,12 +156,12 @@ class Sighting:
     kind: Kind
     segments: tuple[bytes, ...] = ()
     versions: tuple[tuple[str, Version], ...] = ()
-    pages: tuple[tuple[int, Sighting], ...] = ()
+    pages: tuple[tuple[int, PathState], ...] = ()
     scan: Scan | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Standin:
+class FallbackPage:
     """A file that may be sent in place of what is not there; its fields are as those of `Entry`."""
 
     segments: tuple[bytes, ...]
@@ -178,24 +178,24 @@ class Entry:
     """What a path resolved to: the unit of revalidation. Everything but `check_at_ms` stays as it was made.
 
     `generation` is never used twice; `representations` is by encoding and empty unless `kind` is FILE; `name`
-    is the file's own name (`index.html` for a directory), for its media type; `standins` is by status, 200
-    for a page that takes the place of any route. Until `check_at_ms` it may be used without looking at the
-    file system.
+    is the file's own name (`index.html` for a directory), for its media type; `fallback_pages` is by status,
+    200 for a page that takes the place of any route. Until `check_at_ms` it may be used without looking at
+    the file system.
     """
 
     segments: tuple[bytes, ...]
     directory: bool
-    sighting: Sighting
+    state: PathState
     kind: Kind
     generation: int
     check_at_ms: int
     representations: dict[str, Representation]
-    standins: dict[int, Standin] = field(default_factory=dict)
+    fallback_pages: dict[int, FallbackPage] = field(default_factory=dict)
 
     @property
     def name(self) -> bytes:
         """The last component of the file's path; empty when there is no file."""
-        return self.sighting.segments[-1] if self.sighting.segments else b""
+        return self.state.segments[-1] if self.state.segments else b""
 
     @property
     def varies(self) -> bool:

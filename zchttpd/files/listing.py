@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zchttpd import __version__
-from zchttpd.files.listing_look import CONTENT_SECURITY_POLICY
+from zchttpd.files.listing_style import CONTENT_SECURITY_POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote_from_bytes
 
 from zchttpd.files.listing import SORTS, ordered, runs
-from zchttpd.files.listing_look import SCRIPT, STYLE
+from zchttpd.files.listing_style import SCRIPT, STYLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -132,7 +132,7 @@ class Root:
         self._fd = fd
         self._version = _identity(os.fstat(fd))
 
-    def keep(self) -> Root:
+    def duplicate(self) -> Root:
         """Another Root, of the directory that this one leads to now, which stays with it: for a thread.
 
         The caller closes it. Raises OSError (EMFILE).

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zchttpd.config.names import IDENTITY
-from zchttpd.files.compress import Standing
+from zchttpd.files.compressor import Standing
 from zchttpd.files.entry import Representation
+from zchttpd.http.accept import acceptable, negotiate
 from zchttpd.http.conditional import strong_tags
-from zchttpd.http.encoding import acceptable, negotiate
-from zchttpd.http.media import compressible
+from zchttpd.http.media_types import compressible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zchttpd.files.compress import Compressor
-    from zchttpd.files.entry import Entry, Standin
-    from zchttpd.http.judge import Verdict
+    from zchttpd.files.compressor import Compressor
+    from zchttpd.files.entry import Entry, FallbackPage
+    from zchttpd.http.request import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class Choice:
 
 
 def choose(
-    verdict: Verdict,
-    page: Entry | Standin,
+    request: Request,
+    page: Entry | FallbackPage,
     media_type: str,
     coding: str,
     compressor: Compressor | None,
@@ -56,12 +56,12 @@ def choose(
     if compressor is not None and compressible(media_type):
         makeable = compressor.encodings_of(choice[IDENTITY])
     varies = page.varies or bool(makeable)
-    accept_encoding = verdict.field(b"accept-encoding")
+    accept_encoding = request.field(b"accept-encoding")
     on_disk = choice[negotiate(accept_encoding, tuple(choice))]
     if compressor is None or not makeable:
         return Choice(on_disk, on_disk.encoding, True, varies)
-    if _wants_part(verdict):
-        tags = _tags(verdict)
+    if _wants_part(request):
+        tags = _tags(request)
         if not tags:
             return Choice(on_disk, on_disk.encoding, True, varies)
         for encoding in (IDENTITY, *makeable):
@@ -76,21 +76,21 @@ def choose(
     return Choice(found, found.encoding, settled, varies)
 
 
-def choose_made(verdict: Verdict, made: tuple[str, ...]) -> str:
+def choose_made(request: Request, made: tuple[str, ...]) -> str:
     """The content coding of what is made whole, as a listing is: one of `made`. As with a file, a
     range without a validator is of what has none.
     """
-    if _wants_part(verdict) and not _tags(verdict):
+    if _wants_part(request) and not _tags(request):
         return IDENTITY
-    return negotiate(verdict.field(b"accept-encoding"), (IDENTITY, *made))
+    return negotiate(request.field(b"accept-encoding"), (IDENTITY, *made))
 
 
-def _wants_part(verdict: Verdict) -> bool:
-    return verdict.method == "GET" and verdict.field(b"range") is not None
+def _wants_part(request: Request) -> bool:
+    return request.method == "GET" and request.field(b"range") is not None
 
 
-def _tags(verdict: Verdict) -> list[bytes]:
-    return strong_tags(verdict.field(b"if-range") or verdict.field(b"if-match"))
+def _tags(request: Request) -> list[bytes]:
+    return strong_tags(request.field(b"if-range") or request.field(b"if-match"))
 
 
 def _best(

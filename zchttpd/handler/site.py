@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zchttpd.config.rules import matcher, path_of
-from zchttpd.http.media import decoded_name, media_type_of_path, stored_coding
+from zchttpd.http.media_types import decoded_name, media_type_of_path, stored_coding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zchttpd.config.settings import Settings
-    from zchttpd.http.plan import Fields
+    from zchttpd.http.response import Fields
 
 # RFC 8246: whoever has it need not even ask whether it changed.
 IMMUTABLE = "public, max-age=31536000, immutable"

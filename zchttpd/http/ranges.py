@@ -15,12 +15,12 @@ GAP_SIZE_MAX = 80
 _SPEC = re.compile(rb"([0-9]{0,1000})-([0-9]{0,1000})")
 
 
-class _Verdict(Enum):
+class _Range(Enum):
     UNSATISFIABLE = "unsatisfiable"
 
 
-UNSATISFIABLE = _Verdict.UNSATISFIABLE
-Unsatisfiable: TypeAlias = Literal[_Verdict.UNSATISFIABLE]
+UNSATISFIABLE = _Range.UNSATISFIABLE
+Unsatisfiable: TypeAlias = Literal[_Range.UNSATISFIABLE]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from zchttpd.http.judge import Refusal
+from zchttpd.http.request import HttpError
 
 _BAD_TRIPLET = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _SLASH = re.compile(rb"%2[fF]")
@@ -33,29 +33,29 @@ class Target:
     path: bytes
 
 
-def parse_target(target: bytes, *, encoded_slash: bool = False) -> Target | Refusal:
+def parse_target(target: bytes, *, encoded_slash: bool = False) -> Target | HttpError:
     """Parse an origin-form target (RFC 3986 sections 3.3, 5.2.4 and 6.2.2).
 
     Refusals: 400 for a bad percent triplet, a NUL, or a path above the root; 404 for an encoded slash, which
     no file name can have, unless `encoded_slash` makes it a separator like any other.
     """
     if not target.startswith(b"/"):
-        return Refusal(400, "The request target is not a path.")
+        return HttpError(400, "The request target is not a path.")
     path, mark, query = target.partition(b"?")
     if _BAD_TRIPLET.search(path):
-        return Refusal(400, "The path has a bad percent encoding.")
+        return HttpError(400, "The path has a bad percent encoding.")
     if not encoded_slash and _SLASH.search(path):
-        return Refusal(404, "No file name has a slash.")
+        return HttpError(404, "No file name has a slash.")
     decoded = unquote_to_bytes(path) if b"%" in path else path
     if b"\0" in decoded:
-        return Refusal(400, "The path has a NUL.")
+        return HttpError(400, "The path has a NUL.")
     # Splitting after decoding: an encoded slash is a separator, where it is let in.
     names = decoded.split(b"/")
     segments: list[bytes] = []
     for name in names:
         if name == b"..":
             if not segments:
-                return Refusal(400, "The path leads above the root.")
+                return HttpError(400, "The path leads above the root.")
             segments.pop()
         elif name not in (b"", b"."):
             segments.append(name)

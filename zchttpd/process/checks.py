@@ -50,8 +50,8 @@ def check_links_into(directories: Sequence[Path]) -> None:
         except PermissionError:
             usable = False
         if not usable:
-            cure = "Type: chmod o+x on it and its parents"
-            raise SettingsError("links_into", f"{shown} may not be entered by this user. {cure}")
+            fix = "Type: chmod o+x on it and its parents"
+            raise SettingsError("links_into", f"{shown} may not be entered by this user. {fix}")
 
 
 def _meant(root: str) -> str:

@@ -33,7 +33,7 @@ _LETTERS = {"memlock": "l", "nofile": "n"}  # of ulimit
 
 
 class State(Enum):
-    """How one finding stands; everything but OK comes with a cure."""
+    """How one finding stands; everything but OK comes with a fix."""
 
     OK = "ok"
     LOW = "low"
@@ -42,12 +42,12 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor's report. `cure` is empty when the state is OK."""
+    """One line of the doctor's report. `fix` is empty when the state is OK."""
 
     subject: str
     state: State
     text: str
-    cure: str = ""
+    fix: str = ""
 
 
 def missing_feature(name: str, *, asked: bool = False) -> str:
@@ -57,7 +57,7 @@ def missing_feature(name: str, *, asked: bool = False) -> str:
         return f"without {name}"
     if asked:
         return f"without {name}, as asked: {feature.lost}"
-    return f"without {name}: {feature.lost}. Cure: Linux {feature.since} or later"
+    return f"without {name}: {feature.lost}. Fix: Linux {feature.since} or later"
 
 
 def probe_ring() -> Mapping[str, object]:
@@ -68,7 +68,7 @@ def probe_ring() -> Mapping[str, object]:
 
 
 def refusal(error: str) -> tuple[str, str]:
-    """(cause, cure) of an io_uring_setup(2) that failed with the errno named `error`."""
+    """(cause, fix) of an io_uring_setup(2) that failed with the errno named `error`."""
     if error == "ENOSYS":
         return (
             "this kernel or its sandbox has no io_uring (ENOSYS)",
@@ -145,8 +145,8 @@ def memory(settings: Settings, limit: Limit) -> Finding:
     text = f"{budgets(settings)} may take {shown(most(settings))} in all; {limit}"
     if most(settings) <= limit.size:
         return Finding("memory", State.OK, text)
-    cure = f"--memory {shown(advised(settings, limit))}, or raise the limit"
-    return Finding("memory", State.LOW, f"{text}, so workers may be killed", cure)
+    fix = f"--memory {shown(advised(settings, limit))}, or raise the limit"
+    return Finding("memory", State.LOW, f"{text}, so workers may be killed", fix)
 
 
 def open_files(needed: int) -> Finding:
@@ -174,11 +174,11 @@ def _open_files_cure(limit: int, needed: int) -> str:
 
 
 def notes(settings: Settings) -> list[str]:
-    """A line for the start report of the io_uring engine where locked memory is too little, with the cure."""
+    """A line for the start report of the io_uring engine where locked memory is too little, with the fix."""
     if settings.send_mode == "plain":
         return []
     finding = locked_memory(memory_needed(settings))
-    return [f"{finding.subject}: {finding.text}. Cure: {finding.cure}"] if finding.cure else []
+    return [f"{finding.subject}: {finding.text}. Fix: {finding.fix}"] if finding.fix else []
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -196,13 +196,13 @@ def examine(settings: Settings) -> list[Finding]:
 
 
 def report(findings: list[Finding]) -> str:
-    """The findings as lines of text, each cure below its cause."""
+    """The findings as lines of text, each fix below its cause."""
     width = max(len(finding.subject) for finding in findings)
     lines: list[str] = []
     for finding in findings:
         lines.append(f"{finding.subject:<{width}}  {finding.state.value:<7}  {finding.text}")
-        if finding.cure:
-            lines.append(f"{'':<{width}}  {'':<7}  cure: {finding.cure}")
+        if finding.fix:
+            lines.append(f"{'':<{width}}  {'':<7}  fix: {finding.fix}")
     short = [finding for finding in findings if finding.state is not State.OK]
     lines += ["", f"{len(short)} of {len(findings)} could be better." if short else "All is well."]
     return "\n".join(lines)
@@ -215,8 +215,8 @@ def _ring_findings() -> list[Finding]:
         return [_ring_without_core()]
     error = str(found.get("error") or "")
     if error:
-        cause, cure = refusal(error)
-        return [Finding("io_uring", State.MISSING, f"{cause}; the portable engine serves instead", cure)]
+        cause, fix = refusal(error)
+        return [Finding("io_uring", State.MISSING, f"{cause}; the portable engine serves instead", fix)]
     findings = [Finding("io_uring", State.OK, "available")]
     for name, feature in FEATURES.items():
         if found.get(name):
@@ -229,8 +229,8 @@ def _ring_findings() -> list[Finding]:
 def _ring_without_core() -> Finding:
     error = _refused_with(SYS_IO_URING_SETUP, 1, None)
     if error in ("EPERM", "EACCES", "ENOSYS"):
-        cause, cure = refusal(error)
-        return Finding("io_uring", State.MISSING, f"{cause}; this build has no io_uring engine either", cure)
+        cause, fix = refusal(error)
+        return Finding("io_uring", State.MISSING, f"{cause}; this build has no io_uring engine either", fix)
     return Finding(
         "io_uring",
         State.MISSING,
@@ -265,10 +265,10 @@ def _compression(*, asked: bool) -> Finding:
     text = f"--compress can make {', '.join(name for name in ENCODINGS if name not in missing)}"
     if not missing:
         return Finding("compression", State.OK, text)
-    cure = f"pip install {' '.join(missing.values())}"
+    fix = f"pip install {' '.join(missing.values())}"
     if not asked:
-        return Finding("compression", State.OK, f"{text}; with {cure} also {', '.join(missing)}")
-    return Finding("compression", State.MISSING, f"{text}, not {', '.join(missing)}", cure)
+        return Finding("compression", State.OK, f"{text}; with {fix} also {', '.join(missing)}")
+    return Finding("compression", State.MISSING, f"{text}, not {', '.join(missing)}", fix)
 
 
 def _refused_with(number: int, *arguments: int | None) -> str:

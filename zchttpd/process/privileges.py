@@ -33,7 +33,7 @@ _LATE = (
 
 
 class PrivilegeError(Exception):
-    """Privileges cannot be given up; the text is one line: the cause, then the cure."""
+    """Privileges cannot be given up; the text is one line: the cause, then the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ def _user(name: str) -> pwd.struct_passwd | None:
         if _is_number(name):
             return None
         close = nearest(name, [user.pw_name for user in pwd.getpwall()])
-        cure = f"Did you mean {close}?" if close else "Type one of: getent passwd"
-        raise ValueError(f"there is no user {name!r}. {cure}") from None
+        fix = f"Did you mean {close}?" if close else "Type one of: getent passwd"
+        raise ValueError(f"there is no user {name!r}. {fix}") from None
 
 
 def _gid(group: str) -> int:
@@ -129,10 +129,10 @@ def become(identity: Identity) -> None:
         os.setresgid(identity.gid, identity.gid, identity.gid)
         os.setresuid(identity.uid, identity.uid, identity.uid)
     except OSError as error:
-        cure = (
+        fix = (
             "Let the container keep CAP_SETUID and CAP_SETGID" if error.errno == errno.EPERM else "See id(1)"
         )
-        raise PrivilegeError(f"--user {identity.name}: {error.strerror}. {cure}") from None
+        raise PrivilegeError(f"--user {identity.name}: {error.strerror}. {fix}") from None
     with contextlib.suppress(PermissionError):
         os.setresuid(0, 0, 0)
         raise PrivilegeError(f"--user {identity.name}: the way back to root is open. Clear the securebits")

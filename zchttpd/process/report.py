@@ -48,12 +48,12 @@ class Report:
         if settings.user:
             memory = doctor.locked_memory(memory_needed(settings))
             # Where it is low the workers have said so.
-            text = "" if memory.cure else f"; locked memory: {memory.text}"
+            text = "" if memory.fix else f"; locked memory: {memory.text}"
             lines.append(f"user {settings.user}, uid {os.getuid()}{text}")
         for name in self.missing:
             lines.append(doctor.missing_feature(name, asked=name in settings.without))
         lines += self.notes
         files = doctor.open_files(files_needed(settings))
-        if files.cure:
-            lines.append(f"{files.subject}: {files.text}. Cure: {files.cure}")
+        if files.fix:
+            lines.append(f"{files.subject}: {files.text}. Fix: {files.fix}")
         return lines

@@ -19,7 +19,7 @@ UNIX_MODE = 0o666
 
 
 class ListenError(Exception):
-    """No listening socket could be made; the text is one line: the cause, then the cure."""
+    """No listening socket could be made; the text is one line: the cause, then the fix."""
 
 
 def open_listeners(

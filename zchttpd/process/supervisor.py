@@ -33,14 +33,14 @@ from zchttpd.process.systemd import notify, passed_fds
 from zchttpd.process.worker import EXIT_CONFIGURATION, EXIT_CRASHED, Worker
 from zchttpd.telemetry import log
 from zchttpd.telemetry.access_log import LogError, check_log
-from zchttpd.telemetry.shared_stats import Board
+from zchttpd.telemetry.shared_stats import SharedStats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zchttpd.config.settings import Settings
     from zchttpd.telemetry.admin import Admin
-    from zchttpd.telemetry.metrics import WorkerFacts
+    from zchttpd.telemetry.metrics import WorkerInfo
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -108,7 +108,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, notes: Sequence[str] = ()) -> None:
         self._settings = settings
-        self._board = Board(settings.worker_count)
+        self._stats = SharedStats(settings.worker_count)
         passed = passed_fds(os.environ)
         listeners = open_for(settings, passed)
         self._children = [_Child(worker, listener) for worker, listener in enumerate(listeners)]
@@ -182,7 +182,9 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         os.close(write_fd)
         child.started_at = time.monotonic()
-        self._selector.register(child.report_fd, selectors.EVENT_READ, lambda now: self._hear(child, now))
+        self._selector.register(
+            child.report_fd, selectors.EVENT_READ, lambda now: self._read_report(child, now)
+        )
 
     def _be_worker(self, child: _Child, parent: int, report_fd: int) -> NoReturn:
         code = EXIT_CRASHED
@@ -195,9 +197,9 @@ class Supervisor:
             # A terminal that goes tells all of its processes: the supervisor says what is to be done.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
             die_with_parent(parent)
-            self._let_go(child)
+            self._close_inherited(child)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            block = self._board.block(child.worker)
+            block = self._stats.block(child.worker)
             code = Worker(self._settings, child.listener, block, child.worker, report_fd).run()
         except BaseException:
             log.LOGGER.exception("worker %d failed", child.worker)
@@ -205,12 +207,12 @@ class Supervisor:
             # The parent's frames are below this one: unwinding into them would be a second supervisor.
             os._exit(code)
 
-    def _let_go(self, child: _Child) -> None:
+    def _close_inherited(self, child: _Child) -> None:
         self._selector.close()
         self._wake_read.close()
         self._wake_write.close()
         if self._admin is not None:
-            self._admin.let_go()
+            self._admin.close_inherited()
         elif self._admin_listener is not None:
             self._admin_listener.close()
         for other in self._children:
@@ -219,14 +221,14 @@ class Supervisor:
             if other is not child:
                 other.listener.close()
 
-    def _hear(self, child: _Child, _now: float) -> None:
+    def _read_report(self, child: _Child, _now: float) -> None:
         if child.report_fd < 0:
             # Heard to the end when its death was noticed, earlier in the same batch of events.
             return
         received = os.read(child.report_fd, 65536)
         child.report += received
         if not received:
-            self._hang_up(child)
+            self._close_report(child)
             if (
                 not self._announced
                 and not self._stopping
@@ -234,7 +236,7 @@ class Supervisor:
             ):
                 self._announce()
 
-    def _hang_up(self, child: _Child) -> None:
+    def _close_report(self, child: _Child) -> None:
         self._selector.unregister(child.report_fd)
         os.close(child.report_fd)
         child.report_fd = -1
@@ -247,22 +249,22 @@ class Supervisor:
             if pid:
                 child.cpu_s_before += usage.ru_utime + usage.ru_stime
                 child.pid = 0
-                self._died(child, os.waitstatus_to_exitcode(status), now)
+                self._on_death(child, os.waitstatus_to_exitcode(status), now)
 
-    def _died(self, child: _Child, code: int, now: float) -> None:
+    def _on_death(self, child: _Child, code: int, now: float) -> None:
         while child.report_fd >= 0:
             # The writing end is closed with the worker, so this ends.
-            self._hear(child, now)
-        self._board.clear_gauges(child.worker)
+            self._read_report(child, now)
+        self._stats.clear_gauges(child.worker)
         if self._stopping:
             return
         if code == EXIT_CONFIGURATION or not self._announced:
             why = (
-                _said(child).get("error")
+                _report_of(child).get("error")
                 or f"worker {child.worker} {_how(code)} while starting. Type: zchttpd doctor"
             )
             log.complain(str(why))
-            self._tell_of_memory(child, code)
+            self._explain_kill(child, code)
             self._exit_code = EXIT_FAILED
             self._stop(now)
             return
@@ -271,11 +273,11 @@ class Supervisor:
         log.LOGGER.error(
             "worker %d %s; another one starts in %.1f s", child.worker, _how(code), child.backoff_s
         )
-        self._tell_of_memory(child, code)
+        self._explain_kill(child, code)
         child.restart_at = now + child.backoff_s
         child.backoff_s = min(child.backoff_s * 2, BACKOFF_S_MAX)
 
-    def _tell_of_memory(self, child: _Child, code: int) -> None:
+    def _explain_kill(self, child: _Child, code: int) -> None:
         if code == -signal.SIGKILL and self._out_of_memory.risen():
             limit = memory_limit()
             log.LOGGER.error(
@@ -336,7 +338,7 @@ class Supervisor:
     # What is said
 
     def _announce(self) -> None:
-        reports = [_said(child) for child in self._children]
+        reports = [_report_of(child) for child in self._children]
         if not all("engine" in said for said in reports):
             # One of them died before it was ready; its end is about to be reaped and says why.
             return
@@ -358,19 +360,19 @@ class Supervisor:
     def _open_admin(self, listener: socket.socket) -> None:
         # Only now: a worker has no use for what these import.
         from zchttpd.telemetry.admin import Admin, Routes
-        from zchttpd.telemetry.metrics import Exposition, TallyCollector
+        from zchttpd.telemetry.metrics import Exposition, StatsCollector
 
-        exposition = Exposition(TallyCollector(self._board, self._facts))
+        exposition = Exposition(StatsCollector(self._stats, self._worker_info))
         self._admin = Admin(listener, self._selector, Routes(exposition, self._healthy))
 
     def _healthy(self) -> bool:
         return not self._stopping and all(child.pid for child in self._children)
 
-    def _facts(self) -> list[WorkerFacts]:
-        from zchttpd.telemetry.metrics import WorkerFacts
+    def _worker_info(self) -> list[WorkerInfo]:
+        from zchttpd.telemetry.metrics import WorkerInfo
 
         return [
-            WorkerFacts(each.worker, each.pid, each.cpu_s_before, each.restarts) for each in self._children
+            WorkerInfo(each.worker, each.pid, each.cpu_s_before, each.restarts) for each in self._children
         ]
 
 
@@ -387,7 +389,7 @@ def _identity(path: str) -> tuple[int, int]:
     return facts.st_dev, facts.st_ino
 
 
-def _said(child: _Child) -> dict[str, object]:
+def _report_of(child: _Child) -> dict[str, object]:
     return cast("dict[str, object]", json.loads(child.report)) if child.report else {}
 
 

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
-from zchttpd.files import compress
+from zchttpd.files import compressor
 from zchttpd.process import checks, doctor
 from zchttpd.telemetry import log
 
@@ -35,7 +35,7 @@ _REFUSALS = (errno.EPERM, errno.EACCES, errno.ENOSYS)
 class Serve(Protocol):
     """What an engine is: serve until SIGTERM or SIGINT, drain, return. It calls `ready` when it can accept.
 
-    `listener`: this worker's own listening socket. `tally`: this worker's block of shared counters, whose
+    `listener`: this worker's own listening socket. `stats`: this worker's block of shared counters, whose
     values it goes on from. `ready` takes a report: `engine` and `send_mode` (str, for the start line),
     `missing` (names of features) and `notes` (lines of text).
     """
@@ -44,7 +44,7 @@ class Serve(Protocol):
         self,
         settings: Settings,
         listener: socket.socket,
-        tally: memoryview,
+        stats: memoryview,
         worker: int,
         *,
         ready: Callable[[dict[str, object]], None],
@@ -52,7 +52,7 @@ class Serve(Protocol):
 
 
 class StartError(Exception):
-    """The engine that was asked for cannot run here; the text is one line: the cause, then the cure."""
+    """The engine that was asked for cannot run here; the text is one line: the cause, then the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +72,18 @@ def choose(engine: str) -> Choice:
         error = str(doctor.probe_ring().get("error") or "")
         if not error:
             return Choice(URING, _load(URING))
-        cause, cure = doctor.refusal(error)
+        cause, fix = doctor.refusal(error)
     except ImportError as missing:
         cause = f"this build has no io_uring engine ({missing})"
-        cure = "apt-get install liburing-dev pkg-config, then install zchttpd again from source"
+        fix = "apt-get install liburing-dev pkg-config, then install zchttpd again from source"
     if engine == URING:
-        raise StartError(f"--engine uring cannot run: {cause}. Type --engine portable, or: {cure}")
-    return _portable(cause, cure)
+        raise StartError(f"--engine uring cannot run: {cause}. Type --engine portable, or: {fix}")
+    return _portable(cause, fix)
 
 
-def _portable(cause: str = "", cure: str = "") -> Choice:
-    """The portable engine; `cause` and `cure` are why it stands in for io_uring, when it does."""
-    note = f"without io_uring: {cause}; the portable engine serves instead. Cure: {cure}" if cause else ""
+def _portable(cause: str = "", fix: str = "") -> Choice:
+    """The portable engine; `cause` and `fix` are why it stands in for io_uring, when it does."""
+    note = f"without io_uring: {cause}; the portable engine serves instead. Fix: {fix}" if cause else ""
     try:
         return Choice(PORTABLE, _load(PORTABLE), note)
     except ImportError as missing:
@@ -101,11 +101,11 @@ class Worker:
     """Runs in a process of its own. `report_fd`: a pipe to the supervisor; it gets one line of JSON."""
 
     def __init__(
-        self, settings: Settings, listener: socket.socket, tally: memoryview, worker: int, report_fd: int
+        self, settings: Settings, listener: socket.socket, stats: memoryview, worker: int, report_fd: int
     ) -> None:
         self._settings = settings
         self._listener = listener
-        self._tally = tally
+        self._stats = stats
         self._worker = worker
         self._report_fd = report_fd
         self._is_ready = False
@@ -141,12 +141,12 @@ class Worker:
             notes = [
                 *cast("list[str]", report.get("notes", [])),
                 *(doctor.notes(self._settings) if choice.engine == URING else ()),
-                *compress.notes(self._settings),
+                *compressor.notes(self._settings),
                 *checks.notes(self._settings),
             ]
             self._ready({**report, "notes": [choice.note, *notes] if choice.note else notes})
 
-        choice.serve(self._settings, self._listener, self._tally, self._worker, ready=ready)
+        choice.serve(self._settings, self._listener, self._stats, self._worker, ready=ready)
 
     def _ready(self, report: dict[str, object]) -> None:
         self._is_ready = True

@@ -41,7 +41,7 @@ KNOWN_MAX = 4096
 _UNSAFE = re.compile(rb"[^ !#-\[\]-~]")
 
 
-class Visit(NamedTuple):
+class AccessRecord(NamedTuple):
     """One response. `line`, `referer` and `agent` are the client's bytes, whatever they are."""
 
     address: str
@@ -59,7 +59,7 @@ class LogError(Exception):
     """The log cannot be written; the text is one line: the cause, then what to type."""
 
 
-def note(head: bytes) -> tuple[bytes, bytes, bytes]:
+def logged_fields(head: bytes) -> tuple[bytes, bytes, bytes]:
     """(request line, Referer, User-Agent) of a head, as `_core.access_record` takes them.
 
     It may be broken, and need not be whole.
@@ -89,8 +89,8 @@ def escape(text: bytes) -> str:
     return _UNSAFE.sub(lambda found: b"\\x%02X" % found[0][0], text).decode("ascii")
 
 
-class Lines:
-    """Makes lines of visits. What clients send repeats, and is escaped once."""
+class LineFormatter:
+    """Formats records as lines. What clients send repeats, and is escaped once."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
@@ -98,29 +98,29 @@ class Lines:
         self._second = -1
         self._stamp = ""
 
-    def line(self, visit: Visit) -> bytes:
+    def line(self, record: AccessRecord) -> bytes:
         """One line, of printable ASCII, with its end."""
-        key = (visit.line, visit.referer, visit.agent)
+        key = (record.line, record.referer, record.agent)
         texts = self._known.get(key)
         if texts is None:
             if len(self._known) >= KNOWN_MAX:
                 self._known.clear()
             texts = self._known[key] = self._texts(*key)
-        if visit.ended_at != self._second:
-            self._second = visit.ended_at
+        if record.ended_at != self._second:
+            self._second = record.ended_at
             form = "%Y-%m-%dT%H:%M:%SZ" if self._kind == "json" else "%d/%b/%Y:%H:%M:%S +0000"
             self._stamp = time.strftime(form, time.gmtime(self._second))
         asked, agent = texts
         if self._kind == "json":
             return (
-                f'{{"time":"{self._stamp}","address":"{visit.address}",{asked},"status":{visit.status},'
-                f'"body_bytes":{visit.body_bytes},"duration_us":{visit.duration_us},'
-                f'"zero_copy":{"true" if visit.zerocopy else "false"}{agent}}}\n'
+                f'{{"time":"{self._stamp}","address":"{record.address}",{asked},"status":{record.status},'
+                f'"body_bytes":{record.body_bytes},"duration_us":{record.duration_us},'
+                f'"zero_copy":{"true" if record.zerocopy else "false"}{agent}}}\n'
             ).encode("ascii")
-        end = f" {visit.duration_us}" if self._kind == "timed" else ""
-        who = visit.address or "-"
+        end = f" {record.duration_us}" if self._kind == "timed" else ""
+        who = record.address or "-"
         return (
-            f'{who} - - [{self._stamp}] "{asked}" {visit.status} {visit.body_bytes}{agent}{end}\n'
+            f'{who} - - [{self._stamp}] "{asked}" {record.status} {record.body_bytes}{agent}{end}\n'
         ).encode("ascii")
 
     def _texts(self, line: bytes, referer: bytes, agent: bytes) -> tuple[str, str]:
@@ -160,21 +160,21 @@ def open_log(path: str) -> int:
 
 
 class AccessLog:
-    """Takes visits from `source` when `wake` says that there are some, and writes them.
+    """Takes records from `source` when `wake` says that there are some, and writes them.
 
     `dropped` is told how many could not be written. All but `start` and `close` may be called from anywhere.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._path = settings.access_log
-        self._lines = Lines(settings.access_log_format)
+        self._lines = LineFormatter(settings.access_log_format)
         self._fd = -1
         self._reopen = False
         self._closing = False
         self._silent_until = 0.0
         self.event = os.eventfd(0, os.EFD_CLOEXEC)
 
-    def start(self, source: Callable[[], Iterable[Visit]], dropped: Callable[[int], None]) -> None:
+    def start(self, source: Callable[[], Iterable[AccessRecord]], dropped: Callable[[int], None]) -> None:
         """Open the file and begin. A worker that cannot open it serves all the same, and counts drops."""
         self._open_again()
         self._source = source
@@ -183,7 +183,7 @@ class AccessLog:
         self._thread.start()
 
     def wake(self) -> None:
-        """There are visits."""
+        """There are records."""
         os.eventfd_write(self.event, 1)
 
     def reopen(self) -> None:
@@ -201,7 +201,7 @@ class AccessLog:
         closing = False
         while not closing:
             os.eventfd_read(self.event)
-            # Looked at before the visits are taken, and never after: so all that came before `close` is.
+            # Looked at before the records are taken, and never after: so all that came before `close` is.
             closing = self._closing
             if self._reopen:
                 self._reopen = False
@@ -222,8 +222,8 @@ class AccessLog:
         most = WRITE_MAX if self._fd >= 0 and _is_file(self._fd) else PIPE_WRITE_MAX
         batch = bytearray()
         count = 0
-        for visit in self._source():
-            line = self._lines.line(visit)
+        for record in self._source():
+            line = self._lines.line(record)
             if batch and len(batch) + len(line) > most:
                 self._write(batch, count)
                 batch, count = bytearray(), 0

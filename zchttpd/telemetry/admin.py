@@ -1,4 +1,4 @@
-"""The admin listener: small answers to few visitors, in the supervisor's own loop: forking stays safe."""
+"""The admin listener: small answers to few clients, in the supervisor's own loop: forking stays safe."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from zchttpd.telemetry import metrics
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-VISITORS_MAX = 64
-VISIT_S_MAX = 10.0
+CONNECTIONS_MAX = 64
+CONNECTION_S_MAX = 10.0
 ACCEPT_PAUSE_S = 0.1
 _TEXT = "text/plain; charset=utf-8"
 _ABOUT = b"zchttpd admin: /metrics, /metrics.json, /healthz\n"
@@ -54,62 +54,64 @@ class Admin:
         self.routes = routes
         self._listener = listener
         self._selector = selector
-        self._visits: set[_Visit] = set()
+        self._connections: set[_Connection] = set()
         self._accept_at: float | None = None
         listener.setblocking(False)
         selector.register(listener, selectors.EVENT_READ, self._accept)
 
     def close(self) -> None:
-        """Close the listener and every visitor's connection."""
-        for visit in list(self._visits):
-            visit.close()
+        """Close the listener and every client's connection."""
+        for connection in list(self._connections):
+            connection.close()
         if self._accept_at is None:
             self._selector.unregister(self._listener)
         self._listener.close()
 
-    def let_go(self) -> None:
+    def close_inherited(self) -> None:
         """In a forked child: drop the inherited sockets and leave the selector to the parent."""
-        for visit in self._visits:
-            visit.connection.close()
+        for connection in self._connections:
+            connection.connection.close()
         self._listener.close()
 
     def expire(self, now: float) -> float | None:
-        """Close the visits whose time is up, accept again after a pause; the next such moment (monotonic
+        """Close the connections whose time is up, accept again after a pause; the next such moment (monotonic
         seconds), or None.
         """
-        for visit in [each for each in self._visits if each.ends_at <= now]:
-            visit.close()
+        for connection in [each for each in self._connections if each.ends_at <= now]:
+            connection.close()
         if self._accept_at is not None and self._accept_at <= now:
             self._accept_at = None
             self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        moments = [visit.ends_at for visit in self._visits]
+        moments = [connection.ends_at for connection in self._connections]
         return min(moments if self._accept_at is None else [*moments, self._accept_at], default=None)
 
     def admit(self, connection: socket.socket, now: float) -> None:
         """Answer one accepted connection."""
         connection.setblocking(False)
-        self._visits.add(
-            _Visit(connection, self._selector, self.routes, now + VISIT_S_MAX, self._visits.discard)
+        self._connections.add(
+            _Connection(
+                connection, self._selector, self.routes, now + CONNECTION_S_MAX, self._connections.discard
+            )
         )
 
     def _accept(self, now: float) -> None:
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
-            # The visitor has gone again.
+            # The client has gone again.
             return
         except OSError:
             # Out of descriptors, or of memory: trying at once would spin.
             self._selector.unregister(self._listener)
             self._accept_at = now + ACCEPT_PAUSE_S
             return
-        if len(self._visits) >= VISITORS_MAX:
+        if len(self._connections) >= CONNECTIONS_MAX:
             connection.close()
         else:
             self.admit(connection, now)
 
 
-class _Visit:
+class _Connection:
     """One connection, one request, one answer."""
 
     def __init__(
@@ -118,7 +120,7 @@ class _Visit:
         selector: selectors.BaseSelector,
         routes: Routes,
         ends_at: float,
-        closed: Callable[[_Visit], None],
+        closed: Callable[[_Connection], None],
     ) -> None:
         self.connection = connection
         self.ends_at = ends_at
@@ -158,12 +160,12 @@ class _Visit:
             if isinstance(event, h11.Request):
                 self._request = event
             elif isinstance(event, h11.EndOfMessage):
-                self._answer(self._judge())
+                self._answer(self._route())
                 return
             elif not isinstance(event, h11.Data):
                 return
 
-    def _judge(self) -> Answer:
+    def _route(self) -> Answer:
         assert self._request is not None
         if self._request.method not in (b"GET", b"HEAD"):
             return 405, _TEXT, b"GET and HEAD only\n"
@@ -197,7 +199,7 @@ class _Visit:
             return
         self._outgoing = self._outgoing[sent:]
         if not self._outgoing:
-            # Closing with bytes unread would reset the connection under the answer: the visitor leaves first.
+            # Closing with bytes unread would reset the connection under the answer: the client leaves first.
             with contextlib.suppress(OSError):
                 self.connection.shutdown(socket.SHUT_WR)
             self._selector.modify(self.connection, selectors.EVENT_READ, self._leave)

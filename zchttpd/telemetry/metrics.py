@@ -22,8 +22,8 @@ from prometheus_client.registry import Collector
 
 from zchttpd import __version__
 from zchttpd.config.names import ENCODINGS
-from zchttpd.files.compress import RESULTS
-from zchttpd.telemetry.shared_stats import Board, tally_layout
+from zchttpd.files.compressor import RESULTS
+from zchttpd.telemetry.shared_stats import SharedStats, stats_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,7 +37,7 @@ _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerFacts:
+class WorkerInfo:
     """What is known of one worker. `pid`: 0 while it is dead; `cpu_s_before`: of those before it, seconds."""
 
     worker: int
@@ -147,17 +147,17 @@ _LABELLED = (
 )
 
 
-class TallyCollector(Collector):
-    """prometheus_client collector over a board; `workers` gives the facts of the workers of the moment."""
+class StatsCollector(Collector):
+    """prometheus_client collector over the shared counters; `workers` gives those of now."""
 
-    def __init__(self, board: Board, workers: Callable[[], Sequence[WorkerFacts]]) -> None:
-        self._board = board
+    def __init__(self, stats: SharedStats, workers: Callable[[], Sequence[WorkerInfo]]) -> None:
+        self._stats = stats
         self._workers = workers
-        self._layout = tally_layout()
+        self._layout = stats_layout()
 
     def collect(self) -> Iterator[Metric]:
         """Every metric family, in a fixed order."""
-        totals = self._board.totals()
+        totals = self._stats.totals()
         yield self._requests(totals["requests"])
         for labelled in _LABELLED:
             family = CounterMetricFamily(labelled.name, labelled.text, labels=[labelled.label])
@@ -207,7 +207,7 @@ class TallyCollector(Collector):
             "Send mode auto by route: 0 undecided, 1 zero copy, 2 given up, as the kernel copies.",
             labels=["route"],
         )
-        highest = self._board.highest("zerocopy_active")
+        highest = self._stats.highest("zerocopy_active")
         for route, verdict in zip(self._layout.routes, highest, strict=True):
             family.add_metric([route], verdict)
         return family
@@ -227,10 +227,10 @@ class TallyCollector(Collector):
         yield from (family, spent)
 
     def _about_workers(self) -> Iterator[Metric]:
-        facts = self._workers()
-        yield GaugeMetricFamily("zchttpd_workers", "Workers configured.", value=len(facts))
+        workers = self._workers()
+        yield GaugeMetricFamily("zchttpd_workers", "Workers configured.", value=len(workers))
         yield GaugeMetricFamily(
-            "zchttpd_workers_alive", "Workers alive.", value=sum(1 for each in facts if each.pid)
+            "zchttpd_workers_alive", "Workers alive.", value=sum(1 for each in workers if each.pid)
         )
         restarts = CounterMetricFamily(
             "zchttpd_worker_restarts", "Times a worker died and was replaced.", labels=["worker"]
@@ -239,7 +239,7 @@ class TallyCollector(Collector):
             "zchttpd_worker_cpu_seconds", "CPU time, user and system.", labels=["worker"]
         )
         resident = GaugeMetricFamily("zchttpd_worker_resident_bytes", "Resident memory.", labels=["worker"])
-        for each in facts:
+        for each in workers:
             name = [str(each.worker)]
             restarts.add_metric(name, each.restarts)
             cpu.add_metric(name, each.cpu_s_before + cpu_seconds(each.pid))

@@ -37,29 +37,29 @@ class Layout:
     routes: tuple[str, ...]
 
 
-def tally_layout() -> Layout:
-    """The layout of the compiled tally. ImportError where zchttpd was not built."""
-    tally = importlib.import_module("zchttpd._core.stats")
+def stats_layout() -> Layout:
+    """The layout of the compiled counters (`_core.stats`). ImportError where zchttpd was not built."""
+    stats = importlib.import_module("zchttpd._core.stats")
     return Layout(
-        tally.STATS_BYTES,
-        tally.CELLS,
-        tuple(tally.LEASE_BOUNDS_US),
-        tuple(tally.FALLBACK_REASONS),
-        tuple(tally.ROUTES),
+        stats.STATS_BYTES,
+        stats.CELLS,
+        tuple(stats.LEASE_BOUNDS_US),
+        tuple(stats.FALLBACK_REASONS),
+        tuple(stats.ROUTES),
     )
 
 
 def cells_of(block: memoryview, name: str) -> memoryview:
     """The 64-bit cells `name` of one worker's block."""
-    first, count = tally_layout().cells[name]
+    first, count = stats_layout().cells[name]
     return block.cast("Q")[first : first + count]
 
 
-class Board:
+class SharedStats:
     """The blocks of `workers` workers in memory that survives fork(2) shared."""
 
     def __init__(self, workers: int) -> None:
-        self._layout = tally_layout()
+        self._layout = stats_layout()
         self._workers = workers
         self._memory = memoryview(mmap.mmap(-1, workers * self._layout.block_size))
         self._cells = self._memory.cast("Q")

@@ -61,7 +61,7 @@ def test_a_value_that_the_command_line_replaces_is_not_even_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "cause", "cure"),
+    ("name", "text", "cause", "fix"),
     [
         ("port", "70000", "70000 is too large", "Type 65535 or less"),
         ("port", "http", "'http' is not a whole number", ""),
@@ -101,7 +101,7 @@ def test_a_value_that_the_command_line_replaces_is_not_even_read() -> None:
 )
 @pytest.mark.parametrize("source", ["command line", "environment"])
 def test_a_bad_value_gives_one_line_with_its_source_the_cause_and_the_cure(
-    source: str, name: str, text: str, cause: str, cure: str
+    source: str, name: str, text: str, cause: str, fix: str
 ) -> None:
     typed, environment = {**ROOT, name: text}, {}
     if source == "environment":
@@ -112,7 +112,7 @@ def test_a_bad_value_gives_one_line_with_its_source_the_cause_and_the_cure(
     assert caught.value.name == name
     assert problem.startswith(f"{flag_of(name) if source == 'command line' else variable_of(name)}: ")
     assert cause in problem
-    assert cure in problem
+    assert fix in problem
     assert "\n" not in problem
 
 
@@ -134,7 +134,7 @@ def test_an_empty_variable_counts_as_one_that_is_not_set(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("typed", "cause", "cure"),
+    ("typed", "cause", "fix"),
     [
         ({"engine": "portable", "send_mode": "zerocopy"}, "--engine portable", "Type --engine uring"),
         ({"host": "0.0.0.0", "admin": "127.0.0.1:8080"}, "is where files are served", "Type another port"),
@@ -148,11 +148,11 @@ def test_an_empty_variable_counts_as_one_that_is_not_set(name: str, tmp_path: Pa
         ),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(typed: dict[str, str], cause: str, cure: str) -> None:
+def test_options_that_contradict_each_other_are_refused(typed: dict[str, str], cause: str, fix: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load({**ROOT, **typed}, {})
     assert cause in caught.value.problem
-    assert cure in caught.value.problem
+    assert fix in caught.value.problem
 
 
 @pytest.mark.parametrize(

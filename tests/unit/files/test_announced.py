@@ -12,7 +12,7 @@ from zchttpd.config.names import IDENTITY
 from zchttpd.config.settings import Settings
 from zchttpd.files.announced import Announced
 from zchttpd.files.cache import Cache
-from zchttpd.files.memory import fill_through, new_memory_file, read_through
+from zchttpd.files.memfd import fill_through, new_memory_file, read_through
 from zchttpd.files.root import Root
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from zchttpd.files.cache import Cache
 from zchttpd.files.digests import Digests
 from zchttpd.files.root import Root
 
-from .test_shelf import Loop, unready
+from .test_listing_cache import Loop, unready
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from zchttpd.files import listing, listing_page
 from zchttpd.files.listing import Order, Row, Scan, natural, parse_order, scan
-from zchttpd.files.listing_look import CONTENT_SECURITY_POLICY, SCRIPT
 from zchttpd.files.listing_page import HTML, JSON, draw, link
+from zchttpd.files.listing_style import CONTENT_SECURITY_POLICY, SCRIPT
 from zchttpd.files.root import Root
 
 if TYPE_CHECKING:

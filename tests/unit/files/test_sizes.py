@@ -11,7 +11,7 @@ import pytest
 from zchttpd.files.sizes import tells_its_size
 
 
-def told(path: Path, size: int | None = None) -> bool:
+def describe_error(path: Path, size: int | None = None) -> bool:
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         return tells_its_size(fd, os.fstat(fd).st_size if size is None else size)
@@ -25,7 +25,7 @@ def test_what_the_kernel_makes_up_when_it_is_read_has_no_size(name: str) -> None
     if not path.exists():
         pytest.skip(f"there is no {name} here")
     assert path.stat().st_size != len(path.read_bytes())
-    assert not told(path)
+    assert not describe_error(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"a", b"ab" * 4096])
@@ -37,7 +37,7 @@ def test_files_have_the_size_that_they_have(
     monkeypatch.setattr(os, "fstatvfs", lambda fd: SimpleNamespace(f_blocks=blocks))
     path = tmp_path / "file"
     path.write_bytes(content)
-    assert told(path)
+    assert describe_error(path)
     # One that has grown, or has been cut, since it was looked at is no fault of its file system.
-    assert told(path, len(content) + 1)
-    assert told(path, max(0, len(content) - 1))
+    assert describe_error(path, len(content) + 1)
+    assert describe_error(path, max(0, len(content) - 1))

@@ -13,10 +13,10 @@ import pytest
 
 from zchttpd.config.settings import Settings
 from zchttpd.files.cache import Cache
-from zchttpd.files.compress import RESULTS, Compressor
+from zchttpd.files.compressor import RESULTS, Compressor
 from zchttpd.files.encoders import ENCODERS, Encoder
 from zchttpd.files.root import Root
-from zchttpd.handler.handler import Answer, Desk
+from zchttpd.handler.handler import Answer, Handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ REVALIDATE_MS = 1000
 
 
 class Site:
-    """A desk with a compressor over a directory. Compressions wait until `work` lets them run."""
+    """A handler with a compressor over a directory. Compressions wait until `work` lets them run."""
 
     def __init__(
         self, path: Path, *, post: Callable[[Callable[[], None]], None] | None = None, **options: object
@@ -46,7 +46,7 @@ class Site:
         self._root = Root(path)
         self._gate = threading.Event()
         self._hold()
-        self.desk = Desk(settings, Cache(self._root, settings, post=post), compressor)
+        self.handler = Handler(settings, Cache(self._root, settings, post=post), compressor)
 
     def _cells_of(self, name: str) -> memoryview:
         return self._cells.setdefault(name, memoryview(bytearray(24 * 8)).cast("Q"))
@@ -75,7 +75,7 @@ class Site:
 
     def ask(self, target: str, *fields: str, method: str = "GET") -> Got:
         lines = [f"{method} {target} HTTP/1.1", "Host: h", *fields, "", ""]
-        return Got(self.desk.answer("\r\n".join(lines).encode(), self.now_ms), method)
+        return Got(self.handler.answer("\r\n".join(lines).encode(), self.now_ms), method)
 
     def put(self, name: str, content: bytes) -> None:
         (self.path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ class Got:
         assert isinstance(response, h11.Response)
         self.status = response.status_code
         self.fields = {name.decode(): value.decode() for name, value in response.headers if name != b"date"}
-        self.memo = answer.memo
+        self.cacheable = answer.cacheable
         whole = b""
         if answer.representation is not None:
             with open(answer.representation.open(), "rb") as opened:
@@ -122,10 +122,10 @@ def test_identity_until_it_is_ready(site: Site) -> None:
     for _ in range(3):
         first = site.ask("/a.txt", accept("br"))
         assert (first.status, first.body, first.coding, first.vary) == (200, TEXT, None, VARY)
-        assert not first.memo, "it must not be replayed when the encoding is there"
+        assert not first.cacheable, "it must not be replayed when the encoding is there"
     site.work()
     then = site.ask("/a.txt", accept("br"))
-    assert (then.status, then.coding, then.vary, then.memo) == (200, "br", VARY, True)
+    assert (then.status, then.coding, then.vary, then.cacheable) == (200, "br", VARY, True)
     assert brotli.decompress(then.body) == TEXT
     assert then.etag != first.etag
     assert {name: then.fields[name] for name in ("content-type", "last-modified", "accept-ranges")} == {
@@ -141,7 +141,7 @@ def test_identity_until_it_is_ready(site: Site) -> None:
 def test_who_would_not_get_it_begins_nothing(site: Site, fields: tuple[str, ...]) -> None:
     for _ in range(2):
         got = site.ask("/a.txt", *fields)
-        assert (got.body, got.coding, got.vary, got.memo) == (TEXT, None, VARY, True)
+        assert (got.body, got.coding, got.vary, got.cacheable) == (TEXT, None, VARY, True)
         site.work()
     assert site.ended() == {}
 
@@ -170,8 +170,8 @@ def test_until_the_best_is_there_the_second_best_is_sent(site: Site) -> None:
     site.ask("/a.txt", accept("gzip"))
     site.work()
     between = site.ask("/a.txt", accept("gzip, br"))
-    assert (between.coding, between.memo) == ("gzip", False)
-    assert site.ask("/a.txt", accept("gzip")).memo
+    assert (between.coding, between.cacheable) == ("gzip", False)
+    assert site.ask("/a.txt", accept("gzip")).cacheable
     site.work()
     assert site.ask("/a.txt", accept("gzip, br")).coding == "br"
 
@@ -181,7 +181,7 @@ def test_a_sibling_wins_over_compressing(site: Site) -> None:
     site.put("a.js.gz", b"not really gzip")
     assert site.ask("/a.js", accept("gzip")).body == b"not really gzip"
     waiting = site.ask("/a.js", accept("gzip, br"))
-    assert (waiting.body, waiting.coding, waiting.memo) == (b"not really gzip", "gzip", False)
+    assert (waiting.body, waiting.coding, waiting.cacheable) == (b"not really gzip", "gzip", False)
     site.work()
     made = site.ask("/a.js", accept("gzip, br"))
     assert (made.coding, brotli.decompress(made.body)) == ("br", TEXT)
@@ -194,12 +194,12 @@ def test_what_does_not_shrink_stays_as_it_is(site: Site) -> None:
     site.put("noise.txt", noise)
     for encoding in ENCODERS:
         got = site.ask("/noise.txt", accept("br, zstd, gzip"))
-        assert (got.body, got.memo) == (noise, False)
+        assert (got.body, got.cacheable) == (noise, False)
         site.work()
         assert encoding in site.ended("unfit")
     for _ in range(2):
         got = site.ask("/noise.txt", accept("br, zstd, gzip"))
-        assert (got.body, got.coding, got.vary, got.memo) == (noise, None, VARY, True)
+        assert (got.body, got.coding, got.vary, got.cacheable) == (noise, None, VARY, True)
         site.work()
     assert site.ended("unfit") == {"br": 1, "zstd": 1, "gzip": 1}
 
@@ -213,7 +213,7 @@ def test_what_is_not_to_be_compressed_does_not_vary(site: Site, name: str) -> No
         # It is never read: there is not that much memory.
         os.truncate(site.path / name, 1 << 40)
     got = site.ask(f"/{name}", accept("br"), method="HEAD")
-    assert (got.coding, got.vary, got.memo) == (None, None, True)
+    assert (got.coding, got.vary, got.cacheable) == (None, None, True)
     site.work()
     assert site.ended() == {}
 
@@ -245,7 +245,7 @@ def test_conditions_and_ranges_are_of_what_would_be_sent(site: Site) -> None:
         assert {got.vary for got in found.values()} == {VARY}
         # The tag says which representation is meant: that stays so when there are others.
         unsettled = {"same", "failed"} if not settled else set()
-        assert {name for name, got in found.items() if not got.memo} == unsettled
+        assert {name for name, got in found.items() if not got.cacheable} == unsettled
         for part in (found["part"], found["match"]):
             assert (part.body, part.coding, part.etag) == (whole.body[5:20], whole.coding, whole.etag)
         assert found["beyond"].fields["content-range"] == f"bytes */{len(whole.body)}"
@@ -270,7 +270,7 @@ def test_a_download_that_was_cut_goes_on_with_the_same_bytes(site: Site) -> None
     ):
         got = site.ask("/a.txt", rest, f"Range: bytes={at}-", *fields)
         assert (got.status, got.coding, got.etag) == (206, None, plain.etag)
-        assert (got.body, got.vary, got.memo) == (TEXT[at:], VARY, True)
+        assert (got.body, got.vary, got.cacheable) == (TEXT[at:], VARY, True)
     got = site.ask("/a.txt", rest, "Range: bytes=7-", f"If-Range: {encoded.etag}")
     assert (got.status, got.coding, got.body) == (206, "gzip", encoded.body[7:])
     beyond = site.ask("/a.txt", rest, f"Range: bytes={len(TEXT)}-")
@@ -357,7 +357,7 @@ def test_what_was_evicted_is_made_again(tmp_path: Path, monkeypatch: pytest.Monk
         site.work()
     assert site.ask("/b.txt", accept("br")).coding == "br"
     again = site.ask("/a.txt", accept("br"))
-    assert (again.coding, again.memo) == (None, False)
+    assert (again.coding, again.cacheable) == (None, False)
     site.work()
     assert site.ask("/a.txt", accept("br")).coding == "br"
     assert site.ended() == {"br": 3}

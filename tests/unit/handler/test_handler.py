@@ -19,9 +19,9 @@ from zchttpd.config.settings import Settings
 from zchttpd.files.cache import Cache
 from zchttpd.files.entry import Kind
 from zchttpd.files.root import Root
-from zchttpd.handler.handler import REASONS, Answer, Desk
+from zchttpd.handler.handler import REASONS, Answer, Handler
 from zchttpd.http.dates import DATE_SIZE, parse_date
-from zchttpd.http.plan import Window
+from zchttpd.http.response import Slice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ def put(path: Path, text: bytes) -> None:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One of everything; tests that change something make their own."""
-    base = tmp_path_factory.mktemp("desk")
+    base = tmp_path_factory.mktemp("handler")
     put(base / "secret", b"secret")
     root = base / "www"
     (root / "dir").mkdir(parents=True)
@@ -63,10 +63,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(site: Path) -> Iterator[Desk]:
+def handler(site: Path) -> Iterator[Handler]:
     root = Root(site)
     options = Settings(root=site, revalidate_ms=REVALIDATE_MS)
-    yield Desk(options, Cache(root, options))
+    yield Handler(options, Cache(root, options))
     root.close()
 
 
@@ -111,15 +111,15 @@ class Received:
 
 
 def ask(
-    desk: Desk, target: str, *fields: str, method: str = "GET", now_ms: int = 0
+    handler: Handler, target: str, *fields: str, method: str = "GET", now_ms: int = 0
 ) -> tuple[Answer, Received]:
-    answer = desk.answer(head_of(target, *fields, method=method), now_ms)
+    answer = handler.answer(head_of(target, *fields, method=method), now_ms)
     received = Received(answer, method)
     assert received.status == answer.status
     date = answer.head[answer.date_at : answer.date_at + DATE_SIZE]
     assert parse_date(date) is not None
     assert answer.head[: answer.date_at].endswith(b"\r\nDate: ")
-    assert (answer.representation is not None) == any(isinstance(part, Window) for part in answer.parts)
+    assert (answer.representation is not None) == any(isinstance(part, Slice) for part in answer.parts)
     return answer, received
 
 
@@ -165,15 +165,15 @@ def ask(
         ("/" + "n" * 9000, 414, None),
     ],
 )
-def test_targets(desk: Desk, target: str, status: int, kind: Kind | None) -> None:
-    answer, received = ask(desk, target)
+def test_targets(handler: Handler, target: str, status: int, kind: Kind | None) -> None:
+    answer, received = ask(handler, target)
     assert answer.status == status
     assert (answer.entry and answer.entry.kind) is kind
-    assert answer.memo is (kind is not None)
+    assert answer.cacheable is (kind is not None)
     assert answer.keep_alive is (status < 400 or status == 404)
     assert b"secret" not in received.body
     # HEAD says the same, and sends nothing.
-    shortly, of_head = ask(desk, target, method="HEAD")
+    shortly, of_head = ask(handler, target, method="HEAD")
     assert shortly.parts == ()
     assert shortly.representation is None
     assert of_head.body == b""
@@ -181,18 +181,18 @@ def test_targets(desk: Desk, target: str, status: int, kind: Kind | None) -> Non
     assert (shortly.status, shortly.entry, shortly.keep_alive) == (status, answer.entry, answer.keep_alive)
 
 
-def test_what_is_kept_back_looks_like_what_is_not_there(desk: Desk) -> None:
-    _, none = ask(desk, "/none")
+def test_what_is_kept_back_looks_like_what_is_not_there(handler: Handler) -> None:
+    _, none = ask(handler, "/none")
     for target in ("/.env", "/env", "/out", "/fifo", "/bare/", "/dir%2findex.html"):
-        _, received = ask(desk, target)
+        _, received = ask(handler, target)
         assert received.body == none.body
         assert received.fields == none.fields
 
 
-def test_a_whole_file(desk: Desk, site: Path) -> None:
-    answer, received = ask(desk, "/file.txt")
+def test_a_whole_file(handler: Handler, site: Path) -> None:
+    answer, received = ask(handler, "/file.txt")
     assert received.body == (site / "file.txt").read_bytes()
-    assert answer.parts == (Window(0, len(received.body)),)
+    assert answer.parts == (Slice(0, len(received.body)),)
     assert received["content-type"] == "text/plain; charset=utf-8"
     assert received["accept-ranges"] == "bytes"
     digest = hashlib.blake2b(received.body, digest_size=16).hexdigest()
@@ -202,8 +202,8 @@ def test_a_whole_file(desk: Desk, site: Path) -> None:
     assert "server" not in received.fields
 
 
-def test_an_empty_file(desk: Desk) -> None:
-    answer, received = ask(desk, "/empty.txt")
+def test_an_empty_file(handler: Handler) -> None:
+    answer, received = ask(handler, "/empty.txt")
     assert answer.parts == ()
     assert received["content-length"] == "0"
 
@@ -223,8 +223,8 @@ def test_an_empty_file(desk: Desk) -> None:
         ("/%64ir", "/dir/"),
     ],
 )
-def test_redirects_stay_here(desk: Desk, target: str, location: str) -> None:
-    answer, received = ask(desk, target)
+def test_redirects_stay_here(handler: Handler, target: str, location: str) -> None:
+    answer, received = ask(handler, target)
     assert answer.status == 301
     base = target if ":" in target else f"http://evil.com{target}"
     assert urljoin(base, received["location"] or "") == f"http://evil.com{location}"
@@ -233,36 +233,36 @@ def test_redirects_stay_here(desk: Desk, target: str, location: str) -> None:
 # Conditional requests and ranges
 
 
-def test_not_modified(desk: Desk) -> None:
-    _, whole = ask(desk, "/file.txt")
+def test_not_modified(handler: Handler) -> None:
+    _, whole = ask(handler, "/file.txt")
     for field in (f"If-None-Match: {whole['etag']}", f"If-Modified-Since: {whole['last-modified']}"):
-        answer, received = ask(desk, "/file.txt", field)
+        answer, received = ask(handler, "/file.txt", field)
         assert answer.status == 304
         assert answer.parts == ()
         assert received["etag"] == whole["etag"]
-        assert answer.memo
+        assert answer.cacheable
         assert answer.entry is not None
 
 
-def test_precondition_failed(desk: Desk) -> None:
-    answer, _ = ask(desk, "/file.txt", 'If-Match: "other"')
+def test_precondition_failed(handler: Handler) -> None:
+    answer, _ = ask(handler, "/file.txt", 'If-Match: "other"')
     assert answer.status == 412
     assert answer.entry is not None
 
 
-def test_ranges(desk: Desk, site: Path) -> None:
+def test_ranges(handler: Handler, site: Path) -> None:
     text = (site / "file.txt").read_bytes()
-    answer, received = ask(desk, "/file.txt", "Range: bytes=10-19")
+    answer, received = ask(handler, "/file.txt", "Range: bytes=10-19")
     assert answer.status == 206
-    assert answer.parts == (Window(10, 10),)
+    assert answer.parts == (Slice(10, 10),)
     assert received.body == text[10:20]
-    answer, received = ask(desk, "/file.txt", "Range: bytes=2000-")
+    answer, received = ask(handler, "/file.txt", "Range: bytes=2000-")
     assert answer.status == 416
     assert received["content-range"] == f"bytes */{len(text)}"
     assert answer.representation is None
-    answer, received = ask(desk, "/file.txt", "Range: bytes=0-0,500-501")
+    answer, received = ask(handler, "/file.txt", "Range: bytes=0-0,500-501")
     assert answer.status == 206
-    assert [part for part in answer.parts if isinstance(part, Window)] == [Window(0, 1), Window(500, 2)]
+    assert [part for part in answer.parts if isinstance(part, Slice)] == [Slice(0, 1), Slice(500, 2)]
     assert text[500:502] in received.body
 
 
@@ -280,17 +280,17 @@ def test_ranges(desk: Desk, site: Path) -> None:
         ("Accept-Encoding: identity;q=0, deflate", None, ""),
     ],
 )
-def test_encodings(desk: Desk, site: Path, field: str, coding: str | None, suffix: str) -> None:
-    _, received = ask(desk, "/app.js", field)
+def test_encodings(handler: Handler, site: Path, field: str, coding: str | None, suffix: str) -> None:
+    _, received = ask(handler, "/app.js", field)
     assert received["content-encoding"] == coding
     assert received.body == (site / f"app.js{suffix}").read_bytes()
     assert received["content-type"] == "text/javascript; charset=utf-8"
     assert received["vary"] == "Accept-Encoding"
 
 
-def test_each_encoding_has_its_tag(desk: Desk) -> None:
+def test_each_encoding_has_its_tag(handler: Handler) -> None:
     codings = ("br", "zstd", "gzip", "identity")
-    tags = {ask(desk, "/app.js", f"Accept-Encoding: {coding}")[1]["etag"] for coding in codings}
+    tags = {ask(handler, "/app.js", f"Accept-Encoding: {coding}")[1]["etag"] for coding in codings}
     assert len(tags) == len(codings)
 
 
@@ -304,15 +304,15 @@ def test_each_encoding_has_its_tag(desk: Desk) -> None:
         ("X-Other: x", 200),
     ],
 )
-def test_every_status_says_that_it_varies(desk: Desk, field: str, status: int) -> None:
+def test_every_status_says_that_it_varies(handler: Handler, field: str, status: int) -> None:
     for accept in ("br", "identity"):
-        answer, received = ask(desk, "/app.js", field, f"Accept-Encoding: {accept}")
+        answer, received = ask(handler, "/app.js", field, f"Accept-Encoding: {accept}")
         assert answer.status == status
         assert received["vary"] == "Accept-Encoding"
 
 
-def test_a_sibling_asked_for_by_name_is_a_file(desk: Desk, site: Path) -> None:
-    _, received = ask(desk, "/app.js.br", "Accept-Encoding: br")
+def test_a_sibling_asked_for_by_name_is_a_file(handler: Handler, site: Path) -> None:
+    _, received = ask(handler, "/app.js.br", "Accept-Encoding: br")
     assert received.body == (site / "app.js.br").read_bytes()
     assert "content-encoding" not in received.fields
     assert (received["content-type"] or "").startswith("application/")
@@ -326,11 +326,11 @@ def test_a_sibling_asked_for_by_name_is_a_file(desk: Desk, site: Path) -> None:
     [("OPTIONS", "*", 204), ("OPTIONS", "/file.txt", 204), ("POST", "/file.txt", 405), ("TRACE", "/", 405),
      ("BREW", "/", 501)],
 )  # fmt: skip
-def test_methods_that_need_no_file(desk: Desk, method: str, target: str, status: int) -> None:
-    answer, received = ask(desk, target, method=method)
+def test_methods_that_need_no_file(handler: Handler, method: str, target: str, status: int) -> None:
+    answer, received = ask(handler, target, method=method)
     assert answer.status == status
     assert answer.entry is None
-    assert not answer.memo
+    assert not answer.cacheable
     assert answer.keep_alive
     if status != 501:
         assert received["allow"] == "GET, HEAD, OPTIONS"
@@ -347,11 +347,11 @@ def test_methods_that_need_no_file(desk: Desk, method: str, target: str, status:
         (b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
     ],
 )
-def test_refused_heads(desk: Desk, head: bytes, status: int) -> None:
-    answer = desk.answer(head, 0)
+def test_refused_heads(handler: Handler, head: bytes, status: int) -> None:
+    answer = handler.answer(head, 0)
     assert answer.status == status
     assert not answer.keep_alive
-    assert not answer.memo
+    assert not answer.cacheable
     assert answer.entry is None
     assert Received(answer).body
 
@@ -360,55 +360,55 @@ def test_the_limit_of_a_target_follows_that_of_a_head(site: Path) -> None:
     root = Root(site)
     for head_size_max in (1024, 64 * 1024):
         options = Settings(root=site, head_size_max=head_size_max)
-        desk = Desk(options, Cache(root, options))
-        assert ask(desk, "/" + "n" * (head_size_max // 2 - 1))[0].status == 404
-        assert ask(desk, "/" + "n" * (head_size_max // 2))[0].status == 414
+        handler = Handler(options, Cache(root, options))
+        assert ask(handler, "/" + "n" * (head_size_max // 2 - 1))[0].status == 404
+        assert ask(handler, "/" + "n" * (head_size_max // 2))[0].status == 414
     root.close()
 
 
-def test_who_may_be_remembered(desk: Desk) -> None:
-    assert desk.answer(head_of("/file.txt"), 0).memo
-    assert not desk.answer(head_of("/file.txt", "Content-Length: 5"), 0).memo
-    assert not desk.answer(head_of("/file.txt", "Expect: 100-continue"), 0).memo
+def test_who_may_be_remembered(handler: Handler) -> None:
+    assert handler.answer(head_of("/file.txt"), 0).cacheable
+    assert not handler.answer(head_of("/file.txt", "Content-Length: 5"), 0).cacheable
+    assert not handler.answer(head_of("/file.txt", "Expect: 100-continue"), 0).cacheable
 
 
-def test_who_is_kept(desk: Desk) -> None:
-    assert desk.answer(head_of("/file.txt"), 0).keep_alive
-    assert not desk.answer(head_of("/file.txt", "Connection: close"), 0).keep_alive
-    assert not desk.answer(head_of("/file.txt", version="1.0"), 0).keep_alive
-    assert not desk.answer(head_of("/file.txt", "Content-Length: 5"), 0).keep_alive
+def test_who_is_kept(handler: Handler) -> None:
+    assert handler.answer(head_of("/file.txt"), 0).keep_alive
+    assert not handler.answer(head_of("/file.txt", "Connection: close"), 0).keep_alive
+    assert not handler.answer(head_of("/file.txt", version="1.0"), 0).keep_alive
+    assert not handler.answer(head_of("/file.txt", "Content-Length: 5"), 0).keep_alive
 
 
-def test_the_same_head_gets_the_same_answer(desk: Desk) -> None:
+def test_the_same_head_gets_the_same_answer(handler: Handler) -> None:
     head = head_of("/app.js", "Accept-Encoding: br")
-    first, second = desk.answer(head, 0), desk.answer(head, REVALIDATE_MS)
+    first, second = handler.answer(head, 0), handler.answer(head, REVALIDATE_MS)
     assert first == second
     assert first.entry is second.entry
 
 
 @pytest.mark.parametrize("status", [400, 408, 414, 431, 503])
-def test_refusals_of_the_engine(desk: Desk, status: int) -> None:
-    answer = desk.refuse(status)
+def test_refusals_of_the_engine(handler: Handler, status: int) -> None:
+    answer = handler.refuse(status)
     received = Received(answer)
     assert received.status == status
     assert REASONS.get(status, "").encode() in received.body
     assert received["connection"] == "close"
     assert not answer.keep_alive
-    assert not answer.memo
+    assert not answer.cacheable
 
 
 def test_a_head_that_differs_in_path_or_range_alone_is_judged_and_signed_by_precedent(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    handler: Handler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.answer(head_of("/file.txt"), 0)
-    desk.answer(head_of("/file.txt", "Range: bytes=0-1"), 0)
-    for by_h11 in ("zchttpd.http.precedent.judge", "zchttpd.http.head.encode_head"):
+    handler.answer(head_of("/file.txt"), 0)
+    handler.answer(head_of("/file.txt", "Range: bytes=0-1"), 0)
+    for by_h11 in ("zchttpd.http.parse_cache.parse_request", "zchttpd.http.response_head.encode_head"):
         monkeypatch.setattr(by_h11, lambda *_, **__: pytest.fail("h11 was asked again"))
     for first in range(10):
-        answer, received = ask(desk, "/file.txt", f"Cookie: id={first}", f"Range: bytes={first}-")
+        answer, received = ask(handler, "/file.txt", f"Cookie: id={first}", f"Range: bytes={first}-")
         assert (received["content-range"] or "").startswith(f"bytes {first}-")
-        assert answer.memo
-    assert ask(desk, "/empty.txt")[1].body == b""
+        assert answer.cacheable
+    assert ask(handler, "/empty.txt")[1].body == b""
 
 
 # Files that change
@@ -418,11 +418,11 @@ def test_a_replaced_file_is_served_when_it_is_due(tmp_path: Path) -> None:
     put(tmp_path / "f.txt", b"old")
     root = Root(tmp_path)
     options = Settings(root=tmp_path, revalidate_ms=REVALIDATE_MS)
-    desk = Desk(options, Cache(root, options))
-    before, _ = ask(desk, "/f.txt")
+    handler = Handler(options, Cache(root, options))
+    before, _ = ask(handler, "/f.txt")
     put(tmp_path / "new", b"new")
     (tmp_path / "new").rename(tmp_path / "f.txt")
-    due, received = ask(desk, "/f.txt", now_ms=REVALIDATE_MS)
+    due, received = ask(handler, "/f.txt", now_ms=REVALIDATE_MS)
     assert received.body == b"new"
     assert due.entry is not before.entry
     root.close()
@@ -433,8 +433,8 @@ def test_a_file_outdated_before_it_is_due(tmp_path: Path) -> None:
     root = Root(tmp_path)
     options = Settings(root=tmp_path, revalidate_ms=REVALIDATE_MS)
     cache = Cache(root, options)
-    desk = Desk(options, cache)
-    before, _ = ask(desk, "/f.txt")
+    handler = Handler(options, cache)
+    before, _ = ask(handler, "/f.txt")
     put(tmp_path / "f.txt", b"newer")
     assert before.representation is not None
     assert before.entry is not None
@@ -442,7 +442,7 @@ def test_a_file_outdated_before_it_is_due(tmp_path: Path) -> None:
         before.representation.open()
     # What an engine does then: once it is revalidated, the outdated entry is found no more.
     assert not cache.revalidate(before.entry, 1)
-    _, received = ask(desk, "/f.txt", now_ms=1)
+    _, received = ask(handler, "/f.txt", now_ms=1)
     assert received.body == b"newer"
     root.close()
 
@@ -458,9 +458,9 @@ def fail(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
-def test_unreadable(desk: Desk, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_unreadable(handler: Handler, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     fail(monkeypatch, number)
-    answer, received = ask(desk, "/file.txt")
+    answer, received = ask(handler, "/file.txt")
     assert answer.status == 403
     assert answer.keep_alive
     assert answer.entry is not None
@@ -479,29 +479,33 @@ def test_unreadable(desk: Desk, monkeypatch: pytest.MonkeyPatch, number: int) ->
     ],
 )
 def test_what_passes(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int, cause: str
+    handler: Handler,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
+    cause: str,
 ) -> None:
     with monkeypatch.context() as broken:
         fail(broken, number)
         for now_ms in (0, 0, 999, 1000):
-            answer, received = ask(desk, "/file.txt", now_ms=now_ms)
+            answer, received = ask(handler, "/file.txt", now_ms=now_ms)
             assert answer.status == 503
             assert received["retry-after"] == "1"
             assert not answer.keep_alive
-            assert not answer.memo
+            assert not answer.cacheable
             assert answer.entry is None
     assert len(caplog.records) == 2, "one complaint a second"
     assert cause in caplog.text
-    assert re.search(r"\. [A-Z].+", caplog.records[0].getMessage()), "the cure is missing"
-    assert ask(desk, "/file.txt")[0].status == 200
+    assert re.search(r"\. [A-Z].+", caplog.records[0].getMessage()), "the fix is missing"
+    assert ask(handler, "/file.txt")[0].status == 200
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_a_broken_disk_is_a_500(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
+    handler: Handler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
     fail(monkeypatch, errno.EIO)
-    answer, received = ask(desk, "/file.txt", method=method)
+    answer, received = ask(handler, "/file.txt", method=method)
     assert answer.status == 500
     assert os.strerror(errno.EIO).encode() not in received.body
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
@@ -510,22 +514,26 @@ def test_a_broken_disk_is_a_500(
 @pytest.mark.parametrize(
     "broken",
     [
-        "http.precedent.judge",
+        "http.parse_cache.parse_request",
         "handler.handler.parse_target",
         "handler.choice.negotiate",
         "handler.handler.compile_response",
-        "http.head.encode_head",
+        "http.response_head.encode_head",
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_nothing_is_raised(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str, method: str
+    handler: Handler,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    broken: str,
+    method: str,
 ) -> None:
     def breaking(*_: object, **__: object) -> None:
         raise RuntimeError("unexpected")
 
     monkeypatch.setattr(f"zchttpd.{broken}", breaking)
-    answer, received = ask(desk, "/file.txt", method=method)
+    answer, received = ask(handler, "/file.txt", method=method)
     assert answer.status == 500
     assert not answer.keep_alive
     assert bool(received.body) is (method == "GET")
@@ -551,9 +559,9 @@ LIKE_A_HEAD = st.builds(
 @example(head=head_of("/app.js", "Range: bytes=0-0,-1", "Accept-Encoding: br"))
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_the_bytes_the_answer_is_whole(
-    desk: Desk, caplog: pytest.LogCaptureFixture, head: bytes
+    handler: Handler, caplog: pytest.LogCaptureFixture, head: bytes
 ) -> None:
-    answer = desk.answer(head, 0)
+    answer = handler.answer(head, 0)
     received = Received(answer, "HEAD" if head.startswith(b"HEAD ") else "GET")
     assert received.status != 500, caplog.text
     assert received.status == answer.status

@@ -13,12 +13,12 @@ import pytest
 import zstandard
 
 from zchttpd.config.settings import Settings
-from zchttpd.files import shelf
+from zchttpd.files import listing_cache
 from zchttpd.files.cache import Cache
-from zchttpd.files.jobs import Job
+from zchttpd.files.listing_cache import ITEMS_AT_ONCE
 from zchttpd.files.root import Root
-from zchttpd.files.shelf import ITEMS_AT_ONCE
-from zchttpd.handler.handler import Desk
+from zchttpd.files.singleflight import Job
+from zchttpd.handler.handler import Handler
 
 from .test_compress import Site, accept
 from .test_handler import ask, head_of, put
@@ -36,10 +36,10 @@ DECODERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @contextmanager
-def listing(www: Path, *, post: Callable[[Callable[[], None]], None] | None = None) -> Iterator[Desk]:
+def listing(www: Path, *, post: Callable[[Callable[[], None]], None] | None = None) -> Iterator[Handler]:
     root = Root(www)
     asked = Settings(root=www, listing=True)
-    yield Desk(asked, Cache(root, asked, post=post))
+    yield Handler(asked, Cache(root, asked, post=post))
     root.close()
 
 
@@ -56,43 +56,43 @@ def test_a_large_listing_is_made_while_others_are_answered(www: Path) -> None:
     names = [f"{number:04}" for number in range(ITEMS_AT_ONCE + 1)]
     for name in names:
         put(www / "bare" / name, b"")
-    posted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-    with listing(www, post=posted.put) as desk:
+    mailbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+    with listing(www, post=mailbox.put) as handler:
 
         def made(job: object) -> None:
             assert isinstance(job, Job)
             told: list[OSError | None] = []
             job.waiting.append(told.append)
-            assert ask(desk, "/app.js")[0].status == 200
+            assert ask(handler, "/app.js")[0].status == 200
             while not told:
-                posted.get(timeout=60)()
+                mailbox.get(timeout=60)()
             assert told == [None]
 
         # First what the directory holds, then the page.
-        made(desk.answer(head_of("/bare/", JSON), 0))
-        made(desk.answer(head_of("/bare/", JSON), 0))
-        _, received = ask(desk, "/bare/", JSON)
+        made(handler.answer(head_of("/bare/", JSON), 0))
+        made(handler.answer(head_of("/bare/", JSON), 0))
+        _, received = ask(handler, "/bare/", JSON)
         assert {row["name"] for row in json.loads(received.body)} >= set(names)
         # Another order is another page. That a client has it already can be said before it is drawn.
         tag = received["etag"] or ""
         other = tag.replace("-jna", "-jta")
         assert other != tag
-        assert ask(desk, "/bare/?sort=time", JSON, f"If-None-Match: {other}")[0].status == 304
-        assert ask(desk, "/bare/?sort=time", JSON, 'If-Match: "x"')[0].status == 412
-        made(desk.answer(head_of("/bare/?sort=time", JSON), 0))
-        assert ask(desk, "/bare/?sort=time", JSON)[1]["etag"] == other
+        assert ask(handler, "/bare/?sort=time", JSON, f"If-None-Match: {other}")[0].status == 304
+        assert ask(handler, "/bare/?sort=time", JSON, 'If-Match: "x"')[0].status == 412
+        made(handler.answer(head_of("/bare/?sort=time", JSON), 0))
+        assert ask(handler, "/bare/?sort=time", JSON)[1]["etag"] == other
 
 
 def test_rows_that_were_given_up_are_had_again(www: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelf, "SHELF_ITEMS_MAX", 1)
-    with listing(www) as desk:
-        _, before = ask(desk, "/bare/", JSON)
+    monkeypatch.setattr(listing_cache, "ITEMS_MAX", 1)
+    with listing(www) as handler:
+        _, before = ask(handler, "/bare/", JSON)
         for directory in ("one", "two"):
             (www / directory).mkdir()
             put(www / directory / "f", b"")
-            assert ask(desk, f"/{directory}/", JSON)[0].status == 200
-        assert ask(desk, "/bare/", JSON)[1].body == before.body
-        _, turned = ask(desk, "/bare/?order=desc", JSON)
+            assert ask(handler, f"/{directory}/", JSON)[0].status == 200
+        assert ask(handler, "/bare/", JSON)[1].body == before.body
+        _, turned = ask(handler, "/bare/?order=desc", JSON)
         assert [row["name"] for row in json.loads(turned.body)] == ["inner", "f.txt"]
 
 
@@ -119,7 +119,7 @@ def test_a_listing_comes_in_the_encoding_that_is_accepted(site: Site, encoding: 
         assert (coded.status, coded.coding, coded.vary) == (200, encoding, plain.vary)
         assert len(coded.body) < len(plain.body) / 3
         assert DECODERS[encoding](coded.body) == plain.body
-        assert coded.memo
+        assert coded.cacheable
         head = site.ask("/bare/", accept(encoding), *fields, method="HEAD")
         assert (head.fields, head.body) == (coded.fields, b"")
         rest, at = f"Range: bytes={len(coded.body)}-", len(coded.body)
@@ -159,16 +159,16 @@ def test_a_small_listing_stays_as_it_is(site: Site) -> None:
 
 
 def test_an_encoding_that_takes_long_is_made_beside_the_loop(www: Path) -> None:
-    for number in range(shelf.ENCODED_AT_ONCE):
+    for number in range(listing_cache.ENCODED_AT_ONCE):
         put(www / "bare" / f"{number:04}", b"")
-    posted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-    site = Site(www, listing=True, post=posted.put)
+    mailbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+    site = Site(www, listing=True, post=mailbox.put)
     head = head_of("/bare/", accept("br"))
     plain = site.ask("/bare/")
-    job = site.desk.answer(head, 0)
+    job = site.handler.answer(head, 0)
     assert isinstance(job, Job)
     # Who asks meanwhile waits for the same.
-    assert site.desk.answer(head, 0) is job
-    posted.get(timeout=60)()
+    assert site.handler.answer(head, 0) is job
+    mailbox.get(timeout=60)()
     assert brotli.decompress(site.ask("/bare/", accept("br")).body) == plain.body
     site.close()

@@ -111,7 +111,7 @@ def test_what_is_stored_encoded_is_told_and_left_as_it_is(tmp_path: Path) -> Non
         got = site.ask("/x.js.br", *fields)
         assert (got.status, got.body, got.coding, got.vary) == (200, packed, "br", None)
         assert got.fields["content-type"] == "text/javascript; charset=utf-8"
-        assert got.memo
+        assert got.cacheable
         head = site.ask("/x.js.br", *fields, method="HEAD")
         assert (head.fields, head.body) == (got.fields, b"")
         part = site.ask("/x.js.br", *fields, "Range: bytes=5-9", f"If-Range: {got.etag}")
@@ -138,13 +138,13 @@ def test_pages_that_the_server_chooses_have_their_type_too(
     for name in ("index.html", "404.html", "50x.html", "about.html"):
         put(tmp_path / name, b"<meta charset=windows-1251>\xcf\xf0\xe8\xe2\xe5\xf2")
     rules = {"type": (TypeRule("*.html", "text/html"),), "coding": (CodingRule("/50x.html", "gzip"),)}
-    with serving(tmp_path, error_pages=True, clean_urls=True, **rules) as (desk, _):
+    with serving(tmp_path, error_pages=True, clean_urls=True, **rules) as (handler, _):
         for target in ("/", "/about", "/none", "/404.html"):
-            _, received = ask(desk, target)
+            _, received = ask(handler, target)
             assert received["content-type"] == "text/html", target
             assert received.body.endswith(b"\xf2")
-        assert ask(desk, "/")[1]["cache-control"] == "no-cache"
+        assert ask(handler, "/")[1]["cache-control"] == "no-cache"
         fail(monkeypatch, 24)
-        answer, received = ask(desk, "/new")
+        answer, received = ask(handler, "/new")
         assert answer.status == 503
         assert (received["content-type"], received["content-encoding"]) == ("text/html", "gzip")

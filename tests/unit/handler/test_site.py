@@ -16,8 +16,8 @@ from zchttpd.config.settings import Settings
 from zchttpd.files.cache import Cache
 from zchttpd.files.root import Root
 from zchttpd.handler import handler as desk_module
-from zchttpd.handler.handler import Desk
-from zchttpd.http.plan import Window
+from zchttpd.handler.handler import Handler
+from zchttpd.http.response import Slice
 
 from .test_handler import LIKE_A_HEAD, REVALIDATE_MS, Received, ask, fail, put
 
@@ -30,11 +30,11 @@ JSON = "Accept: application/json"
 
 
 @contextmanager
-def serving(www: Path, **options: object) -> Iterator[tuple[Desk, Cache]]:
+def serving(www: Path, **options: object) -> Iterator[tuple[Handler, Cache]]:
     root = Root(www)
     asked = Settings(root=www, revalidate_ms=REVALIDATE_MS, **options)  # type: ignore[arg-type]
     cache = Cache(root, asked)
-    yield Desk(asked, cache), cache
+    yield Handler(asked, cache), cache
     root.close()
 
 
@@ -54,35 +54,35 @@ def www(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_the_page_of_404(www: Path, target: str, method: str) -> None:
     put(www / "404.html", b"lost?")
-    with serving(www, error_pages=True) as (desk, _):
-        answer, received = ask(desk, target, "If-None-Match: *", "Range: bytes=0-0", method=method)
+    with serving(www, error_pages=True) as (handler, _):
+        answer, received = ask(handler, target, "If-None-Match: *", "Range: bytes=0-0", method=method)
         assert answer.status == 404
-        assert answer.memo
+        assert answer.cacheable
         assert answer.entry is not None
         assert received.body == (b"lost?" if method == "GET" else b"")
         assert received["content-type"] == "text/html; charset=utf-8"
         for name in ("etag", "last-modified", "cache-control", "accept-ranges"):
             assert received[name] is None
         # A page of its own when it is asked for by name.
-        assert ask(desk, "/404.html")[0].status == 200
+        assert ask(handler, "/404.html")[0].status == 200
 
 
 @pytest.mark.parametrize("target", ["/none", "/.env"])
 def test_the_page_of_404_comes_changes_and_goes(www: Path, target: str) -> None:
-    with serving(www, error_pages=True) as (desk, cache):
-        plain = ask(desk, target)[1].body
+    with serving(www, error_pages=True) as (handler, cache):
+        plain = ask(handler, target)[1].body
         put(www / "404.html", b"one")
-        assert ask(desk, target, now_ms=REVALIDATE_MS)[1].body == b"one"
+        assert ask(handler, target, now_ms=REVALIDATE_MS)[1].body == b"one"
         put(www / "404.html", b"other")
-        answer, received = ask(desk, target, now_ms=2 * REVALIDATE_MS)
+        answer, received = ask(handler, target, now_ms=2 * REVALIDATE_MS)
         assert received.body == b"other"
         assert answer.entry is not None
         assert cache.revalidate(answer.entry, 3 * REVALIDATE_MS)
         (www / "404.html").unlink()
         assert not cache.revalidate(answer.entry, 4 * REVALIDATE_MS)
-        assert ask(desk, target, now_ms=5 * REVALIDATE_MS)[1].body == plain
+        assert ask(handler, target, now_ms=5 * REVALIDATE_MS)[1].body == plain
         (www / "404.html").symlink_to("../secret")
-        assert ask(desk, target, now_ms=7 * REVALIDATE_MS)[1].body == plain
+        assert ask(handler, target, now_ms=7 * REVALIDATE_MS)[1].body == plain
 
 
 def test_the_page_of_403(www: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,44 +95,44 @@ def test_the_page_of_403(www: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return real(self, segments, flags)
 
     monkeypatch.setattr(Root, "open", opening)
-    for pages, memo in ((True, False), (False, True)):
-        with serving(www, error_pages=pages) as (desk, _):
-            answer, received = ask(desk, "/app.js")
+    for pages, cacheable in ((True, False), (False, True)):
+        with serving(www, error_pages=pages) as (handler, _):
+            answer, received = ask(handler, "/app.js")
             assert answer.status == 403
             assert (received.body == b"closed") is pages
-            assert answer.memo is memo
+            assert answer.cacheable is cacheable
 
 
 def test_the_page_of_50x_is_there_when_files_are_not(www: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(www / "50x.html", b"sorry")
-    with serving(www, error_pages=True) as (desk, _):
+    with serving(www, error_pages=True) as (handler, _):
         with monkeypatch.context() as broken:
             fail(broken, errno.EMFILE)
-            answer, received = ask(desk, "/app.js")
+            answer, received = ask(handler, "/app.js")
             assert (answer.status, received.body) == (503, b"sorry")
             assert received["retry-after"] == "1"
         with monkeypatch.context() as broken:
             fail(broken, errno.EIO)
             for method, body in (("GET", b"sorry"), ("HEAD", b"")):
-                answer, received = ask(desk, "/app.js", method=method)
+                answer, received = ask(handler, "/app.js", method=method)
                 assert (answer.status, received.body) == (500, body)
                 assert not answer.keep_alive
     monkeypatch.setattr(desk_module, "FAULT_PAGE_SIZE_MAX", 3)
-    with serving(www, error_pages=True) as (desk, _):
+    with serving(www, error_pages=True) as (handler, _):
         fail(monkeypatch, errno.EMFILE)
-        assert b"503" in ask(desk, "/app.js")[1].body
+        assert b"503" in ask(handler, "/app.js")[1].body
 
 
 # --listing
 
 
 def test_a_listing_is_as_good_as_a_file(www: Path) -> None:
-    with serving(www, listing=True, cors=True) as (desk, _):
-        answer, received = ask(desk, "/bare/?sort=size")
+    with serving(www, listing=True, cors=True) as (handler, _):
+        answer, received = ask(handler, "/bare/?sort=size")
         assert answer.status == 200
-        assert answer.memo
+        assert answer.cacheable
         assert answer.representation is None
-        assert not any(isinstance(part, Window) for part in answer.parts)
+        assert not any(isinstance(part, Slice) for part in answer.parts)
         assert b'<a href="inner/">' in received.body
         assert b'<a href="f.txt">' in received.body
         assert received["x-content-type-options"] == "nosniff"
@@ -143,28 +143,28 @@ def test_a_listing_is_as_good_as_a_file(www: Path) -> None:
         assert received["vary"] == "Accept"
         assert received["access-control-allow-origin"] == "*"
         etag = f"If-None-Match: {received['etag']}"
-        assert ask(desk, "/bare/?sort=size", etag)[0].status == 304
-        assert ask(desk, "/bare/?sort=size", "Range: bytes=1-3")[1].body == received.body[1:4]
-        assert ask(desk, "/bare/?sort=size", method="HEAD")[1]["content-length"] == str(len(received.body))
-        _, as_json = ask(desk, "/bare/", JSON)
+        assert ask(handler, "/bare/?sort=size", etag)[0].status == 304
+        assert ask(handler, "/bare/?sort=size", "Range: bytes=1-3")[1].body == received.body[1:4]
+        assert ask(handler, "/bare/?sort=size", method="HEAD")[1]["content-length"] == str(len(received.body))
+        _, as_json = ask(handler, "/bare/", JSON)
         assert as_json["content-type"] == "application/json"
         assert [row["name"] for row in json.loads(as_json.body)] == ["inner", "f.txt"]
         assert as_json["etag"] != received["etag"]
 
 
 def test_what_has_no_listing(www: Path) -> None:
-    with serving(www, listing=True, spa=True) as (desk, _):
-        assert ask(desk, "/docs/")[1].body == b"this is docs/index.html"
-        assert ask(desk, "/bare")[1]["location"] == "bare/"
-        assert ask(desk, "/none/")[0].status == 404
-        assert b"Index of /bare/" in ask(desk, "/bare/", HTML)[1].body
-    with serving(www) as (desk, _):
-        assert ask(desk, "/bare/")[0].status == 404
+    with serving(www, listing=True, spa=True) as (handler, _):
+        assert ask(handler, "/docs/")[1].body == b"this is docs/index.html"
+        assert ask(handler, "/bare")[1]["location"] == "bare/"
+        assert ask(handler, "/none/")[0].status == 404
+        assert b"Index of /bare/" in ask(handler, "/bare/", HTML)[1].body
+    with serving(www) as (handler, _):
+        assert ask(handler, "/bare/")[0].status == 404
 
 
 def test_a_listing_follows_its_directory(www: Path) -> None:
-    with serving(www, listing=True) as (desk, cache):
-        before, _ = ask(desk, "/bare/", JSON)
+    with serving(www, listing=True) as (handler, cache):
+        before, _ = ask(handler, "/bare/", JSON)
         assert before.entry is not None
         now_ms = 0
         for change, expected in (
@@ -176,7 +176,7 @@ def test_a_listing_follows_its_directory(www: Path) -> None:
             # A scan rests for a while: wait for it by the only clock it has.
             while cache.revalidate(before.entry, now_ms):
                 now_ms += REVALIDATE_MS
-            before, received = ask(desk, "/bare/", JSON, now_ms=now_ms)
+            before, received = ask(handler, "/bare/", JSON, now_ms=now_ms)
             rows = {row["name"]: row for row in json.loads(received.body)}
             assert set(rows) == expected
             assert rows["new"]["size"] == (www / "bare" / "new").stat().st_size
@@ -187,9 +187,9 @@ def test_a_directory_that_may_not_be_read(www: Path, monkeypatch: pytest.MonkeyP
     def refusing(*_: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr("zchttpd.files.shelf.scan", refusing)
-    with serving(www, listing=True) as (desk, _):
-        assert ask(desk, "/bare/")[0].status == 403
+    monkeypatch.setattr("zchttpd.files.listing_cache.scan", refusing)
+    with serving(www, listing=True) as (handler, _):
+        assert ask(handler, "/bare/")[0].status == 403
 
 
 # Fields
@@ -203,7 +203,7 @@ def test_fields_of_files_errors_and_redirects(www: Path) -> None:
         "cache_control": (CacheRule("/docs/*", "max-age=5"),),
         "header": (HeaderRule("*", "X-A", "b"), HeaderRule("*", "Vary", "X-C")),
     }
-    with serving(www, **rules) as (desk, _):
+    with serving(www, **rules) as (handler, _):
         for target, caching in (
             ("/app.js", "public, max-age=31536000, immutable"),
             ("/docs/", "max-age=5"),
@@ -213,70 +213,70 @@ def test_fields_of_files_errors_and_redirects(www: Path) -> None:
             ("/docs", None),
             ("/.env", None),
         ):
-            _, received = ask(desk, target)
+            _, received = ask(handler, target)
             assert received["cache-control"] == caching, target
             assert received["x-a"] == "b"
             assert received["access-control-allow-origin"] == "*"
             assert received["cross-origin-opener-policy"] == "same-origin"
             assert received["cross-origin-embedder-policy"] == "require-corp"
             assert received["vary"] == ("Accept-Encoding, X-C" if target == "/app.js" else "X-C")
-        etag = ask(desk, "/app.js")[1]["etag"]
-        answer, received = ask(desk, "/app.js", f"If-None-Match: {etag}")
+        etag = ask(handler, "/app.js")[1]["etag"]
+        answer, received = ask(handler, "/app.js", f"If-None-Match: {etag}")
         assert answer.status == 304
         assert received["cache-control"] == "public, max-age=31536000, immutable"
-        assert ask(desk, "/app.js", 'If-Match: "x"')[1]["cache-control"] is None
+        assert ask(handler, "/app.js", 'If-Match: "x"')[1]["cache-control"] is None
 
 
 def test_preflight(www: Path) -> None:
-    with serving(www, cors=True) as (desk, _):
+    with serving(www, cors=True) as (handler, _):
         asked = ("Origin: https://a.example", "Access-Control-Request-Method: GET")
         for target in ("/app.js", "/none", "*"):
-            answer, received = ask(desk, target, *asked, method="OPTIONS")
+            answer, received = ask(handler, target, *asked, method="OPTIONS")
             assert answer.status == 204
             assert received["access-control-allow-origin"] == "*"
             assert received["access-control-allow-methods"] == "GET, HEAD, OPTIONS"
             assert received["access-control-allow-headers"] == "*"
             assert received["access-control-max-age"] == "86400"
             assert received["vary"] is None
-        assert ask(desk, "/app.js", method="POST")[1]["access-control-allow-origin"] == "*"
-    with serving(www) as (desk, _):
-        fields = ask(desk, "/app.js", *asked, method="OPTIONS")[1].fields
+        assert ask(handler, "/app.js", method="POST")[1]["access-control-allow-origin"] == "*"
+    with serving(www) as (handler, _):
+        fields = ask(handler, "/app.js", *asked, method="OPTIONS")[1].fields
         assert not [name for name in fields if name.startswith("access-control")]
 
 
 def test_precompressed_siblings_can_be_left_alone(www: Path) -> None:
     for left, body in ((True, b"this is app.js"), (False, b"this is app.js.br")):
-        with serving(www, no_precompressed=left) as (desk, _):
-            _, received = ask(desk, "/app.js", "Accept-Encoding: br")
+        with serving(www, no_precompressed=left) as (handler, _):
+            _, received = ask(handler, "/app.js", "Accept-Encoding: br")
             assert received.body == body
             assert (received["vary"] is None) is left
-            assert ask(desk, "/app.js.br")[1].body == b"this is app.js.br"
+            assert ask(handler, "/app.js.br")[1].body == b"this is app.js.br"
 
 
 def test_refusals_are_as_they_were(www: Path) -> None:
-    with serving(www, listing=True, spa=True, error_pages=True, cors=True, clean_urls=True) as (desk, _):
+    with serving(www, listing=True, spa=True, error_pages=True, cors=True, clean_urls=True) as (handler, _):
         for target, status in (("/../x", 400), ("/%zz", 400), ("/%00", 400)):
-            answer, _ = ask(desk, target, HTML)
+            answer, _ = ask(handler, target, HTML)
             assert answer.status == status
             assert not answer.keep_alive
-        assert Received(desk.refuse(431)).status == 431
+        assert Received(handler.refuse(431)).status == 431
 
 
 @pytest.fixture
-def full(www: Path) -> Iterator[Desk]:
+def full(www: Path) -> Iterator[Handler]:
     """Everything at once."""
     (www / "index.html").unlink()
     put(www / ".env", b"secret")
     put(www / "404.html", b"lost?")
     switches = ("listing", "spa", "clean_urls", "error_pages", "cors", "cross_origin_isolated")
-    with serving(www, **dict.fromkeys(switches, True)) as (desk, _):
-        yield desk
+    with serving(www, **dict.fromkeys(switches, True)) as (handler, _):
+        yield handler
 
 
 @given(head=LIKE_A_HEAD)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_the_bytes_the_answer_is_whole(
-    full: Desk, caplog: pytest.LogCaptureFixture, head: bytes
+    full: Handler, caplog: pytest.LogCaptureFixture, head: bytes
 ) -> None:
     answer = full.answer(head, 0)
     received = Received(answer, "HEAD" if head.startswith(b"HEAD ") else "GET")

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from zchttpd.config.settings import Settings
 from zchttpd.files import digests
 from zchttpd.files.cache import Cache
-from zchttpd.files.jobs import Job
 from zchttpd.files.root import Root
-from zchttpd.handler.handler import Desk
+from zchttpd.files.singleflight import Job
+from zchttpd.handler.handler import Handler
 
 from .test_handler import ask, head_of
 
@@ -35,10 +35,10 @@ LARGE = digests.WAITED_SIZE_MAX + 1
 
 
 @contextmanager
-def desk_of(place: Path, post: Callable[[Callable[[], None]], None] | None = None) -> Iterator[Desk]:
+def desk_of(place: Path, post: Callable[[Callable[[], None]], None] | None = None) -> Iterator[Handler]:
     root = Root(place)
     options = Settings(root=place, revalidate_ms=0)
-    yield Desk(options, Cache(root, options, post=post))
+    yield Handler(options, Cache(root, options, post=post))
     root.close()
 
 
@@ -112,21 +112,21 @@ class Seen:
     date: str | None
 
 
-def look(desk: Desk, target: str, coding: str) -> Seen | None:
-    _, received = ask(desk, target, f"Accept-Encoding: {coding}")
+def look(handler: Handler, target: str, coding: str) -> Seen | None:
+    _, received = ask(handler, target, f"Accept-Encoding: {coding}")
     if received.status != 200:
         return None
     fields = (received["content-encoding"], received["etag"], received["last-modified"])
     return Seen(received.body, *fields)
 
 
-def hold(desk: Desk, target: str, had: set[Seen], now: Seen, coding: str) -> None:
-    assert ask(desk, target, f"Accept-Encoding: {coding}", f"If-None-Match: {now.tag}")[0].status == 304
+def hold(handler: Handler, target: str, had: set[Seen], now: Seen, coding: str) -> None:
+    assert ask(handler, target, f"Accept-Encoding: {coding}", f"If-None-Match: {now.tag}")[0].status == 304
     for old in had:
         for field, value in (("If-None-Match", old.tag), ("If-Modified-Since", old.date)):
             if value is None:
                 continue
-            status = ask(desk, target, f"Accept-Encoding: {coding}", f"{field}: {value}")[0].status
+            status = ask(handler, target, f"Accept-Encoding: {coding}", f"{field}: {value}")[0].status
             assert status in (200, 304)
             same = (old.body, old.coding) == (now.body, now.coding)
             assert status == 200 or same, f"{field} of {old} brings 304, and now there is {now}"
@@ -134,11 +134,11 @@ def hold(desk: Desk, target: str, had: set[Seen], now: Seen, coding: str) -> Non
             if value is None:
                 continue
             asked = (f"Accept-Encoding: {coding}", f"If-Range: {value}", "Range: bytes=1-")
-            _, part = ask(desk, target, *asked)
+            _, part = ask(handler, target, *asked)
             assert part.status in (200, 206)
             assert part.status == 200 or old.body[:1] + part.body == now.body
         if old.tag is not None:
-            status = ask(desk, target, f"Accept-Encoding: {coding}", f"If-Match: {old.tag}")[0].status
+            status = ask(handler, target, f"Accept-Encoding: {coding}", f"If-Match: {old.tag}")[0].status
             assert status == 412 or old.body == now.body
 
 
@@ -157,30 +157,30 @@ def test_no_earlier_tag_or_date_brings_304_or_a_part_of_other_bytes(
     try:
         tree = Tree(base)
         had: dict[tuple[str, str], set[Seen]] = {asked: set() for asked in ASKED}
-        with desk_of(tree.link) as desk:
+        with desk_of(tree.link) as handler:
             for step in steps:
                 tree.change(*step)
                 for target, coding in ASKED:
-                    now = look(desk, target, coding)
+                    now = look(handler, target, coding)
                     if now is not None:
                         had[target, coding].add(now)
-                        hold(desk, target, had[target, coding], now, coding)
+                        hold(handler, target, had[target, coding], now, coding)
     finally:
         shutil.rmtree(base)
 
 
 @pytest.mark.parametrize("mtime_s", [0, 315_532_801, 499_162_500, 1_700_000_000, 4_000_000_000])
 def test_other_bytes_of_equal_length_and_time(tmp_path: Path, mtime_s: int) -> None:
-    with desk_of(tmp_path) as desk:
+    with desk_of(tmp_path) as handler:
         tags = []
         for text in (b"1234", b"abcd", b"1234"):
             (tmp_path / "new").write_bytes(text)
             os.utime(tmp_path / "new", (mtime_s, mtime_s))
             os.replace(tmp_path / "new", tmp_path / "f")
-            tags.append(ask(desk, "/f")[1]["etag"])
+            tags.append(ask(handler, "/f")[1]["etag"])
             for old in tags[:-1]:
                 same = old == tags[-1]
-                assert ask(desk, "/f", f"If-None-Match: {old}")[0].status == (304 if same else 200)
+                assert ask(handler, "/f", f"If-None-Match: {old}")[0].status == (304 if same else 200)
         assert tags[0] == tags[2] != tags[1]
 
 
@@ -188,20 +188,20 @@ def test_a_set_time_that_stays_is_a_date(tmp_path: Path) -> None:
     date = "Tue, 14 Nov 2023 22:13:20 GMT"
     (tmp_path / "f").write_bytes(b"1234")
     os.utime(tmp_path / "f", (1_700_000_000, 1_700_000_000))
-    with desk_of(tmp_path) as desk:
-        assert ask(desk, "/f")[1]["last-modified"] == date
-        assert ask(desk, "/f", f"If-Modified-Since: {date}")[0].status == 304
-        assert ask(desk, "/f", f"If-Range: {date}", "Range: bytes=0-0")[0].status == 206
+    with desk_of(tmp_path) as handler:
+        assert ask(handler, "/f")[1]["last-modified"] == date
+        assert ask(handler, "/f", f"If-Modified-Since: {date}")[0].status == 304
+        assert ask(handler, "/f", f"If-Range: {date}", "Range: bytes=0-0")[0].status == 206
 
 
 # While a digest is made
 
 
 class Slow:
-    """A desk whose digests in threads wait for `go`, and files whose times were set."""
+    """A handler whose digests in threads wait for `go`, and files whose times were set."""
 
     def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.posted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.mailbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.go = Event()
         self.place = place
         real = digests.hash_through
@@ -227,7 +227,7 @@ class Slow:
         job.waiting.append(told.append)
         self.go.set()
         while not told:
-            self.posted.get(timeout=20)()
+            self.mailbox.get(timeout=20)()
         return told[0]
 
 
@@ -246,53 +246,53 @@ def answered(answer: Answer | Job) -> Answer:
 def test_others_are_answered_while_a_small_file_is_hashed(slow: Slow) -> None:
     slow.put("set", b"set", 100)
     (slow.place / "lived").write_bytes(b"lived")
-    with desk_of(slow.place, slow.posted.put) as desk:
-        job = desk.answer(head_of("/set"), 0)
+    with desk_of(slow.place, slow.mailbox.put) as handler:
+        job = handler.answer(head_of("/set"), 0)
         assert isinstance(job, Job)
-        assert ask(desk, "/lived")[0].status == 200
-        assert desk.answer(head_of("/set", method="HEAD"), 0) is job
+        assert ask(handler, "/lived")[0].status == 200
+        assert handler.answer(head_of("/set", method="HEAD"), 0) is job
         assert slow.end(job) is None
-        answer, received = ask(desk, "/set")
-        assert answer.memo
-        assert ask(desk, "/set", f"If-None-Match: {received['etag']}")[0].status == 304
+        answer, received = ask(handler, "/set")
+        assert answer.cacheable
+        assert ask(handler, "/set", f"If-None-Match: {received['etag']}")[0].status == 304
 
 
 def test_a_large_file_is_sent_without_a_tag_while_it_is_hashed(slow: Slow) -> None:
     slow.put("set", b"set", LARGE, 1_700_000_000)
-    with desk_of(slow.place, slow.posted.put) as desk:
+    with desk_of(slow.place, slow.mailbox.put) as handler:
         for fields in ((), ('If-None-Match: "h1-2"',), ('If-Range: "h1-2"', "Range: bytes=0-0")):
-            answer = answered(desk.answer(head_of("/set", *fields), 0))
-            assert (answer.status, answer.memo) == (200, False)
+            answer = answered(handler.answer(head_of("/set", *fields), 0))
+            assert (answer.status, answer.cacheable) == (200, False)
             assert b"\r\nETag:" not in answer.head
             assert b"\r\nLast-Modified:" in answer.head
-        assert answered(desk.answer(head_of("/set", "Range: bytes=0-0"), 0)).status == 206
-        assert answered(desk.answer(head_of("/set", "If-Match: *"), 0)).status == 200
+        assert answered(handler.answer(head_of("/set", "Range: bytes=0-0"), 0)).status == 206
+        assert answered(handler.answer(head_of("/set", "If-Match: *"), 0)).status == 200
         # Neither yes nor no can be said.
-        job = desk.answer(head_of("/set", 'If-Match: "h1-2"'), 0)
+        job = handler.answer(head_of("/set", 'If-Match: "h1-2"'), 0)
         assert slow.end(job) is None
-        assert answered(desk.answer(head_of("/set", 'If-Match: "h1-2"'), 0)).status == 412
-        answer = answered(desk.answer(head_of("/set"), 0))
+        assert answered(handler.answer(head_of("/set", 'If-Match: "h1-2"'), 0)).status == 412
+        answer = answered(handler.answer(head_of("/set"), 0))
         tag = answer.head.split(b"\r\nETag: ")[1].split(b"\r\n")[0].decode()
-        assert answer.memo
-        assert answered(desk.answer(head_of("/set", f"If-Match: {tag}"), 0)).status == 200
-        assert answered(desk.answer(head_of("/set", f"If-None-Match: {tag}"), 0)).status == 304
+        assert answer.cacheable
+        assert answered(handler.answer(head_of("/set", f"If-Match: {tag}"), 0)).status == 200
+        assert answered(handler.answer(head_of("/set", f"If-None-Match: {tag}"), 0)).status == 304
 
 
 def test_a_file_that_is_replaced_while_it_is_hashed_is_looked_up_anew(slow: Slow) -> None:
     slow.put("set", b"1234", 100)
-    with desk_of(slow.place, slow.posted.put) as desk:
-        job = desk.answer(head_of("/set"), 0)
+    with desk_of(slow.place, slow.mailbox.put) as handler:
+        job = handler.answer(head_of("/set"), 0)
         slow.put("set", b"abcd", 100)
         error = slow.end(job)
         assert error is not None
-        assert slow.end(desk.answer(head_of("/set"), 0)) is None
-        assert ask(desk, "/set")[1].body.startswith(b"abcd")
+        assert slow.end(handler.answer(head_of("/set"), 0)) is None
+        assert ask(handler, "/set")[1].body.startswith(b"abcd")
 
 
 def test_the_page_of_an_error_waits_for_no_digest(slow: Slow) -> None:
     slow.put("404.html", b"nothing", 100)
     root = Root(slow.place)
     options = Settings(root=slow.place, error_pages=True)
-    desk = Desk(options, Cache(root, options, post=slow.posted.put))
-    assert ask(desk, "/no-such")[0].status == 404
+    handler = Handler(options, Cache(root, options, post=slow.mailbox.put))
+    assert ask(handler, "/no-such")[0].status == 404
     root.close()

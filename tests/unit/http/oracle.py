@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import h11
 
-from zchttpd.http.head import encode_head
-from zchttpd.http.judge import Verdict, judge
-from zchttpd.http.plan import Facts, Response, Window
+from zchttpd.http.request import Request, parse_request
+from zchttpd.http.response import Metadata, Response, Slice
+from zchttpd.http.response_head import encode_head
 
 CONTENT = bytes(range(256)) * 40
 SIZE = len(CONTENT)
 TAG = '"1-2"'
 DATE = b"Tue, 14 Nov 2023 22:13:20 GMT"
 LATER = b"Tue, 14 Nov 2023 22:13:21 GMT"
-FACTS = Facts(SIZE, TAG, 1_700_000_000, "text/plain; charset=utf-8")
-BR = Facts(SIZE, '"1-2-br"', 1_700_000_000, "text/plain; charset=utf-8", "br", vary=True)
-SITE = Facts(
+METADATA = Metadata(SIZE, TAG, 1_700_000_000, "text/plain; charset=utf-8")
+BR = Metadata(SIZE, '"1-2-br"', 1_700_000_000, "text/plain; charset=utf-8", "br", vary=True)
+SITE = Metadata(
     SIZE,
     TAG,
     1_700_000_000,
@@ -25,16 +25,16 @@ SITE = Facts(
 )
 
 
-def ask(*lines: bytes, method: bytes = b"GET", target: bytes = b"/", version: bytes = b"1.1") -> Verdict:
+def ask(*lines: bytes, method: bytes = b"GET", target: bytes = b"/", version: bytes = b"1.1") -> Request:
     head = b"%s %s HTTP/%s\r\nHost: h\r\n%s\r\n" % (
         method,
         target,
         version,
         b"".join(line + b"\r\n" for line in lines),
     )
-    verdict = judge(head)
-    assert isinstance(verdict, Verdict), verdict
-    return verdict
+    request = parse_request(head)
+    assert isinstance(request, Request), request
+    return request
 
 
 def fields_of(response: Response) -> dict[bytes, bytes]:
@@ -47,7 +47,7 @@ def fields_of(response: Response) -> dict[bytes, bytes]:
 def body_of(response: Response, content: bytes = CONTENT) -> bytes:
     pieces = []
     for part in response.parts:
-        if isinstance(part, Window):
+        if isinstance(part, Slice):
             assert 0 <= part.offset < part.offset + part.length <= len(content)
             pieces.append(content[part.offset : part.offset + part.length])
         else:
@@ -56,10 +56,10 @@ def body_of(response: Response, content: bytes = CONTENT) -> bytes:
 
 
 def received(
-    verdict: Verdict | None, response: Response, method: bytes = b"GET", content: bytes = CONTENT
+    request: Request | None, response: Response, method: bytes = b"GET", content: bytes = CONTENT
 ) -> bytes:
     """The body that h11 as client gets from the whole response; nothing may be left over."""
-    encoded = encode_head(verdict, response.status, response.headers, keep_alive=response.keep_alive)
+    encoded = encode_head(request, response.status, response.headers, keep_alive=response.keep_alive)
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method=method, target="/", headers=[("Host", "h")]))
     client.send(h11.EndOfMessage())

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zchttpd.http.accept import MEMBERS_MAX, navigates, prefers_json, wish
-from zchttpd.http.judge import Verdict, judge
+from zchttpd.http.request import Request, parse_request
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
-def verdict(*fields: str) -> Verdict:
+def request(*fields: str) -> Request:
     head = "".join(f"{line}\r\n" for line in ("GET /a HTTP/1.1", "Host: h", *fields))
-    judged = judge(head.encode() + b"\r\n")
-    assert isinstance(judged, Verdict)
+    judged = parse_request(head.encode() + b"\r\n")
+    assert isinstance(judged, Request)
     return judged
 
 
@@ -65,8 +65,8 @@ def test_no_field_is_no_wish() -> None:
 )
 def test_navigation(fields: list[str], route: bool, asset: bool) -> None:
     """To a path that is named like a route, and to one that is named like an asset."""
-    assert navigates(verdict(*fields), asset=False) is route
-    assert navigates(verdict(*fields), asset=True) is asset
+    assert navigates(request(*fields), asset=False) is route
+    assert navigates(request(*fields), asset=True) is asset
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_navigation(fields: list[str], route: bool, asset: bool) -> None:
     ],
 )
 def test_json(accept: str, expected: bool) -> None:
-    assert prefers_json(verdict(f"Accept: {accept}")) is expected
+    assert prefers_json(request(f"Accept: {accept}")) is expected
 
 
 @given(st.binary())

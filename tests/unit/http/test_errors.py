@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from zchttpd.http.head import PHRASES
-from zchttpd.http.judge import Refusal
-from zchttpd.http.plan import (
+from zchttpd.http.request import HttpError
+from zchttpd.http.response import (
     early_response,
     error_response,
+    http_error_response,
     options_response,
     redirect_response,
-    refusal_response,
 )
+from zchttpd.http.response_head import PHRASES
 
 from .oracle import ask, fields_of, received
 
@@ -32,24 +32,24 @@ from .oracle import ask, fields_of, received
 )
 def test_methods(method: bytes, status: int | None, allow: bytes | None) -> None:
     """RFC 9110 sections 9.1, 15.5.6, 15.6.2."""
-    verdict = ask(b"X: ECHO", method=method, target=b"/ECHO")
-    response = early_response(verdict)
+    request = ask(b"X: ECHO", method=method, target=b"/ECHO")
+    response = early_response(request)
     if response is None:
         assert status is None
         return
     assert response.status == status
     assert fields_of(response).get(b"allow") == allow
     assert response.keep_alive
-    body = received(verdict, response)
+    body = received(request, response)
     assert b"ECHO" not in body
     assert method not in body
 
 
 def test_options_of_the_server() -> None:
-    verdict = ask(method=b"OPTIONS", target=b"*")
-    response = options_response(verdict, ((b"Access-Control-Allow-Origin", b"*"),))
+    request = ask(method=b"OPTIONS", target=b"*")
+    response = options_response(request, ((b"Access-Control-Allow-Origin", b"*"),))
     assert fields_of(response) == {b"allow": b"GET, HEAD, OPTIONS", b"access-control-allow-origin": b"*"}
-    assert received(verdict, response) == b""
+    assert received(request, response) == b""
 
 
 @pytest.mark.parametrize("lines", [(b"Content-Length: 5",), (b"Transfer-Encoding: chunked",)])
@@ -57,16 +57,16 @@ def test_unread_content_ends_the_connection(lines: tuple[bytes, ...]) -> None:
     """RFC 9112 section 9.3."""
     response = early_response(ask(*lines, method=b"POST"))
     assert response is not None
-    assert (response.status, response.keep_alive, response.memo) == (405, False, False)
+    assert (response.status, response.keep_alive, response.cacheable) == (405, False, False)
 
 
 @pytest.mark.parametrize("status", sorted(status for status in PHRASES if status >= 400))
 def test_error_pages(status: int) -> None:
     for method in (b"GET", b"HEAD"):
-        verdict = ask(method=method, target=b"/ECHO")
-        response = error_response(status, verdict, ((b"A", b"b"),))
+        request = ask(method=method, target=b"/ECHO")
+        response = error_response(status, request, ((b"A", b"b"),))
         fields = fields_of(response)
-        page = received(verdict, response, method)
+        page = received(request, response, method)
         assert fields[b"a"] == b"b"
         assert fields[b"content-type"] == b"text/html; charset=utf-8"
         assert 0 < int(fields[b"content-length"]) < 500
@@ -81,15 +81,15 @@ def test_error_pages(status: int) -> None:
 
 def test_an_unknown_request_is_answered_and_closed() -> None:
     response = error_response(408, None)
-    assert (response.keep_alive, response.memo) == (False, False)
+    assert (response.keep_alive, response.cacheable) == (False, False)
     assert received(None, response).startswith(b"<!DOCTYPE html>")
 
 
 @pytest.mark.parametrize("bodiless", [False, True])
 def test_refusal(bodiless: bool) -> None:
-    refusal = Refusal(400, "The Host field is missing.", bodiless=bodiless)
-    response = refusal_response(refusal)
-    assert (response.status, response.keep_alive, response.memo) == (400, False, False)
+    http_error = HttpError(400, "The Host field is missing.", bodiless=bodiless)
+    response = http_error_response(http_error)
+    assert (response.status, response.keep_alive, response.cacheable) == (400, False, False)
     body = received(None, response, b"HEAD" if bodiless else b"GET")
     assert (b"<p>The Host field is missing.</p>" in body) is not bodiless
 
@@ -108,11 +108,11 @@ def test_refusal(bodiless: bool) -> None:
 )
 def test_redirect(reference: bytes, query: bytes | None, location: bytes) -> None:
     """RFC 9110 section 10.2.2."""
-    verdict = ask(target=b"http://evil.test/a")
-    response = redirect_response(verdict, reference, query)
+    request = ask(target=b"http://evil.test/a")
+    response = redirect_response(request, reference, query)
     assert (response.status, fields_of(response)[b"location"]) == (301, location)
     assert response.keep_alive
-    assert b"evil" not in received(verdict, response)
+    assert b"evil" not in received(request, response)
     assert redirect_response(ask(), reference, query, status=308).status == 308
 
 

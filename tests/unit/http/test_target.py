@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from zchttpd.http.judge import Refusal
-from zchttpd.http.plan import redirect_response
+from zchttpd.http.request import HttpError
+from zchttpd.http.response import redirect_response
 from zchttpd.http.target import Target, hidden, parse_target, quote_query, slash_added, slash_removed
 
 from .oracle import ask
@@ -116,7 +116,7 @@ def test_query(target: bytes, query: bytes | None) -> None:
 )
 def test_refused(target: bytes, status: int) -> None:
     result = parse_target(target)
-    assert isinstance(result, Refusal)
+    assert isinstance(result, HttpError)
     assert result.status == status
 
 
@@ -142,7 +142,7 @@ def test_refused(target: bytes, status: int) -> None:
 def test_encoded_slash(target: bytes, segments: tuple[bytes, ...] | int, directory: bool) -> None:
     result = parse_target(target, encoded_slash=True)
     if isinstance(segments, int):
-        assert isinstance(result, Refusal)
+        assert isinstance(result, HttpError)
         assert result.status == segments
     else:
         assert result == Target(segments, directory, None, target)
@@ -268,7 +268,7 @@ TARGETS = st.one_of(st.lists(PIECES, max_size=12).map(b"".join), st.binary(max_s
 @example(b"/%2e%2e%2f..", True)
 def test_never_escapes(target: bytes, encoded_slash: bool) -> None:
     result = parse_target(target, encoded_slash=encoded_slash)
-    if isinstance(result, Refusal):
+    if isinstance(result, HttpError):
         assert result.status in (400, 404)
         return
     for name in result.segments:
@@ -307,7 +307,7 @@ def by_python(path: bytes, reference: bytes) -> bytes:
 def test_references_lead_where_they_should(target: bytes, encoded_slash: bool, prefix: bytes) -> None:
     """Whoever resolves them, and whatever prefix a proxy took away."""
     result = parse_target(target, encoded_slash=encoded_slash)
-    if isinstance(result, Refusal):
+    if isinstance(result, HttpError):
         return
     # What judge lets through; and clients do not agree on what `..` makes of an empty segment.
     path = result.path

@@ -184,6 +184,6 @@ def test_the_doctor_adds_up_what_the_workers_take(monkeypatch: pytest.MonkeyPatc
     assert low.state is doctor.State.LOW
     assert low.text.startswith("--memory 256M --stream-memory 64M for each of 2 workers may take 944M in all")
     assert "memory.max of /a is 128M" in low.text
-    assert low.cure.startswith("--memory ")
+    assert low.fix.startswith("--memory ")
     fine = doctor.memory(fitted(128)[0], Limit(128 * MIB, "memory.max of /a"))
     assert fine.state is doctor.State.OK

@@ -187,7 +187,7 @@ def test_ctrl_c_reaches_the_whole_group_and_leaves_no_traceback(start: Start) ->
 def test_missing_rungs_and_notes_follow_the_start_line_once_each(start: Start) -> None:
     stub = {"missing": ["send_zc", "buffer_ring"], "notes": ["something else"]}
     server = start("--workers", "2", "--send-mode", "plain", "--without", "buffer_ring", stub=stub).started()
-    assert server.line().startswith("without send_zc: every body is copied when it is sent. Cure: Linux 6.0")
+    assert server.line().startswith("without send_zc: every body is copied when it is sent. Fix: Linux 6.0")
     assert server.line().startswith("without buffer_ring, as asked: ")
     assert server.line() == "something else"
     assert server.stop() == (0, "", "")
@@ -198,7 +198,7 @@ def test_where_io_uring_is_refused_auto_serves_with_the_portable_engine(start: S
     assert "(portable, " in server.start_line
     note = server.line()
     assert note.startswith("without io_uring: this kernel or its sandbox has no io_uring (ENOSYS)")
-    assert "Cure: " in note
+    assert "Fix: " in note
     assert server.ask("/") == b"ok"
     assert server.stop() == (0, "", "")
 
@@ -217,7 +217,7 @@ def test_the_portable_engine_when_asked_for_needs_no_excuse(start: Start) -> Non
 
 
 @pytest.mark.parametrize(
-    ("stub", "cause", "cure"),
+    ("stub", "cause", "fix"),
     [
         ({"error": "ENOSYS"}, "--engine uring cannot run: this kernel", "Type --engine portable"),
         ({"start": "oserror:ENOMEM"}, "the uring engine cannot start", "Type: zchttpd doctor"),
@@ -226,14 +226,14 @@ def test_the_portable_engine_when_asked_for_needs_no_excuse(start: Start) -> Non
     ],
 )
 def test_what_cannot_start_says_so_in_one_line(
-    start: Start, stub: dict[str, Any], cause: str, cure: str
+    start: Start, stub: dict[str, Any], cause: str, fix: str
 ) -> None:
     code, out, err = start("--engine", "uring", "--workers", "4", stub=stub).end()
     assert (code, out) == (1, "")
     assert err.startswith("zchttpd: ")
     assert err.count("\n") == 1
     assert cause in err
-    assert cure in err
+    assert fix in err
 
 
 def test_a_fault_of_the_engine_at_start_shows_its_traceback_and_ends_it_all(start: Start) -> None:
@@ -360,10 +360,10 @@ def test_a_dead_worker_is_replaced(start: Start, death: str) -> None:
 def test_a_worker_inherits_only_what_is_its_own(start: Start) -> None:
     server = start("--workers", "2", "--admin", "127.0.0.1:0").started()
     admin = address_in(server.line())
-    with socket.create_connection(admin, GIVE_UP_S) as visitor:
-        # Once it has an answer the supervisor has a visitor's socket that a worker forked now must not keep.
-        visitor.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert visitor.recv(1)
+    with socket.create_connection(admin, GIVE_UP_S) as client:
+        # Once it has an answer the supervisor has a client's socket that a worker forked now must not keep.
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.recv(1)
         first = server.pids(2)
         os.kill(min(first), signal.SIGKILL)
         while server.pids(2) == first:

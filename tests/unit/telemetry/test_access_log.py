@@ -17,9 +17,9 @@ from zchttpd.config.options import SettingsError
 from zchttpd.config.settings import Settings
 from zchttpd.telemetry.access_log import (
     AccessLog,
-    Lines,
+    AccessRecord,
+    LineFormatter,
     LogError,
-    Visit,
     address_of,
     check_log,
     escape,
@@ -32,7 +32,7 @@ from ...wire.client import STUCK_S, eventually
 if TYPE_CHECKING:
     from pathlib import Path
 
-VISIT = Visit("192.0.2.1", 86_400, b"GET /a HTTP/1.1", 200, 1234, b"http://r/", b"agent", 56, True)
+RECORD = AccessRecord("192.0.2.1", 86_400, b"GET /a HTTP/1.1", 200, 1234, b"http://r/", b"agent", 56, True)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ VISIT = Visit("192.0.2.1", 86_400, b"GET /a HTTP/1.1", 200, 1234, b"http://r/", 
     ],
 )
 def test_formats(form: str, line: bytes) -> None:
-    assert Lines(form).line(VISIT) == line
+    assert LineFormatter(form).line(RECORD) == line
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_what_is_escaped_can_be_had_back(text: bytes) -> None:
 @pytest.mark.parametrize("form", LOG_FORMATS)
 @given(st.binary(), st.binary(), st.binary())
 def test_a_line_is_one_line(form: str, line: bytes, referer: bytes, agent: bytes) -> None:
-    made = Lines(form).line(VISIT._replace(line=line, referer=referer, agent=agent))
+    made = LineFormatter(form).line(RECORD._replace(line=line, referer=referer, agent=agent))
     assert made.endswith(b"\n")
     assert made[:-1].decode("ascii").isprintable()
     if form == "json":
@@ -95,27 +95,27 @@ def test_a_line_is_one_line(form: str, line: bytes, referer: bytes, agent: bytes
 
 
 def test_the_time_moves_on() -> None:
-    lines = Lines("common")
-    assert b"[02/Jan/1970:00:00:00 +0000]" in lines.line(VISIT)
-    assert b"[02/Jan/1970:00:00:01 +0000]" in lines.line(VISIT._replace(ended_at=86_401))
+    lines = LineFormatter("common")
+    assert b"[02/Jan/1970:00:00:00 +0000]" in lines.line(RECORD)
+    assert b"[02/Jan/1970:00:00:01 +0000]" in lines.line(RECORD._replace(ended_at=86_401))
 
 
 def test_an_address_that_is_not_known() -> None:
     assert address_of(0, bytes(16)) == ""
-    assert Lines("common").line(VISIT._replace(address="")).startswith(b"- - - [")
+    assert LineFormatter("common").line(RECORD._replace(address="")).startswith(b"- - - [")
     assert address_of(6, bytes(15) + b"\x01") == "::1"
 
 
-class Desk:
-    """Gives visits to a log, as an engine does."""
+class Handler:
+    """Gives records to a log, as an engine does."""
 
     def __init__(self, tmp_path: Path, path: str) -> None:
         self.log = AccessLog(Settings(root=tmp_path, access_log=path, access_log_format="common"))
-        self.waiting: list[Visit] = []
+        self.waiting: list[AccessRecord] = []
         self.dropped = 0
         self.log.start(self.take, self.drop)
 
-    def take(self) -> list[Visit]:
+    def take(self) -> list[AccessRecord]:
         taken, self.waiting = self.waiting, []
         return taken
 
@@ -123,7 +123,7 @@ class Desk:
         self.dropped += count
 
     def give(self, *names: str) -> None:
-        self.waiting += [VISIT._replace(line=name.encode()) for name in names]
+        self.waiting += [RECORD._replace(line=name.encode()) for name in names]
         self.log.wake()
 
 
@@ -134,22 +134,22 @@ def asked(path: Path) -> list[str]:
 def test_lines_are_appended(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text('"before"\n')
-    desk = Desk(tmp_path, str(path))
-    desk.give("a", "b")
+    handler = Handler(tmp_path, str(path))
+    handler.give("a", "b")
     eventually("both", lambda: asked(path) == ["before", "a", "b"])
-    desk.give("c")
-    desk.log.close()
+    handler.give("c")
+    handler.log.close()
     assert asked(path) == ["before", "a", "b", "c"]
 
 
-class SlowDesk(Desk):
+class SlowDesk(Handler):
     """Gives nothing before `go_on`; `taking` says that the log waits for it."""
 
     def __init__(self, tmp_path: Path, path: str) -> None:
         self.taking, self.go_on = threading.Event(), threading.Event()
         super().__init__(tmp_path, path)
 
-    def take(self) -> list[Visit]:
+    def take(self) -> list[AccessRecord]:
         taken = super().take()
         self.taking.set()
         assert self.go_on.wait(STUCK_S)
@@ -158,26 +158,26 @@ class SlowDesk(Desk):
 
 def test_the_end_may_come_while_lines_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "log"
-    desk = SlowDesk(tmp_path, str(path))
-    desk.give("a")
-    assert desk.taking.wait(STUCK_S)
-    desk.give("b")
-    wake = desk.log.wake
-    monkeypatch.setattr(desk.log, "wake", lambda: (wake(), desk.go_on.set()))
-    desk.log.close()
+    handler = SlowDesk(tmp_path, str(path))
+    handler.give("a")
+    assert handler.taking.wait(STUCK_S)
+    handler.give("b")
+    wake = handler.log.wake
+    monkeypatch.setattr(handler.log, "wake", lambda: (wake(), handler.go_on.set()))
+    handler.log.close()
     assert asked(path) == ["a", "b"]
 
 
 def test_a_renamed_file_is_left_alone(tmp_path: Path) -> None:
     path, old = tmp_path / "log", tmp_path / "old"
-    desk = Desk(tmp_path, str(path))
-    desk.give("a")
+    handler = Handler(tmp_path, str(path))
+    handler.give("a")
     eventually("the first", lambda: asked(path) == ["a"])
     path.rename(old)
-    desk.log.reopen()
+    handler.log.reopen()
     eventually("the new file", path.exists)
-    desk.give("b")
-    desk.log.close()
+    handler.give("b")
+    handler.log.close()
     assert (asked(old), asked(path)) == (["a"], ["b"])
 
 
@@ -187,38 +187,38 @@ def test_a_file_that_cannot_be_opened_again_stays(
     monkeypatch.setattr("zchttpd.telemetry.access_log.LOGGER.propagate", True)
     path = tmp_path / "deep" / "log"
     path.parent.mkdir()
-    desk = Desk(tmp_path, str(path))
+    handler = Handler(tmp_path, str(path))
     path.parent.rename(tmp_path / "moved")
-    desk.log.reopen()
-    desk.give("a")
-    desk.log.close()
+    handler.log.reopen()
+    handler.give("a")
+    handler.log.close()
     assert asked(tmp_path / "moved" / "log") == ["a"]
     assert "goes on as before" in caplog.text
 
 
 def test_a_worker_serves_without_its_log_and_finds_it_again(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "log"
-    desk = Desk(tmp_path, str(path))
-    desk.give("a")
-    eventually("it is lost", lambda: desk.dropped == 1)
+    handler = Handler(tmp_path, str(path))
+    handler.give("a")
+    eventually("it is lost", lambda: handler.dropped == 1)
     path.parent.mkdir()
-    desk.log.reopen()
+    handler.log.reopen()
     eventually("the file", path.exists)
-    desk.give("b")
-    desk.log.close()
-    assert (asked(path), desk.dropped) == (["b"], 1)
+    handler.give("b")
+    handler.log.close()
+    assert (asked(path), handler.dropped) == (["b"], 1)
 
 
 def test_a_pipe_gets_whole_lines_and_no_more_than_it_takes_at_once(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    desk = Desk(tmp_path, str(path))
-    desk.give(*["x" * 200] * 100)
-    desk.log.close()
+    handler = Handler(tmp_path, str(path))
+    handler.give(*["x" * 200] * 100)
+    handler.log.close()
     got = os.read(reader, 1 << 16)
     os.close(reader)
-    assert got == Lines("common").line(VISIT._replace(line=b"x" * 200)) * 100
+    assert got == LineFormatter("common").line(RECORD._replace(line=b"x" * 200)) * 100
 
 
 def test_a_pipe_that_takes_nothing_does_not_hold_up_the_end(
@@ -228,14 +228,14 @@ def test_a_pipe_that_takes_nothing_does_not_hold_up_the_end(
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    desk = Desk(tmp_path, str(path))
-    desk.give(*["x" * 2000] * 1000)
-    ended = threading.Thread(target=desk.log.close)
+    handler = Handler(tmp_path, str(path))
+    handler.give(*["x" * 2000] * 1000)
+    ended = threading.Thread(target=handler.log.close)
     ended.start()
     ended.join(10)
     assert not ended.is_alive()
     os.close(reader)
-    eventually("what was left is lost", lambda: desk.dropped > 0)
+    eventually("what was left is lost", lambda: handler.dropped > 0)
 
 
 def test_what_cannot_be_written_is_counted(
@@ -244,12 +244,12 @@ def test_what_cannot_be_written_is_counted(
     monkeypatch.setattr("zchttpd.telemetry.access_log.LOGGER.propagate", True)
     # However long this test takes, that is too short for a second complaint.
     monkeypatch.setattr("zchttpd.telemetry.access_log.COMPLAINT_S_MIN", float("inf"))
-    desk = Desk(tmp_path, "/dev/full")
-    desk.give("a", "b")
-    eventually("both are lost", lambda: desk.dropped == 2)
-    desk.give("c")
-    desk.log.close()
-    assert desk.dropped == 3
+    handler = Handler(tmp_path, "/dev/full")
+    handler.give("a", "b")
+    eventually("both are lost", lambda: handler.dropped == 2)
+    handler.give("c")
+    handler.log.close()
+    assert handler.dropped == 3
     assert caplog.text.count("cannot be written") == 1
 
 

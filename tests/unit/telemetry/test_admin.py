@@ -22,11 +22,11 @@ class OutOfDescriptors(socket.socket):
 
 
 def test_a_visitor_that_cannot_be_accepted_does_not_make_the_supervisor_spin() -> None:
-    with OutOfDescriptors() as listener, selectors.DefaultSelector() as selector, socket.socket() as visitor:
+    with OutOfDescriptors() as listener, selectors.DefaultSelector() as selector, socket.socket() as client:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         admin = Admin(listener, selector, Routes(Exposition.__new__(Exposition), lambda: True))
-        visitor.connect(listener.getsockname())
+        client.connect(listener.getsockname())
         now = 1000.0
         [(key, _)] = selector.select()
         key.data(now)

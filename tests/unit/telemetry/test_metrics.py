@@ -15,53 +15,53 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from zchttpd.files.compress import RESULTS
+from zchttpd.files.compressor import RESULTS
 from zchttpd.files.encoders import ENCODERS
-from zchttpd.telemetry.metrics import Exposition, TallyCollector, WorkerFacts, cpu_seconds, resident_bytes
-from zchttpd.telemetry.shared_stats import GAUGES, Board
+from zchttpd.telemetry.metrics import Exposition, StatsCollector, WorkerInfo, cpu_seconds, resident_bytes
+from zchttpd.telemetry.shared_stats import GAUGES, SharedStats
 
 STUBS = runpy.run_path(str(Path(__file__).parents[1] / "stub_server.py"))
 WORKERS = 3
 
 
 @pytest.fixture
-def board(monkeypatch: pytest.MonkeyPatch) -> Board:
+def stats(monkeypatch: pytest.MonkeyPatch) -> SharedStats:
     monkeypatch.setitem(sys.modules, "zchttpd._core.stats", STUBS["stub_tally"]())
-    return Board(WORKERS)
+    return SharedStats(WORKERS)
 
 
-def facts() -> list[WorkerFacts]:
-    return [WorkerFacts(0, os.getpid(), 100.0, 0), WorkerFacts(1, 0, 2.5, 4), WorkerFacts(2, 0, 0.0, 0)]
+def facts() -> list[WorkerInfo]:
+    return [WorkerInfo(0, os.getpid(), 100.0, 0), WorkerInfo(1, 0, 2.5, 4), WorkerInfo(2, 0, 0.0, 0)]
 
 
-def numbers(board: Board) -> dict[str, float]:
-    found: dict[str, float] = json.loads(Exposition(TallyCollector(board, facts)).flat_json())
+def numbers(stats: SharedStats) -> dict[str, float]:
+    found: dict[str, float] = json.loads(Exposition(StatsCollector(stats, facts)).flat_json())
     return found
 
 
-def put(board: Board, name: str, *values: int, at: int = 0) -> None:
+def put(stats: SharedStats, name: str, *values: int, at: int = 0) -> None:
     """Cell `at` of `name` in worker 0, 1, ..."""
     for worker, value in enumerate(values):
-        board.cells(worker, name)[at] = value
+        stats.cells(worker, name)[at] = value
 
 
-def test_blocks_are_the_workers_own(board: Board) -> None:
+def test_blocks_are_the_workers_own(stats: SharedStats) -> None:
     size = sys.modules["zchttpd._core.stats"].STATS_BYTES
-    assert [board.block(worker).nbytes for worker in range(WORKERS)] == [size] * WORKERS
-    board.block(1)[:] = b"\xff" * size
-    assert bytes(board.block(0)) == bytes(board.block(2)) == bytes(size)
+    assert [stats.block(worker).nbytes for worker in range(WORKERS)] == [size] * WORKERS
+    stats.block(1)[:] = b"\xff" * size
+    assert bytes(stats.block(0)) == bytes(stats.block(2)) == bytes(size)
 
 
-def test_memory_is_shared_with_a_forked_worker(board: Board) -> None:
+def test_memory_is_shared_with_a_forked_worker(stats: SharedStats) -> None:
     pid = os.fork()
     if pid == 0:
-        board.cells(1, "plan_hits")[0] = 2**63
+        stats.cells(1, "plan_hits")[0] = 2**63
         os._exit(0)
     os.waitpid(pid, 0)
-    assert board.totals()["plan_hits"] == [2**63]
+    assert stats.totals()["plan_hits"] == [2**63]
 
 
-def test_fixed_names_are_there_from_the_start(board: Board) -> None:
+def test_fixed_names_are_there_from_the_start(stats: SharedStats) -> None:
     # The names that scripts rely on, with every label that is known beforehand.
     expected = [
         'zchttpd_requests_total{status="200"}',
@@ -92,16 +92,16 @@ def test_fixed_names_are_there_from_the_start(board: Board) -> None:
         *(f'zchttpd_timeouts_total{{kind="{kind}"}}' for kind in ("head", "idle", "stall")),
         *(f'zchttpd_zerocopy_active{{route="{route}"}}' for route in ("loopback", "network")),
     ]
-    found = numbers(board)
+    found = numbers(stats)
     assert {name: found.get(name) for name in expected} == dict.fromkeys(expected, 0)
 
 
-def test_counters_are_added_over_the_workers(board: Board) -> None:
-    put(board, "requests", 1, 2, 4, at=200)
-    put(board, "requests", 0, 8, at=404)
-    put(board, "sends_zerocopy", 10, 20, 30)
-    put(board, "fallbacks", 1, 1, at=1)
-    found = numbers(board)
+def test_counters_are_added_over_the_workers(stats: SharedStats) -> None:
+    put(stats, "requests", 1, 2, 4, at=200)
+    put(stats, "requests", 0, 8, at=404)
+    put(stats, "sends_zerocopy", 10, 20, 30)
+    put(stats, "fallbacks", 1, 1, at=1)
+    found = numbers(stats)
     assert found['zchttpd_requests_total{status="200"}'] == 7
     assert found['zchttpd_requests_total{status="404"}'] == 8
     assert 'zchttpd_requests_total{status="500"}' not in found
@@ -110,37 +110,37 @@ def test_counters_are_added_over_the_workers(board: Board) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in STUBS["CELL_COUNTS"] if name != "lease_buckets"])
-def test_no_cell_is_forgotten_or_shown_twice(board: Board, name: str) -> None:
-    before = numbers(board)
-    put(board, name, 3, 0, 0)
-    after = numbers(board)
+def test_no_cell_is_forgotten_or_shown_twice(stats: SharedStats, name: str) -> None:
+    before = numbers(stats)
+    put(stats, name, 3, 0, 0)
+    after = numbers(stats)
     changed = [key for key in after if after[key] != before.get(key, 0) and "cpu_seconds" not in key]
     assert len([key for key in changed if "resident" not in key]) == 1, changed
 
 
-def test_compressions_have_a_cell_for_each_encoding_and_result(board: Board) -> None:
+def test_compressions_have_a_cell_for_each_encoding_and_result(stats: SharedStats) -> None:
     cells = len(ENCODERS) * len(RESULTS)
     for cell in range(cells):
-        put(board, "compressions", 1, cell, at=cell)
-    put(board, "compression_us", 1_500_000, 250_000, at=len(ENCODERS) - 1)
-    found = numbers(board)
+        put(stats, "compressions", 1, cell, at=cell)
+    put(stats, "compression_us", 1_500_000, 250_000, at=len(ENCODERS) - 1)
+    found = numbers(stats)
     names = [name for name in found if name.startswith("zchttpd_compressions_total")]
     assert [found[name] for name in names] == [cell + 1 for cell in range(cells)]
     assert found[f'zchttpd_compression_seconds_total{{encoding="{list(ENCODERS)[-1]}"}}'] == 1.75
 
 
-def test_an_outcome_given_up_anywhere_shows(board: Board) -> None:
-    put(board, "zerocopy_active", 1, 2, 1)
-    found = numbers(board)
+def test_an_outcome_given_up_anywhere_shows(stats: SharedStats) -> None:
+    put(stats, "zerocopy_active", 1, 2, 1)
+    found = numbers(stats)
     assert found['zchttpd_zerocopy_active{route="loopback"}'] == 2
     assert found['zchttpd_zerocopy_active{route="network"}'] == 0
 
 
-def test_the_lease_histogram_is_cumulative_and_in_seconds(board: Board) -> None:
+def test_the_lease_histogram_is_cumulative_and_in_seconds(stats: SharedStats) -> None:
     for bucket, count in enumerate((5, 0, 2, 1)):
-        put(board, "lease_buckets", count, count, at=bucket)
-    put(board, "lease_us_sum", 1_500_000, 500_000)
-    found = numbers(board)
+        put(stats, "lease_buckets", count, count, at=bucket)
+    put(stats, "lease_us_sum", 1_500_000, 500_000)
+    found = numbers(stats)
     bounds = {key: value for key, value in found.items() if key.startswith("zchttpd_lease_seconds_bucket")}
     assert bounds == {
         'zchttpd_lease_seconds_bucket{le="1e-05"}': 10,
@@ -152,9 +152,9 @@ def test_the_lease_histogram_is_cumulative_and_in_seconds(board: Board) -> None:
     assert found["zchttpd_lease_seconds_sum"] == 2.0
 
 
-def test_prometheus_text_is_valid_and_equals_the_json(board: Board) -> None:
-    put(board, "requests", 1, 2, 4, at=206)
-    exposition = Exposition(TallyCollector(board, facts))
+def test_prometheus_text_is_valid_and_equals_the_json(stats: SharedStats) -> None:
+    put(stats, "requests", 1, 2, 4, at=206)
+    exposition = Exposition(StatsCollector(stats, facts))
     families = list(text_string_to_metric_families(exposition.text().decode()))
     seen = [
         (sample.name, tuple(sorted(sample.labels.items()))) for each in families for sample in each.samples
@@ -164,8 +164,8 @@ def test_prometheus_text_is_valid_and_equals_the_json(board: Board) -> None:
     assert {each.name for each in families if not each.name.startswith("zchttpd_")} == set()
 
 
-def test_workers_are_described(board: Board) -> None:
-    found = numbers(board)
+def test_workers_are_described(stats: SharedStats) -> None:
+    found = numbers(stats)
     assert found["zchttpd_workers"] == WORKERS
     assert found["zchttpd_workers_alive"] == 1
     assert found['zchttpd_worker_restarts_total{worker="1"}'] == 4
@@ -190,25 +190,25 @@ def test_figures_of_a_process() -> None:
     assert (cpu_seconds(gone), resident_bytes(gone)) == (0.0, 0)
 
 
-def test_a_dead_worker_leaves_its_counts_and_takes_what_was_open(board: Board) -> None:
+def test_a_dead_worker_leaves_its_counts_and_takes_what_was_open(stats: SharedStats) -> None:
     for name, count in STUBS["CELL_COUNTS"].items():
         for index in range(count):
-            put(board, name, 1, 1, 1, at=index)
-    board.clear_gauges(1)
-    assert {name for name, cells in board.totals().items() if set(cells) != {WORKERS}} == set(GAUGES)
-    assert all(set(board.cells(1, name)) == {0} for name in GAUGES)
+            put(stats, name, 1, 1, 1, at=index)
+    stats.clear_gauges(1)
+    assert {name for name, cells in stats.totals().items() if set(cells) != {WORKERS}} == set(GAUGES)
+    assert all(set(stats.cells(1, name)) == {0} for name in GAUGES)
 
 
 def test_the_compiled_layout_has_the_cells_that_are_shown() -> None:
     if importlib.util.find_spec("zchttpd._core.stats") is None:
         pytest.skip("zchttpd._core.stats is not built here")
-    tally: Any = importlib.import_module("zchttpd._core.stats")
-    assert set(tally.CELLS) == set(STUBS["CELL_COUNTS"])
-    assert tally.CELLS["lease_buckets"][1] == len(tally.LEASE_BOUNDS_US) + 1
-    assert tally.CELLS["zerocopy_active"][1] == len(tally.ROUTES)
-    assert tally.CELLS["fallbacks"][1] >= len(tally.FALLBACK_REASONS)
-    ends = sorted((first, first + count) for first, count in tally.CELLS.values())
+    stats: Any = importlib.import_module("zchttpd._core.stats")
+    assert set(stats.CELLS) == set(STUBS["CELL_COUNTS"])
+    assert stats.CELLS["lease_buckets"][1] == len(stats.LEASE_BOUNDS_US) + 1
+    assert stats.CELLS["zerocopy_active"][1] == len(stats.ROUTES)
+    assert stats.CELLS["fallbacks"][1] >= len(stats.FALLBACK_REASONS)
+    ends = sorted((first, first + count) for first, count in stats.CELLS.values())
     assert all(end <= following for (_, end), (following, _) in itertools.pairwise(ends))
-    assert ends[-1][1] * 8 <= tally.STATS_BYTES
-    assert tally.STATS_BYTES % 8 == 0
-    assert Exposition(TallyCollector(Board(2), facts)).text().count(b"zchttpd_lease_seconds_bucket") > 0
+    assert ends[-1][1] * 8 <= stats.STATS_BYTES
+    assert stats.STATS_BYTES % 8 == 0
+    assert Exposition(StatsCollector(SharedStats(2), facts)).text().count(b"zchttpd_lease_seconds_bucket") > 0

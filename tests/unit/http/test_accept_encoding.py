@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zchttpd.config.names import IDENTITY
-from zchttpd.http.encoding import MEMBERS_MAX, PREFERENCE, negotiate
+from zchttpd.http.accept import MEMBERS_MAX, PREFERENCE, negotiate
 
 ALL = ("identity", "br", "zstd", "gzip")
 

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from zchttpd.config.names import IDENTITY
 from zchttpd.files.encoders import ENCODERS
-from zchttpd.files.jobs import Unready
 from zchttpd.files.listing import Order, Scan, scan
 from zchttpd.files.listing_page import draw
-from zchttpd.files.made import Made, made
-from zchttpd.files.memory import append, new_memory_file
+from zchttpd.files.memfd import MemoryRepresentation, append, memory_representation, new_memory_file
+from zchttpd.files.singleflight import Pending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from zchttpd.files.jobs import Jobs
     from zchttpd.files.root import Root
+    from zchttpd.files.singleflight import SingleFlight
 
 # Up to here a directory is looked at and drawn on the spot; that is over in about two milliseconds. Encoding
 # takes as long as drawing.
@@ -33,7 +32,7 @@ LINKS_AT_ONCE = 16
 # A look at a directory that took T is not repeated before 20 T have gone: at most a twentieth of the time.
 # For another 20 T the old one does while a new one is under way.
 REST = 20
-SHELF_ITEMS_MAX = 200_000
+ITEMS_MAX = 200_000
 SCANS_MAX = 64
 PAGES_MAX = 64
 PAGES_SIZE_MAX = 32 << 20
@@ -51,7 +50,7 @@ class Page:
     """A drawn listing of `size` bytes: the bytes themselves, or where they are to be had from."""
 
     size: int
-    body: bytes | Made
+    body: bytes | MemoryRepresentation
 
 
 @dataclass(slots=True)
@@ -63,13 +62,15 @@ class _Look:
     late_s: float
 
 
-class Shelf:
+class ListingCache:
     """Scans and pages, bounded by number and by size: what was not asked for longest goes.
 
     `clock` in seconds. What takes long is left to `jobs`.
     """
 
-    def __init__(self, root: Root, jobs: Jobs, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, root: Root, jobs: SingleFlight, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._root = root
         self._jobs = jobs
         self._clock = clock
@@ -81,7 +82,7 @@ class Shelf:
     def look(self, segments: tuple[bytes, ...], facts: os.stat_result) -> Scan:
         """The scan of the directory that `facts` are of: the same object as before if nothing changed.
 
-        Raises OSError as open(2) has it, and EBUSY; Unready when it takes long.
+        Raises OSError as open(2) has it, and EBUSY; Pending when it takes long.
         """
         key = (segments, facts.st_dev, facts.st_ino)
         known = self._looks.get(key)
@@ -94,8 +95,8 @@ class Shelf:
             if known is None or len(known.scan) <= ITEMS_AT_ONCE:
                 fresh = self._scan_at_once(segments)
                 if fresh is not None:
-                    return self._keep(key, fresh, begun, self._clock())
-            root = self._root.keep()
+                    return self._store_scan(key, fresh, begun, self._clock())
+            root = self._root.duplicate()
             try:
                 job = self._jobs.start(key, partial(self._scan, root, segments), partial(self._scanned, key))
             except OSError:
@@ -103,7 +104,7 @@ class Shelf:
                 raise
         if known is not None and begun < known.late_s:
             return known.scan
-        raise Unready(job)
+        raise Pending(job)
 
     def _scan_at_once(self, segments: tuple[bytes, ...]) -> Scan | None:
         """None: it would take long."""
@@ -118,10 +119,10 @@ class Shelf:
             return scan(root, segments), begun, self._clock()
 
     def _scanned(self, key: _Key, found: tuple[Scan, float, float]) -> None:
-        self._keep(key, *found)
+        self._store_scan(key, *found)
 
-    def _keep(self, key: _Key, fresh: Scan, begun_s: float, ended_s: float) -> Scan:
-        """Put a scan on the shelf; the one that was there stays if nothing changed."""
+    def _store_scan(self, key: _Key, fresh: Scan, begun_s: float, ended_s: float) -> Scan:
+        """Store a scan; the one that was there stays if nothing changed."""
         known = self._looks.get(key)
         if known is not None:
             self._items -= len(known.scan)
@@ -146,7 +147,7 @@ class Shelf:
             self._items -= len(lost.scan)
             self._jobs.sweep(lost.scan.take())
         for key, look in self._looks.items():
-            if self._items <= SHELF_ITEMS_MAX or key == newest:
+            if self._items <= ITEMS_MAX or key == newest:
                 return
             # Whether it changed can still be told. Its rows can be had again.
             self._items -= len(look.scan)
@@ -162,7 +163,7 @@ class Shelf:
     ) -> Page | None:
         """The listing of a scan in that order, as HTML or JSON; None if it can no longer be drawn.
 
-        `encode` makes the encoding. Raises Unready when it takes long, OSError (EBUSY) when too much does.
+        `encode` makes the encoding. Raises Pending when it takes long, OSError (EBUSY) when too much does.
         """
         page = self.drawn(scan, order, media_type, encoding)
         if page is not None:
@@ -178,7 +179,7 @@ class Shelf:
         bind = partial(_bind, pieces, encode, etag(scan, order, media_type, encoding), self._root)
         if not self._jobs.threaded or len(scan) <= (ENCODED_AT_ONCE if encode else ITEMS_AT_ONCE):
             return self._store(key, bind())
-        raise Unready(self._jobs.start(key, bind, partial(self._store, key)))
+        raise Pending(self._jobs.start(key, bind, partial(self._store, key)))
 
     def drawn(self, scan: Scan, order: Order, media_type: str, encoding: str = IDENTITY) -> Page | None:
         """The page if it has been drawn already."""
@@ -194,7 +195,7 @@ class Shelf:
         while (self._pages_size > PAGES_SIZE_MAX or len(self._pages) > PAGES_MAX) and len(self._pages) > 1:
             _, lost = self._pages.popitem(last=False)
             self._pages_size -= lost.size
-            if isinstance(lost.body, Made):
+            if isinstance(lost.body, MemoryRepresentation):
                 lost.body.file.close()
         return page
 
@@ -233,7 +234,7 @@ def _bind(pieces: Iterator[bytes], encode: _Encode | None, tag: str, root: Root)
     try:
         for piece in chain(first, pieces):
             append(fd, piece)
-        body = made(fd, tag, root)
+        body = memory_representation(fd, tag, root)
     except BaseException:
         os.close(fd)
         raise

@@ -1,4 +1,4 @@
-"""A server without sockets: heads are cut as the engines cut them, and answered by the desk.
+"""A server without sockets: heads are cut as the engines cut them, and answered by the handler.
 
 It has what `play` needs of a server and of a connection, so that the same rules judge the same bytes.
 """
@@ -16,9 +16,9 @@ from zchttpd._core.testing import Heads
 from zchttpd.config.load import load
 from zchttpd.config.settings import OPTIONS, Settings
 from zchttpd.files.cache import Cache
-from zchttpd.files.jobs import Job
 from zchttpd.files.root import Root
-from zchttpd.handler.handler import Answer, Desk
+from zchttpd.files.singleflight import Job
+from zchttpd.handler.handler import Answer, Handler
 from zchttpd.http.dates import DATE_SIZE, format_date
 
 from . import play
@@ -63,15 +63,15 @@ def text_of(name: str, value: object) -> str:
 
 
 class DeskServer:
-    """A desk over `root`. Options are as those of a `Server`."""
+    """A handler over `root`. Options are as those of a `Server`."""
 
-    name = "desk"
+    name = "handler"
 
     def __init__(self, root: Path, **options: Any) -> None:
         settings = load({"root": str(root), **{name: text_of(name, options[name]) for name in options}}, {})
         self._root = Root(root)
-        self._posted: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._desk = Desk(settings, Cache(self._root, settings, post=self._posted.put))
+        self._mailbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._handler = Handler(settings, Cache(self._root, settings, post=self._mailbox.put))
 
     def close(self) -> None:
         """Give the descriptors back."""
@@ -87,12 +87,12 @@ class DeskServer:
             return peer.ask(request)
 
     def answer(self, head: bytes) -> Answer:
-        """What the desk says, once it has what it has to make first."""
-        while isinstance(said := self._desk.answer(head, int(time.monotonic() * 1000)), Job):
+        """What the handler says, once it has what it has to make first."""
+        while isinstance(said := self._handler.answer(head, int(time.monotonic() * 1000)), Job):
             told: list[OSError | None] = []
             said.waiting.append(told.append)
             while not told:
-                self._posted.get(timeout=STUCK_S)()
+                self._mailbox.get(timeout=STUCK_S)()
             assert told == [None]
         return said
 
@@ -114,8 +114,8 @@ class DeskServer:
         return first
 
 
-class Desks:
-    """A desk for each set of options that the tables are for. What it says of a case is kept."""
+class Handlers:
+    """A handler for each set of options that the tables are for. What it says of a case is kept."""
 
     def __init__(self, root: Path, site: Path) -> None:
         self._plain = DeskServer(root)
@@ -170,7 +170,7 @@ class DeskPeer(Peer):
                 self._asked, self._shut = b"", True
             return _bytes_of(answer)
         assert found == "more", f"this is never a head, but {found}: {self._asked[:80]!r}"
-        assert self._shut, f"the desk would wait for more than {self._asked[:80]!r}"
+        assert self._shut, f"the handler would wait for more than {self._asked[:80]!r}"
         self.ended = True
         return b""
 

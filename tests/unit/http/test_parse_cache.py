@@ -1,4 +1,4 @@
-"""A precedent says what a judgement would say, of any bytes and after any other heads."""
+"""The parse cache says what `parse_request` says, of any bytes and after any other heads."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from zchttpd.http import precedent as precedent_module
-from zchttpd.http.judge import ANSWER_FIELDS, FIELDS_MAX, FRAMING_FIELDS, Refusal, Verdict, judge
-from zchttpd.http.precedent import FRAME_SIZE_MAX, PRECEDENTS_MAX, Precedents
+from zchttpd.http import parse_cache as module
+from zchttpd.http.parse_cache import FRAME_SIZE_MAX, PARSED_MAX, ParseCache
+from zchttpd.http.request import ANSWER_FIELDS, FIELDS_MAX, FRAMING_FIELDS, HttpError, Request, parse_request
 
 
 def get(target: bytes = b"/", *lines: bytes, host: bytes = b"h") -> bytes:
@@ -24,24 +24,24 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The heads that h11 had to judge."""
     heads: list[bytes] = []
 
-    def judging(head: bytes, *, target_size_max: int) -> Verdict | Refusal:
+    def judging(head: bytes, *, target_size_max: int) -> Request | HttpError:
         heads.append(head)
-        return judge(head, target_size_max=target_size_max)
+        return parse_request(head, target_size_max=target_size_max)
 
-    monkeypatch.setattr(precedent_module, "judge", judging)
+    monkeypatch.setattr(module, "parse_request", judging)
     return heads
 
 
 def test_one_judgement_for_all_paths_and_answer_fields(asked: list[bytes]) -> None:
-    precedents = Precedents()
+    parse_cache = ParseCache()
     for number in range(20):
         head = get(
             b"/%d?q" % number, b"Range: bytes=%d-" % number, b"Accept:  a, b ", b"Cookie: c", b"ACCEPT: d"
         )
-        verdict = precedents.judge(head)
-        assert verdict == judge(head)
-        assert isinstance(verdict, Verdict)
-        assert verdict.field(b"accept") == b"a, b, d"
+        request = parse_cache.parse(head)
+        assert request == parse_request(head)
+        assert isinstance(request, Request)
+        assert request.field(b"accept") == b"a, b, d"
     assert len(asked) == 1
 
 
@@ -75,21 +75,21 @@ def test_one_judgement_for_all_paths_and_answer_fields(asked: list[bytes]) -> No
     ],
 )
 def test_what_makes_a_difference_is_told_apart(head: bytes) -> None:
-    precedents = Precedents()
-    precedents.judge(get(b"/precedent"))
+    parse_cache = ParseCache()
+    parse_cache.parse(get(b"/first"))
     for _ in range(2):
-        assert precedents.judge(head) == judge(head)
+        assert parse_cache.parse(head) == parse_request(head)
 
 
 def test_the_memory_is_bounded(asked: list[bytes]) -> None:
-    precedents = Precedents()
-    for number in range(PRECEDENTS_MAX + 10):
-        precedents.judge(get(host=b"host%d" % number))
-    assert len(precedents) == PRECEDENTS_MAX
+    parse_cache = ParseCache()
+    for number in range(PARSED_MAX + 10):
+        parse_cache.parse(get(host=b"host%d" % number))
+    assert len(parse_cache) == PARSED_MAX
     for _ in range(2):
-        precedents.judge(get(host=b"h" * FRAME_SIZE_MAX))
+        parse_cache.parse(get(host=b"h" * FRAME_SIZE_MAX))
     assert asked[-1] == asked[-2], "too long a frame is judged each time"
-    assert len(precedents) == PRECEDENTS_MAX
+    assert len(parse_cache) == PARSED_MAX
 
 
 lines = st.builds(
@@ -121,6 +121,6 @@ heads = st.builds(
 @given(st.lists(st.one_of(heads, st.binary(max_size=20)), max_size=12))
 @example([get(), get() + b"Cookie: a\r\n"])
 def test_after_any_heads_of_any_head(asked: list[bytes]) -> None:
-    precedents = Precedents()
+    parse_cache = ParseCache()
     for head in (*asked, *asked):
-        assert precedents.judge(head) == judge(head)
+        assert parse_cache.parse(head) == parse_request(head)

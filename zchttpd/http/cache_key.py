@@ -1,10 +1,10 @@
-"""What of a request head its answer can depend on: the key under which engines remember answers.
+"""The cache key of a request head: what its response can depend on (RFC 9111 section 2).
 
-h11 judges every head that is not remembered, whole. But most of what clients send changes nothing for a
-file: a cookie, a referrer, what a proxy adds. `judge` keeps only READ_FIELDS of them, so that nothing behind
-it can read the others, and the gist leaves the same ones out. A line is left out only if it is a valid field
-line; what is not valid stays, and is refused with the head. So `judge(head) == judge(gist(head))`, always,
-and one answer serves all heads of one gist.
+Most of what clients send changes nothing for a file: a cookie, a referrer, what a proxy adds. `parse_request`
+keeps only the fields in READ_FIELDS, so that nothing behind it can read the others, and the cache key leaves
+the same ones out. A line is left out only if it is a valid field line; what is not valid stays, and is
+refused with the head. So `parse_request(head) == parse_request(cache_key(head))`, always, and one response
+serves all heads of one cache key.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from zchttpd.http.judge import FIELDS_MAX, READ_FIELDS
+from zchttpd.http.request import FIELDS_MAX, READ_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-GIST_SIZE_MAX = 2048
+CACHE_KEY_SIZE_MAX = 2048
 
 
 def lines_but(names: Iterable[bytes]) -> re.Pattern[bytes]:
@@ -33,13 +33,13 @@ def lines_but(names: Iterable[bytes]) -> re.Pattern[bytes]:
 _UNREAD_LINE = lines_but(READ_FIELDS)
 
 
-def gist(head: bytes) -> bytes | None:
+def cache_key(head: bytes) -> bytes | None:
     """The request line and the fields that somebody reads, byte for byte. None for a head that is not to be
-    remembered: more than FIELDS_MAX fields, or a gist of more than GIST_SIZE_MAX bytes.
+    remembered: more than FIELDS_MAX fields, or a cache key of more than CACHE_KEY_SIZE_MAX bytes.
 
     `head` is a request head: the bytes up to and including its empty line.
     """
     if head.count(b"\n") > FIELDS_MAX + 2:
         return None
     found = _UNREAD_LINE.sub(b"", head)
-    return found if len(found) <= GIST_SIZE_MAX else None
+    return found if len(found) <= CACHE_KEY_SIZE_MAX else None

@@ -1,4 +1,4 @@
-"""The gist of a head says of it whatever is said of the head, and leaves out what nobody reads."""
+"""The cache_key of a head says of it whatever is said of the head, and leaves out what nobody reads."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zchttpd.http.gist import GIST_SIZE_MAX, gist
-from zchttpd.http.judge import FIELDS_MAX, READ_FIELDS, Verdict, judge
+from zchttpd.http.cache_key import CACHE_KEY_SIZE_MAX, cache_key
+from zchttpd.http.request import FIELDS_MAX, READ_FIELDS, Request, parse_request
 
 LINE = b"GET /a?b HTTP/1.1\r\n"
 HOST = b"Host: h\r\n"
@@ -32,15 +32,15 @@ def head(*lines: bytes) -> bytes:
     ],
 )
 def test_what_nobody_reads_is_left_out(line: bytes) -> None:
-    assert gist(head(line)) == head()
-    assert gist(head(line, b"Range: bytes=0-1", line)) == head(b"Range: bytes=0-1")
+    assert cache_key(head(line)) == head()
+    assert cache_key(head(line, b"Range: bytes=0-1", line)) == head(b"Range: bytes=0-1")
 
 
 @pytest.mark.parametrize("name", sorted(READ_FIELDS))
 def test_what_somebody_reads_stays_byte_for_byte(name: bytes) -> None:
     for spelt in (name, name.upper(), name.title()):
         whole = head(spelt + b":  some  thing ")
-        assert gist(whole) == whole
+        assert cache_key(whole) == whole
 
 
 @pytest.mark.parametrize(
@@ -61,24 +61,24 @@ def test_what_somebody_reads_stays_byte_for_byte(name: bytes) -> None:
 )
 def test_what_is_not_valid_stays_and_is_refused(line: bytes) -> None:
     whole = head(b"Accept: */*", line)
-    assert gist(whole) == whole
-    assert not isinstance(judge(whole), Verdict)
+    assert cache_key(whole) == whole
+    assert not isinstance(parse_request(whole), Request)
 
 
 def test_a_fold_behind_a_line_that_is_left_out_is_refused() -> None:
     whole = head(b"Cookie: a", b" b")
-    assert gist(whole) == head(b" b")
-    assert not isinstance(judge(whole), Verdict)
-    assert judge(head(b" b")) == judge(whole)
+    assert cache_key(whole) == head(b" b")
+    assert not isinstance(parse_request(whole), Request)
+    assert parse_request(head(b" b")) == parse_request(whole)
 
 
 def test_the_bounds() -> None:
-    assert gist(head(*[b"A: b"] * (FIELDS_MAX - 1))) == head()
-    assert gist(head(*[b"A: b"] * FIELDS_MAX)) is None
-    room = GIST_SIZE_MAX - len(head(b"Accept: "))
-    assert gist(head(b"Accept: " + b"a" * room)) is not None
-    assert gist(head(b"Accept: " + b"a" * (room + 1))) is None
-    assert gist(head(b"Cookie: " + b"a" * 3 * GIST_SIZE_MAX)) == head()
+    assert cache_key(head(*[b"A: b"] * (FIELDS_MAX - 1))) == head()
+    assert cache_key(head(*[b"A: b"] * FIELDS_MAX)) is None
+    room = CACHE_KEY_SIZE_MAX - len(head(b"Accept: "))
+    assert cache_key(head(b"Accept: " + b"a" * room)) is not None
+    assert cache_key(head(b"Accept: " + b"a" * (room + 1))) is None
+    assert cache_key(head(b"Cookie: " + b"a" * 3 * CACHE_KEY_SIZE_MAX)) == head()
 
 
 names = st.sampled_from(
@@ -99,16 +99,16 @@ request_lines = st.sampled_from(
 @given(request_lines, st.sampled_from([HOST, HOST, b""]), st.lists(lines, max_size=8))
 def test_a_gist_gets_the_verdict_of_its_head(first: bytes, host: bytes, rest: list[bytes]) -> None:
     whole = first + host + b"".join(rest) + b"\r\n"
-    found = gist(whole)
+    found = cache_key(whole)
     assert found is not None
-    assert judge(found) == judge(whole)
-    assert gist(found) == found, "the gist is its own gist"
+    assert parse_request(found) == parse_request(whole)
+    assert cache_key(found) == found, "the cache_key is its own cache_key"
 
 
 @given(st.lists(lines, min_size=60, max_size=130))
 def test_whoever_sends_too_many_fields_gets_no_gist(rest: list[bytes]) -> None:
     whole = LINE + HOST + b"".join(rest) + b"\r\n"
-    found = gist(whole)
+    found = cache_key(whole)
     assert (found is None) == (whole.count(b"\n") > FIELDS_MAX + 2)
     if found is not None:
-        assert judge(found) == judge(whole)
+        assert parse_request(found) == parse_request(whole)

@@ -7,8 +7,7 @@ from __future__ import annotations
 import re
 
 from zchttpd.config.names import IDENTITY
-from zchttpd.http.accept import wish
-from zchttpd.http.encoding import MEMBERS_MAX, PREFERENCE, negotiate
+from zchttpd.http.accept import MEMBERS_MAX, PREFERENCE, negotiate, wish
 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 WEIGHT = re.compile(rb"0(\.[0-9]{0,3})?|1(\.0{0,3})?")

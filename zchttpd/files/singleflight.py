@@ -1,4 +1,4 @@
-"""What would hold up the loop is made in threads, few at a time; who wants it waits for it."""
+"""Slow work in threads, each key once: whoever wants what is being made waits for the same job."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("zchttpd")
 
-# Beyond these a request is told to come back later.
+# More are refused (EBUSY), and the request is answered 503.
 JOBS_MAX = 16
 # A thread that wants the interpreter gets it after so long; the default of 5 ms is felt by every connection.
 SWITCH_S = 0.0005
@@ -27,9 +27,9 @@ _SWEEP = 1000
 
 
 class Job:
-    """One thing in the making, since `began_s` (monotonic; None while it waits for its turn).
+    """One call of `make`, under way since `began_s` (monotonic seconds; None while it waits for a thread).
 
-    `waiting` are told how it ended, on the loop's thread.
+    `waiting` are called with its error or None, on the loop's thread.
     """
 
     __slots__ = ("_key", "_make", "_store", "began_s", "waiting")
@@ -68,8 +68,8 @@ class Job:
             tell(error)
 
 
-class Posted:
-    """What other threads want called on the loop's. `waker`: a pipe, not blocking, that wakes the loop."""
+class LoopMailbox:
+    """Calls from other threads into the loop, as call_soon_threadsafe makes. `waker`: a non-blocking pipe."""
 
     def __init__(self, waker: int) -> None:
         self._waker = waker
@@ -88,16 +88,16 @@ class Posted:
             self._acts.popleft()()
 
 
-class Unready(Exception):
-    """What is asked for is being made: ask again when `job` tells so."""
+class Pending(Exception):
+    """What was asked for is being made: ask again when `job` has ended."""
 
     def __init__(self, job: Job) -> None:
         super().__init__("it is being made")
         self.job = job
 
 
-class Jobs:
-    """Jobs in the order in which they came, each thing once at a time. Called on the loop's thread.
+class SingleFlight:
+    """SingleFlight in the order in which they came, each thing once at a time. Called on the loop's thread.
 
     `threads` are under way, and at most `jobs_max` with those that wait. `post` has something called on that
     thread soon, from any other; None: there is no loop that could be held up, and what is asked for is made

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from zchttpd.files import jobs, shelf
-from zchttpd.files.jobs import Jobs, Unready
+from zchttpd.files import listing_cache, singleflight
 from zchttpd.files.listing import SORTS, Order
+from zchttpd.files.listing_cache import ListingCache, etag
 from zchttpd.files.listing_page import HTML, JSON
-from zchttpd.files.made import Made
+from zchttpd.files.memfd import MemoryRepresentation
 from zchttpd.files.root import Root
-from zchttpd.files.shelf import Shelf, etag
+from zchttpd.files.singleflight import Pending, SingleFlight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from zchttpd.files.jobs import Job
+    from zchttpd.files.singleflight import Job
 
-LARGE = shelf.ITEMS_AT_ONCE + 1
+LARGE = listing_cache.ITEMS_AT_ONCE + 1
 
 
 @pytest.fixture
@@ -42,17 +42,17 @@ def root(www: Path) -> Iterator[Root]:
 
 
 class Loop:
-    """A loop that does what is posted when it is told to."""
+    """A loop that does what is mailbox when it is told to."""
 
     def __init__(self) -> None:
-        self._posted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._mailbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 
     def post(self, act: Callable[[], None]) -> None:
-        self._posted.put(act)
+        self._mailbox.put(act)
 
     def turn(self) -> None:
-        """Wait for the next thing that is posted, and do it."""
-        self._posted.get(timeout=60)()
+        """Wait for the next thing that is mailbox, and do it."""
+        self._mailbox.get(timeout=60)()
 
     def wait(self, job: Job) -> OSError | None:
         """Until the job tells how it ended."""
@@ -70,7 +70,7 @@ def fill(directory: Path, count: int = LARGE) -> None:
 
 
 def unready(ask: Callable[[], object]) -> Job:
-    with pytest.raises(Unready) as raised:
+    with pytest.raises(Pending) as raised:
         ask()
     return raised.value.job
 
@@ -80,7 +80,7 @@ def unready(ask: Callable[[], object]) -> Job:
 
 def test_a_scan_is_repeated_only_when_it_has_paid(www: Path, root: Root) -> None:
     ticks = iter([0.0, 1.0, 20.9, 21.0, 22.0, 23.0, 50.0, 51.0])
-    looks = Shelf(root, Jobs(None), clock=lambda: next(ticks))
+    looks = ListingCache(root, SingleFlight(None), clock=lambda: next(ticks))
     first = looks.look((), www.stat())
     (www / "new").write_bytes(b"")
     # It took one second, from 0 to 1: at 20.9 it is not due.
@@ -95,8 +95,8 @@ def test_a_scan_is_repeated_only_when_it_has_paid(www: Path, root: Root) -> None
 def test_rows_are_bounded_and_can_be_had_again(
     www: Path, root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shelf, "SHELF_ITEMS_MAX", 10)
-    looks = Shelf(root, Jobs(None))
+    monkeypatch.setattr(listing_cache, "ITEMS_MAX", 10)
+    looks = ListingCache(root, SingleFlight(None))
     scans = []
     for number in range(20):
         here = www / f"d{number}"
@@ -111,8 +111,8 @@ def test_rows_are_bounded_and_can_be_had_again(
 
 
 def test_scans_are_bounded(www: Path, root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelf, "SCANS_MAX", 3)
-    looks = Shelf(root, Jobs(None))
+    monkeypatch.setattr(listing_cache, "SCANS_MAX", 3)
+    looks = ListingCache(root, SingleFlight(None))
     for number in range(5):
         here = www / f"d{number}"
         fill(here, 2)
@@ -123,21 +123,21 @@ def test_scans_are_bounded(www: Path, root: Root, monkeypatch: pytest.MonkeyPatc
 
 def test_pages_are_drawn_once_and_bounded(www: Path, root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(www, 5)
-    looks = Shelf(root, Jobs(None))
+    looks = ListingCache(root, SingleFlight(None))
     found = looks.look((), www.stat())
     page = looks.page(found, Order(), HTML)
     assert page is not None
     assert looks.page(found, Order(), HTML) is page
-    monkeypatch.setattr(shelf, "PAGES_SIZE_MAX", 8 * page.size)
+    monkeypatch.setattr(listing_cache, "PAGES_SIZE_MAX", 8 * page.size)
     for number in range(50):
         (www / "grows").write_bytes(b"x" * number)
-        found = shelf.scan(root, ())
+        found = listing_cache.scan(root, ())
         looks.page(found, Order(), HTML)
         assert looks._pages_size == sum(each.size for each in looks._pages.values()) <= 8 * page.size
 
 
 def test_an_entity_tag_for_each_page(www: Path, root: Root) -> None:
-    found = shelf.scan(root, ())
+    found = listing_cache.scan(root, ())
     orders = [Order(by, turned) for by in SORTS for turned in (False, True)]
     tags = {etag(found, order, kind) for order in orders for kind in (HTML, JSON)}
     assert len(tags) == 2 * len(orders) == 4 * len(SORTS)
@@ -149,7 +149,7 @@ def test_an_entity_tag_for_each_page(www: Path, root: Root) -> None:
 def test_a_large_directory_is_looked_at_and_drawn_beside_the_loop(www: Path, root: Root) -> None:
     fill(www)
     loop = Loop()
-    looks = Shelf(root, Jobs(loop.post))
+    looks = ListingCache(root, SingleFlight(loop.post))
     look = partial(looks.look, (), www.stat())
     job = unready(look)
     # Whoever asks meanwhile waits for the same scan.
@@ -169,7 +169,7 @@ def test_a_large_directory_is_looked_at_and_drawn_beside_the_loop(www: Path, roo
 def test_a_small_directory_that_has_grown_is_left_to_the_thread(www: Path, root: Root) -> None:
     fill(www, 3)
     loop, ticks = Loop(), itertools.count()
-    looks = Shelf(root, Jobs(loop.post), clock=lambda: next(ticks))
+    looks = ListingCache(root, SingleFlight(loop.post), clock=lambda: next(ticks))
     before = looks.look((), www.stat())
     assert looks.page(before, Order(), JSON) is not None
     fill(www)
@@ -182,18 +182,18 @@ def test_a_small_directory_that_has_grown_is_left_to_the_thread(www: Path, root:
 def test_the_old_scan_does_for_a_while(www: Path, root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(www)
     loop, now = Loop(), [0.0]
-    looks = Shelf(root, Jobs(loop.post), clock=lambda: now[0])
-    scan = shelf.scan
+    looks = ListingCache(root, SingleFlight(loop.post), clock=lambda: now[0])
+    scan = listing_cache.scan
 
     def slow(*arguments: object, **bounds: int) -> object:
         now[0] += 1
         return scan(*arguments, **bounds)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(shelf, "scan", slow)
+    monkeypatch.setattr(listing_cache, "scan", slow)
     loop.wait(unready(lambda: looks.look((), www.stat())))
     first = looks.look((), www.stat())
     (www / "new").write_bytes(b"")
-    now[0] += shelf.REST
+    now[0] += listing_cache.REST
     # Due, but not for long: the old one, while a new one is on its way.
     assert looks.look((), www.stat()) is first
     loop.turn()
@@ -201,7 +201,7 @@ def test_the_old_scan_does_for_a_while(www: Path, root: Root, monkeypatch: pytes
     assert len(second) == LARGE + 1
     assert first.emptied
     (www / "newer").write_bytes(b"")
-    now[0] += 10 * shelf.REST
+    now[0] += 10 * listing_cache.REST
     # Nobody has asked for long: what was true then is of no use.
     loop.wait(unready(lambda: looks.look((), www.stat())))
     assert len(looks.look((), www.stat())) == LARGE + 2
@@ -209,32 +209,32 @@ def test_the_old_scan_does_for_a_while(www: Path, root: Root, monkeypatch: pytes
 
 def test_many_symlinks_are_left_to_the_thread(www: Path, root: Root) -> None:
     (www / "f").write_bytes(b"")
-    for number in range(shelf.LINKS_AT_ONCE + 1):
+    for number in range(listing_cache.LINKS_AT_ONCE + 1):
         (www / f"l{number}").symlink_to("f")
     loop = Loop()
-    looks = Shelf(root, Jobs(loop.post))
+    looks = ListingCache(root, SingleFlight(loop.post))
     loop.wait(unready(lambda: looks.look((), www.stat())))
-    assert len(looks.look((), www.stat())) == shelf.LINKS_AT_ONCE + 2
+    assert len(looks.look((), www.stat())) == listing_cache.LINKS_AT_ONCE + 2
 
 
 def test_a_thread_keeps_to_the_root_that_was(www: Path, root: Root) -> None:
     """While it looks, the loop may turn to another root, and reuse the number of the descriptor."""
     fill(www)
-    kept = root.keep()
+    kept = root.duplicate()
     number = root._fd
     root.close()
     os.close(os.dup2(os.open("/", os.O_PATH), number))
-    assert len(shelf.scan(kept, ())) == LARGE
+    assert len(listing_cache.scan(kept, ())) == LARGE
     kept.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
-        shelf.scan(kept, ())
+        listing_cache.scan(kept, ())
 
 
 def test_what_cannot_be_made_is_told(www: Path, root: Root, caplog: pytest.LogCaptureFixture) -> None:
     fill(www / "d")
     facts = (www / "d").stat()
     loop = Loop()
-    looks = Shelf(root, Jobs(loop.post))
+    looks = ListingCache(root, SingleFlight(loop.post))
     found = unready(lambda: looks.look((b"d",), facts))
     loop.wait(found)
     scan = looks.look((b"d",), facts)
@@ -251,23 +251,23 @@ def test_a_directory_that_goes_meanwhile_is_told(
 ) -> None:
     fill(www / "d")
     loop = Loop()
-    looks = Shelf(root, Jobs(loop.post))
+    looks = ListingCache(root, SingleFlight(loop.post))
     facts = (www / "d").stat()
-    scan = shelf.scan
+    scan = listing_cache.scan
 
     def late(*arguments: object, **bounds: int) -> object:
         if not bounds:
             (www / "d").rename(www / "e")
         return scan(*arguments, **bounds)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(shelf, "scan", late)
+    monkeypatch.setattr(listing_cache, "scan", late)
     error = loop.wait(unready(lambda: looks.look((b"d",), facts)))
     assert isinstance(error, FileNotFoundError)
 
 
 def test_one_at_a_time_and_not_too_many() -> None:
     loop = Loop()
-    at_work = Jobs(loop.post)
+    at_work = SingleFlight(loop.post)
     running: list[int] = []
     most: list[int] = []
     stored: list[int] = []
@@ -278,13 +278,13 @@ def test_one_at_a_time_and_not_too_many() -> None:
         running.remove(number)
         return number
 
-    started = [at_work.start(n, partial(make, n), stored.append) for n in range(jobs.JOBS_MAX)]
+    started = [at_work.start(n, partial(make, n), stored.append) for n in range(singleflight.JOBS_MAX)]
     assert at_work.start(3, partial(make, 3), stored.append) is started[3]
     with pytest.raises(OSError, match="too many") as refused:
-        at_work.start(jobs.JOBS_MAX, partial(make, 0), stored.append)
+        at_work.start(singleflight.JOBS_MAX, partial(make, 0), stored.append)
     assert refused.value.errno == errno.EBUSY
     loop.wait(started[-1])
-    assert stored == list(range(jobs.JOBS_MAX))
+    assert stored == list(range(singleflight.JOBS_MAX))
     assert set(most) == {1}
     assert at_work.find(0) is None
 
@@ -294,17 +294,17 @@ def test_one_at_a_time_and_not_too_many() -> None:
 
 @pytest.fixture
 def large_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelf, "MEMORY_FILE_SIZE_MIN", 1)
+    monkeypatch.setattr(listing_cache, "MEMORY_FILE_SIZE_MIN", 1)
 
 
 @pytest.mark.usefixtures("large_pages")
 def test_a_large_page_is_a_file(www: Path, root: Root) -> None:
     fill(www, 5)
-    looks = Shelf(root, Jobs(None))
+    looks = ListingCache(root, SingleFlight(None))
     found = looks.look((), www.stat())
     page = looks.page(found, Order(), HTML)
     assert page is not None
-    assert isinstance(page.body, Made)
+    assert isinstance(page.body, MemoryRepresentation)
     fd = page.body.open()
     facts = os.fstat(fd)
     assert (facts.st_size, facts.st_mtime_ns) == (page.size, page.body.mtime_ns)
@@ -325,12 +325,12 @@ def test_an_evicted_page_gives_its_descriptor_back(
     www: Path, root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(www, 5)
-    looks = Shelf(root, Jobs(None))
+    looks = ListingCache(root, SingleFlight(None))
     found = looks.look((), www.stat())
-    monkeypatch.setattr(shelf, "PAGES_MAX", 1)
+    monkeypatch.setattr(listing_cache, "PAGES_MAX", 1)
     page = looks.page(found, Order(), HTML)
     assert page is not None
-    assert isinstance(page.body, Made)
+    assert isinstance(page.body, MemoryRepresentation)
     fds = len(os.listdir("/proc/self/fd"))
     looks.page(found, Order("time"), HTML)
     assert len(os.listdir("/proc/self/fd")) == fds
@@ -345,8 +345,8 @@ def test_without_memory_files_a_page_is_bytes(www: Path, root: Root, monkeypatch
         raise OSError(errno.EMFILE, "Too many open files")
 
     for refusing in (lambda: -1, exhausted):
-        monkeypatch.setattr(shelf, "new_memory_file", refusing)
-        looks = Shelf(root, Jobs(None))
+        monkeypatch.setattr(listing_cache, "new_memory_file", refusing)
+        looks = ListingCache(root, SingleFlight(None))
         page = looks.page(looks.look((), www.stat()), Order(), JSON)
         assert page is not None
         assert page.body == b"[]\n"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from zchttpd.http.head import PHRASES
-from zchttpd.http.judge import ANSWER_FIELDS, FIELDS_MAX, TARGET_SIZE_MAX, Refusal, Verdict, judge
+from zchttpd.http.request import ANSWER_FIELDS, FIELDS_MAX, TARGET_SIZE_MAX, HttpError, Request, parse_request
+from zchttpd.http.response_head import PHRASES
 
 HOST = b"Host: site.test\r\n"
 
@@ -26,19 +26,19 @@ def get(
     )
 
 
-def accepted(head: bytes) -> Verdict:
-    verdict = judge(head)
-    assert isinstance(verdict, Verdict), verdict
-    return verdict
+def accepted(head: bytes) -> Request:
+    request = parse_request(head)
+    assert isinstance(request, Request), request
+    return request
 
 
-def refused(head: bytes) -> Refusal:
-    refusal = judge(head)
-    assert isinstance(refusal, Refusal), refusal
-    return refusal
+def refused(head: bytes) -> HttpError:
+    http_error = parse_request(head)
+    assert isinstance(http_error, HttpError), http_error
+    return http_error
 
 
-# What h11 0.16 accepts, and the house rules do not. h11 is asked too, so that a redundant rule is seen.
+# What h11 0.16 accepts, and the stricter checks do not. h11 is asked too, so that a redundant rule is seen.
 LENIENCIES = [
     ("9112 2.2", b"GET / HTTP/1.1\nHost: a\n\n", 400),
     ("9112 2.2", b"GET / HTTP/1.1\r\nHost: a\nA: b\r\n\r\n", 400),
@@ -223,8 +223,8 @@ def test_good_host(host: bytes) -> None:
 )
 def test_target(method: bytes, sent: bytes, target: bytes) -> None:
     """RFC 9112 section 3.2: origin-form, absolute-form (which wins over Host), asterisk-form."""
-    verdict = accepted(get(sent, method=method))
-    assert (verdict.method, verdict.target) == (method.decode(), target)
+    request = accepted(get(sent, method=method))
+    assert (request.method, request.target) == (method.decode(), target)
 
 
 @pytest.mark.parametrize(
@@ -264,12 +264,12 @@ def test_target(method: bytes, sent: bytes, target: bytes) -> None:
 )
 def test_keep_alive(head: bytes, version: bytes, keep_alive: bool) -> None:
     """RFC 9112 section 9.3. Content that nobody reads never keeps alive."""
-    verdict = accepted(head)
-    assert (verdict.version, verdict.keep_alive) == (version, keep_alive)
+    request = accepted(head)
+    assert (request.version, request.keep_alive) == (version, keep_alive)
 
 
 @pytest.mark.parametrize(
-    ("lines", "has_body", "expect", "memo"),
+    ("lines", "has_body", "expect", "cacheable"),
     [
         ((), False, False, True),
         ((b"Content-Length: 000",), False, False, True),
@@ -280,9 +280,9 @@ def test_keep_alive(head: bytes, version: bytes, keep_alive: bool) -> None:
         ((b"Connection: Upgrade", b"Upgrade: websocket"), False, False, False),
     ],
 )
-def test_body_expect_memo(lines: tuple[bytes, ...], has_body: bool, expect: bool, memo: bool) -> None:
-    verdict = accepted(get(b"/", *lines))
-    assert (verdict.has_body, verdict.expect, verdict.memo) == (has_body, expect, memo)
+def test_body_expect_memo(lines: tuple[bytes, ...], has_body: bool, expect: bool, cacheable: bool) -> None:
+    request = accepted(get(b"/", *lines))
+    assert (request.has_body, request.expect, request.cacheable) == (has_body, expect, cacheable)
 
 
 def test_expect_is_unknown_to_http_1_0() -> None:
@@ -293,13 +293,13 @@ def test_expect_is_unknown_to_http_1_0() -> None:
 
 def test_fields() -> None:
     """RFC 9110 section 5.3: repeated fields are one list; names in any case, values without their space."""
-    verdict = accepted(get(b"/", b"aCCept: \t a \t", b"Range:", b"Cookie: c", b"ACCEPT: b,c"))
-    assert verdict.field(b"accept") == b"a, b,c"
-    assert verdict.fields(b"accept") == [b"a", b"b,c"]
-    assert verdict.field(b"range") == b""
-    assert verdict.field(b"if-range") is None
-    assert verdict.fields(b"if-range") == []
-    assert verdict.field(b"cookie") is None, "nothing may depend on a field that is not in ANSWER_FIELDS"
+    request = accepted(get(b"/", b"aCCept: \t a \t", b"Range:", b"Cookie: c", b"ACCEPT: b,c"))
+    assert request.field(b"accept") == b"a, b,c"
+    assert request.fields(b"accept") == [b"a", b"b,c"]
+    assert request.field(b"range") == b""
+    assert request.field(b"if-range") is None
+    assert request.fields(b"if-range") == []
+    assert request.field(b"cookie") is None, "nothing may depend on a field that is not in ANSWER_FIELDS"
 
 
 @pytest.mark.parametrize(
@@ -312,8 +312,10 @@ def test_refused_head_gets_no_body(head: bytes) -> None:
 
 
 def test_target_size_is_a_setting() -> None:
-    assert isinstance(judge(get(b"/abc"), target_size_max=4), Verdict)
-    assert judge(get(b"/abcd"), target_size_max=4) == Refusal(414, "The request target is too long.")
+    assert isinstance(parse_request(get(b"/abc"), target_size_max=4), Request)
+    assert parse_request(get(b"/abcd"), target_size_max=4) == HttpError(
+        414, "The request target is too long."
+    )
 
 
 PIECES = st.sampled_from(
@@ -350,31 +352,31 @@ HEADS = st.one_of(
 @example(get())
 @example(get(b"/", b"Content-Length: 5"))
 def test_any_bytes(head: bytes) -> None:
-    """Whatever the bytes, a verdict or a refusal; and no verdict on what h11 reads in another way."""
-    verdict = judge(head)
+    """Whatever the bytes, a request or a http_error; and no request on what h11 reads in another way."""
+    request = parse_request(head)
     connection = h11.Connection(h11.SERVER)
     connection.receive_data(head)
     try:
         event: object = connection.next_event()
     except h11.RemoteProtocolError:
         event = None
-    if isinstance(verdict, Refusal):
-        assert verdict.status in PHRASES
-        assert verdict.status >= 400
+    if isinstance(request, HttpError):
+        assert request.status in PHRASES
+        assert request.status >= 400
         return
     assert isinstance(event, h11.Request)
     assert connection.trailing_data == (b"", False)
-    assert verdict.method.encode() == event.method
-    assert verdict.headers == tuple(each for each in event.headers if each[0] in ANSWER_FIELDS)
-    assert verdict.target == b"*" or verdict.target.startswith(b"/")
-    assert verdict.target in b"/" + event.target
+    assert request.method.encode() == event.method
+    assert request.headers == tuple(each for each in event.headers if each[0] in ANSWER_FIELDS)
+    assert request.target == b"*" or request.target.startswith(b"/")
+    assert request.target in b"/" + event.target
     assert head.endswith(b"\r\n\r\n")
     assert head.index(b"\r\n\r\n") == len(head) - 4
-    assert verdict.has_body == (type(connection.next_event()) is not h11.EndOfMessage)
-    assert not (verdict.keep_alive and verdict.has_body)
-    assert not verdict.keep_alive or verdict.version == b"1.1" or b"keep-alive" in head.lower()
+    assert request.has_body == (type(connection.next_event()) is not h11.EndOfMessage)
+    assert not (request.keep_alive and request.has_body)
+    assert not request.keep_alive or request.version == b"1.1" or b"keep-alive" in head.lower()
 
 
 @given(HEADS)
 def test_depends_on_the_bytes_alone(head: bytes) -> None:
-    assert judge(head) == judge(head)
+    assert parse_request(head) == parse_request(head)

@@ -21,7 +21,7 @@ from zchttpd.config.names import AUTO, missing_encodings
 from zchttpd.files.announced import Announced
 from zchttpd.files.encoders import ENCODERS, chosen
 from zchttpd.files.entry import Representation
-from zchttpd.files.memory import fill, new_memory_file, read_through
+from zchttpd.files.memfd import fill, new_memory_file, read_through
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,13 +57,13 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Compressed(Representation):
-    """An encoding of a file version that is in memory, as long as `shelf` keeps it.
+    """An encoding of a file version that is in memory, as long as `compressor` keeps it.
 
     `version` is that of the file, `encoded_size` the length of the encoding; the tag is made of its bytes.
     """
 
     encoded_size: int = field(compare=False)
-    shelf: Compressor = field(compare=False, repr=False)
+    compressor: Compressor = field(compare=False, repr=False)
 
     @property
     def size(self) -> int:
@@ -85,7 +85,7 @@ class Compressed(Representation):
         Raises OSError: ESTALE when they have been evicted, ENOSYS where there are no memory files, EMFILE.
         """
         del grown  # It cannot.
-        content = self.shelf.content_of(self)
+        content = self.compressor.content_of(self)
         if content is None:
             raise OSError(errno.ESTALE, "the encoding was evicted", os.fsdecode(self.segments[-1]))
         fd = new_memory_file()
@@ -216,7 +216,7 @@ class Compressor:
             self._pending.discard(key)
             self._pending_cell[0] = len(self._pending)
             if made is not None:
-                self._keep(key, made)
+                self._store(key, made)
             elif result != "failed":
                 # Descriptors and memory come back; the rest will not be otherwise for this version.
                 self._unfit[key] = None
@@ -248,11 +248,11 @@ class Compressor:
             base.segments,
             base.root,
             encoded_size=len(content),
-            shelf=self,
+            compressor=self,
         )
         return made, content
 
-    def _keep(self, key: _Key, made: tuple[Compressed, bytes]) -> None:
+    def _store(self, key: _Key, made: tuple[Compressed, bytes]) -> None:
         self._made[key] = made
         self._held += len(made[1])
         while self._held > self._memory:
@@ -269,9 +269,9 @@ def notes(settings: Settings) -> list[str]:
     if not settings.compress:
         return []
     if not _memory_files():
-        return ["compression: none, a sandbox refuses memory files. Cure: let it pass memfd_create"]
+        return ["compression: none, a sandbox refuses memory files. Fix: let it pass memfd_create"]
     missing = missing_encodings() if AUTO in settings.compress else {}
-    return [f"compression: without {name}. Cure: pip install {package}" for name, package in missing.items()]
+    return [f"compression: without {name}. Fix: pip install {package}" for name, package in missing.items()]
 
 
 def _memory_files() -> bool:

@@ -6,14 +6,8 @@ import mimetypes
 
 import pytest
 
-from zchttpd.http.media import (
-    compressible,
-    decoded_name,
-    media_type,
-    media_type_of_path,
-    stored_coding,
-)
-from zchttpd.http.media_table import COMPRESSIBLE, OTHERS, TEXT
+from zchttpd.http.media_type_table import COMPRESSIBLE, OTHERS, TEXT
+from zchttpd.http.media_types import compressible, decoded_name, media_type, media_type_of_path, stored_coding
 
 
 @pytest.mark.parametrize(

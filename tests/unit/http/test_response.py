@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zchttpd.http.head import encode_head
-from zchttpd.http.plan import Facts, Response, Window, compile_response
+from zchttpd.http.response import Metadata, Response, Slice, compile_response
+from zchttpd.http.response_head import encode_head
 
-from .oracle import BR, CONTENT, DATE, FACTS, LATER, SITE, SIZE, TAG, ask, body_of, fields_of, received
+from .oracle import BR, CONTENT, DATE, LATER, METADATA, SITE, SIZE, TAG, ask, body_of, fields_of, received
 
 
 def test_whole() -> None:
-    verdict = ask()
-    response = compile_response(verdict, FACTS)
+    request = ask()
+    response = compile_response(request, METADATA)
     assert response == Response(
         200,
         (
@@ -28,16 +28,16 @@ def test_whole() -> None:
             (b"Accept-Ranges", b"bytes"),
             (b"X-Content-Type-Options", b"nosniff"),
         ),
-        (Window(0, SIZE),),
+        (Slice(0, SIZE),),
         keep_alive=True,
-        memo=True,
+        cacheable=True,
     )
-    assert received(verdict, response) == CONTENT
+    assert received(request, response) == CONTENT
 
 
 def test_the_head_is_small() -> None:
     response = compile_response(
-        ask(), Facts(SIZE, '"17979cfe362a2a15-2800"', 1_700_000_000, "text/html; charset=utf-8")
+        ask(), Metadata(SIZE, '"17979cfe362a2a15-2800"', 1_700_000_000, "text/html; charset=utf-8")
     )
     encoded = encode_head(ask(), response.status, response.headers, keep_alive=True)
     assert len(encoded.head) <= 256
@@ -46,14 +46,14 @@ def test_the_head_is_small() -> None:
 @pytest.mark.parametrize(
     "lines", [(), (b"Range: bytes=0-1",), (b"Range: bytes=99999-",), (b'If-None-Match: "x"',)]
 )
-@pytest.mark.parametrize("facts", [FACTS, BR, SITE])
-def test_head_is_get_without_content(lines: tuple[bytes, ...], facts: Facts) -> None:
+@pytest.mark.parametrize("metadata", [METADATA, BR, SITE])
+def test_head_is_get_without_content(lines: tuple[bytes, ...], metadata: Metadata) -> None:
     """RFC 9110 section 9.3.2; Range means GET alone (section 14.2)."""
-    verdict = ask(*lines, method=b"HEAD")
-    response = compile_response(verdict, facts)
-    assert response.headers == compile_response(ask(), facts).headers
+    request = ask(*lines, method=b"HEAD")
+    response = compile_response(request, metadata)
+    assert response.headers == compile_response(ask(), metadata).headers
     assert (response.status, response.parts) == (200, ())
-    assert received(verdict, response, b"HEAD") == b""
+    assert received(request, response, b"HEAD") == b""
 
 
 @pytest.mark.parametrize(
@@ -74,15 +74,15 @@ def test_head_is_get_without_content(lines: tuple[bytes, ...], facts: Facts) -> 
     ],
 )
 def test_a_file_whose_tag_is_not_known(lines: tuple[bytes, ...], status: int) -> None:
-    verdict = ask(*lines)
-    response = compile_response(verdict, dataclasses.replace(FACTS, etag=None))
+    request = ask(*lines)
+    response = compile_response(request, dataclasses.replace(METADATA, etag=None))
     assert response.status == status
     assert b"etag" not in fields_of(response)
-    received(verdict, response)
+    received(request, response)
 
 
 def test_empty_file() -> None:
-    response = compile_response(ask(), Facts(0, TAG, None, "text/plain"))
+    response = compile_response(ask(), Metadata(0, TAG, None, "text/plain"))
     assert (response.status, response.parts) == (200, ())
     fields = fields_of(response)
     assert fields[b"content-length"] == b"0"
@@ -93,8 +93,8 @@ def test_empty_file() -> None:
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
 def test_not_modified(line: bytes, method: bytes) -> None:
     """RFC 9110 section 15.4.5: what 200 would say to caches, and nothing of content."""
-    verdict = ask(line, b"Range: bytes=0-1", method=method)
-    response = compile_response(verdict, SITE)
+    request = ask(line, b"Range: bytes=0-1", method=method)
+    response = compile_response(request, SITE)
     assert (response.status, response.parts) == (304, ())
     assert fields_of(response) == {
         b"etag": b'"1-2"',
@@ -102,7 +102,7 @@ def test_not_modified(line: bytes, method: bytes) -> None:
         b"access-control-allow-origin": b"*",
         b"vary": b"Accept-Encoding, Origin",
     }
-    assert received(verdict, response, method) == b""
+    assert received(request, response, method) == b""
 
 
 @pytest.mark.parametrize(
@@ -135,10 +135,10 @@ def test_not_modified(line: bytes, method: bytes) -> None:
 )
 def test_precedence(lines: tuple[bytes, ...], status: int) -> None:
     """RFC 9110 section 13.2.2, with Range as its last step."""
-    verdict = ask(*lines)
-    response = compile_response(verdict, FACTS)
+    request = ask(*lines)
+    response = compile_response(request, METADATA)
     assert response.status == status
-    body = received(verdict, response)
+    body = received(request, response)
     assert status != 200 or body == CONTENT
     assert status != 206 or body == CONTENT[:2]
 
@@ -158,7 +158,7 @@ def test_errors_with_facts(status: int) -> None:
 
 def test_one_range() -> None:
     response = compile_response(ask(b"Range: bytes=-10"), BR)
-    assert response.parts == (Window(SIZE - 10, 10),)
+    assert response.parts == (Slice(SIZE - 10, 10),)
     assert fields_of(response) == {
         b"content-type": b"text/plain; charset=utf-8",
         b"content-length": b"10",
@@ -193,8 +193,8 @@ def parts_of(response: Response) -> list[tuple[int, int, bytes]]:
 
 def test_several_ranges() -> None:
     """RFC 9110 section 15.3.7.2."""
-    verdict = ask(b"Range: bytes=-1,5000-5099,0-0")
-    response = compile_response(verdict, FACTS)
+    request = ask(b"Range: bytes=-1,5000-5099,0-0")
+    response = compile_response(request, METADATA)
     fields = fields_of(response)
     assert response.status == 206
     assert b"content-range" not in fields
@@ -204,40 +204,40 @@ def test_several_ranges() -> None:
         (5000, 5099, CONTENT[5000:5100]),
         (0, 0, CONTENT[:1]),
     ]
-    assert int(fields[b"content-length"]) == len(received(verdict, response))
+    assert int(fields[b"content-length"]) == len(received(request, response))
 
 
 def test_boundaries_differ() -> None:
     """Who knew the next one could write it into a file."""
     seen = {
-        fields_of(compile_response(ask(b"Range: bytes=0-0,-1"), FACTS))[b"content-type"] for _ in range(10)
+        fields_of(compile_response(ask(b"Range: bytes=0-0,-1"), METADATA))[b"content-type"] for _ in range(10)
     }
     assert len(seen) == 10
 
 
 def test_ranges_joined_to_one() -> None:
-    response = compile_response(ask(b"Range: bytes=0-9,5-20,21-30"), FACTS)
+    response = compile_response(ask(b"Range: bytes=0-9,5-20,21-30"), METADATA)
     assert fields_of(response)[b"content-range"] == b"bytes 0-30/10240"
-    assert response.parts == (Window(0, 31),)
+    assert response.parts == (Slice(0, 31),)
 
 
 def test_several_ranges_of_an_encoded_file() -> None:
     """The whole: no client could know how the parts are encoded."""
     response = compile_response(ask(b"Range: bytes=0-0,-1"), BR)
-    assert (response.status, response.parts) == (200, (Window(0, SIZE),))
+    assert (response.status, response.parts) == (200, (Slice(0, SIZE),))
 
 
 @given(
     st.lists(st.tuples(st.integers(0, 12_000), st.integers(0, 3000)), min_size=1, max_size=6),
     st.sampled_from([b"GET", b"HEAD"]),
-    st.sampled_from([FACTS, BR, SITE]),
+    st.sampled_from([METADATA, BR, SITE]),
 )
-def test_any_ranges(ranges: list[tuple[int, int]], method: bytes, facts: Facts) -> None:
+def test_any_ranges(ranges: list[tuple[int, int]], method: bytes, metadata: Metadata) -> None:
     """Content-Length is exact, and every byte is that of the file."""
     value = b",".join(b"%d-%d" % (first, first + more) for first, more in ranges)
-    verdict = ask(b"Range: bytes=" + value, method=method)
-    response = compile_response(verdict, facts)
-    body = received(verdict, response, method)
+    request = ask(b"Range: bytes=" + value, method=method)
+    response = compile_response(request, metadata)
+    body = received(request, response, method)
     if method == b"GET":
         assert int(fields_of(response)[b"content-length"]) == len(body)
     if response.status == 206 and b"content-range" not in fields_of(response):
@@ -247,8 +247,8 @@ def test_any_ranges(ranges: list[tuple[int, int]], method: bytes, facts: Facts) 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
 def test_error_page_of_the_site(method: bytes) -> None:
     """RFC 9110 section 13.2.1: preconditions and ranges are of what would be a 200."""
-    verdict = ask(b'If-None-Match: "1-2"', b"Range: bytes=0-1", method=method)
-    response = compile_response(verdict, SITE, status=404)
+    request = ask(b'If-None-Match: "1-2"', b"Range: bytes=0-1", method=method)
+    response = compile_response(request, SITE, status=404)
     assert response.status == 404
     assert fields_of(response) == {
         b"content-type": b"text/plain; charset=utf-8",
@@ -257,7 +257,7 @@ def test_error_page_of_the_site(method: bytes) -> None:
         b"access-control-allow-origin": b"*",
         b"vary": b"Accept-Encoding, Origin",
     }
-    assert received(verdict, response, method) == (CONTENT if method == b"GET" else b"")
+    assert received(request, response, method) == (CONTENT if method == b"GET" else b"")
 
 
 @pytest.mark.parametrize(
@@ -265,11 +265,11 @@ def test_error_page_of_the_site(method: bytes) -> None:
     [(), (b"Range: bytes=0-1",), (b'If-None-Match: "1-2"',), (b'If-Match: "x"',), (b"Range: bytes=99999-",)],
 )
 def test_memo_and_keep_alive_are_the_verdicts(lines: tuple[bytes, ...]) -> None:
-    for more, keep_alive, memo in (
+    for more, keep_alive, cacheable in (
         ((), True, True),
         ((b"Connection: close",), False, True),
         ((b"Expect: 100-continue",), True, False),
     ):
-        response = compile_response(ask(*lines, *more), FACTS)
-        assert (response.keep_alive, response.memo) == (keep_alive, memo)
-    assert not compile_response(ask(*lines, version=b"1.0"), FACTS).keep_alive
+        response = compile_response(ask(*lines, *more), METADATA)
+        assert (response.keep_alive, response.cacheable) == (keep_alive, cacheable)
+    assert not compile_response(ask(*lines, version=b"1.0"), METADATA).keep_alive

@@ -1,4 +1,4 @@
-"""A verdict and the facts of a file become a response: status, fields, and a body of bytes and windows."""
+"""Request + Metadata -> Response: status, fields, and a body of bytes and slices."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, TypeAlias
 from zchttpd.config.names import IDENTITY
 from zchttpd.http.conditional import Outcome, evaluate, if_range_holds
 from zchttpd.http.dates import format_date
-from zchttpd.http.head import PHRASES
 from zchttpd.http.ranges import UNSATISFIABLE, Span, parse_range
+from zchttpd.http.response_head import PHRASES
 from zchttpd.http.target import quote_query
 
 if TYPE_CHECKING:
-    from zchttpd.http.judge import Refusal, Verdict
+    from zchttpd.http.request import HttpError, Request
 
 Fields: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
@@ -34,7 +34,7 @@ _NOT_ON_ERRORS = (b"cache-control", b"expires", b"content-disposition", b"conten
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class Slice:
     """`length` bytes from `offset` of the selected representation."""
 
     offset: int
@@ -42,8 +42,8 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What a response tells of the selected representation.
+class Metadata:
+    """Representation metadata (RFC 9110 section 8): what a response tells of the selected representation.
 
     `size` in bytes; `etag` with its quotes, `last_modified_s` in Unix seconds, None where there is none;
     `encoding` a content coding or "identity"; `vary`: Accept-Encoding was asked for the choice; `extra`:
@@ -63,14 +63,14 @@ class Facts:
 class Response:
     """Everything but the encoding of the head. `parts` is empty where no content is sent (HEAD, 204, 304).
 
-    `memo`: the same request bytes get this response again while the facts stand.
+    `cacheable`: the same request bytes get this response again while the metadata stays the same.
     """
 
     status: int
     headers: Fields
-    parts: tuple[bytes | Window, ...]
+    parts: tuple[bytes | Slice, ...]
     keep_alive: bool
-    memo: bool
+    cacheable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,51 +82,55 @@ class Page:
     encoding: str = IDENTITY
 
 
-def early_response(verdict: Verdict) -> Response | None:
+def early_response(request: Request) -> Response | None:
     """The response to a method that asks for no file; None for GET and HEAD."""
-    if verdict.method in ("GET", "HEAD"):
+    if request.method in ("GET", "HEAD"):
         return None
-    if verdict.method == "OPTIONS":
-        return options_response(verdict)
-    if verdict.method in _KNOWN_METHODS:
-        return method_not_allowed(verdict)
+    if request.method == "OPTIONS":
+        return options_response(request)
+    if request.method in _KNOWN_METHODS:
+        return method_not_allowed(request)
     # RFC 9110 section 9.1: nobody here knows the method.
-    return error_response(501, verdict)
+    return error_response(501, request)
 
 
-def compile_response(verdict: Verdict, facts: Facts, *, status: int = 200) -> Response:
+def compile_response(request: Request, metadata: Metadata, *, status: int = 200) -> Response:
     """Answer GET or HEAD for a representation: 200, 206, 304, 412 or 416.
 
     With another `status` the file is the page of an error: it is sent whole and without validators, as
     preconditions and ranges mean only what would be a 200 (RFC 9110 sections 13.2.1 and 14.2).
     """
     if status != 200:
-        return _whole(verdict, facts, status)
+        return _whole(request, metadata, status)
     outcome = evaluate(
-        verdict.method,
-        if_match=verdict.field(b"if-match"),
-        if_none_match=verdict.field(b"if-none-match"),
-        if_modified_since=verdict.field(b"if-modified-since"),
-        if_unmodified_since=verdict.field(b"if-unmodified-since"),
-        etag=facts.etag,
-        last_modified_s=facts.last_modified_s,
+        request.method,
+        if_match=request.field(b"if-match"),
+        if_none_match=request.field(b"if-none-match"),
+        if_modified_since=request.field(b"if-modified-since"),
+        if_unmodified_since=request.field(b"if-unmodified-since"),
+        etag=metadata.etag,
+        last_modified_s=metadata.last_modified_s,
     )
     if outcome is Outcome.PRECONDITION_FAILED:
-        return error_response(412, verdict, _policy(facts, error=True))
+        return error_response(412, request, _policy(metadata, error=True))
     if outcome is Outcome.NOT_MODIFIED:
         # RFC 9110 section 15.4.5: what a cache needs to freshen what it has, and nothing of the content.
-        return Response(304, (*_etag(facts), *_policy(facts)), (), verdict.keep_alive, verdict.memo)
-    wanted = verdict.field(b"range") if verdict.method == "GET" else None
-    if wanted is None or not if_range_holds(verdict.field(b"if-range"), facts.etag, facts.last_modified_s):
-        return _whole(verdict, facts, status)
-    spans = parse_range(wanted, facts.size)
+        return Response(
+            304, (*_etag(metadata), *_policy(metadata)), (), request.keep_alive, request.cacheable
+        )
+    wanted = request.field(b"range") if request.method == "GET" else None
+    if wanted is None or not if_range_holds(
+        request.field(b"if-range"), metadata.etag, metadata.last_modified_s
+    ):
+        return _whole(request, metadata, status)
+    spans = parse_range(wanted, metadata.size)
     if spans is UNSATISFIABLE:
-        whole_size = (b"Content-Range", b"bytes */%d" % facts.size)
-        return error_response(416, verdict, (whole_size, *_policy(facts, error=True)))
+        whole_size = (b"Content-Range", b"bytes */%d" % metadata.size)
+        return error_response(416, request, (whole_size, *_policy(metadata, error=True)))
     # The parts of an encoded file would need a Content-Encoding each, which no client knows.
-    if spans is None or (len(spans) > 1 and facts.encoding != IDENTITY):
-        return _whole(verdict, facts, status)
-    return _single(verdict, facts, spans[0]) if len(spans) == 1 else _multiple(verdict, facts, spans)
+    if spans is None or (len(spans) > 1 and metadata.encoding != IDENTITY):
+        return _whole(request, metadata, status)
+    return _single(request, metadata, spans[0]) if len(spans) == 1 else _multiple(request, metadata, spans)
 
 
 def with_fields(response: Response, fields: Fields) -> Response:
@@ -139,11 +143,11 @@ def with_fields(response: Response, fields: Fields) -> Response:
 
 
 def error_response(
-    status: int, verdict: Verdict | None, headers: Fields = (), *, page: Page | None = None
+    status: int, request: Request | None, headers: Fields = (), *, page: Page | None = None
 ) -> Response:
     """A small page that says the status, nothing of the request; or the given one.
 
-    Without a verdict the connection closes.
+    Without a request the connection closes.
     """
     if page is None:
         page = Page(_page(status, ""))
@@ -154,22 +158,22 @@ def error_response(
         _NOSNIFF,
         *headers,
     )
-    if verdict is None:
-        return Response(status, fields, (page.content,), keep_alive=False, memo=False)
-    parts = () if verdict.method == "HEAD" else (page.content,)
-    return Response(status, fields, parts, verdict.keep_alive, verdict.memo)
+    if request is None:
+        return Response(status, fields, (page.content,), keep_alive=False, cacheable=False)
+    parts = () if request.method == "HEAD" else (page.content,)
+    return Response(status, fields, parts, request.keep_alive, request.cacheable)
 
 
-def refusal_response(refusal: Refusal) -> Response:
+def http_error_response(http_error: HttpError) -> Response:
     """A small page that says the status and the reason; the connection closes."""
-    page = _page(refusal.status, refusal.reason)
+    page = _page(http_error.status, http_error.reason)
     fields = ((b"Content-Type", _HTML.encode("ascii")), (b"Content-Length", b"%d" % len(page)), _NOSNIFF)
-    parts = () if refusal.bodiless else (page,)
-    return Response(refusal.status, fields, parts, keep_alive=False, memo=False)
+    parts = () if http_error.bodiless else (page,)
+    return Response(http_error.status, fields, parts, keep_alive=False, cacheable=False)
 
 
 def redirect_response(
-    verdict: Verdict, reference: bytes, query: bytes | None, headers: Fields = (), *, status: int = 301
+    request: Request, reference: bytes, query: bytes | None, headers: Fields = (), *, status: int = 301
 ) -> Response:
     """Point to another path of this server (RFC 9110 section 10.2.2), with the query of the request.
 
@@ -179,47 +183,47 @@ def redirect_response(
     if not _RELATIVE.fullmatch(reference):
         raise ValueError(f"{reference!r} could lead to another host. Give a path relative to the request's")
     location = reference if query is None else reference + b"?" + quote_query(query)
-    return error_response(status, verdict, ((b"Location", location), *headers))
+    return error_response(status, request, ((b"Location", location), *headers))
 
 
-def options_response(verdict: Verdict, headers: Fields = ()) -> Response:
+def options_response(request: Request, headers: Fields = ()) -> Response:
     """What may be asked of any path, and of the server as a whole (RFC 9110 section 9.3.7)."""
-    return Response(204, (METHODS, *headers), (), verdict.keep_alive, verdict.memo)
+    return Response(204, (METHODS, *headers), (), request.keep_alive, request.cacheable)
 
 
-def method_not_allowed(verdict: Verdict) -> Response:
+def method_not_allowed(request: Request) -> Response:
     """405 with Allow (RFC 9110 section 15.5.6). TRACE gets it too: nothing is ever echoed."""
-    return error_response(405, verdict, (METHODS,))
+    return error_response(405, request, (METHODS,))
 
 
-def _whole(verdict: Verdict, facts: Facts, status: int) -> Response:
-    validators = _validators(facts) if status == 200 else ()
+def _whole(request: Request, metadata: Metadata, status: int) -> Response:
+    validators = _validators(metadata) if status == 200 else ()
     headers = (
-        (b"Content-Type", facts.media_type.encode("ascii")),
-        (b"Content-Length", b"%d" % facts.size),
-        *_coding(facts.encoding),
+        (b"Content-Type", metadata.media_type.encode("ascii")),
+        (b"Content-Length", b"%d" % metadata.size),
+        *_coding(metadata.encoding),
         *validators,
         _NOSNIFF,
-        *_policy(facts, error=status != 200),
+        *_policy(metadata, error=status != 200),
     )
-    parts = () if verdict.method == "HEAD" or not facts.size else (Window(0, facts.size),)
-    return Response(status, headers, parts, verdict.keep_alive, verdict.memo)
+    parts = () if request.method == "HEAD" or not metadata.size else (Slice(0, metadata.size),)
+    return Response(status, headers, parts, request.keep_alive, request.cacheable)
 
 
-def _single(verdict: Verdict, facts: Facts, span: Span) -> Response:
+def _single(request: Request, metadata: Metadata, span: Span) -> Response:
     headers = (
-        (b"Content-Type", facts.media_type.encode("ascii")),
+        (b"Content-Type", metadata.media_type.encode("ascii")),
         (b"Content-Length", b"%d" % span.length),
-        (b"Content-Range", _content_range(span, facts.size)),
-        *_coding(facts.encoding),
-        *_validators(facts),
+        (b"Content-Range", _content_range(span, metadata.size)),
+        *_coding(metadata.encoding),
+        *_validators(metadata),
         _NOSNIFF,
-        *_policy(facts),
+        *_policy(metadata),
     )
-    return Response(206, headers, (Window(span.first, span.length),), verdict.keep_alive, verdict.memo)
+    return Response(206, headers, (Slice(span.first, span.length),), request.keep_alive, request.cacheable)
 
 
-def _multiple(verdict: Verdict, facts: Facts, spans: tuple[Span, ...]) -> Response:
+def _multiple(request: Request, metadata: Metadata, spans: tuple[Span, ...]) -> Response:
     """RFC 9110 sections 14.6 and 15.3.7.2.
 
     The first boundary has an empty line before it, as from nginx and Apache (RFC 2046 section 5.1.1: an empty
@@ -227,52 +231,52 @@ def _multiple(verdict: Verdict, facts: Facts, spans: tuple[Span, ...]) -> Respon
     """
     # Nobody can have written a boundary into the file that was chosen after it.
     boundary = secrets.token_hex(12).encode("ascii")
-    media_type = facts.media_type.encode("ascii")
-    parts: list[bytes | Window] = []
+    media_type = metadata.media_type.encode("ascii")
+    parts: list[bytes | Slice] = []
     for span in spans:
         parts.append(
             b"\r\n--%s\r\nContent-Type: %s\r\nContent-Range: %s\r\n\r\n"
-            % (boundary, media_type, _content_range(span, facts.size))
+            % (boundary, media_type, _content_range(span, metadata.size))
         )
-        parts.append(Window(span.first, span.length))
+        parts.append(Slice(span.first, span.length))
     parts.append(b"\r\n--%s--\r\n" % boundary)
     length = sum(len(part) if isinstance(part, bytes) else part.length for part in parts)
     headers = (
         (b"Content-Type", b"multipart/byteranges; boundary=" + boundary),
         (b"Content-Length", b"%d" % length),
-        *_validators(facts),
+        *_validators(metadata),
         _NOSNIFF,
-        *_policy(facts),
+        *_policy(metadata),
     )
-    return Response(206, headers, tuple(parts), verdict.keep_alive, verdict.memo)
+    return Response(206, headers, tuple(parts), request.keep_alive, request.cacheable)
 
 
 def _content_range(span: Span, size: int) -> bytes:
     return b"bytes %d-%d/%d" % (span.first, span.end - 1, size)
 
 
-def _etag(facts: Facts) -> Fields:
-    return () if facts.etag is None else ((b"ETag", facts.etag.encode("ascii")),)
+def _etag(metadata: Metadata) -> Fields:
+    return () if metadata.etag is None else ((b"ETag", metadata.etag.encode("ascii")),)
 
 
 def _coding(encoding: str) -> Fields:
     return () if encoding == IDENTITY else ((b"Content-Encoding", encoding.encode("ascii")),)
 
 
-def _validators(facts: Facts) -> Fields:
+def _validators(metadata: Metadata) -> Fields:
     ranges = (b"Accept-Ranges", b"bytes")
-    if facts.last_modified_s is None:
-        return *_etag(facts), ranges
-    return *_etag(facts), (b"Last-Modified", format_date(facts.last_modified_s)), ranges
+    if metadata.last_modified_s is None:
+        return *_etag(metadata), ranges
+    return *_etag(metadata), (b"Last-Modified", format_date(metadata.last_modified_s)), ranges
 
 
-def _policy(facts: Facts, *, error: bool = False) -> Fields:
+def _policy(metadata: Metadata, *, error: bool = False) -> Fields:
     """The site's fields, with Vary once (RFC 9110 section 12.5.5): alike on 200, 206, 304 and errors."""
-    if not facts.extra:
-        return ((b"Vary", b"Accept-Encoding"),) if facts.vary else ()
-    vary = [b"Accept-Encoding"] if facts.vary else []
+    if not metadata.extra:
+        return ((b"Vary", b"Accept-Encoding"),) if metadata.vary else ()
+    vary = [b"Accept-Encoding"] if metadata.vary else []
     others: list[tuple[bytes, bytes]] = []
-    for name, value in facts.extra:
+    for name, value in metadata.extra:
         lower = name.lower()
         if lower == b"vary":
             vary.append(value)

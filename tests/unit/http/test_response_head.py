@@ -7,22 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zchttpd.http import head as head_module
+from zchttpd.http import response_head as module
 from zchttpd.http.dates import DATE_SIZE, format_date, parse_date
-from zchttpd.http.head import PHRASES, EncodedHead, Signer, encode_head
-from zchttpd.http.judge import Verdict, judge
+from zchttpd.http.request import Request, parse_request
+from zchttpd.http.response_head import PHRASES, EncodedHead, HeadEncoder, encode_head
 
 LENGTH = (b"Content-Length", b"5")
 
 
-def verdict_of(head: bytes = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n") -> Verdict:
-    verdict = judge(head)
-    assert isinstance(verdict, Verdict)
-    return verdict
+def request_of(head: bytes = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n") -> Request:
+    request = parse_request(head)
+    assert isinstance(request, Request)
+    return request
 
 
 def test_the_bytes() -> None:
-    encoded = encode_head(verdict_of(), 200, (LENGTH, (b"ETag", b'"1-2"')), keep_alive=True)
+    encoded = encode_head(request_of(), 200, (LENGTH, (b"ETag", b'"1-2"')), keep_alive=True)
     assert encoded.head == (
         b'HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 5\r\nETag: "1-2"\r\n\r\n'
     )
@@ -31,7 +31,7 @@ def test_the_bytes() -> None:
 @pytest.mark.parametrize("status", PHRASES)
 def test_the_date_can_be_overwritten(status: int) -> None:
     headers = () if status in (204, 304) else (LENGTH, (b"Last-Modified", b"Fri, 31 Dec 9999 23:59:59 GMT"))
-    encoded = encode_head(verdict_of(), status, headers, keep_alive=True)
+    encoded = encode_head(request_of(), status, headers, keep_alive=True)
     date = slice(encoded.date_at, encoded.date_at + DATE_SIZE)
     assert parse_date(encoded.head[date]) == 0
     patched = bytearray(encoded.head)
@@ -56,13 +56,13 @@ def test_the_date_can_be_overwritten(status: int) -> None:
 )
 def test_the_last_response_says_so(head: bytes) -> None:
     """RFC 9112 section 9.6."""
-    verdict = verdict_of(head)
-    encoded = encode_head(verdict, 200, (LENGTH,), keep_alive=verdict.keep_alive)
+    request = request_of(head)
+    encoded = encode_head(request, 200, (LENGTH,), keep_alive=request.keep_alive)
     assert encoded.head.lower().count(b"\r\nconnection: close\r\n") == 1
 
 
 def test_closing_by_choice() -> None:
-    assert b"\r\nConnection: close\r\n" in encode_head(verdict_of(), 503, (LENGTH,), keep_alive=False).head
+    assert b"\r\nConnection: close\r\n" in encode_head(request_of(), 503, (LENGTH,), keep_alive=False).head
 
 
 def test_an_unknown_request() -> None:
@@ -71,28 +71,28 @@ def test_an_unknown_request() -> None:
     assert encoded.head.endswith(b"\r\nConnection: close\r\n\r\n")
 
 
-@pytest.mark.parametrize("verdict", [None, verdict_of(b"GET / HTTP/1.0\r\n\r\n")])
-def test_a_promise_that_cannot_be_kept(verdict: Verdict | None) -> None:
+@pytest.mark.parametrize("asked", [None, request_of(b"GET / HTTP/1.0\r\n\r\n")])
+def test_a_promise_that_cannot_be_kept(asked: Request | None) -> None:
     with pytest.raises(ValueError, match="keep_alive"):
-        encode_head(verdict, 200, (LENGTH,), keep_alive=True)
+        encode_head(asked, 200, (LENGTH,), keep_alive=True)
 
 
 def test_a_second_response_to_one_verdict() -> None:
     """The first may have been thrown away because something failed after it was signed."""
-    verdict = verdict_of()
-    first = encode_head(verdict, 200, (LENGTH,), keep_alive=True)
-    assert encode_head(verdict, 200, (LENGTH,), keep_alive=True) == first
+    request = request_of()
+    first = encode_head(request, 200, (LENGTH,), keep_alive=True)
+    assert encode_head(request, 200, (LENGTH,), keep_alive=True) == first
 
 
 @pytest.mark.parametrize("value", [b"a\r\nB: c", b"a\nb", b"a\0b", b" a", b"a "])
 def test_h11_refuses_to_split_a_response(value: bytes) -> None:
     with pytest.raises(h11.LocalProtocolError):
-        encode_head(verdict_of(), 301, (LENGTH, (b"Location", value)), keep_alive=True)
+        encode_head(request_of(), 301, (LENGTH, (b"Location", value)), keep_alive=True)
 
 
 def test_an_unknown_status() -> None:
     with pytest.raises(KeyError):
-        encode_head(verdict_of(), 299, (LENGTH,), keep_alive=True)
+        encode_head(request_of(), 299, (LENGTH,), keep_alive=True)
 
 
 FIELDS = st.lists(
@@ -107,7 +107,7 @@ FIELDS = st.lists(
 @given(FIELDS, st.booleans())
 def test_any_fields(fields: list[tuple[bytes, bytes]], keep_alive: bool) -> None:
     """Whatever they are, they come out in their order, and Date is where it is said to be."""
-    encoded = encode_head(verdict_of(), 404, (LENGTH, *fields), keep_alive=keep_alive)
+    encoded = encode_head(request_of(), 404, (LENGTH, *fields), keep_alive=keep_alive)
     assert isinstance(encoded, EncodedHead)
     lines = encoded.head.split(b"\r\n")
     close = [] if keep_alive else [b"Connection: close"]
@@ -124,15 +124,15 @@ def test_any_fields(fields: list[tuple[bytes, bytes]], keep_alive: bool) -> None
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS", b"POST"])
 @pytest.mark.parametrize("status", PHRASES)
 def test_http_1_0_that_asks_for_it_is_told_that_it_is_kept_alive(method: bytes, status: int) -> None:
-    verdict = verdict_of(method + b" / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n")
-    assert verdict.keep_alive
+    request = request_of(method + b" / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n")
+    assert request.keep_alive
     length = () if status in (204, 304) else (LENGTH,)
-    head = encode_head(verdict, status, length, keep_alive=True).head
+    head = encode_head(request, status, length, keep_alive=True).head
     of_1_1 = encode_head(
-        verdict_of(method + b" / HTTP/1.1\r\nHost: h\r\n\r\n"), status, length, keep_alive=True
+        request_of(method + b" / HTTP/1.1\r\nHost: h\r\n\r\n"), status, length, keep_alive=True
     )
     assert head == of_1_1.head.removesuffix(b"\r\n") + b"Connection: keep-alive\r\n\r\n"
-    closing = encode_head(verdict, status, length, keep_alive=False).head
+    closing = encode_head(request, status, length, keep_alive=False).head
     assert closing == of_1_1.head.removesuffix(b"\r\n") + b"Connection: close\r\n\r\n"
 
 
@@ -153,14 +153,14 @@ FIELDS = st.lists(
 
 
 def written(
-    write: Signer | None, request: bytes, status: int, fields: tuple[tuple[bytes, bytes], ...]
+    write: HeadEncoder | None, head: bytes, status: int, fields: tuple[tuple[bytes, bytes], ...]
 ) -> object:
     """The head, or the kind of error that it raises."""
-    verdict = verdict_of(request)
+    request = request_of(head)
     encode = encode_head if write is None else write.encode
     length = () if status in (204, 304) else (LENGTH,)
     try:
-        return encode(verdict, status, (*length, *fields), keep_alive=verdict.keep_alive)
+        return encode(request, status, (*length, *fields), keep_alive=request.keep_alive)
     except h11.LocalProtocolError as error:
         return type(error)
 
@@ -170,30 +170,30 @@ def written(
         st.tuples(st.sampled_from(REQUESTS), st.sampled_from([200, 204, 206, 304, 404]), FIELDS), max_size=8
     )
 )
-def test_a_signer_writes_what_h11_writes(
+def test_an_encoder_writes_what_h11_writes(
     asked: list[tuple[bytes, int, tuple[tuple[bytes, bytes], ...]]],
 ) -> None:
-    signer = Signer()
-    for request, status, fields in (*asked, *asked):
-        assert written(signer, request, status, fields) == written(None, request, status, fields)
+    encoder = HeadEncoder()
+    for head, status, fields in (*asked, *asked):
+        assert written(encoder, head, status, fields) == written(None, head, status, fields)
 
 
-def test_h11_signs_the_first_of_a_shape_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_h11_writes_the_first_of_a_shape_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     signed: list[int] = []
 
-    def signing(verdict: Verdict, status: int, fields: object, *, keep_alive: bool) -> EncodedHead:
+    def signing(request: Request, status: int, fields: object, *, keep_alive: bool) -> EncodedHead:
         signed.append(status)
-        return encode_head(verdict, status, fields, keep_alive=keep_alive)  # type: ignore[arg-type]
+        return encode_head(request, status, fields, keep_alive=keep_alive)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(head_module, "encode_head", signing)
-    signer = Signer()
+    monkeypatch.setattr(module, "encode_head", signing)
+    encoder = HeadEncoder()
     for number in range(10):
-        for request in REQUESTS:
-            written(signer, request, 200, ((b"ETag", b'"%d"' % number),))
+        for head in REQUESTS:
+            written(encoder, head, 200, ((b"ETag", b'"%d"' % number),))
     assert len(signed) == len(REQUESTS)
-    monkeypatch.setattr(head_module, "SHAPES_MAX", len(REQUESTS))
+    monkeypatch.setattr(module, "SHAPES_MAX", len(REQUESTS))
     for _ in range(2):
-        written(signer, REQUESTS[0], 206, ())
+        written(encoder, REQUESTS[0], 206, ())
     assert len(signed) == len(REQUESTS) + 2, "no room for another shape"
     with pytest.raises(ValueError, match="keep_alive"):
-        signer.encode(verdict_of(REQUESTS[2]), 200, (LENGTH,), keep_alive=True)
+        encoder.encode(request_of(REQUESTS[2]), 200, (LENGTH,), keep_alive=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zchttpd.config.names import IDENTITY, STORED_CODINGS
-from zchttpd.http.media_table import COMPRESSIBLE, OTHERS, TEXT, WELL_KNOWN_TYPES
+from zchttpd.http.media_type_table import COMPRESSIBLE, OTHERS, TEXT, WELL_KNOWN_TYPES
 from zchttpd.http.target import WELL_KNOWN
 
 DEFAULT = "application/octet-stream"

@@ -14,9 +14,9 @@ import zstandard
 
 from zchttpd.config.names import ENCODINGS, IDENTITY
 from zchttpd.config.settings import Settings
-from zchttpd.files import compress as module
+from zchttpd.files import compressor as module
 from zchttpd.files.cache import Cache
-from zchttpd.files.compress import PENDING_MAX, RESULTS, UNFIT_MAX, Compressed, Compressor, Standing
+from zchttpd.files.compressor import PENDING_MAX, RESULTS, UNFIT_MAX, Compressed, Compressor, Standing
 from zchttpd.files.encoders import ENCODERS, Encoder, chosen
 from zchttpd.files.root import Root
 
@@ -396,5 +396,5 @@ def test_what_is_not_installed_is_left_out_or_named(site: Path, monkeypatch: pyt
     assert chosen(everything.compress) == ("br", "zstd", "gzip")
     monkeypatch.setitem(ENCODINGS, "br", "no_such_module")
     assert chosen(everything.compress) == ("zstd", "gzip")
-    assert module.notes(everything) == ["compression: without br. Cure: pip install no_such_module"]
+    assert module.notes(everything) == ["compression: without br. Fix: pip install no_such_module"]
     assert module.notes(Settings(root=site, compress=("gzip",))) == []
