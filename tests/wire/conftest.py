@@ -105,8 +105,9 @@ def fleet(root: Path) -> Iterator[Fleet]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each test on the servers that runs.py says; cases have theirs already."""
-    if "kind" in metafunc.fixturenames and "case" not in metafunc.fixturenames:
+    """Each test on the servers that runs.py says; cases of tables have theirs already."""
+    of_table = "case" in metafunc.fixturenames and hasattr(metafunc.module, "pytest_generate_tests")
+    if "kind" in metafunc.fixturenames and not of_table:
         every = metafunc.config.getoption("--matrix") or getattr(metafunc.module, "EVERY_MODE", False)
         kinds = ENGINES if every else runs.one_of_each_engine(metafunc.function.__name__)
         metafunc.parametrize("kind", [engine_param(*each) for each in kinds], indirect=True)
