@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from zchttpd.http.ranges import GAP_SIZE_MAX, RANGES_MAX, UNSATISFIABLE, parse_range
 from zchttpd.http.request import Request, parse_request
-from zchttpd.http.response import Metadata, compile_response
+from zchttpd.http.response import Metadata, ResponseBuilder
 
 from ..unit.http.oracle import CONTENT, received
 
@@ -91,7 +91,7 @@ def _answer(value: bytes, size: int) -> None:
     if not isinstance(request, Request):
         return
     metadata = Metadata(size, '"1-2"', 1_700_000_000, "text/plain; charset=utf-8")
-    response = compile_response(request, metadata)
+    response = ResponseBuilder(request).representation(metadata)
     assert response.status in (200, 206, 416)
     assert response.keep_alive
     content = CONTENT[:size]

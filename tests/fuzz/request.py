@@ -1,4 +1,4 @@
-# Whatever the bytes, a head is judged or refused, twice alike; a head that is not refused ends for h11
+# Whatever the bytes, a head is parsed or refused, twice alike; a head that is not refused ends for h11
 # exactly where the framer cut it, has one place where its body ends, and can be answered; what stands for it
 # in the memory of an engine, and what stands in the parse cache, say the same.
 """Fuzzes `zchttpd.http.request`: the input is what a connection receives."""
@@ -14,7 +14,7 @@ from zchttpd.engines.portable_heads import Frame, Framer
 from zchttpd.http.cache_key import cache_key
 from zchttpd.http.parse_cache import ParseCache
 from zchttpd.http.request import ANSWER_FIELDS, FIELDS_MAX, HttpError, Request, parse_request
-from zchttpd.http.response import early_response, http_error_response
+from zchttpd.http.response import ResponseBuilder
 from zchttpd.http.response_head import PHRASES, encode_head
 
 LINE_MAX = 2048
@@ -30,16 +30,16 @@ def check(received: bytes) -> None:
     while framer.look(received) is Frame.HEAD:
         head, received = received[: framer.length], received[framer.length :]
         # An empty line before a head is skipped by the engines.
-        if head != b"\r\n" and not _judged(head, framed=True):
+        if head != b"\r\n" and not _parsed_alike(head, framed=True):
             return
-    _judged(received, framed=False)
+    _parsed_alike(received, framed=False)
 
 
-def _judged(head: bytes, *, framed: bool) -> bool:
+def _parsed_alike(head: bytes, *, framed: bool) -> bool:
     """Whether another request may follow."""
     if head.startswith(b"GET "):
         # Content is forbidden to the one and foreseen for the other.
-        _judged(b"POST" + head[3:], framed=framed)
+        _parsed_alike(b"POST" + head[3:], framed=framed)
     request = parse_request(head)
     assert request == parse_request(head)
     if framed:
@@ -47,16 +47,17 @@ def _judged(head: bytes, *, framed: bool) -> bool:
     if isinstance(request, HttpError):
         assert request.status in PHRASES
         assert request.status >= 400
-        response = http_error_response(request)
+        response = ResponseBuilder(None, with_content=not request.bodiless).error(
+            request.status, reason=request.reason
+        )
         assert (response.parts == ()) is request.bodiless is head.startswith(b"HEAD ")
         encode_head(None, response.status, response.headers, keep_alive=False)
         return False
     _well_formed(request, _ends_where_it_was_cut(request, head))
-    early = early_response(request)
-    assert (early is None) is (request.method in ("GET", "HEAD"))
-    if early is not None:
-        assert early.status in ((204,) if request.method == "OPTIONS" else (405, 501))
-        encode_head(request, early.status, early.headers, keep_alive=early.keep_alive)
+    if request.method not in ("GET", "HEAD"):
+        response = ResponseBuilder(request).of_method()
+        assert response.status in ((204,) if request.method == "OPTIONS" else (405, 501))
+        encode_head(request, response.status, response.headers, keep_alive=response.keep_alive)
     return request.keep_alive
 
 

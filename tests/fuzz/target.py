@@ -9,7 +9,7 @@ import re
 from urllib.parse import unquote_to_bytes
 
 from zchttpd.http.request import HttpError, parse_request
-from zchttpd.http.response import redirect_response
+from zchttpd.http.response import ResponseBuilder
 from zchttpd.http.target import Target, hidden, parse_target, quote_query, slash_added, slash_removed
 
 LOCATION = re.compile(rb"(?![^/?]*:)[^/?\\\x00-\x20\"<>^`{|}\x7f-\xff][^\\\x00-\x20\"<>^`{|}\x7f-\xff]*")
@@ -50,7 +50,7 @@ def _leads_on(parsed: Target) -> None:
     reference = slash_removed(parsed) if parsed.directory else slash_added(parsed)
     if reference is None:
         return
-    response = redirect_response(ASKING, reference, parsed.query)
+    response = ResponseBuilder(ASKING).redirect(reference, parsed.query)
     location = dict(response.headers)[b"Location"]
     assert LOCATION.fullmatch(location)
     path = parsed.path.rpartition(b"/")[0] + b"/"

@@ -51,7 +51,7 @@ CELL_COUNTS = {
 }
 
 
-def stub_tally() -> Any:
+def stub_stats() -> Any:
     """A stand-in for zchttpd._core.stats."""
     module: Any = ModuleType("zchttpd._core.stats")
     module.CELLS = {}
@@ -144,7 +144,7 @@ def main() -> int:
     plan = json.loads(os.environ.get("STUB", "{}"))
     ring: Any = ModuleType("zchttpd._core.ring")
     ring.probe = lambda: {"error": plan.get("error", "")}
-    sys.modules["zchttpd._core.stats"] = stub_tally()
+    sys.modules["zchttpd._core.stats"] = stub_stats()
     sys.modules["zchttpd._core.ring"] = ring
     for name in ("uring", "portable"):
         sys.modules[f"zchttpd.engines.{name}"] = _StubEngine(name, plan)  # type: ignore[assignment]

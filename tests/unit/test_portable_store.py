@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from zchttpd.engines import portable_bodies
+from zchttpd.engines.limits import ATTEMPTS_MAX
 from zchttpd.engines.portable_bodies import Body, State, open_body
-from zchttpd.handler.handler import ATTEMPTS_MAX
 from zchttpd.http.cache_key import CACHE_KEY_SIZE_MAX
 
 from .portable_bench import MEMORY, MIDDLE, Bench, body_of, fill

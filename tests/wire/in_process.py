@@ -1,6 +1,6 @@
 """A server without sockets: heads are cut as the engines cut them, and answered by the handler.
 
-It has what `play` needs of a server and of a connection, so that the same rules judge the same bytes.
+It has what `play` needs of a server and of a connection, so that the same rules check the same bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zchttpd.config.settings import OPTIONS, Settings
 from zchttpd.files.cache import Cache
 from zchttpd.files.root import Root
 from zchttpd.files.singleflight import Job
-from zchttpd.handler.handler import Answer, Handler
+from zchttpd.handler.handler import Handler
 from zchttpd.http.dates import DATE_SIZE, format_date
 
 from . import play
@@ -28,6 +28,8 @@ from .confined import without_override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from zchttpd.handler.answer import Answer
 
     from .case import Case
 

@@ -60,7 +60,7 @@ def stream(server: Server, cases: Sequence[Case], etags: Etags, piece: int) -> N
         for case in cases:
             reply = peer.reply(case.method)
             try:
-                rules.judge(reply, case.method)
+                rules.check(reply, case.method)
                 check(case, reply)
             except AssertionError as error:
                 raise AssertionError(f"{case.name}: {error}") from error
@@ -70,7 +70,7 @@ def stream(server: Server, cases: Sequence[Case], etags: Etags, piece: int) -> N
 
 
 def _finish(peer: Peer, case: Case, *, probe_sent: bool = False, reset_allowed: bool = False) -> Reply | None:
-    """Read and judge the response, then prove that the connection is in step, or at its end, with nothing
+    """Read and check the response, then prove that the connection is in step, or at its end, with nothing
     left over.
     """
     if case.half_close:
@@ -81,7 +81,7 @@ def _finish(peer: Peer, case: Case, *, probe_sent: bool = False, reset_allowed: 
         if SILENT in case.statuses and peer.ended and not peer.rest:
             return None
         raise
-    rules.judge(reply, case.method)
+    rules.check(reply, case.method)
     check(case, reply)
     if case.kept is not None:
         said = "says it is the last one" if reply.closes else "does not say that it is the last one"
@@ -99,7 +99,7 @@ def _finish(peer: Peer, case: Case, *, probe_sent: bool = False, reset_allowed: 
 
 def _check_probe(peer: Peer) -> None:
     probe = peer.reply()
-    rules.judge(probe, b"GET")
+    rules.check(probe, b"GET")
     assert (probe.status, probe.body) == (200, FILES[b"probe.txt"]), (
         f"out of step: {probe.status} {probe.body[:120]!r}"
     )

@@ -35,7 +35,7 @@ SINGLE = (
 )
 
 
-def judge(reply: Reply, method: bytes) -> None:
+def check(reply: Reply, method: bytes) -> None:
     """Raises AssertionError for the first rule that a response to `method` breaks."""
     assert reply.version == b"1.1", f"version {reply.version!r}"
     for name in SINGLE:

@@ -65,7 +65,7 @@ def ask(server: Server, path: str, encoding: str, *lines: str, method: str = "GE
 def rules_for(reply: Reply, method: str = "GET") -> None:
     # The rule on small error bodies is about the server's own pages; here a site has its own.
     if reply.status < 400:
-        rules.judge(reply, method.encode())
+        rules.check(reply, method.encode())
 
 
 def decoded(reply: Reply) -> bytes:

@@ -102,7 +102,7 @@ def test_a_slow_head_is_answered_408(large: Path, kind: tuple[str, str]) -> None
     with serving(large, engine=engine, send_mode=send_mode, head_ms_max=500) as server, server.peer() as peer:
         peer.send(b"GET /small HTTP/1.1\r\nHost: wire.test\r\n")
         reply = peer.reply()
-        rules.judge(reply, b"GET")
+        rules.check(reply, b"GET")
         assert (reply.status, reply.closes) == (408, True)
         assert peer.leftover() == b""
 
@@ -117,7 +117,7 @@ def test_what_cannot_become_a_request_line_is_answered_400_at_once(
             peer.send(request("/small") + b"GET /small\r\n")
             assert peer.reply().status == 200
             reply = peer.reply()
-            rules.judge(reply, b"GET")
+            rules.check(reply, b"GET")
             assert (reply.status, reply.closes) == (400, True)
             assert peer.leftover() == b""
         with server.peer() as peer:
@@ -255,7 +255,7 @@ def test_mixed_statuses_keep_in_step(server: Server) -> None:
             peer.send(b"".join(sent for sent, _ in asked))
             for _, status in asked:
                 reply = peer.reply()
-                rules.judge(reply, b"GET")
+                rules.check(reply, b"GET")
                 assert reply.status in ((301, 308) if status == 301 else (status,))
 
 
@@ -272,7 +272,7 @@ def test_a_repeated_request_is_answered_from_a_plan_and_alike(server: Server) ->
 
 
 def test_fields_that_nobody_reads_do_not_make_a_new_head(server: Server) -> None:
-    """A cookie of its own with each request is judged no more often than none; a range is its own."""
+    """A cookie of its own with each request is parsed no more often than none; a range is its own."""
     path = "/hello.txt?cookies"
     server.ask(request(path))
     server.ask(request(path))
@@ -344,7 +344,7 @@ def test_more_connections_than_allowed(large: Path, kind: tuple[str, str]) -> No
         eventually("the newcomer made room", lambda: server.metric("connections_open") == 4)
         with server.peer() as refused:
             reply = refused.ask(request("/small"))
-            rules.judge(reply, b"GET")
+            rules.check(reply, b"GET")
             assert (reply.status, reply.closes) == (503, True)
         for peer in busy:
             assert peer.reply().status == 200

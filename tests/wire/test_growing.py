@@ -38,7 +38,7 @@ def growing(tmp_path: Path, kind: tuple[str, str]) -> Iterator[Server]:
         yield server
 
 
-def judge(server: Server, *lines: str) -> None:
+def check(server: Server, *lines: str) -> None:
     """Ask once: the answer is whole, and what it has belongs where it says."""
     reply = server.ask(request("/log", *lines))
     length = int(reply.field(b"content-length") or b"-1")
@@ -63,10 +63,10 @@ def test_every_answer_is_whole(growing: Server, tmp_path: Path, size: int, every
     (tmp_path / "log").write_bytes(stretch(0, size))
     with appending(tmp_path / "log", every_s) as times:
         for _ in range(ROUNDS):
-            judge(growing)
-            judge(growing, "Range: bytes=-1000")
-            judge(growing, f"Range: bytes={size // 3}-{size // 2}")
-            judge(growing, f"Range: bytes={size // 4}-")
+            check(growing)
+            check(growing, "Range: bytes=-1000")
+            check(growing, f"Range: bytes={size // 3}-{size // 2}")
+            check(growing, f"Range: bytes={size // 4}-")
         begun = times()
         eventually("it has grown meanwhile", lambda: times() > begun)
 

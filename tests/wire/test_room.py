@@ -64,7 +64,7 @@ def test_those_that_are_told_503_take_nobody_s_place(site: Path, kind: tuple[str
         for _ in range(10):
             refused = stack.enter_context(server.peer())
             reply = refused.ask(request("/small"))
-            rules.judge(reply, b"GET")
+            rules.check(reply, b"GET")
             assert (reply.status, reply.closes) == (503, True)
         # The ten have not closed yet, and the server waits for them to.
         for peer in busy:

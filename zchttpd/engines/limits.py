@@ -1,4 +1,4 @@
-"""How the descriptors that one worker may have are shared out."""
+"""What one worker may have: descriptors, locked memory, attempts and plans for each file."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ FDS_SPARE = 32
 # connections.
 REFUSALS_MAX = 256
 REFUSALS_PART = 4
+# A file that would take more of the memory than this part of it is
+# not cached whole.
+CACHED_PART = 4
+# A file may change faster than it can be read: after so many attempts the request is told 503.
+ATTEMPTS_MAX = 3
+# Plans of one entry that are found again by their head, and the statuses of those; ranges and the like are
+# not among them.
+PLANS_PER_ENTRY = 64
+REUSED = frozenset((200, 301, 304, 403, 404))
 
 
 def fds_max() -> int:

@@ -10,7 +10,7 @@ from zchttpd.http.response import Slice
 
 if TYPE_CHECKING:
     from zchttpd.config.settings import Settings
-    from zchttpd.handler.handler import Answer
+    from zchttpd.handler.answer import Answer
 
 # The whole of a smaller file is read in less time than it takes to do otherwise.
 PART_SIZE_MIN = 256 * 1024

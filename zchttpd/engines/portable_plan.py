@@ -11,7 +11,7 @@ from zchttpd.http.dates import DATE_SIZE
 
 if TYPE_CHECKING:
     from zchttpd.files.entry import Entry
-    from zchttpd.handler.handler import Answer
+    from zchttpd.handler.answer import Answer
     from zchttpd.http.response import Slice
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zchttpd.engines.limits import PLANS_PER_ENTRY
 from zchttpd.engines.portable_bodies import State
 from zchttpd.engines.portable_heads import Memo
-from zchttpd.handler.handler import PLANS_PER_ENTRY
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 from zchttpd.engines import portable_bodies as bodies
+from zchttpd.engines.limits import ATTEMPTS_MAX, CACHED_PART, REUSED
 from zchttpd.engines.parts import idle_ms, inlined, wants_part
 from zchttpd.engines.portable_bodies import Body, State
 from zchttpd.engines.portable_plan import Holding, Plan, make_plan
@@ -18,7 +19,8 @@ from zchttpd.engines.portable_remembered import OpenFiles, Remembered
 from zchttpd.files.cache import ABSENT_MAX
 from zchttpd.files.entry import Kind
 from zchttpd.files.singleflight import Job
-from zchttpd.handler.handler import ATTEMPTS_MAX, CACHED_PART, REUSED, Answer, describe_error
+from zchttpd.handler.answer import Answer
+from zchttpd.handler.errors import describe_error
 from zchttpd.http.cache_key import cache_key
 
 if TYPE_CHECKING:

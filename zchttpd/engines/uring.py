@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from zchttpd._core.uring_driver import UringWorker
-from zchttpd.engines.limits import connections_max, streamed_max
+from zchttpd.engines.limits import ATTEMPTS_MAX, PLANS_PER_ENTRY, REUSED, connections_max, streamed_max
 from zchttpd.engines.parts import idle_ms, inlined, wants_part
 from zchttpd.engines.uring_access import attach
 from zchttpd.engines.uring_bodies import Bodies, Body, Holding, State, name_of
@@ -19,7 +19,9 @@ from zchttpd.files.cache import Cache, exhausted
 from zchttpd.files.compressor import Compressor
 from zchttpd.files.root import Root
 from zchttpd.files.singleflight import Job, LoopMailbox
-from zchttpd.handler.handler import ATTEMPTS_MAX, PLANS_PER_ENTRY, REUSED, Answer, Handler, describe_error
+from zchttpd.handler.answer import Answer
+from zchttpd.handler.errors import describe_error
+from zchttpd.handler.handler import Handler
 from zchttpd.telemetry import access_log
 from zchttpd.telemetry.shared_stats import cells_of
 
@@ -44,7 +46,7 @@ REFUSED_HEAD = 1000
 
 
 class UringDesk:
-    """Called by the engine with heads to judge, entries to look at and mappings that have been filled."""
+    """Called by the engine with heads to answer, entries to look at and mappings that have been filled."""
 
     def __init__(self, settings: Settings, handler: Handler, cache: Cache, mailbox: LoopMailbox) -> None:
         self._settings = settings

@@ -11,8 +11,8 @@ LOGGER = logging.getLogger("zchttpd")
 
 def log_route(route: int, zerocopy: bool, seen: int, copied: int) -> None:
     """One line on what `auto` decided about a route, and why."""
-    verdict, emphasis = ("stays on", "") if zerocopy else ("given up", " all the same")
+    outcome, emphasis = ("stays on", "") if zerocopy else ("given up", " all the same")
     LOGGER.info(
         "zero copy %s for the %s route: the kernel copied %d of %d sends%s",
-        *(verdict, ROUTES[route], copied, seen, emphasis),
+        *(outcome, ROUTES[route], copied, seen, emphasis),
     )

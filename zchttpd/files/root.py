@@ -149,7 +149,7 @@ class Root:
         open(2) has them.
         """
         path = b"/".join(segments) or b"."
-        # A separator inside a segment would step round the policy that judged the segments one by one.
+        # A separator inside a segment would step round the policy that checked the segments one by one.
         if b"\0" in path or path.count(b"/") > max(0, len(segments) - 1):
             raise _error(errno.ENOENT, path)
         if self._walks:
@@ -180,7 +180,7 @@ class Root:
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
-        # There are symlinks on the way: follow them, then judge where they led.
+        # There are symlinks on the way: follow them, then check where they led.
         fd = _openat2(self._fd, path, flags, _INSIDE)
         try:
             if self._leads_to_concealed(fd):

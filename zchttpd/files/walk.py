@@ -28,7 +28,7 @@ def names_of(path: bytes) -> Names:
 class Walk:
     """One walk from the directory `root`, known by the paths `places`, the last of them its real one.
 
-    `outside` are paths of other directories that symlinks may lead into. `concealed` judges names beneath one
+    `outside` are paths of other directories that symlinks may lead into. `concealed` checks names beneath one
     of these, `concealed_in_root` names beneath the root. `path` is for errors.
     """
 
@@ -62,8 +62,8 @@ class Walk:
         try:
             last = self._resolve(list(reversed(segments)))
             names = [name for name, _ in self._passed]
-            judge = self._concealed_in_root if self._place is None else self._concealed
-            if judge([*names, last] if last != b"." else names):
+            check = self._concealed_in_root if self._place is None else self._concealed
+            if check([*names, last] if last != b"." else names):
                 raise self._error(errno.ENOENT)
             return os.open(last, flags | os.O_NOFOLLOW, dir_fd=self._here)
         finally:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from zchttpd.config.rules import matcher, path_of
 from zchttpd.http.media_types import decoded_name, media_type_of_path, stored_coding
+from zchttpd.http.response import NOT_ON_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +31,6 @@ _ISOLATED = (
     (b"Cross-Origin-Opener-Policy", b"same-origin"),
     (b"Cross-Origin-Embedder-Policy", b"require-corp"),
 )
-# How long a file may be kept says nothing about how long its absence lasts.
-_OF_FILES_ONLY = frozenset((b"cache-control", b"expires", b"content-disposition", b"content-language"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ class SitePolicy:
     def of_path(self, segments: tuple[bytes, ...], directory: bool) -> Fields:
         """For an answer that carries no file: errors and redirects."""
         fields = self._matching(path_of(segments) + ("/" if directory and segments else ""))
-        return tuple(field for name, field in fields.items() if name not in _OF_FILES_ONLY)
+        return tuple(field for name, field in fields.items() if name not in NOT_ON_ERRORS)
 
     def _matching(self, path: str) -> dict[bytes, tuple[bytes, bytes]]:
         fields: dict[bytes, tuple[bytes, bytes]] = {}

@@ -57,7 +57,7 @@ def evaluate(
 def if_range_holds(value: bytes | None, etag: str | None, last_modified_s: int | None) -> bool:
     """Whether Range applies (RFC 9110 section 13.1.5): no If-Range, the same strong tag, or the same date.
 
-    Whether a date is a strong validator (section 8.8.2.2) is for the client to judge: only it knows the Date
+    Whether a date is a strong validator (section 8.8.2.2) is for the client to decide: only it knows the Date
     that came with it.
     """
     if value is None:

@@ -38,10 +38,10 @@ class ParseCache:
 
     def __init__(self, target_size_max: int = TARGET_SIZE_MAX) -> None:
         self._target_size_max = target_size_max
-        self._verdicts: dict[bytes, Request] = {}
+        self._requests: dict[bytes, Request] = {}
 
     def __len__(self) -> int:
-        return len(self._verdicts)
+        return len(self._requests)
 
     def parse(self, head: bytes) -> Request | HttpError:
         """As `parse_request`, but that `connection` is None where a head like this one has been parsed."""
@@ -52,7 +52,7 @@ class ParseCache:
         # From the end of the request line on, so that each line begins behind a line end.
         fields = head[line.end() - 1 :]
         frame = line[1] + line[3] + _UNFRAMING_LINE.sub(b"", fields)
-        known = self._verdicts.get(frame)
+        known = self._requests.get(frame)
         if known is None:
             return self._set(frame, parse_request(head, target_size_max=self._target_size_max))
         return Request(
@@ -69,7 +69,7 @@ class ParseCache:
 
     def _set(self, frame: bytes, request: Request | HttpError) -> Request | HttpError:
         if isinstance(request, Request) and request.cacheable and len(frame) <= FRAME_SIZE_MAX:
-            if len(self._verdicts) >= PARSED_MAX:
-                del self._verdicts[next(iter(self._verdicts))]
-            self._verdicts[frame] = request
+            if len(self._requests) >= PARSED_MAX:
+                del self._requests[next(iter(self._requests))]
+            self._requests[frame] = request
         return request

@@ -208,8 +208,8 @@ class StatsCollector(Collector):
             labels=["route"],
         )
         highest = self._stats.highest("zerocopy_active")
-        for route, verdict in zip(self._layout.routes, highest, strict=True):
-            family.add_metric([route], verdict)
+        for route, decision in zip(self._layout.routes, highest, strict=True):
+            family.add_metric([route], decision)
         return family
 
     def _compressions(self, counts: Sequence[int], us_sums: Sequence[int]) -> Iterator[Metric]:

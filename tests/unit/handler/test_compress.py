@@ -16,11 +16,13 @@ from zchttpd.files.cache import Cache
 from zchttpd.files.compressor import RESULTS, Compressor
 from zchttpd.files.encoders import ENCODERS, Encoder
 from zchttpd.files.root import Root
-from zchttpd.handler.handler import Answer, Handler
+from zchttpd.handler.handler import Handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from zchttpd.handler.answer import Answer
 
 TEXT = b"".join(b"%d bottles of beer on the wall\n" % number for number in range(1000))
 PAGE = b"<!doctype html>" + TEXT

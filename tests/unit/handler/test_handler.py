@@ -19,13 +19,16 @@ from zchttpd.config.settings import Settings
 from zchttpd.files.cache import Cache
 from zchttpd.files.entry import Kind
 from zchttpd.files.root import Root
-from zchttpd.handler.handler import REASONS, Answer, Handler
+from zchttpd.handler.errors import REASONS
+from zchttpd.handler.handler import Handler
 from zchttpd.http.dates import DATE_SIZE, parse_date
 from zchttpd.http.response import Slice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from zchttpd.handler.answer import Answer
 
     Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -397,7 +400,7 @@ def test_refusals_of_the_engine(handler: Handler, status: int) -> None:
     assert not answer.cacheable
 
 
-def test_a_head_that_differs_in_path_or_range_alone_is_judged_and_signed_by_precedent(
+def test_a_head_that_differs_in_path_or_range_alone_costs_no_h11(
     handler: Handler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler.answer(head_of("/file.txt"), 0)
@@ -517,7 +520,7 @@ def test_a_broken_disk_is_a_500(
         "http.parse_cache.parse_request",
         "handler.handler.parse_target",
         "handler.choice.negotiate",
-        "handler.handler.compile_response",
+        "http.response.evaluate",
         "http.response_head.encode_head",
     ],
 )

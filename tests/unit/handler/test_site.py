@@ -15,11 +15,12 @@ from zchttpd.config.rules import CacheRule, HeaderRule
 from zchttpd.config.settings import Settings
 from zchttpd.files.cache import Cache
 from zchttpd.files.root import Root
-from zchttpd.handler import handler as desk_module
+from zchttpd.handler import errors
+from zchttpd.handler.answer import Answer, Cacheable
 from zchttpd.handler.handler import Handler
 from zchttpd.http.response import Slice
 
-from .test_handler import LIKE_A_HEAD, REVALIDATE_MS, Received, ask, fail, put
+from .test_handler import LIKE_A_HEAD, REVALIDATE_MS, Received, ask, fail, head_of, put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,10 +118,28 @@ def test_the_page_of_50x_is_there_when_files_are_not(www: Path, monkeypatch: pyt
                 answer, received = ask(handler, "/app.js", method=method)
                 assert (answer.status, received.body) == (500, body)
                 assert not answer.keep_alive
-    monkeypatch.setattr(desk_module, "FAULT_PAGE_SIZE_MAX", 3)
+    monkeypatch.setattr(errors, "FAULT_PAGE_SIZE_MAX", 3)
     with serving(www, error_pages=True) as (handler, _):
         fail(monkeypatch, errno.EMFILE)
         assert b"503" in ask(handler, "/app.js")[1].body
+
+
+def test_why_an_answer_is_not_remembered(www: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(www, error_pages=True) as (handler, _):
+        for head, why in (
+            (head_of("/app.js"), Cacheable.YES),
+            (head_of("/none"), Cacheable.YES),
+            (head_of("/app.js", "Expect: 100-continue"), Cacheable.NO_REQUEST),
+            (b"GET / HTTP/3.0\r\n\r\n", Cacheable.NO_REQUEST),
+            (head_of("/", method="OPTIONS"), Cacheable.NO_ENTRY),
+            (head_of("/.hidden"), Cacheable.NO_ENTRY),
+        ):
+            answer = handler.answer(head, 0)
+            assert isinstance(answer, Answer)
+            assert answer.caching is why, head
+            assert answer.cacheable is (why is Cacheable.YES)
+        fail(monkeypatch, errno.EACCES)
+        assert ask(handler, "/other.js")[0].caching is Cacheable.TWO_ENTRIES
 
 
 # --listing

@@ -29,13 +29,13 @@ from .test_handler import ask, head_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from zchttpd.handler.handler import Answer
+    from zchttpd.handler.answer import Answer
 
 LARGE = digests.WAITED_SIZE_MAX + 1
 
 
 @contextmanager
-def desk_of(place: Path, post: Callable[[Callable[[], None]], None] | None = None) -> Iterator[Handler]:
+def handler_of(place: Path, post: Callable[[Callable[[], None]], None] | None = None) -> Iterator[Handler]:
     root = Root(place)
     options = Settings(root=place, revalidate_ms=0)
     yield Handler(options, Cache(root, options, post=post))
@@ -157,7 +157,7 @@ def test_no_earlier_tag_or_date_brings_304_or_a_part_of_other_bytes(
     try:
         tree = Tree(base)
         had: dict[tuple[str, str], set[Seen]] = {asked: set() for asked in ASKED}
-        with desk_of(tree.link) as handler:
+        with handler_of(tree.link) as handler:
             for step in steps:
                 tree.change(*step)
                 for target, coding in ASKED:
@@ -171,7 +171,7 @@ def test_no_earlier_tag_or_date_brings_304_or_a_part_of_other_bytes(
 
 @pytest.mark.parametrize("mtime_s", [0, 315_532_801, 499_162_500, 1_700_000_000, 4_000_000_000])
 def test_other_bytes_of_equal_length_and_time(tmp_path: Path, mtime_s: int) -> None:
-    with desk_of(tmp_path) as handler:
+    with handler_of(tmp_path) as handler:
         tags = []
         for text in (b"1234", b"abcd", b"1234"):
             (tmp_path / "new").write_bytes(text)
@@ -188,7 +188,7 @@ def test_a_set_time_that_stays_is_a_date(tmp_path: Path) -> None:
     date = "Tue, 14 Nov 2023 22:13:20 GMT"
     (tmp_path / "f").write_bytes(b"1234")
     os.utime(tmp_path / "f", (1_700_000_000, 1_700_000_000))
-    with desk_of(tmp_path) as handler:
+    with handler_of(tmp_path) as handler:
         assert ask(handler, "/f")[1]["last-modified"] == date
         assert ask(handler, "/f", f"If-Modified-Since: {date}")[0].status == 304
         assert ask(handler, "/f", f"If-Range: {date}", "Range: bytes=0-0")[0].status == 206
@@ -246,7 +246,7 @@ def answered(answer: Answer | Job) -> Answer:
 def test_others_are_answered_while_a_small_file_is_hashed(slow: Slow) -> None:
     slow.put("set", b"set", 100)
     (slow.place / "lived").write_bytes(b"lived")
-    with desk_of(slow.place, slow.mailbox.put) as handler:
+    with handler_of(slow.place, slow.mailbox.put) as handler:
         job = handler.answer(head_of("/set"), 0)
         assert isinstance(job, Job)
         assert ask(handler, "/lived")[0].status == 200
@@ -259,7 +259,7 @@ def test_others_are_answered_while_a_small_file_is_hashed(slow: Slow) -> None:
 
 def test_a_large_file_is_sent_without_a_tag_while_it_is_hashed(slow: Slow) -> None:
     slow.put("set", b"set", LARGE, 1_700_000_000)
-    with desk_of(slow.place, slow.mailbox.put) as handler:
+    with handler_of(slow.place, slow.mailbox.put) as handler:
         for fields in ((), ('If-None-Match: "h1-2"',), ('If-Range: "h1-2"', "Range: bytes=0-0")):
             answer = answered(handler.answer(head_of("/set", *fields), 0))
             assert (answer.status, answer.cacheable) == (200, False)
@@ -280,7 +280,7 @@ def test_a_large_file_is_sent_without_a_tag_while_it_is_hashed(slow: Slow) -> No
 
 def test_a_file_that_is_replaced_while_it_is_hashed_is_looked_up_anew(slow: Slow) -> None:
     slow.put("set", b"1234", 100)
-    with desk_of(slow.place, slow.mailbox.put) as handler:
+    with handler_of(slow.place, slow.mailbox.put) as handler:
         job = handler.answer(head_of("/set"), 0)
         slow.put("set", b"abcd", 100)
         error = slow.end(job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import h11
 
 from zchttpd.http.request import Request, parse_request
-from zchttpd.http.response import Metadata, Response, Slice
+from zchttpd.http.response import Metadata, Response, ResponseBuilder, Slice
 from zchttpd.http.response_head import encode_head
 
 CONTENT = bytes(range(256)) * 40
@@ -15,13 +15,12 @@ DATE = b"Tue, 14 Nov 2023 22:13:20 GMT"
 LATER = b"Tue, 14 Nov 2023 22:13:21 GMT"
 METADATA = Metadata(SIZE, TAG, 1_700_000_000, "text/plain; charset=utf-8")
 BR = Metadata(SIZE, '"1-2-br"', 1_700_000_000, "text/plain; charset=utf-8", "br", vary=True)
-SITE = Metadata(
-    SIZE,
-    TAG,
-    1_700_000_000,
-    "text/plain; charset=utf-8",
-    vary=True,
-    extra=((b"Cache-Control", b"max-age=60"), (b"Vary", b"Origin"), (b"Access-Control-Allow-Origin", b"*")),
+# As of a site that has fields of its own, and encodings.
+SITE = Metadata(SIZE, TAG, 1_700_000_000, "text/plain; charset=utf-8", vary=True)
+SITE_FIELDS = (
+    (b"Cache-Control", b"max-age=60"),
+    (b"Vary", b"Origin"),
+    (b"Access-Control-Allow-Origin", b"*"),
 )
 
 
@@ -35,6 +34,12 @@ def ask(*lines: bytes, method: bytes = b"GET", target: bytes = b"/", version: by
     request = parse_request(head)
     assert isinstance(request, Request), request
     return request
+
+
+def respond(request: Request, metadata: Metadata, *, status: int = 200) -> Response:
+    """The response for a representation; with the site's fields for that of SITE."""
+    fields = SITE_FIELDS if metadata is SITE else ()
+    return ResponseBuilder(request, fields).representation(metadata, status=status)
 
 
 def fields_of(response: Response) -> dict[bytes, bytes]:

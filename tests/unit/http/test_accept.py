@@ -14,9 +14,9 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 def request(*fields: str) -> Request:
     head = "".join(f"{line}\r\n" for line in ("GET /a HTTP/1.1", "Host: h", *fields))
-    judged = parse_request(head.encode() + b"\r\n")
-    assert isinstance(judged, Request)
-    return judged
+    parsed = parse_request(head.encode() + b"\r\n")
+    assert isinstance(parsed, Request)
+    return parsed
 
 
 @pytest.mark.parametrize(

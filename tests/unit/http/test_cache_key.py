@@ -97,7 +97,7 @@ request_lines = st.sampled_from(
 
 
 @given(request_lines, st.sampled_from([HOST, HOST, b""]), st.lists(lines, max_size=8))
-def test_a_gist_gets_the_verdict_of_its_head(first: bytes, host: bytes, rest: list[bytes]) -> None:
+def test_a_cache_key_is_parsed_as_its_head(first: bytes, host: bytes, rest: list[bytes]) -> None:
     whole = first + host + b"".join(rest) + b"\r\n"
     found = cache_key(whole)
     assert found is not None
@@ -106,7 +106,7 @@ def test_a_gist_gets_the_verdict_of_its_head(first: bytes, host: bytes, rest: li
 
 
 @given(st.lists(lines, min_size=60, max_size=130))
-def test_whoever_sends_too_many_fields_gets_no_gist(rest: list[bytes]) -> None:
+def test_whoever_sends_too_many_fields_gets_no_cache_key(rest: list[bytes]) -> None:
     whole = LINE + HOST + b"".join(rest) + b"\r\n"
     found = cache_key(whole)
     assert (found is None) == (whole.count(b"\n") > FIELDS_MAX + 2)

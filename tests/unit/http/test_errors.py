@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zchttpd.http.request import HttpError
-from zchttpd.http.response import (
-    early_response,
-    error_response,
-    http_error_response,
-    options_response,
-    redirect_response,
-)
+from zchttpd.http.response import ResponseBuilder
 from zchttpd.http.response_head import PHRASES
 
 from .oracle import ask, fields_of, received
@@ -20,8 +13,6 @@ from .oracle import ask, fields_of, received
 @pytest.mark.parametrize(
     ("method", "status", "allow"),
     [
-        (b"GET", None, None),
-        (b"HEAD", None, None),
         (b"OPTIONS", 204, b"GET, HEAD, OPTIONS"),
         *(
             (method, 405, b"GET, HEAD, OPTIONS")
@@ -30,13 +21,10 @@ from .oracle import ask, fields_of, received
         *((method, 501, None) for method in (b"get", b"Get", b"GETT", b"PROPFIND", b"BREW", b"X" * 40)),
     ],
 )
-def test_methods(method: bytes, status: int | None, allow: bytes | None) -> None:
+def test_methods(method: bytes, status: int, allow: bytes | None) -> None:
     """RFC 9110 sections 9.1, 15.5.6, 15.6.2."""
     request = ask(b"X: ECHO", method=method, target=b"/ECHO")
-    response = early_response(request)
-    if response is None:
-        assert status is None
-        return
+    response = ResponseBuilder(request).of_method()
     assert response.status == status
     assert fields_of(response).get(b"allow") == allow
     assert response.keep_alive
@@ -47,7 +35,7 @@ def test_methods(method: bytes, status: int | None, allow: bytes | None) -> None
 
 def test_options_of_the_server() -> None:
     request = ask(method=b"OPTIONS", target=b"*")
-    response = options_response(request, ((b"Access-Control-Allow-Origin", b"*"),))
+    response = ResponseBuilder(request, ((b"Access-Control-Allow-Origin", b"*"),)).of_method()
     assert fields_of(response) == {b"allow": b"GET, HEAD, OPTIONS", b"access-control-allow-origin": b"*"}
     assert received(request, response) == b""
 
@@ -55,16 +43,15 @@ def test_options_of_the_server() -> None:
 @pytest.mark.parametrize("lines", [(b"Content-Length: 5",), (b"Transfer-Encoding: chunked",)])
 def test_unread_content_ends_the_connection(lines: tuple[bytes, ...]) -> None:
     """RFC 9112 section 9.3."""
-    response = early_response(ask(*lines, method=b"POST"))
-    assert response is not None
-    assert (response.status, response.keep_alive, response.cacheable) == (405, False, False)
+    response = ResponseBuilder(ask(*lines, method=b"POST")).of_method()
+    assert (response.status, response.keep_alive) == (405, False)
 
 
 @pytest.mark.parametrize("status", sorted(status for status in PHRASES if status >= 400))
 def test_error_pages(status: int) -> None:
     for method in (b"GET", b"HEAD"):
         request = ask(method=method, target=b"/ECHO")
-        response = error_response(status, request, ((b"A", b"b"),))
+        response = ResponseBuilder(request).error(status, ((b"A", b"b"),))
         fields = fields_of(response)
         page = received(request, response, method)
         assert fields[b"a"] == b"b"
@@ -80,16 +67,17 @@ def test_error_pages(status: int) -> None:
 
 
 def test_an_unknown_request_is_answered_and_closed() -> None:
-    response = error_response(408, None)
-    assert (response.keep_alive, response.cacheable) == (False, False)
+    response = ResponseBuilder(None).error(408)
+    assert not response.keep_alive
     assert received(None, response).startswith(b"<!DOCTYPE html>")
 
 
 @pytest.mark.parametrize("bodiless", [False, True])
 def test_refusal(bodiless: bool) -> None:
-    http_error = HttpError(400, "The Host field is missing.", bodiless=bodiless)
-    response = http_error_response(http_error)
-    assert (response.status, response.keep_alive, response.cacheable) == (400, False, False)
+    response = ResponseBuilder(None, with_content=not bodiless).error(
+        400, reason="The Host field is missing."
+    )
+    assert (response.status, response.keep_alive) == (400, False)
     body = received(None, response, b"HEAD" if bodiless else b"GET")
     assert (b"<p>The Host field is missing.</p>" in body) is not bodiless
 
@@ -109,11 +97,11 @@ def test_refusal(bodiless: bool) -> None:
 def test_redirect(reference: bytes, query: bytes | None, location: bytes) -> None:
     """RFC 9110 section 10.2.2."""
     request = ask(target=b"http://evil.test/a")
-    response = redirect_response(request, reference, query)
+    response = ResponseBuilder(request).redirect(reference, query)
     assert (response.status, fields_of(response)[b"location"]) == (301, location)
     assert response.keep_alive
     assert b"evil" not in received(request, response)
-    assert redirect_response(ask(), reference, query, status=308).status == 308
+    assert ResponseBuilder(ask()).redirect(reference, query, status=308).status == 308
 
 
 @pytest.mark.parametrize(
@@ -125,4 +113,4 @@ def test_redirect(reference: bytes, query: bytes | None, location: bytes) -> Non
 )
 def test_redirect_to_another_host(reference: bytes) -> None:
     with pytest.raises(ValueError, match="another host"):
-        redirect_response(ask(), reference, None)
+        ResponseBuilder(ask()).redirect(reference, None)

@@ -21,18 +21,18 @@ def get(target: bytes = b"/", *lines: bytes, host: bytes = b"h") -> bytes:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The heads that h11 had to judge."""
+    """The heads that h11 had to parse."""
     heads: list[bytes] = []
 
-    def judging(head: bytes, *, target_size_max: int) -> Request | HttpError:
+    def parsing(head: bytes, *, target_size_max: int) -> Request | HttpError:
         heads.append(head)
         return parse_request(head, target_size_max=target_size_max)
 
-    monkeypatch.setattr(module, "parse_request", judging)
+    monkeypatch.setattr(module, "parse_request", parsing)
     return heads
 
 
-def test_one_judgement_for_all_paths_and_answer_fields(asked: list[bytes]) -> None:
+def test_h11_parses_once_for_all_paths_and_answer_fields(asked: list[bytes]) -> None:
     parse_cache = ParseCache()
     for number in range(20):
         head = get(
@@ -88,7 +88,7 @@ def test_the_memory_is_bounded(asked: list[bytes]) -> None:
     assert len(parse_cache) == PARSED_MAX
     for _ in range(2):
         parse_cache.parse(get(host=b"h" * FRAME_SIZE_MAX))
-    assert asked[-1] == asked[-2], "too long a frame is judged each time"
+    assert asked[-1] == asked[-2], "too long a frame is parsed each time"
     assert len(parse_cache) == PARSED_MAX
 
 

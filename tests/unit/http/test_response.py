@@ -9,15 +9,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zchttpd.http.response import Metadata, Response, Slice, compile_response
+from zchttpd.http.response import Metadata, Response, Slice
 from zchttpd.http.response_head import encode_head
 
-from .oracle import BR, CONTENT, DATE, LATER, METADATA, SITE, SIZE, TAG, ask, body_of, fields_of, received
+from .oracle import (
+    BR,
+    CONTENT,
+    DATE,
+    LATER,
+    METADATA,
+    SITE,
+    SIZE,
+    TAG,
+    ask,
+    body_of,
+    fields_of,
+    received,
+    respond,
+)
 
 
 def test_whole() -> None:
     request = ask()
-    response = compile_response(request, METADATA)
+    response = respond(request, METADATA)
     assert response == Response(
         200,
         (
@@ -30,13 +44,12 @@ def test_whole() -> None:
         ),
         (Slice(0, SIZE),),
         keep_alive=True,
-        cacheable=True,
     )
     assert received(request, response) == CONTENT
 
 
 def test_the_head_is_small() -> None:
-    response = compile_response(
+    response = respond(
         ask(), Metadata(SIZE, '"17979cfe362a2a15-2800"', 1_700_000_000, "text/html; charset=utf-8")
     )
     encoded = encode_head(ask(), response.status, response.headers, keep_alive=True)
@@ -50,8 +63,8 @@ def test_the_head_is_small() -> None:
 def test_head_is_get_without_content(lines: tuple[bytes, ...], metadata: Metadata) -> None:
     """RFC 9110 section 9.3.2; Range means GET alone (section 14.2)."""
     request = ask(*lines, method=b"HEAD")
-    response = compile_response(request, metadata)
-    assert response.headers == compile_response(ask(), metadata).headers
+    response = respond(request, metadata)
+    assert response.headers == respond(ask(), metadata).headers
     assert (response.status, response.parts) == (200, ())
     assert received(request, response, b"HEAD") == b""
 
@@ -75,14 +88,14 @@ def test_head_is_get_without_content(lines: tuple[bytes, ...], metadata: Metadat
 )
 def test_a_file_whose_tag_is_not_known(lines: tuple[bytes, ...], status: int) -> None:
     request = ask(*lines)
-    response = compile_response(request, dataclasses.replace(METADATA, etag=None))
+    response = respond(request, dataclasses.replace(METADATA, etag=None))
     assert response.status == status
     assert b"etag" not in fields_of(response)
     received(request, response)
 
 
 def test_empty_file() -> None:
-    response = compile_response(ask(), Metadata(0, TAG, None, "text/plain"))
+    response = respond(ask(), Metadata(0, TAG, None, "text/plain"))
     assert (response.status, response.parts) == (200, ())
     fields = fields_of(response)
     assert fields[b"content-length"] == b"0"
@@ -94,7 +107,7 @@ def test_empty_file() -> None:
 def test_not_modified(line: bytes, method: bytes) -> None:
     """RFC 9110 section 15.4.5: what 200 would say to caches, and nothing of content."""
     request = ask(line, b"Range: bytes=0-1", method=method)
-    response = compile_response(request, SITE)
+    response = respond(request, SITE)
     assert (response.status, response.parts) == (304, ())
     assert fields_of(response) == {
         b"etag": b'"1-2"',
@@ -136,7 +149,7 @@ def test_not_modified(line: bytes, method: bytes) -> None:
 def test_precedence(lines: tuple[bytes, ...], status: int) -> None:
     """RFC 9110 section 13.2.2, with Range as its last step."""
     request = ask(*lines)
-    response = compile_response(request, METADATA)
+    response = respond(request, METADATA)
     assert response.status == status
     body = received(request, response)
     assert status != 200 or body == CONTENT
@@ -147,7 +160,7 @@ def test_precedence(lines: tuple[bytes, ...], status: int) -> None:
 def test_errors_with_facts(status: int) -> None:
     """They vary as the file does and keep CORS, but a lifetime of the file is not theirs."""
     lines = {412: b'If-Match: "x"', 416: b"Range: bytes=99999-"}
-    fields = fields_of(compile_response(ask(lines[status]), SITE))
+    fields = fields_of(respond(ask(lines[status]), SITE))
     assert fields[b"vary"] == b"Accept-Encoding, Origin"
     assert fields[b"access-control-allow-origin"] == b"*"
     assert b"cache-control" not in fields
@@ -157,7 +170,7 @@ def test_errors_with_facts(status: int) -> None:
 
 
 def test_one_range() -> None:
-    response = compile_response(ask(b"Range: bytes=-10"), BR)
+    response = respond(ask(b"Range: bytes=-10"), BR)
     assert response.parts == (Slice(SIZE - 10, 10),)
     assert fields_of(response) == {
         b"content-type": b"text/plain; charset=utf-8",
@@ -194,7 +207,7 @@ def parts_of(response: Response) -> list[tuple[int, int, bytes]]:
 def test_several_ranges() -> None:
     """RFC 9110 section 15.3.7.2."""
     request = ask(b"Range: bytes=-1,5000-5099,0-0")
-    response = compile_response(request, METADATA)
+    response = respond(request, METADATA)
     fields = fields_of(response)
     assert response.status == 206
     assert b"content-range" not in fields
@@ -209,21 +222,19 @@ def test_several_ranges() -> None:
 
 def test_boundaries_differ() -> None:
     """Who knew the next one could write it into a file."""
-    seen = {
-        fields_of(compile_response(ask(b"Range: bytes=0-0,-1"), METADATA))[b"content-type"] for _ in range(10)
-    }
+    seen = {fields_of(respond(ask(b"Range: bytes=0-0,-1"), METADATA))[b"content-type"] for _ in range(10)}
     assert len(seen) == 10
 
 
 def test_ranges_joined_to_one() -> None:
-    response = compile_response(ask(b"Range: bytes=0-9,5-20,21-30"), METADATA)
+    response = respond(ask(b"Range: bytes=0-9,5-20,21-30"), METADATA)
     assert fields_of(response)[b"content-range"] == b"bytes 0-30/10240"
     assert response.parts == (Slice(0, 31),)
 
 
 def test_several_ranges_of_an_encoded_file() -> None:
     """The whole: no client could know how the parts are encoded."""
-    response = compile_response(ask(b"Range: bytes=0-0,-1"), BR)
+    response = respond(ask(b"Range: bytes=0-0,-1"), BR)
     assert (response.status, response.parts) == (200, (Slice(0, SIZE),))
 
 
@@ -236,7 +247,7 @@ def test_any_ranges(ranges: list[tuple[int, int]], method: bytes, metadata: Meta
     """Content-Length is exact, and every byte is that of the file."""
     value = b",".join(b"%d-%d" % (first, first + more) for first, more in ranges)
     request = ask(b"Range: bytes=" + value, method=method)
-    response = compile_response(request, metadata)
+    response = respond(request, metadata)
     body = received(request, response, method)
     if method == b"GET":
         assert int(fields_of(response)[b"content-length"]) == len(body)
@@ -248,7 +259,7 @@ def test_any_ranges(ranges: list[tuple[int, int]], method: bytes, metadata: Meta
 def test_error_page_of_the_site(method: bytes) -> None:
     """RFC 9110 section 13.2.1: preconditions and ranges are of what would be a 200."""
     request = ask(b'If-None-Match: "1-2"', b"Range: bytes=0-1", method=method)
-    response = compile_response(request, SITE, status=404)
+    response = respond(request, SITE, status=404)
     assert response.status == 404
     assert fields_of(response) == {
         b"content-type": b"text/plain; charset=utf-8",
@@ -264,12 +275,7 @@ def test_error_page_of_the_site(method: bytes) -> None:
     "lines",
     [(), (b"Range: bytes=0-1",), (b'If-None-Match: "1-2"',), (b'If-Match: "x"',), (b"Range: bytes=99999-",)],
 )
-def test_memo_and_keep_alive_are_the_verdicts(lines: tuple[bytes, ...]) -> None:
-    for more, keep_alive, cacheable in (
-        ((), True, True),
-        ((b"Connection: close",), False, True),
-        ((b"Expect: 100-continue",), True, False),
-    ):
-        response = compile_response(ask(*lines, *more), METADATA)
-        assert (response.keep_alive, response.cacheable) == (keep_alive, cacheable)
-    assert not compile_response(ask(*lines, version=b"1.0"), METADATA).keep_alive
+def test_keep_alive_is_the_requests(lines: tuple[bytes, ...]) -> None:
+    assert respond(ask(*lines), METADATA).keep_alive
+    assert not respond(ask(*lines, b"Connection: close"), METADATA).keep_alive
+    assert not respond(ask(*lines, version=b"1.0"), METADATA).keep_alive

@@ -77,7 +77,7 @@ def test_a_promise_that_cannot_be_kept(asked: Request | None) -> None:
         encode_head(asked, 200, (LENGTH,), keep_alive=True)
 
 
-def test_a_second_response_to_one_verdict() -> None:
+def test_a_second_response_to_one_request() -> None:
     """The first may have been thrown away because something failed after it was signed."""
     request = request_of()
     first = encode_head(request, 200, (LENGTH,), keep_alive=True)

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zchttpd.http.request import HttpError
-from zchttpd.http.response import redirect_response
+from zchttpd.http.response import ResponseBuilder
 from zchttpd.http.target import Target, hidden, parse_target, quote_query, slash_added, slash_removed
 
 from .oracle import ask
@@ -309,14 +309,14 @@ def test_references_lead_where_they_should(target: bytes, encoded_slash: bool, p
     result = parse_target(target, encoded_slash=encoded_slash)
     if isinstance(result, HttpError):
         return
-    # What judge lets through; and clients do not agree on what `..` makes of an empty segment.
+    # What `parse_request` lets through; and clients do not agree on what `..` makes of an empty segment.
     path = result.path
     if not re.fullmatch(rb"[\x21-\x7e]+", path) or b"#" in path:
         return
     reference = slash_removed(result) if result.directory else slash_added(result)
     if reference is None:
         return
-    assert dict(redirect_response(ask(), reference, None).headers)[b"Location"] == reference
+    assert dict(ResponseBuilder(ask()).redirect(reference, None).headers)[b"Location"] == reference
     resolvers = [by_python, by_browser]
     if b"//" in path and b".." in path:
         resolvers.remove(by_browser)

@@ -26,7 +26,7 @@ WORKERS = 3
 
 @pytest.fixture
 def stats(monkeypatch: pytest.MonkeyPatch) -> SharedStats:
-    monkeypatch.setitem(sys.modules, "zchttpd._core.stats", STUBS["stub_tally"]())
+    monkeypatch.setitem(sys.modules, "zchttpd._core.stats", STUBS["stub_stats"]())
     return SharedStats(WORKERS)
 
 

@@ -1,0 +1,97 @@
+"""What the handler gives to an engine: a response with its head encoded, and the entry that it depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from zchttpd.http.response import Slice
+from zchttpd.http.response_head import HeadEncoder, encode_head
+
+if TYPE_CHECKING:
+    from zchttpd.files.entry import Entry, Representation
+    from zchttpd.http.request import Request
+    from zchttpd.http.response import Response
+
+
+class Cacheable(Enum):
+    """Whether a cache key gets the same answer for as long as its entry is valid; if not, why."""
+
+    YES = "yes"
+    NO_REQUEST = "the head is not valid, has content behind it, or expects more than an answer"
+    NO_ENTRY = "nothing tells when it is outdated"
+    TWO_ENTRIES = "two entries decide, and an answer has one to revalidate"
+    NO_ENCODING_YET = "a better encoding is being made"
+    NO_TAG_YET = "its entity tag is being made"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One whole answer.
+
+    Attributes:
+        status: of HTTP.
+        head: with 29 bytes of Date at `date_at`, to be overwritten when it is sent.
+        parts: literal bytes, and slices of `representation`, in order.
+        representation: None where there are no slices.
+        entry: what to revalidate before the answer is used again, also where there is no file; None where no
+            file was asked for.
+        keep_alive: if not, the connection closes afterwards.
+        caching: whether an engine may replay it, and why not.
+    """
+
+    status: int
+    head: bytes
+    date_at: int
+    parts: tuple[bytes | Slice, ...]
+    representation: Representation | None
+    entry: Entry | None
+    keep_alive: bool
+    caching: Cacheable
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether the same cache key gets the same answer as long as `entry` is valid."""
+        return self.caching is Cacheable.YES
+
+
+class AnswerEncoder:
+    """Makes answers of responses."""
+
+    def __init__(self) -> None:
+        self._head_encoder = HeadEncoder()
+
+    def encode(
+        self,
+        request: Request | None,
+        response: Response,
+        *,
+        entry: Entry | None = None,
+        found: Representation | None = None,
+        caching: Cacheable = Cacheable.YES,
+    ) -> Answer:
+        """The answer to `request`, None for a head that is not valid. `found`: what its slices are of.
+
+        `caching`: what the branch knows that made the response; the request or no entry may rule it out too.
+        """
+        if request is None:
+            encoded = encode_head(None, response.status, response.headers, keep_alive=False)
+        else:
+            encoded = self._head_encoder.encode(
+                request, response.status, response.headers, keep_alive=response.keep_alive
+            )
+        if request is None or not request.cacheable:
+            caching = Cacheable.NO_REQUEST
+        elif entry is None:
+            caching = Cacheable.NO_ENTRY
+        return Answer(
+            status=response.status,
+            head=encoded.head,
+            date_at=encoded.date_at,
+            parts=response.parts,
+            representation=found if any(isinstance(part, Slice) for part in response.parts) else None,
+            entry=entry,
+            keep_alive=response.keep_alive,
+            caching=caching,
+        )
