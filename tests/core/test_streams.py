@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import select
 
 import pytest
 
@@ -88,6 +89,24 @@ def test_a_window_of_the_reserve_is_given_back_when_the_socket_is_full() -> None
     bench.step(poll.token, 4)
     [again] = bench.ops()
     assert (again.kind, again.offset, again.length) == ("read", 1000, WINDOW - 1000)
+
+
+def test_a_poll_that_a_half_close_ended_is_asked_again_at_the_next_tick() -> None:
+    """io_uring adds POLLRDHUP to every mask: such a poll ends at once, however often it is asked."""
+    bench = Bench(window_count=1)
+    read = bench.stream(bench.connect(), 1)
+    bench.step(read.token, read.length)
+    [send] = bench.ops()
+    bench.step(send.token, -errno.EAGAIN)
+    [poll] = bench.ops()
+    for _ in range(3):
+        bench.step(poll.token, select.POLLRDHUP)
+        assert bench.ops() == [], "asking at once would spin"
+        bench.wait(200)
+        [poll] = bench.ops()
+        assert poll.kind == "poll"
+    bench.step(poll.token, select.POLLRDHUP | select.POLLOUT)
+    assert [op.kind for op in bench.ops()] == ["read"]
 
 
 def test_a_read_that_fails_resets_and_gives_everything_back() -> None:

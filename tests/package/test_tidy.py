@@ -26,7 +26,7 @@ FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 
 LONG_FILES = {
-    "ext/zchttpd/_core/conn.pyx": 744,
+    "ext/zchttpd/_core/conn.pyx": 761,
     "ext/zchttpd/_core/ring.pyx": 421,
     "ext/zchttpd/_core/testing.pyx": 584,
     "ext/zchttpd/_core/worker.pyx": 601,

@@ -37,6 +37,8 @@ class Buffers:
             raise Violation(f"outside its registered buffer: {op}")
 
     def clear(self, op: testing.ExecutedOp) -> int:
+        if op.slot not in self.table:
+            raise Violation(f"cleared, and was not registered: {op}")
         base, size = self.table.pop(op.slot)
         for held in self.kernel.held:
             if held.op.buffer == op.slot:

@@ -1,4 +1,7 @@
-"""The simulated kernel's listener: connections wait in its backlog, and accepting may fail."""
+"""The simulated kernel's listener: connections wait in its backlog, and accepting may fail.
+
+And what else comes from outside: somebody writes to the wake descriptor.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ class Listener:
         self.kernel = kernel
         self.backlog: list[Socket] = []
         self.accept: testing.ExecutedOp | None = None
+        self.watch: int | None = None  # token of what waits for the wake descriptor
 
     def submit(self, op: testing.ExecutedOp) -> None:
         if self.accept is not None:
@@ -32,6 +36,18 @@ class Listener:
             self.kernel.later.append(Cqe(self.accept.token, -errno.ECANCELED))
         self.accept = None
         self.kernel.later.append(Cqe(op.token, 0))
+
+    def watch_wake(self, op: testing.ExecutedOp) -> None:
+        if self.watch is not None:
+            raise Violation(f"watched twice: {op}")
+        self.watch = op.token
+
+    def wake(self) -> None:
+        """Somebody writes to the wake descriptor."""
+        if self.watch is not None:
+            self.kernel.cq.append(Cqe(self.watch, 1))
+            self.watch = None
+            self.kernel.events["woken"] += 1
 
     def can_go_on(self) -> bool:
         return self.accept is not None and bool(self.backlog or self._knows_no_multishot())

@@ -19,6 +19,7 @@ FAULTS = {
     "short_send": USUAL,
     "short_link": USUAL,
     "no_notification": USUAL,
+    "stray_notification": USUAL,
     "zc_memory": USUAL,
     "zc_unsupported": RARE,
     "zc_invalid": RARE,
@@ -46,6 +47,7 @@ EVENTS = (
     *("cancelled_link", "poll", "queued", "stalled", "link", "nowait", "clear", "late_notification"),
     *("read_hangs", "fill_hangs", "kept_waiting", "hogged", "grown"),
     *("filled", "torn", "unregistered", "accepted", "one_accept", "rejected", "woken", "signal"),
+    *("half_closed_poll", "stray"),
 )
 
 
@@ -63,6 +65,7 @@ class Cqe:
     # The send that it ends, and what its memory must hold until then.
     reads: tuple[testing.ExecutedOp, bytes] | None = None
     route: int = 0  # of an accept
+    stray: bool = False  # nobody waits for it any more
 
 
 @dataclass(slots=True, eq=False)
@@ -85,6 +88,7 @@ class Socket:
     hung_up: bool = False  # the peer has reset the connection
     recv: int | None = None  # token of the receive under way
     poll: int | None = None
+    polled_at_us: int = -1  # when a poll last ended for nothing
     chain: list[testing.ExecutedOp] = field(default_factory=list)
     snapshots: list[bytes] = field(default_factory=list)
     refuses_zerocopy: int = 0  # -errno
@@ -98,6 +102,15 @@ class Socket:
     resets: bool = False  # SO_LINGER 0
     closed: bool = False
     doomed: str = ""  # why the machine may reset it
+
+    @property
+    def writable(self) -> bool:
+        return self.unread < self.room
+
+    @property
+    def ends_polls(self) -> bool:
+        """A peer that has closed its direction ends every poll."""
+        return self.writable or self.hung_up or self.inbound_ended
 
     @property
     def can_send(self) -> bool:

@@ -22,6 +22,7 @@ EPOCH = 1_700_000_000
 STEPS = 800
 DRAIN_MS_MAX = 10_000_000
 OPS_PER_COMPLETION = 8
+TICKS_MAX = 1000
 ROUNDS_MAX = 20_000  # of settling: more is a loop that never ends
 
 
@@ -63,7 +64,7 @@ class World:
         self.hogs = rng.random() < 0.1
         self.hogged: list[int] = []  # mappings that leave no room for others
         self.floods = rng.random() < 0.3
-        self.half_closers = rng.random() < 0.2
+        self.half_closers = rng.random() < 0.4
         self.drain_in = rng.randrange(STEPS) if rng.random() < 0.2 else -1
         self.slow_readers = rng.random() < 0.3
         self.killers = rng.random() < 0.4
@@ -122,6 +123,7 @@ class World:
     def before(self, cqe: Cqe) -> None:
         """The machine is about to see a completion."""
         self.kernel.seen(cqe)
+        self.stale += cqe.stray
         self.live_before = self.machine.live()
 
     def after(self, cqe: Cqe) -> None:
@@ -213,7 +215,7 @@ class World:
             return False
         part = client.chunk(self.rng, whole)
         socket.inbound += part
-        if self.rng.random() < (0.2 if client.all_sent else 0.02 if self.half_closers else 0.0):
+        if self.rng.random() < (0.2 if client.all_sent else 0.1 if self.half_closers else 0.0):
             # A peer that has closed its direction may still be reading.
             socket.inbound_ended = True
         return bool(part)
@@ -252,7 +254,7 @@ class World:
             self.stale += 1
             self.turn()
         elif what < 0.92:
-            self.kernel.wake()
+            self.kernel.listener.wake()
         elif what > 0.95 and self.hogs:
             self.hog()
 
@@ -331,6 +333,11 @@ class World:
         # or a listener that had no descriptors.
         for wait_us in [self.limits["stall_ms_max"] * 600] * 4 if hangs else [200_000] * 2:
             self.now_us += wait_us
+            self.settle()
+        for _ in range(TICKS_MAX):
+            if not any(conn["polls_later"] for conn in self.conns()):
+                break
+            self.now_us += 200_000
             self.settle()
 
     def wake(self) -> None:

@@ -25,7 +25,8 @@ from zchttpd._core.machine cimport (
     WORK_HEAD, WORK_REFUSE, WORK_STALE, conn_at, machine_delivered, machine_end_lease, machine_file_holds,
     machine_notified, machine_op, machine_send_window, machine_try_free_plan, machine_work)
 from zchttpd._core.op cimport (
-    OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN, Op)
+    OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN,
+    Op)
 from zchttpd._core.plans cimport (
     Entry, NO_ROW, Plan, Row, SEGMENT_LITERAL, SEGMENT_MAPPED, Segment, entry_at, plan_at, plans_admit, plans_drop_row,
     plans_find)
@@ -45,6 +46,12 @@ from zchttpd._core.token cimport (
 cdef extern from "<errno.h>" nogil:
     enum:
         ECANCELED
+
+cdef extern from "<poll.h>" nogil:
+    enum:
+        POLLOUT
+        POLLERR
+        POLLHUP
 
 cdef enum:
     PARTIAL_CONTENT = 206
@@ -116,7 +123,7 @@ cdef void conn_step(Machine* machine, const Completion* completion) noexcept nog
         elif kind == TOKEN_READ:
             _on_read(machine, slot, completion.res)
         elif kind == TOKEN_POLL:
-            _on_writable(machine, slot)
+            _on_polled(machine, slot, completion.res)
         elif kind == TOKEN_CANCEL or kind == TOKEN_CLOSE:
             _try_free(machine, slot)
         else:
@@ -181,6 +188,9 @@ cdef void conn_expire(Machine* machine) noexcept nogil:
     cdef Conn* conn
     while slot != NO_SLOT:
         conn = conn_at(machine, slot)
+        if conn.polls_later:
+            conn.polls_later = 0
+            machine_op(machine, slot, OP_POLL, TOKEN_POLL)
         if conn.deadline_ms > machine.now_ms:
             timer_wheel_set(&machine.wheel, slot, conn.deadline_ms)
         else:
@@ -643,8 +653,15 @@ cdef void _on_read(Machine* machine, uint32_t slot, int32_t res) noexcept nogil:
         _abort(machine, slot)
 
 
-cdef void _on_writable(Machine* machine, uint32_t slot) noexcept nogil:
+cdef void _on_polled(Machine* machine, uint32_t slot, int32_t res) noexcept nogil:
+    """The socket takes bytes, or the poll ended for another reason: `res` is its mask."""
     cdef Conn* conn = conn_at(machine, slot)
+    if conn.state != CONN_CLOSING and res > 0 and not res & (POLLOUT | POLLERR | POLLHUP):
+        # The peer has closed its direction, which ends every poll at once (io_uring adds POLLRDHUP): asking again now
+        # would spin.
+        conn.polls_later = 1
+        timer_wheel_set(&machine.wheel, slot, machine.now_ms)
+        return
     conn.flags &= ~CONN_POLLING
     if conn.state == CONN_CLOSING:
         _try_free(machine, slot)

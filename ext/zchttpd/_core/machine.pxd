@@ -72,6 +72,7 @@ cdef struct Conn:
     uint16_t ops_open       # ops whose last completion has not come
     uint16_t refuse_status  # for WORK_REFUSE; REFUSED_HEAD more if it began as a HEAD request; 0 unless it is being refused
     uint8_t answers         # responses begun, 2 for any more
+    uint8_t polls_later     # a poll ended for nothing: the next waits for a tick
     RecvBuffer received     # and not yet consumed
     HeadFramer framer
     uint32_t head_length    # of the parked head at the start of `received`

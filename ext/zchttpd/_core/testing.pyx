@@ -38,8 +38,8 @@ from zchttpd._core.stats import CELLS, STATS_BYTES
 from zchttpd._core.timer_wheel cimport (
     TimerWheel, timer_wheel_cancel, timer_wheel_close, timer_wheel_due, timer_wheel_open, timer_wheel_set)
 from zchttpd._core.token cimport (
-    NO_SLOT, TOKEN_ACCEPT, TOKEN_FILL, TOKEN_READ, TOKEN_RECV, TOKEN_SEND_ZC, TOKEN_TAG, TOKEN_WAKE, token_generation,
-    token_kind, token_pack, token_slot)
+    NO_SLOT, TOKEN_ACCEPT, TOKEN_FILL, TOKEN_POLL, TOKEN_READ, TOKEN_RECV, TOKEN_SEND_ZC, TOKEN_TAG, TOKEN_WAKE,
+    token_generation, token_kind, token_pack, token_slot)
 from zchttpd._core.worker cimport BATCH, Worker
 
 cdef extern from "<malloc.h>" nogil:
@@ -60,7 +60,7 @@ FRAMES = {FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_
 RESTS = {REST_NOTHING: "nothing", REST_CLEAR: "clear", REST_POOL: "pool"}
 TOKENS = {
     "accept": TOKEN_ACCEPT, "recv": TOKEN_RECV, "read": TOKEN_READ, "send_zc": TOKEN_SEND_ZC, "fill": TOKEN_FILL,
-    "tag": TOKEN_TAG, "wake": TOKEN_WAKE,
+    "poll": TOKEN_POLL, "tag": TOKEN_TAG, "wake": TOKEN_WAKE,
 }
 STATES = {
     CONN_READING: "reading", CONN_PARKED: "parked", CONN_SENDING: "sending", CONN_LINGERING: "lingering",
@@ -556,7 +556,7 @@ cdef class SimWorker(Worker):
         return {
             "fd": conn.fd, "state": conn.state, "flags": conn.flags, "sends": conn.sends, "ops_open": conn.ops_open,
             "waiting": conn.received.end - conn.received.start, "leases": conn.leases, "windows_held": conn.windows_held,
-            "segment": conn.segment, "done": conn.done, "streams": conn.stream != NULL,
+            "segment": conn.segment, "done": conn.done, "streams": conn.stream != NULL, "polls_later": conn.polls_later,
         }
 
     def memory(self, slot: int) -> tuple[int, int]:
