@@ -30,7 +30,7 @@ LONG_FILES = {
     "ext/zchttpd/_core/ring.pyx": 421,
     "ext/zchttpd/_core/testing.pyx": 584,
     "ext/zchttpd/_core/worker.pyx": 601,
-    "tests/unit/files/test_cache.py": 568,
+    "tests/unit/files/test_entry_cache.py": 568,
     "tests/unit/handler/test_handler.py": 573,
     "tests/unit/process/test_supervisor.py": 498,
     "zchttpd/engines/uring.py": 453,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zchttpd.config.settings import Settings
 from zchttpd.engines.portable_store import Store
 from zchttpd.engines.portable_tally import Tally
-from zchttpd.files.cache import Cache
+from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root
 from zchttpd.handler.handler import Handler
 from zchttpd.http.cache_key import cache_key
@@ -79,7 +79,7 @@ class Bench:
         self.now_ms = 1000
         self.site = root
         self.root = Root(root)
-        cache = Cache(self.root, settings)
+        cache = EntryCache(self.root, settings)
         self.store = Store(
             settings,
             Handler(settings, cache),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from zchttpd.files.entry import Representation
+    from zchttpd.files.version import Representation
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ PATHS = (
         (403, 404),
         (
             "tests/wire/test_site.py::test_no_page_leads_out",
-            "tests/unit/files/test_cache.py::test_a_sibling_is_opened_under_the_same_policy",
+            "tests/unit/files/test_entry_cache.py::test_a_sibling_is_opened_under_the_same_policy",
         ),
     ),
     Row("symlink-out-sidecar", (b"GET /side-link.js HTTP/1.1",), (200,)),
@@ -82,7 +82,7 @@ PATHS = (
         tests=(
             _ROOT + "test_a_component_swapped_while_it_is_opened",
             _ROOT + "test_walks_where_the_kernel_refuses_openat2",
-            "tests/unit/files/test_cache.py::test_a_replaced_file_is_not_opened",
+            "tests/unit/files/test_entry_cache.py::test_a_replaced_file_is_not_opened",
         ),
     ),
     Row("symlink-to-dotfile", _get(b"/dotlink.txt", b"/dotdirlink/config"), (404,)),
@@ -120,7 +120,7 @@ PATHS = (
             b"/mtime-future.txt",
         ),
         (200,),
-        ("tests/unit/files/test_cache.py::test_last_modified_is_never_in_the_future",),
+        ("tests/unit/files/test_entry_cache.py::test_last_modified_is_never_in_the_future",),
     ),
 )
 
@@ -239,7 +239,7 @@ FRAMING = (
             _CONNECTIONS + "test_a_client_that_never_reads_is_dropped",
             _CONNECTIONS + "test_a_slow_reader_is_not_a_stalled_one",
             _CONNECTIONS + "test_more_connections_than_allowed",
-            "tests/unit/files/test_cache.py::test_out_of_descriptors",
+            "tests/unit/files/test_entry_cache.py::test_out_of_descriptors",
         ),
     ),
     Row("half-close", tests=(_CONNECTIONS + "test_half_close_still_gets_the_whole_response",)),

@@ -15,7 +15,7 @@ from zchttpd._core.testing import Heads
 
 from zchttpd.config.load import load
 from zchttpd.config.settings import OPTIONS, Settings
-from zchttpd.files.cache import Cache
+from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root
 from zchttpd.files.singleflight import Job
 from zchttpd.handler.handler import Handler
@@ -73,7 +73,7 @@ class DeskServer:
         settings = load({"root": str(root), **{name: text_of(name, options[name]) for name in options}}, {})
         self._root = Root(root)
         self._mailbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._handler = Handler(settings, Cache(self._root, settings, post=self._mailbox.put))
+        self._handler = Handler(settings, EntryCache(self._root, settings, post=self._mailbox.put))
 
     def close(self) -> None:
         """Give the descriptors back."""

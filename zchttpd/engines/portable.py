@@ -24,8 +24,8 @@ from zchttpd.engines.portable_conn import Connection
 from zchttpd.engines.portable_room import Room
 from zchttpd.engines.portable_store import Store
 from zchttpd.engines.portable_tally import Tally
-from zchttpd.files.cache import Cache
 from zchttpd.files.compressor import Compressor
+from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root
 from zchttpd.handler.handler import Handler
 from zchttpd.http.dates import format_date
@@ -63,7 +63,7 @@ class Portable:
         self.loop = loop
         self.executor = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         files_max = _files_max(settings)
-        cache = Cache(Root(settings.root, links_into=settings.links_into), settings, post=self._post)
+        cache = EntryCache(Root(settings.root, links_into=settings.links_into), settings, post=self._post)
         compressor = Compressor.of(settings, partial(cells_of, stats.block))
         self.store = Store(
             settings,

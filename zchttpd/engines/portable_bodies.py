@@ -13,7 +13,7 @@ from zchttpd.files.memfd import fill, fill_through, new_memory_file, read_throug
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zchttpd.files.entry import Representation
+    from zchttpd.files.version import Representation
 
 # Beyond this, writing even what the page cache has takes long enough to hold up other connections.
 _AT_ONCE_MAX = 1 << 20

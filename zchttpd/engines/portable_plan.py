@@ -10,7 +10,7 @@ from zchttpd.engines.portable_bodies import Body, State
 from zchttpd.http.dates import DATE_SIZE
 
 if TYPE_CHECKING:
-    from zchttpd.files.entry import Entry
+    from zchttpd.files.lookup import Entry
     from zchttpd.handler.answer import Answer
     from zchttpd.http.response import Slice
 

@@ -16,8 +16,8 @@ from zchttpd.engines.parts import idle_ms, inlined, wants_part
 from zchttpd.engines.portable_bodies import Body, State
 from zchttpd.engines.portable_plan import Holding, Plan, make_plan
 from zchttpd.engines.portable_remembered import OpenFiles, Remembered
-from zchttpd.files.cache import ABSENT_MAX
-from zchttpd.files.entry import Kind
+from zchttpd.files.entry_cache import ABSENT_MAX
+from zchttpd.files.lookup import Kind
 from zchttpd.files.singleflight import Job
 from zchttpd.handler.answer import Answer
 from zchttpd.handler.errors import describe_error
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from zchttpd.config.settings import Settings
     from zchttpd.engines.portable_tally import Tally
-    from zchttpd.files.cache import Cache
-    from zchttpd.files.entry import Entry, Representation
+    from zchttpd.files.entry_cache import EntryCache
+    from zchttpd.files.lookup import Entry
+    from zchttpd.files.version import Representation
     from zchttpd.handler.handler import Handler
 
 LOGGER = logging.getLogger("zchttpd")
@@ -52,7 +53,7 @@ class Store:
         self,
         settings: Settings,
         handler: Handler,
-        cache: Cache,
+        cache: EntryCache,
         stats: Tally,
         loop: AbstractEventLoop,
         executor: Executor,

@@ -15,8 +15,9 @@ from zchttpd.engines.parts import idle_ms, inlined, wants_part
 from zchttpd.engines.uring_access import attach
 from zchttpd.engines.uring_bodies import Bodies, Body, Holding, State, name_of
 from zchttpd.engines.uring_report import log_route
-from zchttpd.files.cache import Cache, exhausted
 from zchttpd.files.compressor import Compressor
+from zchttpd.files.entry_cache import EntryCache
+from zchttpd.files.lookup import exhausted
 from zchttpd.files.root import Root
 from zchttpd.files.singleflight import Job, LoopMailbox
 from zchttpd.handler.answer import Answer
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from zchttpd.config.settings import Settings
-    from zchttpd.files.entry import Entry
+    from zchttpd.files.lookup import Entry
 
 LOGGER = logging.getLogger("zchttpd")
 
@@ -48,7 +49,7 @@ REFUSED_HEAD = 1000
 class UringDesk:
     """Called by the engine with heads to answer, entries to look at and mappings that have been filled."""
 
-    def __init__(self, settings: Settings, handler: Handler, cache: Cache, mailbox: LoopMailbox) -> None:
+    def __init__(self, settings: Settings, handler: Handler, cache: EntryCache, mailbox: LoopMailbox) -> None:
         self._settings = settings
         self._mailbox = mailbox
         self._handler = handler
@@ -355,7 +356,7 @@ def serve(
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
     mailbox = LoopMailbox(waker)
-    cache = Cache(Root(settings.root, links_into=settings.links_into), settings, post=mailbox.post)
+    cache = EntryCache(Root(settings.root, links_into=settings.links_into), settings, post=mailbox.post)
     compressor = Compressor.of(settings, partial(cells_of, stats))
     handler = UringDesk(settings, Handler(settings, cache, compressor), cache, mailbox)
     engine = UringWorker(

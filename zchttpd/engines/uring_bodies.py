@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from zchttpd._core.worker import Worker
     from zchttpd.config.settings import Settings
-    from zchttpd.files.entry import Entry, Representation
+    from zchttpd.files.lookup import Entry
+    from zchttpd.files.version import Representation
 
 LOGGER = logging.getLogger("zchttpd")
 

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from zchttpd.config.names import AUTO, missing_encodings
 from zchttpd.files.announced import Announced
 from zchttpd.files.encoders import ENCODERS, chosen
-from zchttpd.files.entry import Representation
 from zchttpd.files.memfd import fill, new_memory_file, read_through
+from zchttpd.files.version import Representation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zchttpd.config.settings import Settings
-    from zchttpd.files.entry import Version
+    from zchttpd.files.version import Version
 
 LOGGER = logging.getLogger("zchttpd")
 

@@ -11,13 +11,13 @@ from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from zchttpd.files.entry import content_tag
 from zchttpd.files.singleflight import Pending, SingleFlight
+from zchttpd.files.version import content_tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zchttpd.files.entry import Representation, Version
+    from zchttpd.files.version import Representation, Version
 
 LOGGER = logging.getLogger("zchttpd")
 

@@ -6,12 +6,12 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from zchttpd.files.entry import make_last_modified
+from zchttpd.files.version import make_last_modified
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from zchttpd.files.entry import Representation, Version
+    from zchttpd.files.version import Representation, Version
 
 _NEVER = -(1 << 63)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from zchttpd.config.names import IDENTITY
-from zchttpd.files.entry import Representation, Version
+from zchttpd.files.version import Representation, Version
 
 if TYPE_CHECKING:
     from zchttpd.files.announced import Announced

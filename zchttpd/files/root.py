@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from zchttpd.files.version import Version
+
 # From linux/openat2.h and asm-generic/unistd.h; the number is the same on every architecture but alpha.
 _SYS_OPENAT2 = 437
 _RESOLVE_NO_MAGICLINKS = 0x02
@@ -29,6 +31,7 @@ _INSIDE = _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS
 _RACES_MAX = 16
 
 _PROC_FDS = b"/proc/self/fd"
+UNREADABLE_MAX = 1024
 
 
 class _OpenHow(ctypes.Structure):
@@ -102,6 +105,8 @@ class Root:
         self._fd = self._open_root()
         self._version = _identity(os.fstat(self._fd))
         self._walks = not _openat2_works(self._fd) if walk is None else walk
+        # Versions that could not be opened although access(2) says so: a sandbox forbids it.
+        self.unreadable: set[Version] = set()
 
     def _open_root(self) -> int:
         return os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -161,6 +166,26 @@ class Root:
             if error.errno != errno.EXDEV:
                 raise
         return self._walk(segments, _whole_flags(flags), path)
+
+    def stat_in(self, place: int, name: bytes) -> os.stat_result:
+        """Of one name in a directory beneath the root that is open as `place`; a symlink is not followed.
+
+        Raises OSError as stat(2) has it.
+        """
+        # A separator, or `..`, would lead out of that directory.
+        if b"/" in name or b"\0" in name or name in (b"", b".", b".."):
+            raise _error(errno.ENOENT, name)
+        return os.stat(name, dir_fd=place, follow_symlinks=False)
+
+    def counts_blocks(self) -> tuple[int, bool]:
+        """The device of the root, and whether its file system counts blocks (statvfs(3))."""
+        return os.fstat(self._fd).st_dev, os.fstatvfs(self._fd).f_blocks > 0
+
+    def forbid(self, version: Version) -> None:
+        """A version could not be opened for reading."""
+        if len(self.unreadable) >= UNREADABLE_MAX:
+            self.unreadable.clear()
+        self.unreadable.add(version)
 
     def _walk(self, segments: tuple[bytes, ...], flags: int, path: bytes) -> int:
         # The name that was given, and where it really is now.

@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zchttpd.files.entry import Representation
+    from zchttpd.files.root import Root
+    from zchttpd.files.version import Representation
 
 LOGGER = logging.getLogger("zchttpd")
 
@@ -17,17 +18,30 @@ class Unsized(Exception):
 
 
 class Sizes:
-    """Looks whether files are as long as their file systems tell; complains once of each file system."""
+    """Looks whether files are as long as their file systems tell; complains once of each file system.
 
-    def __init__(self) -> None:
+    A file system that counts blocks (statvfs(3)) tells: only files of the others are opened, and of a device
+    that is not known yet.
+    """
+
+    def __init__(self, root: Root) -> None:
+        self._counts_blocks = dict([root.counts_blocks()])
         self._told: set[int] = set()
 
-    def check(self, fd: int, found: Representation) -> None:
-        """`fd`: the file version `found`, open for reading. Raises Unsized."""
-        if tells_its_size(fd, found.size):
+    def check(self, found: Representation) -> None:
+        """Raises Unsized, and OSError as `Representation.open` does."""
+        dev = found.version.dev
+        if self._counts_blocks.get(dev):
             return
-        if found.version.dev not in self._told:
-            self._told.add(found.version.dev)
+        fd = found.open(grown=True)
+        try:
+            self._counts_blocks[dev] = os.fstatvfs(fd).f_blocks > 0
+            if tells_its_size(fd, found.size):
+                return
+        finally:
+            os.close(fd)
+        if dev not in self._told:
+            self._told.add(dev)
             name = os.fsdecode(b"/".join(found.segments))
             LOGGER.warning(
                 "answering 404: /%s has %d bytes, says its file system, and others when it is read (as in"

@@ -10,7 +10,8 @@ from zchttpd.http.response import Slice
 from zchttpd.http.response_head import HeadEncoder, encode_head
 
 if TYPE_CHECKING:
-    from zchttpd.files.entry import Entry, Representation
+    from zchttpd.files.lookup import Entry
+    from zchttpd.files.version import Representation
     from zchttpd.http.request import Request
     from zchttpd.http.response import Response
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zchttpd.config.names import IDENTITY
 from zchttpd.files.compressor import Standing
-from zchttpd.files.entry import Representation
+from zchttpd.files.version import Representation
 from zchttpd.http.accept import acceptable, negotiate
 from zchttpd.http.conditional import strong_tags
 from zchttpd.http.media_types import compressible
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zchttpd.files.compressor import Compressor
-    from zchttpd.files.entry import Entry, FallbackPage
+    from zchttpd.files.lookup import Entry, FallbackPage
     from zchttpd.http.request import Request
 
 

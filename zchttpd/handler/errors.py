@@ -7,12 +7,12 @@ import logging
 from typing import TYPE_CHECKING
 
 from zchttpd.config.names import IDENTITY
-from zchttpd.files.entry import Kind
+from zchttpd.files.lookup import Kind
 from zchttpd.http.response import Page, ResponseBuilder
 
 if TYPE_CHECKING:
-    from zchttpd.files.cache import Cache
-    from zchttpd.files.entry import Entry
+    from zchttpd.files.entry_cache import EntryCache
+    from zchttpd.files.lookup import Entry
     from zchttpd.handler.answer import Answer, AnswerEncoder
     from zchttpd.handler.site import MediaPolicy
     from zchttpd.http.request import HttpError, Request
@@ -53,7 +53,7 @@ class ErrorAnswers:
     """
 
     def __init__(
-        self, cache: Cache | None, media: MediaPolicy, fields: Fields, encoder: AnswerEncoder
+        self, cache: EntryCache | None, media: MediaPolicy, fields: Fields, encoder: AnswerEncoder
     ) -> None:
         self._cache = cache
         self._media = media

@@ -12,8 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from zchttpd.config.names import IDENTITY
-from zchttpd.files.cache import exhausted
-from zchttpd.files.entry import Entry, FallbackPage, Kind, Representation
+from zchttpd.files.lookup import Entry, FallbackPage, Kind, exhausted
 from zchttpd.files.singleflight import Job, Pending
 from zchttpd.handler.answer import Answer, AnswerEncoder, Cacheable
 from zchttpd.handler.choice import choose
@@ -28,8 +27,9 @@ from zchttpd.http.target import Target, hidden, parse_target, slash_added, slash
 
 if TYPE_CHECKING:
     from zchttpd.config.settings import Settings
-    from zchttpd.files.cache import Cache
     from zchttpd.files.compressor import Compressor
+    from zchttpd.files.entry_cache import EntryCache
+    from zchttpd.files.version import Representation
     from zchttpd.http.response import Fields
 
 LOGGER = logging.getLogger("zchttpd")
@@ -41,7 +41,7 @@ class Handler:
     Times in milliseconds of the engine's clock.
     """
 
-    def __init__(self, settings: Settings, cache: Cache, compressor: Compressor | None = None) -> None:
+    def __init__(self, settings: Settings, cache: EntryCache, compressor: Compressor | None = None) -> None:
         self._cache = cache
         self._compressor = compressor
         self._encoded_slash = settings.encoded_slash

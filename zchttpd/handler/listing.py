@@ -17,9 +17,10 @@ from zchttpd.http.response import Metadata, ResponseBuilder, Slice
 
 if TYPE_CHECKING:
     from zchttpd.files.compressor import Compressor
-    from zchttpd.files.entry import Entry, Representation
     from zchttpd.files.listing import Scan
     from zchttpd.files.listing_cache import ListingCache
+    from zchttpd.files.lookup import Entry
+    from zchttpd.files.version import Representation
     from zchttpd.handler.answer import Answer, AnswerEncoder
     from zchttpd.handler.site import SitePolicy
     from zchttpd.http.request import Request

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from zchttpd.config.settings import Settings
-from zchttpd.files.cache import Cache
+from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ def root(request: pytest.FixtureRequest, site: Path) -> Iterator[Root]:
 
 
 @pytest.fixture
-def cache(root: Root, site: Path) -> Cache:
+def cache(root: Root, site: Path) -> EntryCache:
     """Entries good for 1000 ms."""
-    return Cache(root, Settings(root=site, revalidate_ms=1000))
+    return EntryCache(root, Settings(root=site, revalidate_ms=1000))
 
 
 @pytest.fixture

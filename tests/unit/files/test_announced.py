@@ -11,7 +11,7 @@ import pytest
 from zchttpd.config.names import IDENTITY
 from zchttpd.config.settings import Settings
 from zchttpd.files.announced import Announced
-from zchttpd.files.cache import Cache
+from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.memfd import fill_through, new_memory_file, read_through
 from zchttpd.files.root import Root
 
@@ -36,7 +36,7 @@ def test_a_file_that_grows_at_each_look_is_found(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Root, "open", open_and_append)
     root = Root(tmp_path)
     try:
-        entry = Cache(root, Settings(root=tmp_path)).lookup((b"f",), False, 0)
+        entry = EntryCache(root, Settings(root=tmp_path)).lookup((b"f",), False, 0)
         found = entry.representations[IDENTITY]
         with pytest.raises(OSError, match="replaced"):
             found.open()

@@ -15,16 +15,16 @@ import zstandard
 from zchttpd.config.names import ENCODINGS, IDENTITY
 from zchttpd.config.settings import Settings
 from zchttpd.files import compressor as module
-from zchttpd.files.cache import Cache
 from zchttpd.files.compressor import PENDING_MAX, RESULTS, UNFIT_MAX, Compressed, Compressor, Standing
 from zchttpd.files.encoders import ENCODERS, Encoder, chosen
+from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from zchttpd.files.entry import Representation
+    from zchttpd.files.version import Representation
 
 KIB = 1024
 TEXT = b"".join(b"%d bottles of beer on the wall\n" % number for number in range(2000))
@@ -58,7 +58,7 @@ class Bench:
         self.site = site
         self.cells = Cells()
         self.root = Root(site)
-        self._cache = Cache(self.root, Settings(root=site, revalidate_ms=0, no_precompressed=True))
+        self._cache = EntryCache(self.root, Settings(root=site, revalidate_ms=0, no_precompressed=True))
         self._made: list[Compressor] = []
 
     def compressor(self, **options: Any) -> Compressor:

@@ -13,8 +13,8 @@ import pytest
 from zchttpd.config.names import IDENTITY
 from zchttpd.config.settings import Settings
 from zchttpd.files import digests as module
-from zchttpd.files.cache import Cache
 from zchttpd.files.digests import Digests
+from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root
 
 from .test_listing_cache import Loop, unready
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from zchttpd.files.entry import Representation
+    from zchttpd.files.version import Representation
 
 SMALL, LARGE = 10, module.WAITED_SIZE_MAX + 1
 
@@ -36,7 +36,7 @@ class Files:
         self.loop = Loop()
         self.digests = Digests(self.loop.post, 9)
         self._root = Root(place)
-        self._cache = Cache(self._root, Settings(root=place))
+        self._cache = EntryCache(self._root, Settings(root=place))
 
     def put(self, name: str, size: int, text: bytes = b"x") -> Representation:
         with open(self.place / name, "wb") as file:

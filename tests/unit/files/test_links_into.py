@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from zchttpd.config.settings import Settings
-from zchttpd.files.cache import Cache
+from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.listing import scan
 from zchttpd.files.root import Root
 
-from .test_cache import content, find
+from .test_entry_cache import content, find
 from .test_root import read, refused
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def test_what_lies_there_is_served_and_listed_as_what_lies_here(
     (site / "d").symlink_to("../shared/up")
     (site / "out").symlink_to("../secret")
     root = opening(shared)
-    cache = Cache(root, Settings(root=site, links_into=(shared,), revalidate_ms=1000))
+    cache = EntryCache(root, Settings(root=site, links_into=(shared,), revalidate_ms=1000))
     entry = find(cache, "/d/a.txt")
     assert (content(entry), content(entry, "gzip")) == (b"up/a.txt", b"packed")
     (shared / "up" / "a.txt").write_bytes(b"changed")

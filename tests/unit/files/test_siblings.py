@@ -8,17 +8,17 @@ import pytest
 
 from zchttpd.config.names import IDENTITY
 
-from .test_cache import REVALIDATE_MS, content, find, put
+from .test_entry_cache import REVALIDATE_MS, content, find, put
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from zchttpd.files.cache import Cache
+    from zchttpd.files.entry_cache import EntryCache
 
 
 @pytest.mark.parametrize("suffix", [".br", ".zst", ".gz"])
 def test_a_sibling_that_was_begun_and_never_written_is_not_used(
-    cache: Cache, site: Path, suffix: str
+    cache: EntryCache, site: Path, suffix: str
 ) -> None:
     put(site / "app.js", b"plain")
     put(site / f"app.js{suffix}", b"")
@@ -32,7 +32,7 @@ def test_a_sibling_that_was_begun_and_never_written_is_not_used(
     assert content(entry, encoding) == b"packed"
 
 
-def test_an_empty_sibling_of_an_empty_file_is_used(cache: Cache, site: Path) -> None:
+def test_an_empty_sibling_of_an_empty_file_is_used(cache: EntryCache, site: Path) -> None:
     put(site / "empty.js", b"")
     put(site / "empty.js.br", b"")
     assert set(find(cache, "/empty.js").representations) == {IDENTITY, "br"}

@@ -10,10 +10,10 @@ import pytest
 
 from zchttpd.config.names import IDENTITY
 from zchttpd.config.settings import Settings
-from zchttpd.files.cache import Cache
-from zchttpd.files.entry import Version, make_last_modified
+from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.history import History
 from zchttpd.files.root import Root
+from zchttpd.files.version import Version, make_last_modified
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +82,7 @@ def tags_in(place: Path, mtime_ns: int, texts: dict[str, bytes]) -> dict[str, st
         (place / name).write_bytes(text)
         os.utime(place / name, ns=(mtime_ns, mtime_ns))
     root = Root(place)
-    cache = Cache(root, Settings(root=place))
+    cache = EntryCache(root, Settings(root=place))
     tags = {}
     for name in ("x.js", "other"):
         for encoding, found in cache.lookup((name.encode(),), False, 0).representations.items():

@@ -12,9 +12,9 @@ import h11
 import pytest
 
 from zchttpd.config.settings import Settings
-from zchttpd.files.cache import Cache
 from zchttpd.files.compressor import RESULTS, Compressor
 from zchttpd.files.encoders import ENCODERS, Encoder
+from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root
 from zchttpd.handler.handler import Handler
 
@@ -48,7 +48,7 @@ class Site:
         self._root = Root(path)
         self._gate = threading.Event()
         self._hold()
-        self.handler = Handler(settings, Cache(self._root, settings, post=post), compressor)
+        self.handler = Handler(settings, EntryCache(self._root, settings, post=post), compressor)
 
     def _cells_of(self, name: str) -> memoryview:
         return self._cells.setdefault(name, memoryview(bytearray(24 * 8)).cast("Q"))

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from zchttpd.config.settings import Settings
-from zchttpd.files.cache import Cache
-from zchttpd.files.entry import Kind
+from zchttpd.files.entry_cache import EntryCache
+from zchttpd.files.lookup import Kind
 from zchttpd.files.root import Root
 from zchttpd.handler.errors import REASONS
 from zchttpd.handler.handler import Handler
@@ -69,7 +69,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def handler(site: Path) -> Iterator[Handler]:
     root = Root(site)
     options = Settings(root=site, revalidate_ms=REVALIDATE_MS)
-    yield Handler(options, Cache(root, options))
+    yield Handler(options, EntryCache(root, options))
     root.close()
 
 
@@ -363,7 +363,7 @@ def test_the_limit_of_a_target_follows_that_of_a_head(site: Path) -> None:
     root = Root(site)
     for head_size_max in (1024, 64 * 1024):
         options = Settings(root=site, head_size_max=head_size_max)
-        handler = Handler(options, Cache(root, options))
+        handler = Handler(options, EntryCache(root, options))
         assert ask(handler, "/" + "n" * (head_size_max // 2 - 1))[0].status == 404
         assert ask(handler, "/" + "n" * (head_size_max // 2))[0].status == 414
     root.close()
@@ -421,7 +421,7 @@ def test_a_replaced_file_is_served_when_it_is_due(tmp_path: Path) -> None:
     put(tmp_path / "f.txt", b"old")
     root = Root(tmp_path)
     options = Settings(root=tmp_path, revalidate_ms=REVALIDATE_MS)
-    handler = Handler(options, Cache(root, options))
+    handler = Handler(options, EntryCache(root, options))
     before, _ = ask(handler, "/f.txt")
     put(tmp_path / "new", b"new")
     (tmp_path / "new").rename(tmp_path / "f.txt")
@@ -435,7 +435,7 @@ def test_a_file_outdated_before_it_is_due(tmp_path: Path) -> None:
     put(tmp_path / "f.txt", b"old")
     root = Root(tmp_path)
     options = Settings(root=tmp_path, revalidate_ms=REVALIDATE_MS)
-    cache = Cache(root, options)
+    cache = EntryCache(root, options)
     handler = Handler(options, cache)
     before, _ = ask(handler, "/f.txt")
     put(tmp_path / "f.txt", b"newer")

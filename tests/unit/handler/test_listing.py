@@ -14,7 +14,7 @@ import zstandard
 
 from zchttpd.config.settings import Settings
 from zchttpd.files import listing_cache
-from zchttpd.files.cache import Cache
+from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.listing_cache import ITEMS_AT_ONCE
 from zchttpd.files.root import Root
 from zchttpd.files.singleflight import Job
@@ -39,7 +39,7 @@ DECODERS: dict[str, Callable[[bytes], bytes]] = {
 def listing(www: Path, *, post: Callable[[Callable[[], None]], None] | None = None) -> Iterator[Handler]:
     root = Root(www)
     asked = Settings(root=www, listing=True)
-    yield Handler(asked, Cache(root, asked, post=post))
+    yield Handler(asked, EntryCache(root, asked, post=post))
     root.close()
 
 

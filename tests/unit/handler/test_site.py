@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 
 from zchttpd.config.rules import CacheRule, HeaderRule
 from zchttpd.config.settings import Settings
-from zchttpd.files.cache import Cache
+from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root
 from zchttpd.handler import errors
 from zchttpd.handler.answer import Answer, Cacheable
@@ -31,10 +31,10 @@ JSON = "Accept: application/json"
 
 
 @contextmanager
-def serving(www: Path, **options: object) -> Iterator[tuple[Handler, Cache]]:
+def serving(www: Path, **options: object) -> Iterator[tuple[Handler, EntryCache]]:
     root = Root(www)
     asked = Settings(root=www, revalidate_ms=REVALIDATE_MS, **options)  # type: ignore[arg-type]
-    cache = Cache(root, asked)
+    cache = EntryCache(root, asked)
     yield Handler(asked, cache), cache
     root.close()
 
@@ -88,7 +88,7 @@ def test_the_page_of_404_comes_changes_and_goes(www: Path, target: str) -> None:
 
 def test_the_page_of_403(www: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(www / "403.html", b"closed")
-    real = Root.open
+    real, access = Root.open, os.access
 
     def opening(self: Root, segments: tuple[bytes, ...], flags: int) -> int:
         if segments == (b"app.js",):
@@ -96,6 +96,9 @@ def test_the_page_of_403(www: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return real(self, segments, flags)
 
     monkeypatch.setattr(Root, "open", opening)
+    monkeypatch.setattr(
+        os, "access", lambda name, *more, **how: name != b"app.js" and access(name, *more, **how)
+    )
     for pages, cacheable in ((True, False), (False, True)):
         with serving(www, error_pages=pages) as (handler, _):
             answer, received = ask(handler, "/app.js")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from zchttpd.config.settings import Settings
 from zchttpd.files import digests
-from zchttpd.files.cache import Cache
+from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root
 from zchttpd.files.singleflight import Job
 from zchttpd.handler.handler import Handler
@@ -38,7 +38,7 @@ LARGE = digests.WAITED_SIZE_MAX + 1
 def handler_of(place: Path, post: Callable[[Callable[[], None]], None] | None = None) -> Iterator[Handler]:
     root = Root(place)
     options = Settings(root=place, revalidate_ms=0)
-    yield Handler(options, Cache(root, options, post=post))
+    yield Handler(options, EntryCache(root, options, post=post))
     root.close()
 
 
@@ -293,6 +293,6 @@ def test_the_page_of_an_error_waits_for_no_digest(slow: Slow) -> None:
     slow.put("404.html", b"nothing", 100)
     root = Root(slow.place)
     options = Settings(root=slow.place, error_pages=True)
-    handler = Handler(options, Cache(root, options, post=slow.mailbox.put))
+    handler = Handler(options, EntryCache(root, options, post=slow.mailbox.put))
     assert ask(handler, "/no-such")[0].status == 404
     root.close()

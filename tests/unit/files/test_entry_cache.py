@@ -12,8 +12,8 @@ import pytest
 
 from zchttpd.config.names import IDENTITY
 from zchttpd.config.settings import Settings
-from zchttpd.files.cache import ABSENT_MAX, SIBLING_LAG_NS, Cache, exhausted
-from zchttpd.files.entry import Entry, Kind
+from zchttpd.files.entry_cache import ABSENT_MAX, EntryCache
+from zchttpd.files.lookup import SIBLING_LAG_NS, Entry, Kind, exhausted
 from zchttpd.files.root import Root
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SECOND_NS = 1_000_000_000
 REVALIDATE_MS = 1000
 
 
-def find(cache: Cache, path: str, now_ms: int = 0) -> Entry:
+def find(cache: EntryCache, path: str, now_ms: int = 0) -> Entry:
     """The entry of a path as a URL spells it."""
     segments = tuple(os.fsencode(part) for part in path.strip("/").split("/") if part)
     return cache.lookup(segments, path.endswith("/"), now_ms)
@@ -95,26 +95,26 @@ def tree(site: Path) -> Path:
         ("/" + "/".join(["n" * 200] * 30), Kind.MISSING, None),
     ],
 )
-def test_what_a_path_is(cache: Cache, tree: Path, path: str, kind: Kind, text: bytes | None) -> None:
+def test_what_a_path_is(cache: EntryCache, tree: Path, path: str, kind: Kind, text: bytes | None) -> None:
     entry = find(cache, path)
     assert entry.kind is kind
     assert (content(entry) if entry.representations else None) == text
 
 
-def test_a_socket_is_nothing(cache: Cache, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_socket_is_nothing(cache: EntryCache, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(site)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("socket")
         assert find(cache, "/socket").kind is Kind.MISSING
 
 
-def test_the_name_is_that_of_the_file(cache: Cache, tree: Path) -> None:
+def test_the_name_is_that_of_the_file(cache: EntryCache, tree: Path) -> None:
     assert find(cache, "/dir/").name == b"index.html"
     assert find(cache, "/file.txt").name == b"file.txt"
     assert find(cache, "/none").name == b""
 
 
-def test_unreadable(cache: Cache, tree: Path, unprivileged: Unprivileged) -> None:
+def test_unreadable(cache: EntryCache, tree: Path, unprivileged: Unprivileged) -> None:
     (tree / "file.txt").chmod(0)
     (tree / "index.html").chmod(0)
     put(tree / "bare" / "x", b"x")
@@ -138,7 +138,7 @@ def test_unreadable(cache: Cache, tree: Path, unprivileged: Unprivileged) -> Non
 # Validators
 
 
-def test_the_etag_is_mtime_and_size_with_a_separator(cache: Cache, site: Path) -> None:
+def test_the_etag_is_mtime_and_size_with_a_separator(cache: EntryCache, site: Path) -> None:
     put(site / "x", b"12345", 1_700_000_000_123_456_789)
     found = find(cache, "/x").representations[IDENTITY]
     assert found.etag == f'"{1_700_000_000_123_456_789:x}-5"'
@@ -150,12 +150,12 @@ def test_the_etag_is_mtime_and_size_with_a_separator(cache: Cache, site: Path) -
 
 def test_last_modified_is_never_in_the_future(root: Root, site: Path) -> None:
     put(site / "x", b"x", 253_402_300_800 * SECOND_NS // 30)
-    cache = Cache(root, Settings(root=site), wall=lambda: 1_700_000_000.9)
+    cache = EntryCache(root, Settings(root=site), wall=lambda: 1_700_000_000.9)
     # A second early: the Date that goes with it may have been taken a moment ago.
     assert find(cache, "/x").representations[IDENTITY].last_modified_s == 1_699_999_999
 
 
-def test_no_inode_in_the_etag(cache: Cache, site: Path) -> None:
+def test_no_inode_in_the_etag(cache: EntryCache, site: Path) -> None:
     put(site / "x", b"x", 1_700_000_000 * SECOND_NS)
     put(site / "y", b"x", 1_700_000_000 * SECOND_NS)
     tags = {find(cache, path).representations[IDENTITY].etag for path in ("/x", "/y")}
@@ -165,7 +165,7 @@ def test_no_inode_in_the_etag(cache: Cache, site: Path) -> None:
 # Precompressed siblings
 
 
-def test_siblings_are_representations(cache: Cache, site: Path) -> None:
+def test_siblings_are_representations(cache: EntryCache, site: Path) -> None:
     put(site / "app.js", b"plain")
     for suffix in (".br", ".zst", ".gz"):
         put(site / f"app.js{suffix}", f"packed{suffix}".encode())
@@ -180,13 +180,13 @@ def test_siblings_are_representations(cache: Cache, site: Path) -> None:
         assert entry.representations[encoding].etag.endswith(f'-{encoding}"')
 
 
-def test_siblings_of_an_index(cache: Cache, site: Path) -> None:
+def test_siblings_of_an_index(cache: EntryCache, site: Path) -> None:
     put(site / "index.html", b"plain")
     put(site / "index.html.gz", b"packed")
     assert content(find(cache, "/"), "gzip") == b"packed"
 
 
-def test_a_sibling_is_also_a_file_of_its_own(cache: Cache, site: Path) -> None:
+def test_a_sibling_is_also_a_file_of_its_own(cache: EntryCache, site: Path) -> None:
     put(site / "app.js.br", b"packed")
     put(site / "app.js.br.br", b"twice")
     entry = find(cache, "/app.js.br")
@@ -195,7 +195,7 @@ def test_a_sibling_is_also_a_file_of_its_own(cache: Cache, site: Path) -> None:
     assert find(cache, "/app.js").kind is Kind.MISSING
 
 
-def test_a_sibling_is_opened_under_the_same_policy(cache: Cache, site: Path) -> None:
+def test_a_sibling_is_opened_under_the_same_policy(cache: EntryCache, site: Path) -> None:
     put(site / "app.js", b"plain")
     put(site / ".br", b"hidden")
     (site / "app.js.br").symlink_to("../secret")
@@ -206,7 +206,7 @@ def test_a_sibling_is_opened_under_the_same_policy(cache: Cache, site: Path) -> 
     assert not entry.varies
 
 
-def test_an_unreadable_sibling_is_as_none(cache: Cache, site: Path, unprivileged: Unprivileged) -> None:
+def test_an_unreadable_sibling_is_as_none(cache: EntryCache, site: Path, unprivileged: Unprivileged) -> None:
     put(site / "app.js", b"plain")
     put(site / "app.js.br", b"packed")
     (site / "app.js.br").chmod(0)
@@ -218,7 +218,7 @@ def test_an_unreadable_sibling_is_as_none(cache: Cache, site: Path, unprivileged
     ("lag_ns", "used"), [(-SECOND_NS, True), (SIBLING_LAG_NS, True), (SIBLING_LAG_NS + 1, False)]
 )
 def test_a_sibling_of_an_earlier_edition_is_not_used(
-    cache: Cache, site: Path, lag_ns: int, used: bool
+    cache: EntryCache, site: Path, lag_ns: int, used: bool
 ) -> None:
     base_ns = 1_700_000_000 * SECOND_NS
     put(site / "app.js", b"plain", base_ns)
@@ -229,7 +229,7 @@ def test_a_sibling_of_an_earlier_edition_is_not_used(
 # Freshness
 
 
-def test_an_entry_is_kept_until_it_is_due(cache: Cache, site: Path) -> None:
+def test_an_entry_is_kept_until_it_is_due(cache: EntryCache, site: Path) -> None:
     put(site / "x", b"old")
     entry = find(cache, "/x")
     assert entry.check_at_ms == REVALIDATE_MS
@@ -241,7 +241,7 @@ def test_an_entry_is_kept_until_it_is_due(cache: Cache, site: Path) -> None:
     assert content(after) == b"newer"
 
 
-def test_an_unchanged_entry_is_kept_after_it_is_due(cache: Cache, site: Path) -> None:
+def test_an_unchanged_entry_is_kept_after_it_is_due(cache: EntryCache, site: Path) -> None:
     put(site / "x", b"x")
     entry = find(cache, "/x")
     generation = entry.generation
@@ -251,7 +251,7 @@ def test_an_unchanged_entry_is_kept_after_it_is_due(cache: Cache, site: Path) ->
 
 
 def test_revalidation_every_time(root: Root, site: Path) -> None:
-    cache = Cache(root, Settings(root=site, revalidate_ms=0))
+    cache = EntryCache(root, Settings(root=site, revalidate_ms=0))
     put(site / "x", b"old")
     find(cache, "/x", 7)
     put(site / "x", b"newer")
@@ -300,7 +300,7 @@ def change_permissions(site: Path) -> None:
      change_permissions],
     ids=lambda change: change.__name__,
 )  # fmt: skip
-def test_a_changed_file_is_noticed(cache: Cache, site: Path, change: Callable[[Path], None]) -> None:
+def test_a_changed_file_is_noticed(cache: EntryCache, site: Path, change: Callable[[Path], None]) -> None:
     put(site / "f", b"f")
     entry = find(cache, "/f")
     assert cache.revalidate(entry, REVALIDATE_MS)
@@ -311,7 +311,7 @@ def test_a_changed_file_is_noticed(cache: Cache, site: Path, change: Callable[[P
 
 
 @pytest.mark.parametrize("change", [remove, rewrite], ids=lambda change: change.__name__)
-def test_a_changed_sibling_is_noticed(cache: Cache, site: Path, change: Callable[[Path], None]) -> None:
+def test_a_changed_sibling_is_noticed(cache: EntryCache, site: Path, change: Callable[[Path], None]) -> None:
     put(site / "base", b"base")
     put(site / "f", b"f")
     (site / "base.gz").symlink_to("f")
@@ -326,7 +326,7 @@ def test_a_changed_sibling_is_noticed(cache: Cache, site: Path, change: Callable
     ("path", "appears"),
     [("/f", "f"), ("/d/", "d/index.html"), ("/d", "gone"), ("/d/f", "d/f"), ("/f/", "f/index.html")],
 )
-def test_what_was_not_there_is_noticed(cache: Cache, site: Path, path: str, appears: str) -> None:
+def test_what_was_not_there_is_noticed(cache: EntryCache, site: Path, path: str, appears: str) -> None:
     (site / "d").mkdir()
     entry = find(cache, path)
     assert not entry.representations
@@ -347,7 +347,7 @@ def test_a_swapped_root_is_noticed(tmp_path: Path) -> None:
     put(tmp_path / "two" / "only", b"only")
     (tmp_path / "current").symlink_to("one")
     root = Root(tmp_path / "current")
-    cache = Cache(root, Settings(root=tmp_path / "current"))
+    cache = EntryCache(root, Settings(root=tmp_path / "current"))
     entry, missing = find(cache, "/x"), find(cache, "/only")
     (tmp_path / "next").symlink_to("two")
     (tmp_path / "next").rename(tmp_path / "current")
@@ -363,7 +363,7 @@ def test_a_new_path_is_looked_up_in_the_root_of_now(tmp_path: Path) -> None:
         put(tmp_path / name / "x", name.encode())
     (tmp_path / "current").symlink_to("one")
     root = Root(tmp_path / "current")
-    cache = Cache(root, Settings(root=tmp_path / "current"))
+    cache = EntryCache(root, Settings(root=tmp_path / "current"))
     (tmp_path / "next").symlink_to("two")
     (tmp_path / "next").rename(tmp_path / "current")
     assert content(find(cache, "/x")) == b"two"
@@ -371,7 +371,7 @@ def test_a_new_path_is_looked_up_in_the_root_of_now(tmp_path: Path) -> None:
 
 
 def test_an_evicted_entry_can_still_be_revalidated(root: Root, site: Path) -> None:
-    cache = Cache(root, Settings(root=site, plans_max=16))
+    cache = EntryCache(root, Settings(root=site, plans_max=16))
     put(site / "first", b"first")
     entry = find(cache, "/first")
     for number in range(16):
@@ -384,7 +384,7 @@ def test_an_evicted_entry_can_still_be_revalidated(root: Root, site: Path) -> No
     assert not cache.revalidate(entry, REVALIDATE_MS)
 
 
-def test_a_later_edition_is_not_forgotten_with_the_earlier(cache: Cache, site: Path) -> None:
+def test_a_later_edition_is_not_forgotten_with_the_earlier(cache: EntryCache, site: Path) -> None:
     put(site / "f", b"f")
     earlier = find(cache, "/f")
     rewrite(site)
@@ -394,7 +394,7 @@ def test_a_later_edition_is_not_forgotten_with_the_earlier(cache: Cache, site: P
     assert find(cache, "/f", REVALIDATE_MS) is later
 
 
-def test_an_outdated_entry_is_forgotten_at_once(cache: Cache, site: Path) -> None:
+def test_an_outdated_entry_is_forgotten_at_once(cache: EntryCache, site: Path) -> None:
     put(site / "f", b"f")
     entry = find(cache, "/f")
     rewrite(site)
@@ -406,7 +406,7 @@ def test_an_outdated_entry_is_forgotten_at_once(cache: Cache, site: Path) -> Non
 # Bounds
 
 
-def test_a_flood_of_invented_names_pushes_nothing_out(cache: Cache, site: Path) -> None:
+def test_a_flood_of_invented_names_pushes_nothing_out(cache: EntryCache, site: Path) -> None:
     put(site / "x", b"x")
     entry = find(cache, "/x")
     size = len(cache)
@@ -417,7 +417,7 @@ def test_a_flood_of_invented_names_pushes_nothing_out(cache: Cache, site: Path) 
 
 
 def test_files_are_bounded_and_the_unused_goes_first(root: Root, site: Path) -> None:
-    cache = Cache(root, Settings(root=site, plans_max=16))
+    cache = EntryCache(root, Settings(root=site, plans_max=16))
     for number in range(17):
         put(site / str(number), b"")
     entries = [find(cache, f"/{number}") for number in range(16)]
@@ -429,7 +429,7 @@ def test_files_are_bounded_and_the_unused_goes_first(root: Root, site: Path) -> 
 
 
 def test_a_revalidated_entry_counts_as_used(root: Root, site: Path) -> None:
-    cache = Cache(root, Settings(root=site, plans_max=16))
+    cache = EntryCache(root, Settings(root=site, plans_max=16))
     for number in range(17):
         put(site / str(number), b"")
     entries = [find(cache, f"/{number}") for number in range(16)]
@@ -438,14 +438,14 @@ def test_a_revalidated_entry_counts_as_used(root: Root, site: Path) -> None:
     assert find(cache, "/0") is entries[0]
 
 
-def test_a_path_is_in_one_table_only(cache: Cache, site: Path) -> None:
+def test_a_path_is_in_one_table_only(cache: EntryCache, site: Path) -> None:
     for now_ms, present in enumerate((True, False, True, False)):
         (put(site / "f", b"f") if present else remove(site))
         assert (find(cache, "/f", now_ms * REVALIDATE_MS).kind is Kind.FILE) is present
         assert len(cache) == 1
 
 
-def test_generations_are_never_used_twice(cache: Cache, site: Path) -> None:
+def test_generations_are_never_used_twice(cache: EntryCache, site: Path) -> None:
     seen = [find(cache, f"/{number}").generation for number in range(50)]
     assert len(set(seen)) == len(seen)
 
@@ -453,7 +453,7 @@ def test_generations_are_never_used_twice(cache: Cache, site: Path) -> None:
 # Opening
 
 
-def test_a_replaced_file_is_not_opened(cache: Cache, site: Path) -> None:
+def test_a_replaced_file_is_not_opened(cache: EntryCache, site: Path) -> None:
     put(site / "f", b"f")
     found = find(cache, "/f").representations[IDENTITY]
     fd = found.open()
@@ -468,7 +468,7 @@ def test_a_replaced_file_is_not_opened(cache: Cache, site: Path) -> None:
         found.open()
 
 
-def test_equal_representations_are_the_same_bytes(cache: Cache, site: Path) -> None:
+def test_equal_representations_are_the_same_bytes(cache: EntryCache, site: Path) -> None:
     put(site / "index.html", b"home")
     one, other = (find(cache, path).representations[IDENTITY] for path in ("/", "/index.html"))
     assert one == other
@@ -477,27 +477,10 @@ def test_equal_representations_are_the_same_bytes(cache: Cache, site: Path) -> N
     assert find(cache, "/", REVALIDATE_MS).representations[IDENTITY] != one
 
 
-def test_a_file_that_never_holds_still(
-    cache: Cache, root: Root, site: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put(site / "f", b"f")
-    real, times = Root.open, iter(range(SECOND_NS, SECOND_NS + 10))
-
-    def opened(self: Root, segments: tuple[bytes, ...], flags: int) -> int:
-        fd = real(self, segments, flags)
-        if not flags & os.O_PATH:
-            os.utime(site / "f", ns=(0, next(times)))
-        return fd
-
-    monkeypatch.setattr(Root, "open", opened)
-    with pytest.raises(OSError, match="faster") as caught:
-        find(cache, "/f")
-    assert caught.value.errno == errno.ESTALE
-    assert len(cache) == 0
-
-
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN])
-def test_out_of_descriptors(cache: Cache, site: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_out_of_descriptors(
+    cache: EntryCache, site: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     put(site / "x", b"x")
     put(site / "y", b"y")
     entry = find(cache, "/x")
@@ -516,7 +499,7 @@ def test_out_of_descriptors(cache: Cache, site: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_broken_disk_is_not_a_missing_file(
-    cache: Cache, site: Path, monkeypatch: pytest.MonkeyPatch
+    cache: EntryCache, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(site / "x", b"x")
     entry = find(cache, "/x")

@@ -1,17 +1,15 @@
-"""What a path resolved to, and the frozen facts of each file version behind it."""
+"""Versions of files, their representations, and what tells one from another: ETag, Last-Modified."""
 
 from __future__ import annotations
 
 import errno
 import os
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from zchttpd.config.names import IDENTITY
 
 if TYPE_CHECKING:
-    from zchttpd.files.listing import Scan
     from zchttpd.files.root import Root
 
 
@@ -20,17 +18,6 @@ SECOND_NS = 1_000_000_000
 MEANINGFUL_MTIME_NS = 631_152_000 * SECOND_NS
 # By so much the times of one write may differ where they are kept coarsely (FAT: 2 s).
 COARSE_NS = 2 * SECOND_NS
-
-
-class Kind(Enum):
-    """What there is at a path."""
-
-    FILE = "file"
-    REDIRECT = "redirect"  # a directory, asked for without its slash
-    SLASHED = "slashed"  # a page without its suffix, asked for with a slash
-    DIRECTORY = "directory"  # a directory, asked for with its slash, that has no index
-    FORBIDDEN = "forbidden"
-    MISSING = "missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,72 +122,17 @@ class Representation:
         that the entry must be revalidated; FileNotFoundError, PermissionError, EMFILE and the like as open(2)
         has them.
         """
-        fd = self.root.open(self.segments, os.O_RDONLY)
+        try:
+            fd = self.root.open(self.segments, os.O_RDONLY)
+        except PermissionError:
+            # The next lookup knows.
+            self.root.forbid(self.version)
+            raise
         facts = os.fstat(fd)
         if not (self.version.begins(facts) if grown else self.version.same_as(facts)):
             os.close(fd)
             raise OSError(errno.ESTALE, "the file was replaced", os.fsdecode(b"/".join(self.segments)))
         return fd
-
-
-@dataclass(frozen=True, slots=True)
-class PathState:
-    """What was seen at a path, without opening it for reading: two equal sightings mean that nothing changed.
-
-    `segments` lead to the file (with the name of the index); `versions` has (encoding, version) of it and of
-    its siblings.
-    `pages` are files that may be sent in place of what is not there, by the status to send them with; `scan`
-    is what a directory that is to be listed holds.
-    """
-
-    kind: Kind
-    segments: tuple[bytes, ...] = ()
-    versions: tuple[tuple[str, Version], ...] = ()
-    pages: tuple[tuple[int, PathState], ...] = ()
-    scan: Scan | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FallbackPage:
-    """A file that may be sent in place of what is not there; its fields are as those of `Entry`."""
-
-    segments: tuple[bytes, ...]
-    representations: dict[str, Representation]
-
-    @property
-    def varies(self) -> bool:
-        """Whether the representation is chosen by Accept-Encoding, so that every answer must say so."""
-        return len(self.representations) > 1
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """What a path resolved to: the unit of revalidation. Everything but `check_at_ms` stays as it was made.
-
-    `generation` is never used twice; `representations` is by encoding and empty unless `kind` is FILE; `name`
-    is the file's own name (`index.html` for a directory), for its media type; `fallback_pages` is by status,
-    200 for a page that takes the place of any route. Until `check_at_ms` it may be used without looking at
-    the file system.
-    """
-
-    segments: tuple[bytes, ...]
-    directory: bool
-    state: PathState
-    kind: Kind
-    generation: int
-    check_at_ms: int
-    representations: dict[str, Representation]
-    fallback_pages: dict[int, FallbackPage] = field(default_factory=dict)
-
-    @property
-    def name(self) -> bytes:
-        """The last component of the file's path; empty when there is no file."""
-        return self.state.segments[-1] if self.state.segments else b""
-
-    @property
-    def varies(self) -> bool:
-        """Whether the representation is chosen by Accept-Encoding, so that every answer must say so."""
-        return len(self.representations) > 1
 
 
 def time_tag(version: Version, encoding: str) -> str:

@@ -1,0 +1,211 @@
+"""Entries by path: a bounded cache, each revalidated when it is due."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from zchttpd.config.names import IDENTITY
+from zchttpd.files.digests import Digests
+from zchttpd.files.history import History, Past
+from zchttpd.files.listing_cache import ListingCache
+from zchttpd.files.lookup import (
+    SIBLING_LAG_NS,
+    SIBLINGS,
+    Entry,
+    FallbackPage,
+    Kind,
+    Lookup,
+    PathState,
+    exhausted,
+)
+from zchttpd.files.singleflight import Pending, SingleFlight
+from zchttpd.files.sizes import Sizes, Unsized
+from zchttpd.files.version import Representation, Version, time_tag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zchttpd.config.settings import Settings
+    from zchttpd.files.root import Root
+
+
+# Paths without a file are kept apart, so that a flood of invented names cannot push out files.
+ABSENT_MAX = 1024
+# Digests, and what is known of earlier versions, outlive entries: so many at least.
+VERSIONS_MIN = 16_384
+
+_ATTEMPTS = 3
+
+
+_Key = tuple[tuple[bytes, ...], bool]
+
+
+class _Table:
+    """Entries by path, at most `size_max`; the one unused for longest goes first."""
+
+    def __init__(self, size_max: int) -> None:
+        self._size_max = size_max
+        self._entries: OrderedDict[_Key, Entry] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: _Key) -> Entry | None:
+        """The entry, which thereby counts as used now."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._entries.move_to_end(key)
+        return entry
+
+    def put(self, key: _Key, entry: Entry) -> None:
+        self._entries[key] = entry
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._size_max:
+            self._entries.popitem(last=False)
+
+    def drop(self, key: _Key, entry: Entry) -> None:
+        # Its place may have been taken by a later edition.
+        if self._entries.get(key) is entry:
+            del self._entries[key]
+
+
+class EntryCache:
+    """Entries of the paths beneath `root`. Holds no descriptor. Times in milliseconds of the caller's clock.
+
+    `wall` gives Unix seconds; it bounds Last-Modified. `post`: see `SingleFlight`. `listings` is None where
+    directories are not listed; `digests` has the tags of content.
+    """
+
+    def __init__(
+        self,
+        root: Root,
+        settings: Settings,
+        *,
+        wall: Callable[[], float] = time.time,
+        post: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
+        self._root = root
+        self._revalidate_ms = settings.revalidate_ms
+        self._wall = wall
+        kept = max(VERSIONS_MIN, settings.plans_max)
+        self.digests = Digests(post, kept)
+        self._history = History(kept)
+        self.listings = ListingCache(root, SingleFlight(post)) if settings.listing else None
+        self._lookup = Lookup(root, settings, self.listings)
+        self._generations = itertools.count(1)
+        # An entry without a plan saves little, and the other way round.
+        self._present = _Table(settings.plans_max)
+        self._absent = _Table(min(ABSENT_MAX, settings.plans_max))
+        self._sizes = Sizes(root)
+
+    def __len__(self) -> int:
+        return len(self._present) + len(self._absent)
+
+    def lookup(self, segments: tuple[bytes, ...], directory: bool, now_ms: int) -> Entry:
+        """The entry of a normalised path, valid at `now_ms`; `directory`: the path ended with a slash.
+
+        Raises OSError only for what is not the path's fault: EMFILE and the like (see `exhausted`), ESTALE
+        for a file that changes faster than it can be looked at, EIO. Raises Pending for a large directory
+        that is to be listed.
+        """
+        key = (segments, directory)
+        entry = self._present.get(key) or self._absent.get(key)
+        if entry is not None and (now_ms < entry.check_at_ms or self.revalidate(entry, now_ms)):
+            return entry
+        self._root.refresh()
+        entry = self._make(segments, directory, now_ms)
+        self._table_of(entry).put(key, entry)
+        return entry
+
+    def revalidate(self, entry: Entry, now_ms: int) -> bool:
+        """Look again. True: nothing changed, `check_at_ms` moved on. False: the path must be looked up anew.
+
+        Raises nothing. When descriptors run out the entry is trusted for another period: better the file of a
+        second ago than none.
+        """
+        self._root.refresh()
+        try:
+            same = self._lookup.look(entry.segments, entry.directory) == entry.state
+        except OSError as error:
+            same = exhausted(error)
+        except Pending:
+            same = False
+        key = (entry.segments, entry.directory)
+        table = self._table_of(entry)
+        if same:
+            entry.check_at_ms = now_ms + self._revalidate_ms
+            # An engine that replays answers asks for nothing but this: it counts as use.
+            table.get(key)
+        else:
+            table.drop(key, entry)
+        return same
+
+    def _table_of(self, entry: Entry) -> _Table:
+        return self._present if entry.kind is Kind.FILE else self._absent
+
+    def _make(self, segments: tuple[bytes, ...], directory: bool, now_ms: int) -> Entry:
+        for _ in range(_ATTEMPTS):
+            try:
+                state = self._lookup.look(segments, directory)
+                kind, representations = self._represent(state, (segments, directory))
+                fallback_pages = self._fallback_pages(state)
+            except OSError as error:
+                # It was replaced while it was looked at: look again.
+                if error.errno in (errno.ESTALE, errno.ENOENT):
+                    continue
+                raise
+            generation, check_at_ms = next(self._generations), now_ms + self._revalidate_ms
+            return Entry(
+                segments, directory, state, kind, generation, check_at_ms, representations, fallback_pages
+            )
+        name = os.fsdecode(b"/".join(segments))
+        raise OSError(errno.ESTALE, "the file changes faster than it can be looked at", name)
+
+    def _represent(self, state: PathState, key: _Key) -> tuple[Kind, dict[str, Representation]]:
+        representations: dict[str, Representation] = {}
+        if state.kind is not Kind.FILE:
+            return state.kind, representations
+        past = self._history.of(key)
+        past.see([version for _, version in state.versions])
+        base = state.versions[0][1]
+        for encoding, version in state.versions:
+            if encoding != IDENTITY and not _represents(version, base):
+                continue
+            try:
+                representations[encoding] = self._representation(state.segments, encoding, version, past)
+            except Unsized:
+                if encoding == IDENTITY:
+                    return Kind.MISSING, {}
+        return Kind.FILE, representations
+
+    def _fallback_pages(self, state: PathState) -> dict[int, FallbackPage]:
+        fallback_pages = {}
+        for status, page in state.pages:
+            kind, representations = self._represent(page, (page.segments, False))
+            if kind is Kind.FILE:
+                fallback_pages[status] = FallbackPage(page.segments, representations)
+        return fallback_pages
+
+    def _representation(
+        self, segments: tuple[bytes, ...], encoding: str, version: Version, past: Past
+    ) -> Representation:
+        if encoding != IDENTITY:
+            segments = (*segments[:-1], segments[-1] + dict(SIBLINGS)[encoding])
+        last_modified_s = past.last_modified(version, int(self._wall()))
+        etag = time_tag(version, encoding) if past.tells(version) else None
+        found = Representation(version, encoding, etag, last_modified_s, segments, self._root)
+        self._sizes.check(found)
+        past.give(found)
+        return found
+
+
+def _represents(sibling: Version, base: Version) -> bool:
+    """Whether a sibling is an encoding of its base: neither of an earlier edition, nor one that was begun and
+    never written.
+    """
+    return sibling.mtime_ns >= base.mtime_ns - SIBLING_LAG_NS and (sibling.size > 0 or base.size == 0)
