@@ -52,7 +52,7 @@ CELL_COUNTS = {
 
 
 def stub_stats() -> Any:
-    """A stand-in for zchttpd._core.stats."""
+    """A stub of zchttpd._core.stats."""
     module: Any = ModuleType("zchttpd._core.stats")
     module.CELLS = {}
     first = 0

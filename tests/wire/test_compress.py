@@ -233,17 +233,17 @@ def test_many_at_once_are_one_compression(fresh: Server) -> None:
     replies: list[Reply] = []
     start = threading.Barrier(24)
 
-    def visit() -> None:
+    def download() -> None:
         with fresh.peer() as peer:
             start.wait()
             for _ in range(4):
                 replies.append(peer.ask(request("/large.html", "Accept-Encoding: br")))
 
-    visitors = [threading.Thread(target=visit) for _ in range(start.parties)]
-    for visitor in visitors:
-        visitor.start()
-    for visitor in visitors:
-        visitor.join()
+    clients = [threading.Thread(target=download) for _ in range(start.parties)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
     assert len(replies) == 4 * start.parties
     assert all(decoded(reply) == LARGE and reply.field(b"vary") == VARY for reply in replies)
     until_encoded(fresh, "/large.html", "br", LARGE)

@@ -1,4 +1,4 @@
-// Two servers, one in each send mode: the same downloads in turn, through a courier frame of each.
+// Two servers, one in each send mode: the same downloads in turn, through a bridge (postMessage to a frame) to each.
 
 import { count, median, share, size, time } from "./numbers.js";
 import { adminsOf, fill, next, origin, portOf } from "./places.js";
@@ -11,15 +11,15 @@ const GIB = 2 ** 30;
 const at = (id) => document.getElementById(id);
 
 /** A hidden frame of the server at `base` that downloads when asked. */
-class Courier {
+class Bridge {
   #frame = document.createElement("iframe");
   #ticket = 0;
   #origin;
 
   constructor(base) {
     this.#origin = base;
-    this.#frame.className = "courier";
-    this.#frame.title = `Courier of ${base}`;
+    this.#frame.className = "bridge";
+    this.#frame.title = `Bridge to ${base}`;
     this.#frame.setAttribute("aria-hidden", "true");
     this.#frame.tabIndex = -1;
   }
@@ -29,7 +29,7 @@ class Courier {
     return new Promise((resolve, reject) => {
       const listen = ({ source, origin: sender, data: message }) => {
         if (source !== this.#frame.contentWindow || sender !== this.#origin) return;
-        if (message?.from === "zchttpd-courier" && wanted(message)) settle(resolve, message);
+        if (message?.from === "zchttpd-bridge" && wanted(message)) settle(resolve, message);
       };
       const settle = (act, outcome) => {
         removeEventListener("message", listen);
@@ -43,7 +43,7 @@ class Courier {
 
   async open() {
     const ready = this.#hear((message) => message.ready, READY_MS, `No zchttpd with this site answers at ${this.#origin}. Start it as shown above, or correct the address`);
-    this.#frame.src = `${this.#origin}/courier.html`;
+    this.#frame.src = `${this.#origin}/bridge.html`;
     document.body.append(this.#frame);
     await ready;
   }
@@ -51,7 +51,7 @@ class Courier {
   async download(asset) {
     const ticket = (this.#ticket += 1);
     const answer = this.#hear((message) => message.ticket === ticket, DOWNLOAD_MS, `${this.#origin} took longer than two minutes`);
-    this.#frame.contentWindow.postMessage({ to: "zchttpd-courier", ticket, asset }, this.#origin);
+    this.#frame.contentWindow.postMessage({ to: "zchttpd-bridge", ticket, asset }, this.#origin);
     const { result, problem } = await answer;
     if (problem) throw new Error(`${this.#origin}: ${problem}`);
     return result;
@@ -66,7 +66,7 @@ function side(letter) {
   const base = origin(at(`base-${letter}`).value);
   if (base === null) throw new Error(`"${at(`base-${letter}`).value}" is not an address. Type such as ${location.origin}`);
   const admin = at(`admin-${letter}`).value.trim();
-  return { letter, base, admin: admin ? origin(admin) : null, courier: new Courier(base), rates: [], checked: true, before: null, counted: null };
+  return { letter, base, admin: admin ? origin(admin) : null, bridge: new Bridge(base), rates: [], checked: true, before: null, counted: null };
 }
 
 // Counters are a bonus here: without them the table has dashes.
@@ -130,7 +130,7 @@ async function rounds(sides, asset, times) {
     // In turn, and the first one alternates, so that warmth and noise fall on both.
     for (const each of round % 2 ? [...sides].reverse() : sides) {
       at("note").textContent = `Round ${round + 1} of ${times}: ${each.letter.toUpperCase()} …`;
-      const result = await each.courier.download(asset);
+      const result = await each.bridge.download(asset);
       if (result.intact === false) throw new Error(`${each.base} sent bytes whose SHA-256 is wrong`);
       each.checked &&= result.intact === true;
       each.rates.push(result.bytes / result.seconds);
@@ -144,7 +144,7 @@ async function run() {
   if (sides[0].base === sides[1].base) throw new Error("Both addresses are the same: start a second server and type its address");
   try {
     at("note").textContent = "Calling both servers …";
-    await Promise.all(sides.map((each) => each.courier.open()));
+    await Promise.all(sides.map((each) => each.bridge.open()));
     at("result").hidden = false;
     for (const each of sides) each.before = await counters(each);
     await rounds(sides, at("asset").value, Number(at("rounds").value));
@@ -155,7 +155,7 @@ async function run() {
     }
     at("note").textContent = conclusion(sides);
   } finally {
-    sides.forEach((each) => each.courier.close());
+    sides.forEach((each) => each.bridge.close());
   }
 }
 

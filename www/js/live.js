@@ -5,7 +5,7 @@ import { count, many, share, size, time } from "./numbers.js";
 import { adminsOf, fill, keep, origin, portOf } from "./places.js";
 import { ask, difference, quantile, sum } from "./reading.js";
 import { download, manifest } from "./transfer.js";
-import { isLoopback, judge } from "./verdict.js";
+import { isLoopback, explain } from "./verdict.js";
 
 const PERIOD_MS = 1000;
 const ROOM = 121;
@@ -28,7 +28,7 @@ function put(id, text) {
 }
 
 function showVerdict(reading) {
-  const { kind, stamp, sentence, why } = judge(reading, local);
+  const { kind, stamp, sentence, why } = explain(reading, local);
   at("verdict").dataset.kind = kind;
   put("stamp", stamp);
   put("sentence", sentence);

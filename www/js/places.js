@@ -51,7 +51,7 @@ function kept() {
   }
 }
 
-/** Keep an admin listener that has answered, for the next visit to this server. */
+/** Keep an admin listener that has answered, for the next time this server is looked at. */
 export function keep(admin) {
   try {
     localStorage.setItem(KEPT, admin);

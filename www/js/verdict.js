@@ -52,7 +52,7 @@ function copied(sends, local) {
 }
 
 /** { kind, stamp, sentence, why } of a reading. `local`: the page was fetched over loopback. */
-export function judge(reading, local) {
+export function explain(reading, local) {
   const { sends, notifications, delivered } = reading.counters;
   const asked = sends.zerocopy ?? 0;
   const copies = notifications.copied ?? 0;

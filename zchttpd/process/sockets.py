@@ -97,10 +97,10 @@ def _remove_stale(path: str) -> None:
     """Raises ListenError unless it is a socket that nobody listens to."""
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
         raise ListenError(f"{path} is there and is no socket. Type --unix and another path, or: rm {path}")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
-        visitor.setblocking(False)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.setblocking(False)
         # EAGAIN: somebody listens, and has more to do than it can.
-        if visitor.connect_ex(path) != errno.ECONNREFUSED:
+        if client.connect_ex(path) != errno.ECONNREFUSED:
             raise ListenError(
                 f"{path} is already in use. Type --unix with another path, or find who listens with: ss -lxp"
             )

@@ -17,7 +17,7 @@ from zchttpd.files.digests import Digests
 from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root
 
-from .test_listing_cache import Loop, unready
+from .test_listing_cache import Loop, pending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,9 +88,9 @@ def test_what_is_small_and_in_memory_is_hashed_on_the_spot(
 
 def test_a_small_file_is_waited_for_beside_the_loop(files: Files, blocked: Event) -> None:
     a, b = files.put("a", SMALL), files.put("b", SMALL, b"y")
-    waiting_for_a = unready(lambda: files.digests.tag_of(a))
-    assert unready(lambda: files.digests.tag_of(a)) is waiting_for_a
-    waiting_for_b = unready(lambda: files.digests.tag_of(b))
+    waiting_for_a = pending(lambda: files.digests.tag_of(a))
+    assert pending(lambda: files.digests.tag_of(a)) is waiting_for_a
+    waiting_for_b = pending(lambda: files.digests.tag_of(b))
     assert waiting_for_b is not waiting_for_a
     blocked.set()
     assert files.loop.wait(waiting_for_a) is None
@@ -113,7 +113,7 @@ def test_two_small_files_are_hashed_at_once(files: Files, monkeypatch: pytest.Mo
     monkeypatch.setattr(module, "hash_through", met)
     monkeypatch.setattr(module, "AT_ONCE_SIZE_MAX", -1)
     each = [files.put(f"{number}", SMALL + number) for number in range(2 * module.SMALL_THREADS)]
-    started = [unready(partial(files.digests.tag_of, found)) for found in each]
+    started = [pending(partial(files.digests.tag_of, found)) for found in each]
     assert files.loop.wait(started[-1]) is None
 
 
@@ -121,9 +121,9 @@ def test_a_large_file_is_not_waited_for_unless_that_is_asked(files: Files, block
     large, small = files.put("large", LARGE), files.put("small", SMALL)
     assert files.digests.tag_of(large) is None
     assert files.digests.tag_of(large) is None
-    job = unready(lambda: files.digests.tag_of(large, wait=True))
+    job = pending(lambda: files.digests.tag_of(large, wait=True))
     # It holds up no small one.
-    assert unready(lambda: files.digests.tag_of(small)) is not job
+    assert pending(lambda: files.digests.tag_of(small)) is not job
     blocked.set()
     if files.digests._large.find(large.version) is not None:
         assert files.loop.wait(job) is None
@@ -143,12 +143,12 @@ def test_a_digest_is_of_one_version(files: Files, monkeypatch: pytest.MonkeyPatc
         return read(fd, buffers, at)
 
     monkeypatch.setattr(os, "preadv", preadv)
-    error = files.loop.wait(unready(lambda: files.digests.tag_of(found)))
+    error = files.loop.wait(pending(lambda: files.digests.tag_of(found)))
     assert error is not None
     assert error.errno == errno.ESTALE
     assert pieces == [0], "what will come to nothing is given up"
     monkeypatch.undo()
-    error = files.loop.wait(unready(lambda: files.digests.tag_of(found)))
+    error = files.loop.wait(pending(lambda: files.digests.tag_of(found)))
     assert error is not None
     assert error.errno == errno.ESTALE
 
@@ -163,7 +163,7 @@ def test_a_file_that_cannot_be_read_has_no_tag_and_is_told_once(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "preadv", broken)
-    assert files.loop.wait(unready(lambda: files.digests.tag_of(found))) is None
+    assert files.loop.wait(pending(lambda: files.digests.tag_of(found))) is None
     for wait in (False, True):
         assert files.digests.tag_of(found, wait=wait) is None
     assert [record.getMessage() for record in caplog.records] == ["no entity tag for /a: Input/output error"]
@@ -178,7 +178,7 @@ def test_no_more_than_so_many_wait(files: Files, blocked: Event, monkeypatch: py
     with pytest.raises(OSError, match="too many") as refused:
         files.digests.tag_of(each[2], wait=True)
     assert refused.value.errno == errno.EBUSY
-    last = unready(lambda: files.digests.tag_of(each[1], wait=True))
+    last = pending(lambda: files.digests.tag_of(each[1], wait=True))
     blocked.set()
     assert files.loop.wait(last) is None
     assert files.digests.tag_of(each[0]) is not None
@@ -188,7 +188,7 @@ def test_a_disk_that_does_not_answer_holds_up_no_request_but_the_first(
     files: Files, blocked: Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = files.put("a", SMALL), files.put("b", SMALL, b"y")
-    job = unready(lambda: files.digests.tag_of(a))
+    job = pending(lambda: files.digests.tag_of(a))
     monkeypatch.setattr(module, "PATIENCE_S", -1.0)
     assert files.digests.tag_of(a) is None
     assert files.digests.tag_of(b) is None

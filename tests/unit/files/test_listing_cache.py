@@ -69,7 +69,7 @@ def fill(directory: Path, count: int = LARGE) -> None:
         (directory / f"{number:04}").write_bytes(b"")
 
 
-def unready(ask: Callable[[], object]) -> Job:
+def pending(ask: Callable[[], object]) -> Job:
     with pytest.raises(Pending) as raised:
         ask()
     return raised.value.job
@@ -151,14 +151,14 @@ def test_a_large_directory_is_looked_at_and_drawn_beside_the_loop(www: Path, roo
     loop = Loop()
     looks = ListingCache(root, SingleFlight(loop.post))
     look = partial(looks.look, (), www.stat())
-    job = unready(look)
+    job = pending(look)
     # Whoever asks meanwhile waits for the same scan.
-    assert unready(look) is job
+    assert pending(look) is job
     assert loop.wait(job) is None
     found = look()
     assert len(found) == LARGE
     assert looks.drawn(found, Order(), JSON) is None
-    assert loop.wait(unready(lambda: looks.page(found, Order(), JSON))) is None
+    assert loop.wait(pending(lambda: looks.page(found, Order(), JSON))) is None
     page = looks.page(found, Order(), JSON)
     assert page is not None
     assert looks.drawn(found, Order(), JSON) is page
@@ -175,7 +175,7 @@ def test_a_small_directory_that_has_grown_is_left_to_the_thread(www: Path, root:
     fill(www)
     while looks._looks[((), www.stat().st_dev, www.stat().st_ino)].late_s > next(ticks):
         pass
-    assert loop.wait(unready(lambda: looks.look((), www.stat()))) is None
+    assert loop.wait(pending(lambda: looks.look((), www.stat()))) is None
     assert len(looks.look((), www.stat())) == LARGE
 
 
@@ -190,7 +190,7 @@ def test_the_old_scan_does_for_a_while(www: Path, root: Root, monkeypatch: pytes
         return scan(*arguments, **bounds)  # type: ignore[arg-type]
 
     monkeypatch.setattr(listing_cache, "scan", slow)
-    loop.wait(unready(lambda: looks.look((), www.stat())))
+    loop.wait(pending(lambda: looks.look((), www.stat())))
     first = looks.look((), www.stat())
     (www / "new").write_bytes(b"")
     now[0] += listing_cache.REST
@@ -203,7 +203,7 @@ def test_the_old_scan_does_for_a_while(www: Path, root: Root, monkeypatch: pytes
     (www / "newer").write_bytes(b"")
     now[0] += 10 * listing_cache.REST
     # Nobody has asked for long: what was true then is of no use.
-    loop.wait(unready(lambda: looks.look((), www.stat())))
+    loop.wait(pending(lambda: looks.look((), www.stat())))
     assert len(looks.look((), www.stat())) == LARGE + 2
 
 
@@ -213,7 +213,7 @@ def test_many_symlinks_are_left_to_the_thread(www: Path, root: Root) -> None:
         (www / f"l{number}").symlink_to("f")
     loop = Loop()
     looks = ListingCache(root, SingleFlight(loop.post))
-    loop.wait(unready(lambda: looks.look((), www.stat())))
+    loop.wait(pending(lambda: looks.look((), www.stat())))
     assert len(looks.look((), www.stat())) == listing_cache.LINKS_AT_ONCE + 2
 
 
@@ -235,12 +235,12 @@ def test_what_cannot_be_made_is_told(www: Path, root: Root, caplog: pytest.LogCa
     facts = (www / "d").stat()
     loop = Loop()
     looks = ListingCache(root, SingleFlight(loop.post))
-    found = unready(lambda: looks.look((b"d",), facts))
+    found = pending(lambda: looks.look((b"d",), facts))
     loop.wait(found)
     scan = looks.look((b"d",), facts)
     assert scan.files is not None
     scan.files[0] = (b"", b"", "not a size", 0)  # type: ignore[assignment]
-    error = loop.wait(unready(lambda: looks.page(scan, Order("size"), HTML)))
+    error = loop.wait(pending(lambda: looks.page(scan, Order("size"), HTML)))
     assert error is not None
     assert error.errno == errno.EIO
     assert "could not be made" in caplog.text
@@ -261,7 +261,7 @@ def test_a_directory_that_goes_meanwhile_is_told(
         return scan(*arguments, **bounds)  # type: ignore[arg-type]
 
     monkeypatch.setattr(listing_cache, "scan", late)
-    error = loop.wait(unready(lambda: looks.look((b"d",), facts)))
+    error = loop.wait(pending(lambda: looks.look((b"d",), facts)))
     assert isinstance(error, FileNotFoundError)
 
 

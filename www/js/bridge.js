@@ -1,4 +1,4 @@
-// Runs inside courier.html, a frame of another server's page: fetches from its own server and tells the page that holds it.
+// Runs inside bridge.html, a frame of another server's page: fetches from its own server and tells the page that holds it.
 // A page may not read another server's files, but it may exchange messages with a page of that server.
 
 import { download, manifest } from "./transfer.js";
@@ -7,11 +7,11 @@ const assets = manifest();
 assets.catch(() => {});
 
 function tell(message) {
-  parent.postMessage({ from: "zchttpd-courier", ...message }, "*");
+  parent.postMessage({ from: "zchttpd-bridge", ...message }, "*");
 }
 
 addEventListener("message", async ({ source, data: request }) => {
-  if (source !== parent || request?.to !== "zchttpd-courier") return;
+  if (source !== parent || request?.to !== "zchttpd-bridge") return;
   try {
     const asset = (await assets).find((each) => each.name === request.asset);
     if (asset === undefined) throw new Error(`assets/manifest.json does not list ${request.asset}`);
