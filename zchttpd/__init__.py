@@ -1,3 +1,3 @@
-"""A static file server on io_uring that sends file bytes without copying them, and tells the truth of it."""
+"""A static file server on io_uring that sends file bytes without copying them."""
 
 __version__ = "0.1.0"

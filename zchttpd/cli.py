@@ -76,7 +76,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _wrong_number(name: str, lacks: bool) -> str:
-    """What to say of an option that lacks a value, or has one and is a switch."""
+    """The error for an option without its value, or for a switch with one."""
     flag = flag_of(name)
     if name not in OPTIONS or not lacks:
         return f"{flag} takes no value. Type {flag} alone, or leave it out"
@@ -88,7 +88,7 @@ def _wrong_number(name: str, lacks: bool) -> str:
 
 
 def _unknown(extra: Sequence[str], command: str) -> str:
-    """What to say of words that were typed and are no options, nor values of any."""
+    """The error for words that are neither options nor their values."""
     message = f"unrecognized arguments: {' '.join(extra)}"
     flag = next((word.partition("=")[0] for word in extra if word.startswith("-")), "")
     if flag:
@@ -140,7 +140,7 @@ def _join(name: str, typed: str | list[str] | list[list[str]]) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """A parser that only collects texts, one for each option typed; `settings.load` gives them meaning."""
+    """A parser that only collects texts, one for each option typed; `config.load` reads them."""
     parser = _Parser(
         prog="zchttpd",
         usage="zchttpd DIR [options] | zchttpd doctor [options]",

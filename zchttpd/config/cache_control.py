@@ -1,4 +1,4 @@
-"""Cache-Control as RFC 9111 section 5.2 writes it: what is typed is checked before a cache sees it."""
+"""The grammar of Cache-Control (RFC 9111 section 5.2), to check what is typed for --cache-control."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_cache_control(value: str) -> None:
 
 
 def is_cache_control(text: str) -> bool:
-    """Whether `check_cache_control` has nothing against it."""
+    """Whether `check_cache_control` accepts it."""
     try:
         check_cache_control(text)
     except ValueError:

@@ -59,7 +59,7 @@ def read_file(path: str, options: Mapping[str, Option]) -> dict[str, str]:
 
 
 def _text(key: str, value: object, option: Option) -> str:
-    """Raises ValueError: it has another type."""
+    """The text of a TOML value. Raises ValueError for a value of another type."""
     if option.switch:
         if isinstance(value, bool):
             return "on" if value else "off"

@@ -259,7 +259,7 @@ def switch(group: Group, text: str) -> Any:
 
 
 def check_bounds(name: str, option: Option, value: object) -> None:
-    """Raises SettingsError for what the bounds or the choices of one option tell."""
+    """Raises SettingsError for a value outside the bounds or the choices of its option."""
     if option.choices and value not in option.choices:
         raise SettingsError(name, f"{value!r} is not a choice.{did_you_mean(str(value), option.choices)}")
     if isinstance(value, int) and not option.low <= value <= option.high:

@@ -1,4 +1,4 @@
-"""What a site asks for beyond its files: fields by path, who may read across origins, how long to keep what.
+"""The small languages of --cache-control, --immutable, --header, --type and --coding: rules by PATTERN.
 
 A PATTERN is matched, case and all, with the decoded path of the file that is sent (`/docs/index.html` for
 `/docs/`), or with the path that was asked for where no file is sent. `*` stands for any characters, also `/`;
@@ -155,7 +155,7 @@ def _check_value(value: str) -> None:
 
 
 def matcher(pattern: str) -> Callable[[str], object]:
-    """Tells whether a path, as `path_of` gives it, matches the pattern."""
+    """A function that tells whether a path, as `path_of` gives it, matches the pattern."""
     whole = pattern if pattern.startswith("/") else "*/" + pattern
     return re.compile(fnmatch.translate(whole)).match
 

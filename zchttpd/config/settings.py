@@ -294,7 +294,7 @@ def default_text(name: str) -> str:
 
 
 def check_together(settings: Settings) -> None:
-    """Raises SettingsError for what no bounds of one option can tell."""
+    """Raises SettingsError for options that contradict each other."""
     if not settings.host.strip():
         raise SettingsError(
             "host", "is empty. Type 127.0.0.1 for this machine only or 0.0.0.0 for all addresses"

@@ -1,1 +1,1 @@
-"""From a path to an opened file: containment beneath the root, facts of a version, a bounded table."""
+"""From a path to bytes: containment beneath the root, versions, entries, encodings, listings."""

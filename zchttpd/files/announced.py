@@ -1,4 +1,4 @@
-"""Whether an open file still has the bytes that were announced, although it may have grown meanwhile.
+"""Checks that an open file still has the bytes that a response announced; it may have grown.
 
 A file that is appended to keeps what it had: an answer that was begun goes on to its announced length. What
 shrinks, or has another time at the same size, was written to in place. A file that was emptied and written

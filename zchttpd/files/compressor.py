@@ -48,8 +48,8 @@ _PLACES = {name: place for place, name in enumerate(ENCODERS)}
 _GONE = (errno.ESTALE, errno.ENOENT)
 
 
-class Standing(Enum):
-    """Why there is no encoding of a version."""
+class Unavailable(Enum):
+    """Why an encoding of a version is not available."""
 
     PENDING = "it is not there yet"
     UNFIT = "it would not be smaller"
@@ -72,7 +72,7 @@ class Compressed(Representation):
 
     @property
     def in_memory(self) -> bool:
-        """They were."""
+        """Always."""
         return True
 
     def same_as(self, facts: os.stat_result) -> bool:
@@ -170,7 +170,7 @@ class Compressor:
             self._spent_us[_PLACES[encoding]] += int((time.thread_time() - began_s) * US_PER_S)
         return encoded
 
-    def find(self, base: Representation, encoding: str, *, start: bool) -> Compressed | Standing:
+    def find(self, base: Representation, encoding: str, *, start: bool) -> Compressed | Unavailable:
         """The encoding of a file version, which is begun with `start` if nobody has yet."""
         key = (base.version, encoding)
         with self._lock:
@@ -179,16 +179,16 @@ class Compressor:
                 self._made.move_to_end(key)
                 return known[0]
             if key in self._unfit:
-                return Standing.UNFIT
+                return Unavailable.UNFIT
             if not start or key in self._pending:
-                return Standing.PENDING
+                return Unavailable.PENDING
             if len(self._pending) >= PENDING_MAX:
                 self._count(encoding, "postponed")
-                return Standing.PENDING
+                return Unavailable.PENDING
             self._pending.add(key)
             self._pending_cell[0] = len(self._pending)
         self._executor.submit(self._work, key, base)
-        return Standing.PENDING
+        return Unavailable.PENDING
 
     def content_of(self, made: Compressed) -> bytes | None:
         """The bytes, unless they have been evicted."""

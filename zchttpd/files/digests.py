@@ -94,7 +94,7 @@ class Digests:
 
 
 def _digest_at_once(found: Representation) -> str | None:
-    """None: it would have to be waited for, or is another file by now."""
+    """The digest of a small file in the page cache. None where it must be waited for, or was replaced."""
     try:
         fd = found.open()
     except OSError:
@@ -113,7 +113,7 @@ def _digest_at_once(found: Representation) -> str | None:
 
 
 def _digest_aside(found: Representation) -> str:
-    """The same, giving way to the loops where processors are short; in a thread of its own."""
+    """As `_digest`, at a lower priority (setpriority(2)) than the loops; in a thread of its own."""
     with contextlib.suppress(OSError):
         # Of this thread alone, setpriority(2).
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)

@@ -1,4 +1,4 @@
-"""What paths have led to before, as far as times tell: a time that does not grow is no validator."""
+"""The latest times of versions that are gone from a path: a time that does not grow is no validator."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Past:
     _there: dict[Version, _There] = field(default_factory=dict)
 
     def see(self, versions: Collection[Version]) -> None:
-        """These are there now, and no others."""
+        """Record that the path has these versions now, and no others."""
         before_s = max([self.date_s, *(each.date_s for each in self._there.values())])
         for version in [each for each in self._there if each not in versions]:
             gone = self._there.pop(version)
@@ -60,7 +60,7 @@ class Past:
         return make_last_modified(version, now_s, max(self.date_s, self._there[version].after_s))
 
     def give(self, found: Representation) -> None:
-        """Clients may get this from now on."""
+        """Record that clients may have this representation."""
         there = self._there[found.version]
         if found.last_modified_s is not None:
             there.date_s = max(there.date_s, found.last_modified_s)

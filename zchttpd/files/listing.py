@@ -1,4 +1,4 @@
-"""What a directory holds, and in which order: what the pages of `--listing` are drawn of.
+"""Scans of directories for --listing, and the orders in which their rows are shown.
 
 All of it may run in a thread beside the loop. So nothing here asks the interpreter for much at a time: rows
 are sorted in runs, and drawn in runs too.

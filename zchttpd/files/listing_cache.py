@@ -1,4 +1,4 @@
-"""Listings that are kept: what directories held, each looked at seldom enough, and pages drawn of that."""
+"""A bounded cache of directory scans, which it rate-limits, and of the pages drawn of them."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Page:
 
 
 @dataclass(slots=True)
-class _Look:
-    """A scan, when it is due again, and until when it does while that is under way."""
+class _CachedScan:
+    """A scan; it is due again at `due_s`, and usable until `late_s` while a new one is under way."""
 
     scan: Scan
     due_s: float
@@ -74,7 +74,7 @@ class ListingCache:
         self._root = root
         self._jobs = jobs
         self._clock = clock
-        self._looks: OrderedDict[_Key, _Look] = OrderedDict()
+        self._scans: OrderedDict[_Key, _CachedScan] = OrderedDict()
         self._items = 0
         self._pages: OrderedDict[_PageKey, Page] = OrderedDict()
         self._pages_size = 0
@@ -85,10 +85,10 @@ class ListingCache:
         Raises OSError as open(2) has it, and EBUSY; Pending when it takes long.
         """
         key = (segments, facts.st_dev, facts.st_ino)
-        known = self._looks.get(key)
+        known = self._scans.get(key)
         begun = self._clock()
         if known is not None and begun < known.due_s:
-            self._looks.move_to_end(key)
+            self._scans.move_to_end(key)
             return known.scan
         job = self._jobs.find(key)
         if job is None:
@@ -107,7 +107,7 @@ class ListingCache:
         raise Pending(job)
 
     def _scan_at_once(self, segments: tuple[bytes, ...]) -> Scan | None:
-        """None: it would take long."""
+        """The scan of a small directory. None for a larger one."""
         if not self._jobs.threaded:
             return scan(self._root, segments)
         found = scan(self._root, segments, items_max=ITEMS_AT_ONCE, links_max=LINKS_AT_ONCE)
@@ -123,7 +123,7 @@ class ListingCache:
 
     def _store_scan(self, key: _Key, fresh: Scan, begun_s: float, ended_s: float) -> Scan:
         """Store a scan; the one that was there stays if nothing changed."""
-        known = self._looks.get(key)
+        known = self._scans.get(key)
         if known is not None:
             self._items -= len(known.scan)
             if known.scan.fingerprint != fresh.fingerprint:
@@ -136,22 +136,22 @@ class ListingCache:
                 fresh = known.scan
         self._items += len(fresh)
         rest_s = REST * (ended_s - begun_s)
-        self._looks[key] = _Look(fresh, ended_s + rest_s, ended_s + 2 * rest_s)
-        self._looks.move_to_end(key)
+        self._scans[key] = _CachedScan(fresh, ended_s + rest_s, ended_s + 2 * rest_s)
+        self._scans.move_to_end(key)
         self._evict(key)
         return fresh
 
     def _evict(self, newest: _Key) -> None:
-        while len(self._looks) > SCANS_MAX:
-            _, lost = self._looks.popitem(last=False)
+        while len(self._scans) > SCANS_MAX:
+            _, lost = self._scans.popitem(last=False)
             self._items -= len(lost.scan)
             self._jobs.sweep(lost.scan.take())
-        for key, look in self._looks.items():
+        for key, cached in self._scans.items():
             if self._items <= ITEMS_MAX or key == newest:
                 return
             # Whether it changed can still be told. Its rows can be had again.
-            self._items -= len(look.scan)
-            self._jobs.sweep(look.scan.take())
+            self._items -= len(cached.scan)
+            self._jobs.sweep(cached.scan.take())
 
     def page(
         self,
@@ -170,9 +170,9 @@ class ListingCache:
             return page
         directories, files = scan.directories, scan.files
         if directories is None or files is None:
-            for look in self._looks.values():
-                if look.scan is scan:
-                    look.due_s = look.late_s = 0.0
+            for cached in self._scans.values():
+                if cached.scan is scan:
+                    cached.due_s = cached.late_s = 0.0
             return None
         pieces = draw(scan.segments, directories, files, order, media_type, cut=scan.cut)
         key = (scan.fingerprint, order, media_type, encoding)

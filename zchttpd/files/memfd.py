@@ -129,7 +129,7 @@ class MemoryRepresentation(Representation):
 
     @property
     def in_memory(self) -> bool:
-        """They were."""
+        """Always."""
         return True
 
     def open(self, *, grown: bool = False) -> int:

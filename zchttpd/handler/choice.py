@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zchttpd.config.names import IDENTITY
-from zchttpd.files.compressor import Standing
+from zchttpd.files.compressor import Unavailable
 from zchttpd.files.version import Representation
 from zchttpd.http.accept import acceptable, negotiate
 from zchttpd.http.conditional import strong_tags
@@ -110,6 +110,6 @@ def _best(
         made = compressor.find(choice[IDENTITY], encoding, start=settled)
         if isinstance(made, Representation):
             return made, settled
-        settled = settled and made is Standing.UNFIT
+        settled = settled and made is Unavailable.UNFIT
         offered.discard(encoding)
     return choice[encoding], settled

@@ -1,4 +1,4 @@
-"""What only this machine can tell of the settings: whether the directory and the user are there."""
+"""Checks of settings against this machine: the directories and the user exist and can be used."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def check_links_into(directories: Sequence[Path]) -> None:
 
 
 def _meant(root: str) -> str:
-    """What may have been meant by a directory that does not exist."""
+    """A hint at what was meant by a directory that does not exist."""
     if root.isdecimal():
         return f"Type --port {root} for a port, and --root and a directory that exists"
     if root.startswith("~"):
@@ -76,7 +76,7 @@ def check_user(user: str) -> None:
 
 
 def notes(settings: Settings) -> list[str]:
-    """Lines for the start report: what the directory has not, and what it has and should not have."""
+    """Lines for the start report: a missing index or error page, a log that everybody can read."""
     root = str(settings.root).rstrip("/") + "/"
     lines = []
     if not os.path.isfile(f"{root}index.html"):

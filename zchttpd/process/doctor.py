@@ -1,4 +1,4 @@
-"""What this machine lets the server do, feature by feature, and what to type where it does not."""
+"""What this machine supports, feature by feature, and how to fix what it lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory there is: what the defaults of the memory options become where it is little.
+"""The memory limit of this process, and smaller defaults of the memory options below it.
 
 The limits are those of the control groups of this process (cgroups(7): memory.max and memory.high, or
 memory.limit_in_bytes of version 1), of its own and of all above it, and the memory of the machine. What a
@@ -55,8 +55,8 @@ def memory_limit(top: Path = Path("/")) -> Limit:
 
 
 class OutOfMemory:
-    """Tells whether the kernel has killed a process of this control group, or of this machine where there is
-    none, for want of memory.
+    """Counts kills by the kernel for lack of memory: of this control group, or of this machine where there is
+    none.
     """
 
     def __init__(self, top: Path = Path("/")) -> None:
@@ -68,7 +68,7 @@ class OutOfMemory:
         self._count = self._kills()
 
     def risen(self) -> bool:
-        """Whether it has since this was asked last."""
+        """Whether there were any since the last call."""
         before, self._count = self._count, self._kills()
         return self._count > before
 

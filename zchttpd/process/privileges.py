@@ -1,4 +1,4 @@
-"""Who the server is: root until it has bound its sockets, then the user of `--user`, with no way back."""
+"""Drops privileges: root binds the sockets, then becomes the user of --user, with no way back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The start report: the start line, and below it a line for everything that one should know."""
+"""The start report: the start line, and a line for each thing that is missing or too low."""
 
 from __future__ import annotations
 

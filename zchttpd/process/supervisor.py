@@ -1,4 +1,4 @@
-"""The parent of the workers: opens sockets, forks, reports the start, replaces the dead, ends in order."""
+"""The parent of the workers: opens sockets, forks, reports the start, restarts workers, shuts down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a service manager does for a server: sockets that it passes, and news that it is told (systemd)."""
+"""The interface of systemd: passed sockets (sd_listen_fds(3)) and notifications (sd_notify(3))."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ class AccessLog:
         self._thread.start()
 
     def wake(self) -> None:
-        """There are records."""
+        """Have the thread take and write records."""
         os.eventfd_write(self.event, 1)
 
     def reopen(self) -> None:

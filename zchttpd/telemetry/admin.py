@@ -1,4 +1,4 @@
-"""The admin listener: small answers to few clients, in the supervisor's own loop: forking stays safe."""
+"""The admin listener: /metrics and /healthz, in the supervisor's loop, as what forks has no threads."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Admin:
     def close_inherited(self) -> None:
         """In a forked child: drop the inherited sockets and leave the selector to the parent."""
         for connection in self._connections:
-            connection.connection.close()
+            connection.socket.close()
         self._listener.close()
 
     def expire(self, now: float) -> float | None:
@@ -122,7 +122,7 @@ class _Connection:
         ends_at: float,
         closed: Callable[[_Connection], None],
     ) -> None:
-        self.connection = connection
+        self.socket = connection
         self.ends_at = ends_at
         self._selector = selector
         self._routes = routes
@@ -133,13 +133,13 @@ class _Connection:
         selector.register(connection, selectors.EVENT_READ, self._read)
 
     def close(self) -> None:
-        self._selector.unregister(self.connection)
-        self.connection.close()
+        self._selector.unregister(self.socket)
+        self.socket.close()
         self._closed(self)
 
     def _read(self, _now: float) -> None:
         try:
-            received = self.connection.recv(65536)
+            received = self.socket.recv(65536)
         except BlockingIOError:
             return
         except OSError:
@@ -187,11 +187,11 @@ class _Connection:
         assert head is not None
         with_body = self._request is None or self._request.method != b"HEAD"
         self._outgoing = head + (body if with_body else b"")
-        self._selector.modify(self.connection, selectors.EVENT_WRITE, self._write)
+        self._selector.modify(self.socket, selectors.EVENT_WRITE, self._write)
 
     def _write(self, _now: float) -> None:
         try:
-            sent = self.connection.send(self._outgoing)
+            sent = self.socket.send(self._outgoing)
         except BlockingIOError:
             return
         except OSError:
@@ -201,12 +201,12 @@ class _Connection:
         if not self._outgoing:
             # Closing with bytes unread would reset the connection under the answer: the client leaves first.
             with contextlib.suppress(OSError):
-                self.connection.shutdown(socket.SHUT_WR)
-            self._selector.modify(self.connection, selectors.EVENT_READ, self._leave)
+                self.socket.shutdown(socket.SHUT_WR)
+            self._selector.modify(self.socket, selectors.EVENT_READ, self._leave)
 
     def _leave(self, _now: float) -> None:
         try:
-            if self.connection.recv(65536):
+            if self.socket.recv(65536):
                 return
         except BlockingIOError:
             return

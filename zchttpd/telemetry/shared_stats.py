@@ -56,7 +56,7 @@ def cells_of(block: memoryview, name: str) -> memoryview:
 
 
 class SharedStats:
-    """The blocks of `workers` workers in memory that survives fork(2) shared."""
+    """The blocks of `workers` workers, in memory that stays shared after fork(2)."""
 
     def __init__(self, workers: int) -> None:
         self._layout = stats_layout()
@@ -92,7 +92,7 @@ class SharedStats:
         ]
 
     def clear_gauges(self, worker: int) -> None:
-        """Forget what was open in a worker that died. Its counts stay: its successor goes on."""
+        """Zero the gauges of a worker that died. Its counters stay: its successor goes on from them."""
         for name in GAUGES:
             cells = self.cells(worker, name)
             for index in range(len(cells)):

@@ -15,7 +15,7 @@ import zstandard
 from zchttpd.config.names import ENCODINGS, IDENTITY
 from zchttpd.config.settings import Settings
 from zchttpd.files import compressor as module
-from zchttpd.files.compressor import PENDING_MAX, RESULTS, UNFIT_MAX, Compressed, Compressor, Standing
+from zchttpd.files.compressor import PENDING_MAX, RESULTS, UNFIT_MAX, Compressed, Compressor, Unavailable
 from zchttpd.files.encoders import ENCODERS, Encoder, chosen
 from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root
@@ -74,7 +74,7 @@ class Bench:
 
     def made(self, compressor: Compressor, base: Representation, encoding: str = "br") -> Compressed:
         """The encoding, after it has been waited for."""
-        assert compressor.find(base, encoding, start=True) is Standing.PENDING
+        assert compressor.find(base, encoding, start=True) is Unavailable.PENDING
         finish(compressor)
         made = compressor.find(base, encoding, start=True)
         assert isinstance(made, Compressed)
@@ -197,7 +197,7 @@ def test_nothing_is_begun_unless_it_is_asked_for(bench: Bench, as_br: Any) -> No
     encoding = as_br(lambda content: b"")
     compressor = bench.compressor()
     base = bench.put("a.txt", TEXT)
-    assert compressor.find(base, "br", start=False) is Standing.PENDING
+    assert compressor.find(base, "br", start=False) is Unavailable.PENDING
     finish(compressor)
     assert encoding.calls == []
     bench.made(compressor, base)
@@ -216,7 +216,7 @@ def test_many_requests_are_one_compression(bench: Bench, as_br: Any) -> None:
         asker.start()
     for asker in askers:
         asker.join(STUCK_S)
-    assert compressor.find(base, "br", start=True) is Standing.PENDING
+    assert compressor.find(base, "br", start=True) is Unavailable.PENDING
     assert bench.cells("compressions_pending")[0] == 1
     gate.set()
     compressor.close()
@@ -253,7 +253,7 @@ def test_what_waits_is_bounded(bench: Bench, as_br: Any) -> None:
     compressor = bench.compressor()
     bases = [bench.put(f"{number}.txt", TEXT) for number in range(PENDING_MAX + 2)]
     for base in bases:
-        assert compressor.find(base, "br", start=True) is Standing.PENDING
+        assert compressor.find(base, "br", start=True) is Unavailable.PENDING
     assert bench.cells("compressions_pending")[0] == PENDING_MAX
     assert bench.cells.ended("br", "postponed") == 2
     gate.set()
@@ -302,7 +302,7 @@ def test_a_file_that_was_replaced_before_is_not_read(bench: Bench, as_br: Any) -
     bench.put("a.txt", TEXT + b"new")
     compressor.find(base, "br", start=True)
     finish(compressor)
-    assert compressor.find(base, "br", start=True) is Standing.UNFIT
+    assert compressor.find(base, "br", start=True) is Unavailable.UNFIT
     assert encoding.calls == []
 
 
@@ -329,14 +329,14 @@ def test_what_is_known_not_to_shrink_is_bounded(bench: Bench, as_br: Any) -> Non
     base = bench.put("a.txt", TEXT)
     compressor.find(base, "br", start=True)
     finish(compressor)
-    assert compressor.find(base, "br", start=True) is Standing.UNFIT
+    assert compressor.find(base, "br", start=True) is Unavailable.UNFIT
     for number in range(UNFIT_MAX - 1):
         compressor._unfit[(base.version, str(number))] = None
     other = bench.put("b.txt", TEXT)
     compressor.find(other, "br", start=True)
     finish(compressor)
     assert len(compressor._unfit) == UNFIT_MAX
-    assert compressor.find(base, "br", start=True) is Standing.PENDING
+    assert compressor.find(base, "br", start=True) is Unavailable.PENDING
     finish(compressor)
     assert len(encoding.calls) == 3
 
@@ -370,7 +370,7 @@ def test_what_the_library_refuses_is_told_once(
         finish(compressor)
     assert [record.message for record in caplog.records] == ["br of a file could not be made"]
     assert bench.cells.ended("br", "broken") == 1
-    assert compressor.find(base, "br", start=True) is Standing.UNFIT
+    assert compressor.find(base, "br", start=True) is Unavailable.UNFIT
 
 
 def test_settings_make_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

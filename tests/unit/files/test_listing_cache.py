@@ -80,60 +80,60 @@ def pending(ask: Callable[[], object]) -> Job:
 
 def test_a_scan_is_repeated_only_when_it_has_paid(www: Path, root: Root) -> None:
     ticks = iter([0.0, 1.0, 20.9, 21.0, 22.0, 23.0, 50.0, 51.0])
-    looks = ListingCache(root, SingleFlight(None), clock=lambda: next(ticks))
-    first = looks.look((), www.stat())
+    cache = ListingCache(root, SingleFlight(None), clock=lambda: next(ticks))
+    first = cache.look((), www.stat())
     (www / "new").write_bytes(b"")
     # It took one second, from 0 to 1: at 20.9 it is not due.
-    assert looks.look((), www.stat()) is first
-    second = looks.look((), www.stat())
+    assert cache.look((), www.stat()) is first
+    second = cache.look((), www.stat())
     assert [name for _, name, _, _ in second.files or ()] == [b"new"]
-    assert looks.look((), www.stat()) is second
+    assert cache.look((), www.stat()) is second
     # Looked at again without a change: the same object.
-    assert looks.look((), www.stat()) is second
+    assert cache.look((), www.stat()) is second
 
 
 def test_rows_are_bounded_and_can_be_had_again(
     www: Path, root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing_cache, "ITEMS_MAX", 10)
-    looks = ListingCache(root, SingleFlight(None))
+    cache = ListingCache(root, SingleFlight(None))
     scans = []
     for number in range(20):
         here = www / f"d{number}"
         fill(here, 4)
-        scans.append(looks.look((b"d%d" % number,), here.stat()))
-        assert looks._items == sum(len(each.scan) for each in looks._looks.values()) <= 10
+        scans.append(cache.look((b"d%d" % number,), here.stat()))
+        assert cache._items == sum(len(each.scan) for each in cache._scans.values()) <= 10
     assert [each.emptied for each in scans] == [True] * 18 + [False] * 2
-    assert looks.page(scans[0], Order(), JSON) is None
-    again = looks.look((b"d0",), (www / "d0").stat())
+    assert cache.page(scans[0], Order(), JSON) is None
+    again = cache.look((b"d0",), (www / "d0").stat())
     assert again is scans[0]
-    assert looks.page(again, Order(), JSON) is not None
+    assert cache.page(again, Order(), JSON) is not None
 
 
 def test_scans_are_bounded(www: Path, root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing_cache, "SCANS_MAX", 3)
-    looks = ListingCache(root, SingleFlight(None))
+    cache = ListingCache(root, SingleFlight(None))
     for number in range(5):
         here = www / f"d{number}"
         fill(here, 2)
-        looks.look((b"d%d" % number,), here.stat())
-    assert len(looks._looks) == 3
-    assert looks._items == 6
+        cache.look((b"d%d" % number,), here.stat())
+    assert len(cache._scans) == 3
+    assert cache._items == 6
 
 
 def test_pages_are_drawn_once_and_bounded(www: Path, root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(www, 5)
-    looks = ListingCache(root, SingleFlight(None))
-    found = looks.look((), www.stat())
-    page = looks.page(found, Order(), HTML)
+    cache = ListingCache(root, SingleFlight(None))
+    found = cache.look((), www.stat())
+    page = cache.page(found, Order(), HTML)
     assert page is not None
-    assert looks.page(found, Order(), HTML) is page
+    assert cache.page(found, Order(), HTML) is page
     monkeypatch.setattr(listing_cache, "PAGES_SIZE_MAX", 8 * page.size)
     for number in range(50):
         (www / "grows").write_bytes(b"x" * number)
         found = listing_cache.scan(root, ())
-        looks.page(found, Order(), HTML)
-        assert looks._pages_size == sum(each.size for each in looks._pages.values()) <= 8 * page.size
+        cache.page(found, Order(), HTML)
+        assert cache._pages_size == sum(each.size for each in cache._pages.values()) <= 8 * page.size
 
 
 def test_an_entity_tag_for_each_page(www: Path, root: Root) -> None:
@@ -149,19 +149,19 @@ def test_an_entity_tag_for_each_page(www: Path, root: Root) -> None:
 def test_a_large_directory_is_looked_at_and_drawn_beside_the_loop(www: Path, root: Root) -> None:
     fill(www)
     loop = Loop()
-    looks = ListingCache(root, SingleFlight(loop.post))
-    look = partial(looks.look, (), www.stat())
+    cache = ListingCache(root, SingleFlight(loop.post))
+    look = partial(cache.look, (), www.stat())
     job = pending(look)
     # Whoever asks meanwhile waits for the same scan.
     assert pending(look) is job
     assert loop.wait(job) is None
     found = look()
     assert len(found) == LARGE
-    assert looks.drawn(found, Order(), JSON) is None
-    assert loop.wait(pending(lambda: looks.page(found, Order(), JSON))) is None
-    page = looks.page(found, Order(), JSON)
+    assert cache.drawn(found, Order(), JSON) is None
+    assert loop.wait(pending(lambda: cache.page(found, Order(), JSON))) is None
+    page = cache.page(found, Order(), JSON)
     assert page is not None
-    assert looks.drawn(found, Order(), JSON) is page
+    assert cache.drawn(found, Order(), JSON) is page
     assert isinstance(page.body, bytes)
     assert page.body.count(b'"name"') == LARGE
 
@@ -169,20 +169,20 @@ def test_a_large_directory_is_looked_at_and_drawn_beside_the_loop(www: Path, roo
 def test_a_small_directory_that_has_grown_is_left_to_the_thread(www: Path, root: Root) -> None:
     fill(www, 3)
     loop, ticks = Loop(), itertools.count()
-    looks = ListingCache(root, SingleFlight(loop.post), clock=lambda: next(ticks))
-    before = looks.look((), www.stat())
-    assert looks.page(before, Order(), JSON) is not None
+    cache = ListingCache(root, SingleFlight(loop.post), clock=lambda: next(ticks))
+    before = cache.look((), www.stat())
+    assert cache.page(before, Order(), JSON) is not None
     fill(www)
-    while looks._looks[((), www.stat().st_dev, www.stat().st_ino)].late_s > next(ticks):
+    while cache._scans[((), www.stat().st_dev, www.stat().st_ino)].late_s > next(ticks):
         pass
-    assert loop.wait(pending(lambda: looks.look((), www.stat()))) is None
-    assert len(looks.look((), www.stat())) == LARGE
+    assert loop.wait(pending(lambda: cache.look((), www.stat()))) is None
+    assert len(cache.look((), www.stat())) == LARGE
 
 
 def test_the_old_scan_does_for_a_while(www: Path, root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(www)
     loop, now = Loop(), [0.0]
-    looks = ListingCache(root, SingleFlight(loop.post), clock=lambda: now[0])
+    cache = ListingCache(root, SingleFlight(loop.post), clock=lambda: now[0])
     scan = listing_cache.scan
 
     def slow(*arguments: object, **bounds: int) -> object:
@@ -190,21 +190,21 @@ def test_the_old_scan_does_for_a_while(www: Path, root: Root, monkeypatch: pytes
         return scan(*arguments, **bounds)  # type: ignore[arg-type]
 
     monkeypatch.setattr(listing_cache, "scan", slow)
-    loop.wait(pending(lambda: looks.look((), www.stat())))
-    first = looks.look((), www.stat())
+    loop.wait(pending(lambda: cache.look((), www.stat())))
+    first = cache.look((), www.stat())
     (www / "new").write_bytes(b"")
     now[0] += listing_cache.REST
     # Due, but not for long: the old one, while a new one is on its way.
-    assert looks.look((), www.stat()) is first
+    assert cache.look((), www.stat()) is first
     loop.turn()
-    second = looks.look((), www.stat())
+    second = cache.look((), www.stat())
     assert len(second) == LARGE + 1
     assert first.emptied
     (www / "newer").write_bytes(b"")
     now[0] += 10 * listing_cache.REST
     # Nobody has asked for long: what was true then is of no use.
-    loop.wait(pending(lambda: looks.look((), www.stat())))
-    assert len(looks.look((), www.stat())) == LARGE + 2
+    loop.wait(pending(lambda: cache.look((), www.stat())))
+    assert len(cache.look((), www.stat())) == LARGE + 2
 
 
 def test_many_symlinks_are_left_to_the_thread(www: Path, root: Root) -> None:
@@ -212,13 +212,13 @@ def test_many_symlinks_are_left_to_the_thread(www: Path, root: Root) -> None:
     for number in range(listing_cache.LINKS_AT_ONCE + 1):
         (www / f"l{number}").symlink_to("f")
     loop = Loop()
-    looks = ListingCache(root, SingleFlight(loop.post))
-    loop.wait(pending(lambda: looks.look((), www.stat())))
-    assert len(looks.look((), www.stat())) == listing_cache.LINKS_AT_ONCE + 2
+    cache = ListingCache(root, SingleFlight(loop.post))
+    loop.wait(pending(lambda: cache.look((), www.stat())))
+    assert len(cache.look((), www.stat())) == listing_cache.LINKS_AT_ONCE + 2
 
 
 def test_a_thread_keeps_to_the_root_that_was(www: Path, root: Root) -> None:
-    """While it looks, the loop may turn to another root, and reuse the number of the descriptor."""
+    """While it cache, the loop may turn to another root, and reuse the number of the descriptor."""
     fill(www)
     kept = root.duplicate()
     number = root._fd
@@ -234,13 +234,13 @@ def test_what_cannot_be_made_is_told(www: Path, root: Root, caplog: pytest.LogCa
     fill(www / "d")
     facts = (www / "d").stat()
     loop = Loop()
-    looks = ListingCache(root, SingleFlight(loop.post))
-    found = pending(lambda: looks.look((b"d",), facts))
+    cache = ListingCache(root, SingleFlight(loop.post))
+    found = pending(lambda: cache.look((b"d",), facts))
     loop.wait(found)
-    scan = looks.look((b"d",), facts)
+    scan = cache.look((b"d",), facts)
     assert scan.files is not None
     scan.files[0] = (b"", b"", "not a size", 0)  # type: ignore[assignment]
-    error = loop.wait(pending(lambda: looks.page(scan, Order("size"), HTML)))
+    error = loop.wait(pending(lambda: cache.page(scan, Order("size"), HTML)))
     assert error is not None
     assert error.errno == errno.EIO
     assert "could not be made" in caplog.text
@@ -251,7 +251,7 @@ def test_a_directory_that_goes_meanwhile_is_told(
 ) -> None:
     fill(www / "d")
     loop = Loop()
-    looks = ListingCache(root, SingleFlight(loop.post))
+    cache = ListingCache(root, SingleFlight(loop.post))
     facts = (www / "d").stat()
     scan = listing_cache.scan
 
@@ -261,7 +261,7 @@ def test_a_directory_that_goes_meanwhile_is_told(
         return scan(*arguments, **bounds)  # type: ignore[arg-type]
 
     monkeypatch.setattr(listing_cache, "scan", late)
-    error = loop.wait(pending(lambda: looks.look((b"d",), facts)))
+    error = loop.wait(pending(lambda: cache.look((b"d",), facts)))
     assert isinstance(error, FileNotFoundError)
 
 
@@ -300,9 +300,9 @@ def large_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("large_pages")
 def test_a_large_page_is_a_file(www: Path, root: Root) -> None:
     fill(www, 5)
-    looks = ListingCache(root, SingleFlight(None))
-    found = looks.look((), www.stat())
-    page = looks.page(found, Order(), HTML)
+    cache = ListingCache(root, SingleFlight(None))
+    found = cache.look((), www.stat())
+    page = cache.page(found, Order(), HTML)
     assert page is not None
     assert isinstance(page.body, MemoryRepresentation)
     fd = page.body.open()
@@ -312,12 +312,12 @@ def test_a_large_page_is_a_file(www: Path, root: Root) -> None:
     with pytest.raises(PermissionError):
         os.pwrite(fd, b"x", 0)
     os.close(fd)
-    looks._pages.clear()
-    again = looks.page(found, Order(), HTML)
+    cache._pages.clear()
+    again = cache.page(found, Order(), HTML)
     assert again is not page
     # An engine that holds the bytes of the first need not read the second.
     assert again == page
-    assert looks.page(found, Order("size"), HTML) != page
+    assert cache.page(found, Order("size"), HTML) != page
 
 
 @pytest.mark.usefixtures("large_pages")
@@ -325,18 +325,18 @@ def test_an_evicted_page_gives_its_descriptor_back(
     www: Path, root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(www, 5)
-    looks = ListingCache(root, SingleFlight(None))
-    found = looks.look((), www.stat())
+    cache = ListingCache(root, SingleFlight(None))
+    found = cache.look((), www.stat())
     monkeypatch.setattr(listing_cache, "PAGES_MAX", 1)
-    page = looks.page(found, Order(), HTML)
+    page = cache.page(found, Order(), HTML)
     assert page is not None
     assert isinstance(page.body, MemoryRepresentation)
     fds = len(os.listdir("/proc/self/fd"))
-    looks.page(found, Order("time"), HTML)
+    cache.page(found, Order("time"), HTML)
     assert len(os.listdir("/proc/self/fd")) == fds
     with pytest.raises(OSError, match=rf"{errno.ESTALE}.*given up"):
         page.body.open()
-    looks._pages.clear()
+    cache._pages.clear()
 
 
 @pytest.mark.usefixtures("large_pages")
@@ -346,7 +346,7 @@ def test_without_memory_files_a_page_is_bytes(www: Path, root: Root, monkeypatch
 
     for refusing in (lambda: -1, exhausted):
         monkeypatch.setattr(listing_cache, "new_memory_file", refusing)
-        looks = ListingCache(root, SingleFlight(None))
-        page = looks.page(looks.look((), www.stat()), Order(), JSON)
+        cache = ListingCache(root, SingleFlight(None))
+        page = cache.page(cache.look((), www.stat()), Order(), JSON)
         assert page is not None
         assert page.body == b"[]\n"
