@@ -115,8 +115,7 @@ def plots_of(results: Results) -> tuple[Plot, ...]:
         ),
         Plot(
             "Memory of each server, MiB",
-            "Proportional set size of all its processes. With io_uring the cached files are in it; the "
-            "portable engine's are in memory files, which are not.",
+            "Proportional set size of all its processes. The cached files are in it.",
             lines=_per_mode(results, lambda part: part.resident / 2**20),
             unit="MiB",
         ),

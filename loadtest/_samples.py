@@ -185,9 +185,6 @@ def difference(mode: str, readings: Sequence[Reading]) -> Side:
 
 def _connection_bytes(first: Reading, busiest: Reading) -> float | None:
     def beside_files(reading: Reading) -> float:
-        # The portable engine keeps files in memory files, which it does not map.
-        if not has_ring(reading):
-            return reading.resident
         return reading.resident - reading.count("zchttpd_mapped_bytes") - reading.count("zchttpd_pool_bytes")
 
     opened = busiest.count("zchttpd_connections_open") - first.count("zchttpd_connections_open")

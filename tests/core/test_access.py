@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zchttpd.engines.uring_access import unpack_records
+from zchttpd.engines.access_records import unpack_records
 from zchttpd.telemetry.access_log import FIELD_MAX, LINE_MAX, logged_fields
 
 from .bench import HEAD, HEAD_MAX, Bench

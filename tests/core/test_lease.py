@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections import Counter
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 from zchttpd._core.testing import Leases
@@ -158,3 +161,32 @@ def test_a_window_goes_back_to_the_pool_and_stays_mapped() -> None:
     assert door.let_go(window) == "nothing", "the lease still reads it"
     assert door.end(lease[0], 5) == "pool"
     assert door.row(window)["address"] != 0
+
+
+def test_a_snapshot_that_is_a_memory_file_cannot_be_written_to_once_sealed() -> None:
+    mappings = Leases(MAPPINGS, LEASES, memfd_size_min=PAGE)
+    small, slot = mappings.make(PAGE - 1), mappings.make(PAGE + 5)
+    assert mappings.row(small)["memfd"] == -1
+    fd = mappings.row(slot)["memfd"]
+    os.pwrite(fd, b"as it was", 0)
+    mappings.seal(slot)
+    held = os.dup(fd)
+    assert mappings.let_go(slot) == "nothing"
+    # Its descriptor and its memory have gone, and the bytes are still there for whoever has them.
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+    assert os.pread(held, 9, 0) == b"as it was"
+    for change in (
+        lambda: os.pwrite(held, b"otherwise", 0),
+        lambda: os.ftruncate(held, 1),
+        lambda: os.ftruncate(held, 3 * PAGE),
+        lambda: mmap.mmap(held, PAGE, mmap.MAP_SHARED, mmap.PROT_WRITE),
+    ):
+        with pytest.raises(PermissionError):
+            change()
+    os.close(held)
+
+
+def test_windows_are_never_memory_files() -> None:
+    mappings = Leases(MAPPINGS, LEASES, memfd_size_min=1)
+    assert mappings.row(mappings.make(PAGE, window=True))["memfd"] == -1

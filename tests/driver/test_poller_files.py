@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # A read at this offset is one at the position that the file has, which a pipe allows: a disk that hangs.
 HERE = 2**64 - 1
+# What reads that are under way at the end still write to.
+READ_INTO: list[bytearray] = []
 
 
 def test_what_is_in_memory_is_read_at_once(driver: Driver, tmp_path: Path) -> None:
@@ -61,6 +63,7 @@ def hung() -> Iterator[Callable[[], tuple[int, int]]]:
 def test_reads_that_hang_hold_up_nobody(driver: Driver, hung: Callable[[], tuple[int, int]]) -> None:
     ends = [hung() for _ in range(10)]
     memory = [bytearray(8) for _ in ends]
+    READ_INTO.extend(memory)
     for token, (fd, _) in enumerate(ends):
         driver.push("read", fd, token, memory=memory[token], offset=HERE)
     assert is_quiet(driver)
@@ -69,7 +72,7 @@ def test_reads_that_hang_hold_up_nobody(driver: Driver, hung: Callable[[], tuple
         assert results(driver) == [(token, 8)]
         assert memory[token] == b"at last!"
     assert driver.close() == 7
-    # So that the threads end, and read into memory that is still there.
+    # So that the threads end.
     for _, end in ends:
         os.write(end, b"the end.")
 

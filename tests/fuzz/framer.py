@@ -1,12 +1,12 @@
 # The compiled framer says the same of bytes that arrive at once, one by one, or in pieces, and the same as
-# the framer of the portable engine, which was written apart from it.
+# the reference, which was written apart from it.
 """Fuzzes the head framers: the input is what a connection receives."""
 
 from __future__ import annotations
 
 from zchttpd._core.testing import Heads
 
-from zchttpd.engines.portable_heads import Frame, Framer
+from .framing import Frame, Framer
 
 # Small, so that the fuzzer meets them.
 LINE_MAX = 40
@@ -32,10 +32,10 @@ def check(received: bytes) -> None:
 
 def _agree(received: bytes, line_max: int, head_max: int) -> None:
     whole, piece = len(received) or 1, 1 + received[0] % 16 if received else 1
-    expected = _portable(received, whole, Framer(line_max, head_max))
+    expected = _reference(received, whole, Framer(line_max, head_max))
     for size in (whole, piece, 1):
         assert _compiled(received, size, Heads(line_max, head_max)) == expected
-        assert _portable(received, size, Framer(line_max, head_max)) == expected
+        assert _reference(received, size, Framer(line_max, head_max)) == expected
 
 
 def _compiled(received: bytes, piece: int, heads: Heads) -> list[tuple[str, bytes]]:
@@ -55,7 +55,7 @@ def _compiled(received: bytes, piece: int, heads: Heads) -> list[tuple[str, byte
     return [*found, ("more", heads.waiting)]
 
 
-def _portable(received: bytes, piece: int, framer: Framer) -> list[tuple[str, bytes]]:
+def _reference(received: bytes, piece: int, framer: Framer) -> list[tuple[str, bytes]]:
     waiting = bytearray()
     found: list[tuple[str, bytes]] = []
     for at in range(0, len(received), piece):

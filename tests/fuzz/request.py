@@ -10,12 +10,13 @@ import re
 import h11
 from zchttpd._core.testing import cache_key_of
 
-from zchttpd.engines.portable_heads import Frame, Framer
 from zchttpd.http.cache_key import cache_key
 from zchttpd.http.parse_cache import ParseCache
 from zchttpd.http.request import ANSWER_FIELDS, FIELDS_MAX, HttpError, Request, parse_request
 from zchttpd.http.response import ResponseBuilder
 from zchttpd.http.response_head import PHRASES, encode_head
+
+from .framing import Frame, Framer
 
 LINE_MAX = 2048
 HEAD_MAX = 4096

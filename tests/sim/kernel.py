@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 COPIED = -(1 << 31)  # IORING_NOTIF_USAGE_ZC_COPIED, as the signed number that arrives
 
+SENDS = ("send", "splice", "send_zc")
+
 
 class Kernel:
     """Takes ops, and posts completions to `cq` when told to go on."""
@@ -123,7 +125,7 @@ class Kernel:
         socket = self.sockets.get(op.fd)
         if socket is None or socket.closed or not socket.accepted:
             raise Violation(f"op on a socket that is not open: {op}")
-        if self.linked is not None and (op.kind not in ("send", "send_zc") or socket is not self.linked):
+        if self.linked is not None and (op.kind not in SENDS or socket is not self.linked):
             raise Violation(f"a linked send must be followed by its own next send, not by {op}")
         result = getattr(self, f"_{op.kind}")(socket, op)
         self.linked = socket if op.flags & testing.LINK else None
@@ -155,6 +157,8 @@ class Kernel:
             raise Violation(f"two sends at a time: {op}")
         socket.chain.append(op)
         socket.snapshots.append(self.must_be_memory(op))
+
+    _splice = _send
 
     def _send_zc(self, socket: Socket, op: testing.ExecutedOp) -> None:
         self.buffers.must_hold(op)

@@ -47,7 +47,7 @@ EVENTS = (
     *("cancelled_link", "poll", "queued", "stalled", "link", "nowait", "clear", "late_notification"),
     *("read_hangs", "fill_hangs", "kept_waiting", "hogged", "grown"),
     *("filled", "torn", "unregistered", "accepted", "one_accept", "rejected", "woken", "signal"),
-    *("half_closed_poll", "stray"),
+    *("half_closed_poll", "stray", "splice"),
 )
 
 

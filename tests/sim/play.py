@@ -29,7 +29,7 @@ def must_be_at_rest(world: World) -> None:
             raise Violation(f"{name} is {gauge(name)} at rest")
     if gauge("plans_open") != husks:
         raise Violation(f"plans_open is {gauge('plans_open')} for {husks} dead plans")
-    if gauge("send_bytes_plain") + gauge("send_bytes_zerocopy") != world.kernel.bytes_taken:
+    if sum(gauge(f"send_bytes_{way}") for way in ("plain", "splice", "zerocopy")) != world.kernel.bytes_taken:
         raise Violation("the bytes sent are counted wrong")
     ended = sum(gauge("lease_buckets", place) for place in range(25))
     if ended != world.kernel.leases_begun:

@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 from zchttpd._core import testing
-from zchttpd.engines.uring_access import unpack_records
+from zchttpd.engines.access_records import unpack_records
 
 from .client import Client
 from .desk import Desk
@@ -53,6 +53,7 @@ class World:
             send_mode=rng.choice(("zerocopy", "zerocopy", "auto", "auto", "plain")),
             zerocopy_able=rng.random() < 0.9,
             reports_usage=rng.random() < 0.8,
+            memfd_size_min=rng.choice((0, 0, 1)),
         )
         self.machine.before = self.before
         self.machine.after = self.after
@@ -122,8 +123,10 @@ class World:
 
     def before(self, cqe: Cqe) -> None:
         """The machine is about to see a completion."""
-        self.kernel.seen(cqe)
-        self.stale += cqe.stray
+        if cqe.stray:
+            self.stale += 1
+        else:
+            self.kernel.seen(cqe)
         self.live_before = self.machine.live()
 
     def after(self, cqe: Cqe) -> None:
@@ -250,8 +253,7 @@ class World:
             self.desk.retire(self.rng.choice(list(self.desk.holdings)))
         elif what < 0.9 and self.spent:
             token = self.rng.choice(self.spent)
-            self.machine.deliver(token, self.rng.choice((-104, 0, 17)), self.rng.random() < 0.5)
-            self.stale += 1
+            self.deliver(Cqe(token, self.rng.choice((-104, 0, 17)), self.rng.random() < 0.5, stray=True))
             self.turn()
         elif what < 0.92:
             self.kernel.listener.wake()

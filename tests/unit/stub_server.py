@@ -34,8 +34,8 @@ CELL_COUNTS = {
     "compression_us": 4,
     **dict.fromkeys(
         (
-            *("sends_zerocopy", "sends_plain", "sends_sendfile"),
-            *("send_bytes_zerocopy", "send_bytes_plain", "send_bytes_sendfile"),
+            *("sends_zerocopy", "sends_plain", "sends_splice"),
+            *("send_bytes_zerocopy", "send_bytes_plain", "send_bytes_splice"),
             *("notifications_zero_copied", "notifications_copied", "notifications_unknown"),
             *("delivered_zero_copied", "delivered_copied"),
             *("leases_open", "lease_us_sum", "mappings_open", "mapped_bytes", "registered_bytes"),

@@ -26,7 +26,7 @@ ENGINES: tuple[tuple[str, str], ...] = (
     ("uring", "zerocopy"),
     ("uring", "plain"),
     ("uring", "auto"),
-    ("portable", "plain"),
+    ("portable", "auto"),
 )
 
 CONFINED = Path(__file__).with_name("confined.py")

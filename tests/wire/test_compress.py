@@ -43,7 +43,7 @@ MODES = {
     "uring-zerocopy": ("zerocopy",),
     "uring-plain": ("plain",),
     "uring-auto": ("zerocopy", "plain"),
-    "portable-plain": ("sendfile",),
+    "portable-auto": ("splice", "plain"),
 }
 REVALIDATE_MS = 50
 # What the machine does beside may take most of it; no test asserts how long anything takes.

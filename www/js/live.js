@@ -9,7 +9,7 @@ import { isLoopback, explain } from "./verdict.js";
 
 const PERIOD_MS = 1000;
 const ROOM = 121;
-const MODES = ["zerocopy", "plain", "sendfile"];
+const MODES = ["zerocopy", "plain", "splice"];
 const GIB = 2 ** 30;
 const at = (id) => document.getElementById(id);
 const local = isLoopback(location.hostname);

@@ -26,9 +26,9 @@ function withoutZeroCopy(reading, others) {
   if (givenUp(reading)) {
     return verdict("plain", "Zero copy given up", `No zero-copy send among ${many(others, "send")}: auto has given it up on this route.`, GIVEN_UP);
   }
-  if (reading.counters.sends.sendfile > 0) {
-    return verdict("plain", "Sendfile", `Bodies left by sendfile, ${count(reading.counters.sends.sendfile)} times, and none by a zero-copy send.`,
-      "That is how the portable engine sends: straight from the page cache, with no lease to count and no report of copies.");
+  if (reading.counters.sends.splice > 0) {
+    return verdict("plain", "Splice", `Bodies left by splice, ${count(reading.counters.sends.splice)} times, and none by a zero-copy send.`,
+      "That is how the portable engine sends: pages of sealed memory by reference, with no lease to count and no report of copies.");
   }
   const why = times > 0
     ? `Most frequent reason why a body was not sent by zero copy: ${reason} (${count(times)} times).`

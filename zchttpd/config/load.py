@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from zchttpd.config.options import Option
 
 _COMPRESS_ONLY = ("compress_size_min", "compress_size_max", "compress_memory", "compress_threads")
-_URING_ONLY = (
-    *("stream_memory", "window_size", "windows_per_connection"),
-    *("recv_buffers", "recv_buffer_size", "without"),
-)
 _LINE = "\n"
 
 
@@ -166,7 +162,7 @@ def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
     if settings.access_log == OFF:
         warn(("access_log_format",), "Type --access-log and a file, or leave it out")
     if settings.engine == "portable":
-        warn(_URING_ONLY, "It is for io_uring, and --engine portable does without; leave one of them out")
+        warn(("without",), "It is for io_uring, and --engine portable does without; leave one of them out")
     elif settings.send_mode == "plain":
         warn(("zc_size_min",), "With --send-mode plain every body is copied; leave one of them out")
     return lines

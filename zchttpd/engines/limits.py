@@ -11,10 +11,18 @@ if TYPE_CHECKING:
 
 # Descriptors of a worker beside those of its connections.
 SPARE_FDS = 512
-# A streamed file of the io_uring engine keeps its descriptor for as long as it is known: at most so many, and
-# at most this part of the limit.
+# A streamed file keeps its descriptor for as long as it is known: at most so many, and at most this part of
+# the limit.
 STREAMED_MAX = 192
 STREAMED_PART = 8
+# File versions in memory.
+MAPPINGS_MAX = 12_000
+# The same where each is a memory file: so many where the limit of descriptors allows, and never less than a
+# part of it.
+MEMORY_FILES_MAX = 8192
+MEMORY_FILES_PART = 8
+# Both ends of the pipes that they go through.
+PIPE_FDS = 40
 # Descriptors for the loop, the listener, the log, and the files that are being opened.
 FDS_SPARE = 32
 # Connections above the limit that are told 503: at most so many, and at most this part of what there is for
@@ -41,6 +49,13 @@ def fds_max() -> int:
 def streamed_max() -> int:
     """Descriptors for files that stream."""
     return max(1, min(STREAMED_MAX, fds_max() // STREAMED_PART))
+
+
+def memory_files_max(settings: Settings) -> int:
+    """Memory files that this worker may have, after raising the limit of descriptors as far as that helps."""
+    needed = files_needed(settings)
+    raise_limits(needed + MEMORY_FILES_MAX)
+    return min(MEMORY_FILES_MAX, max(fds_max() - needed, fds_max() // MEMORY_FILES_PART))
 
 
 def connections_max(settings: Settings, files: int) -> tuple[int, int]:

@@ -138,9 +138,7 @@ def shown(size: int) -> str:
 
 
 def _names(settings: Settings) -> Sequence[str]:
-    names = ["memory"]
-    if settings.engine != "portable":
-        names.append("stream_memory")
+    names = ["memory", "stream_memory"]
     if settings.compress:
         names.append("compress_memory")
     return names

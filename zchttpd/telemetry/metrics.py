@@ -88,7 +88,7 @@ _SCALARS = (
     _Scalar("zchttpd_compressed_bytes", "compressed_bytes", "Bytes of encodings that were made.", True),
     _Scalar("zchttpd_connections", "connections_total", "Connections accepted.", False),
     _Scalar("zchttpd_enters", "enters", "io_uring_enter system calls.", False),
-    _Scalar("zchttpd_completions", "completions", "Completions taken from the ring.", False),
+    _Scalar("zchttpd_completions", "completions", "Completions of operations.", False),
     _Scalar(
         "zchttpd_stale_completions", "stale_completions", "Completions for a connection already gone.", False
     ),
@@ -106,13 +106,13 @@ _LABELLED = (
     _Labelled(
         "zchttpd_sends",
         "mode",
-        {"zerocopy": "sends_zerocopy", "plain": "sends_plain", "sendfile": "sends_sendfile"},
+        {"zerocopy": "sends_zerocopy", "plain": "sends_plain", "splice": "sends_splice"},
         "Send operations, by how they leave.",
     ),
     _Labelled(
         "zchttpd_send_bytes",
         "mode",
-        {"zerocopy": "send_bytes_zerocopy", "plain": "send_bytes_plain", "sendfile": "send_bytes_sendfile"},
+        {"zerocopy": "send_bytes_zerocopy", "plain": "send_bytes_plain", "splice": "send_bytes_splice"},
         "Bytes sent, by how they leave.",
     ),
     _Labelled(

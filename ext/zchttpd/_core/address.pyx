@@ -4,6 +4,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcmp, memcpy, memset
 
 from zchttpd._core.stats cimport ROUTE_LOOPBACK, ROUTE_NETWORK
+from zchttpd._core.token cimport TOKEN_ACCEPT, token_kind
 
 cdef extern from "<sys/socket.h>" nogil:
     enum:
@@ -93,3 +94,16 @@ cdef uint8_t address_route(int fd) noexcept nogil:
         if bytes[i]:
             return ROUTE_NETWORK
     return ROUTE_LOOPBACK if bytes[15] == 1 else ROUTE_NETWORK
+
+
+cdef void address_look_up(Completion* completions, uint32_t count, bint route, Peer* peers) noexcept nogil:
+    """Say of the connections among these completions which way they come, with `route`, and from whom: into `peers`, as
+    many as there are completions, unless it is NULL."""
+    cdef uint32_t i
+    for i in range(count):
+        if token_kind(completions[i].token) == TOKEN_ACCEPT and completions[i].res >= 0:
+            if route:
+                completions[i].route = address_route(completions[i].res)
+            if peers != NULL:
+                address_peer(completions[i].res, &peers[i])
+                completions[i].peer = &peers[i]

@@ -40,7 +40,7 @@ from zchttpd._core.stream cimport (
     stream_give_back, stream_open, stream_pump, stream_read, stream_sent, stream_stop, stream_wake)
 from zchttpd._core.timer_wheel cimport timer_wheel_cancel, timer_wheel_due, timer_wheel_set
 from zchttpd._core.token cimport (
-    NO_SLOT, TOKEN_CANCEL, TOKEN_CLOSE, TOKEN_POLL, TOKEN_READ, TOKEN_RECV, TOKEN_SEND, TOKEN_SEND_ZC,
+    NO_SLOT, TOKEN_CANCEL, TOKEN_CLOSE, TOKEN_POLL, TOKEN_READ, TOKEN_RECV, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_SPLICE,
     token_generation, token_kind, token_pack, token_slot)
 
 cdef extern from "<errno.h>" nogil:
@@ -52,6 +52,11 @@ cdef extern from "<poll.h>" nogil:
         POLLOUT
         POLLERR
         POLLHUP
+
+cdef enum SentWay:
+    SENT_PLAIN = 0
+    SENT_ZEROCOPY = 1
+    SENT_SPLICED = 2
 
 cdef enum:
     PARTIAL_CONTENT = 206
@@ -119,7 +124,9 @@ cdef void conn_step(Machine* machine, const Completion* completion) noexcept nog
     else:
         conn_at(machine, slot).ops_open -= 1
         if kind == TOKEN_SEND:
-            _on_sent(machine, slot, completion.res, False)
+            _on_sent(machine, slot, completion.res, SENT_PLAIN)
+        elif kind == TOKEN_SPLICE:
+            _on_sent(machine, slot, completion.res, SENT_PLAIN if completion.copied else SENT_SPLICED)
         elif kind == TOKEN_READ:
             _on_read(machine, slot, completion.res)
         elif kind == TOKEN_POLL:
@@ -550,12 +557,13 @@ cdef void _on_zerocopy(Machine* machine, uint32_t lease_slot, uint32_t generatio
         machine_end_lease(machine, lease_slot)
     zc_assert(slab_holds(&machine.conns, slot, conn_generation))
     conn_at(machine, slot).ops_open -= 1
-    _on_sent(machine, slot, completion.res, True)
+    _on_sent(machine, slot, completion.res, SENT_ZEROCOPY)
 
 
-cdef void _on_sent(Machine* machine, uint32_t slot, int32_t res, bint zerocopy) noexcept nogil:
-    """The result of a send. Bytes leave in order, so what counts is how many."""
+cdef void _on_sent(Machine* machine, uint32_t slot, int32_t res, uint8_t way) noexcept nogil:
+    """The result of a send. Bytes leave in order, so what counts is how many. `way`: how they left, a SentWay."""
     cdef Conn* conn = conn_at(machine, slot)
+    cdef bint zerocopy = way == SENT_ZEROCOPY
     cdef uint8_t copy_reason = COPY_NO
     conn.sends -= 1
     if res > 0:
@@ -563,6 +571,9 @@ cdef void _on_sent(Machine* machine, uint32_t slot, int32_t res, bint zerocopy) 
         if zerocopy:
             machine.stats.sends_zerocopy += 1
             machine.stats.send_bytes_zerocopy += <uint64_t>res
+        elif way == SENT_SPLICED:
+            machine.stats.sends_splice += 1
+            machine.stats.send_bytes_splice += <uint64_t>res
         else:
             machine.stats.sends_plain += 1
             machine.stats.send_bytes_plain += <uint64_t>res

@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, uint32_t
 from posix.unistd cimport close
 
 from zchttpd._core.machine cimport machine_blank_op, machine_let_go_mapping
-from zchttpd._core.mapping cimport Mapping, mapping_at, mapping_hold
+from zchttpd._core.mapping cimport Mapping, mapping_at, mapping_hold, mapping_seal
 from zchttpd._core.op cimport OP_FILL, Op
 from zchttpd._core.slab cimport slab_holds
 from zchttpd._core.token cimport NO_SLOT, TOKEN_FILL, token_pack
@@ -67,6 +67,8 @@ cdef void fill_step(Machine* machine, uint32_t slot, uint32_t generation, int32_
         version_match(&mapping.version, mapping.base)
         if not version_holds(&mapping.version, mapping.fd, True):
             res = -ESTALE
+        else:
+            mapping_seal(&machine.mappings, slot)
     elif res == 0:
         res = -ESTALE
     close(mapping.fd)

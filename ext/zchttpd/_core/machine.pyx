@@ -12,7 +12,7 @@ from zchttpd._core.http_date cimport http_date_set
 from zchttpd._core.lease cimport Lease, lease_at, lease_end, lease_open, ledger_close, ledger_open
 from zchttpd._core.mapping cimport (
     Mapping, REST_CLEAR, REST_POOL, mapping_at, mapping_let_go, mappings_close, mappings_open)
-from zchttpd._core.op cimport OP_CLEAR, OP_SEND, OP_SEND_ZC
+from zchttpd._core.op cimport OP_CLEAR, OP_SEND, OP_SEND_ZC, OP_SPLICE
 from zchttpd._core.plans cimport Entry, Plan, entry_at, plan_at, plan_free, plan_unlink, plans_close, plans_open
 from zchttpd._core.queues cimport queues_close, queues_open
 from zchttpd._core.recv_buffer cimport recv_buffer_free
@@ -20,11 +20,12 @@ from zchttpd._core.slab cimport slab_close, slab_give, slab_holds, slab_open, sl
 from zchttpd._core.stats cimport (
     REASON_COPIED, REASON_LEASES, REASON_MEMLOCK, REASON_UNSUPPORTED, ROUTE_LOOPBACK, ZEROCOPY_GIVEN_UP, ZEROCOPY_ON)
 from zchttpd._core.timer_wheel cimport timer_wheel_close, timer_wheel_open
-from zchttpd._core.token cimport NO_SLOT, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_TAG, token_pack
+from zchttpd._core.token cimport NO_SLOT, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_SPLICE, TOKEN_TAG, token_pack
 from zchttpd._core.version cimport version_holds
 
 cdef enum:
     LEASES_MAX = 1 << 17
+    SPLICE_SIZE_MAX = 1 << 20   # bytes of one op: what a pipe holds
     CLOSING_CONNS = 1024        # connections whose last completions are still to come
     ROUTE_TRIAL = 32            # notifications before `auto` decides about a route
     ROUTE_REVIEW = 4096         # and after which it looks again
@@ -265,9 +266,10 @@ cdef inline uint8_t _copy_reason(Machine* machine, Conn* conn, Mapping* mapping)
 
 cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping_slot, uint64_t offset, uint64_t length,
                               uint8_t copy_reason) noexcept nogil:
-    """Send bytes of a mapping: by zero copy under a new lease, or by copying and then saying why.
+    """Send bytes of a mapping: by reference where that can be had, by zero copy under a new lease, or by copying and then
+    saying why.
 
-    At most window_size bytes go in one op. `copy_reason` is COPY_NO, COPY_BY_MODE or a Reason.
+    At most window_size bytes go in one op, or what a pipe holds. `copy_reason` is COPY_NO, COPY_BY_MODE or a Reason.
     """
     cdef Conn* conn = conn_at(machine, slot)
     cdef Mapping* mapping = mapping_at(&machine.mappings, mapping_slot)
@@ -276,6 +278,9 @@ cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping_
     cdef uint32_t lease
     cdef Op* op
     zc_assert(mapping.refs > 0 and offset + size <= mapping.length)
+    if mapping.memfd >= 0:
+        _splice(machine, slot, mapping, offset, length)
+        return
     if reason == COPY_NO:
         # A rest that is small is copied on purpose, like any small body.
         reason = _copy_reason(machine, conn, mapping) if length >= machine.limits.zc_size_min else COPY_BY_MODE
@@ -295,6 +300,16 @@ cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping_
         op = machine_op(machine, slot, OP_SEND, TOKEN_SEND)
     op.address = mapping.base + offset
     op.length = size
+
+
+cdef void _splice(Machine* machine, uint32_t slot, Mapping* mapping, uint64_t offset, uint64_t length) noexcept nogil:
+    """Send bytes of a sealed memory file, without a lease: nobody can write its pages, which live as long as they must."""
+    cdef Op* op = machine_op(machine, slot, OP_SPLICE, TOKEN_SPLICE)
+    op.file = mapping.memfd
+    op.offset = offset
+    op.address = mapping.base + offset
+    op.length = <uint32_t>min(length, <uint64_t>SPLICE_SIZE_MAX)
+    conn_at(machine, slot).sends += 1
 
 
 cdef void machine_end_lease(Machine* machine, uint32_t lease_slot) noexcept nogil:

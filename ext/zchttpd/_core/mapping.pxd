@@ -1,4 +1,4 @@
-# Bytes of a file in anonymous mmap'd memory that the kernel may hold as a registered buffer.
+# Bytes of a file in mmap'd memory that the kernel may hold as a registered buffer.
 # One mapping = one slot = the same index in the registered-buffer table.
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t
@@ -23,6 +23,7 @@ cdef struct Mapping:
     size_t filled       # bytes read so far
     int32_t buffer      # index in the registered-buffer table, -1 when not registered
     int32_t fd          # file that it is being filled from, -1 otherwise
+    int32_t memfd       # memory file that it is a mapping of, sealed once filled; -1 when it is anonymous
     Version version     # that is to fill it
     uint32_t refs       # owner + plans + leases + streams
     uint32_t leases     # open leases on it
@@ -34,12 +35,14 @@ cdef struct Mapping:
 
 cdef struct Mappings:
     Slab slab           # of Mapping
+    size_t memfd_size_min   # snapshots of so many bytes are memory files, for a driver that sends those; 0: none are
     Stats* stats
 
 cdef int mappings_open(Mappings* mappings, uint32_t capacity, Stats* stats) noexcept nogil
 cdef void mappings_close(Mappings* mappings) noexcept nogil
 cdef Mapping* mapping_at(Mappings* mappings, uint32_t slot) noexcept nogil
 cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noexcept nogil
+cdef void mapping_seal(Mappings* mappings, uint32_t slot) noexcept nogil
 cdef void mapping_registered(Mappings* mappings, uint32_t slot) noexcept nogil
 cdef void mapping_hold(Mappings* mappings, uint32_t slot) noexcept nogil
 cdef int mapping_let_go(Mappings* mappings, uint32_t slot) noexcept nogil

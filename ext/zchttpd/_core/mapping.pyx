@@ -1,11 +1,16 @@
-"""Mappings: anonymous memory that holds bytes of a file, counted references, unmapped when nobody reads them.
+"""Mappings: memory that holds bytes of a file, counted references, unmapped when nobody reads them.
 
 File-backed memory cannot be registered with io_uring on most file systems (EFAULT, io_uring_register(2)), and a snapshot
-cannot tear; both speak for anonymous memory. Our own code never reads a mapping, it only hands it to the kernel.
+cannot tear; both speak for memory of our own. Our own code never reads a mapping, it only hands it to the kernel.
+
+Where the driver sends by reference, a snapshot is a memory file (memfd_create(2)). Once filled it is sealed: nobody can
+write its pages any more, so it may be closed and unmapped while they still lie in queues of sockets. They live on there.
 """
 
 from libc.stdint cimport uint8_t, uint32_t
-from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, madvise, mmap, munmap
+from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE, madvise, mmap, munmap
+from posix.types cimport off_t
+from posix.unistd cimport close, ftruncate
 
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.slab cimport slab_close, slab_give, slab_open, slab_row, slab_take
@@ -13,6 +18,17 @@ from zchttpd._core.token cimport NO_SLOT
 
 cdef extern from "<sys/mman.h>" nogil:
     int MADV_NOHUGEPAGE
+    unsigned MFD_CLOEXEC
+    unsigned MFD_ALLOW_SEALING
+    int memfd_create(const char* name, unsigned flags)
+
+cdef extern from "<fcntl.h>" nogil:
+    enum:
+        F_ADD_SEALS
+        F_SEAL_SHRINK
+        F_SEAL_GROW
+        F_SEAL_FUTURE_WRITE
+    int fcntl(int fd, int command, int value)
 
 cdef enum:
     PAGE = 4096
@@ -32,6 +48,8 @@ cdef void mappings_close(Mappings* mappings) noexcept nogil:
         mapping = mapping_at(mappings, slot)
         if mapping.base != NULL:
             munmap(mapping.base, mapping.capacity)
+            if mapping.memfd >= 0:
+                close(mapping.memfd)
     slab_close(&mappings.slab)
 
 
@@ -43,11 +61,17 @@ cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noex
     """Memory for `length` > 0 bytes, with one reference: the owner's. NO_SLOT when there is no slot or no memory."""
     cdef size_t capacity = (length + PAGE - 1) // PAGE * PAGE
     cdef char* base
+    cdef int memfd = -1
     cdef uint32_t slot = slab_take(&mappings.slab)
     if slot == NO_SLOT:
         return NO_SLOT
-    base = <char*>mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if kind == MAPPING_SNAPSHOT and mappings.memfd_size_min and length >= mappings.memfd_size_min:
+        memfd = _memory_file(length)
+    base = <char*>mmap(NULL, capacity, PROT_READ | PROT_WRITE,
+                       MAP_SHARED if memfd >= 0 else MAP_PRIVATE | MAP_ANONYMOUS, memfd, 0)
     if base == <char*>MAP_FAILED:
+        if memfd >= 0:
+            close(memfd)
         slab_give(&mappings.slab, slot)
         return NO_SLOT
     # The kernel charges a zero-copy send for the offset in its page as well: in a huge page that is up to 2 MiB a
@@ -60,6 +84,7 @@ cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noex
     mapping.capacity = capacity
     mapping.buffer = -1
     mapping.fd = -1
+    mapping.memfd = memfd
     mapping.refs = 1
     mapping.kind = kind
     mapping.next = NO_SLOT
@@ -70,6 +95,22 @@ cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noex
         mappings.stats.mappings_open += 1
         mappings.stats.mapped_bytes += capacity
     return slot
+
+
+cdef int _memory_file(size_t length) noexcept nogil:
+    """One of this length, or -1 when there is no descriptor: then the memory is anonymous, and copied from."""
+    cdef int memfd = memfd_create("snapshot", MFD_CLOEXEC | MFD_ALLOW_SEALING)
+    if memfd >= 0 and ftruncate(memfd, <off_t>length) < 0:
+        close(memfd)
+        return -1
+    return memfd
+
+
+cdef void mapping_seal(Mappings* mappings, uint32_t slot) noexcept nogil:
+    """It has been filled, and is never written to again."""
+    cdef Mapping* mapping = mapping_at(mappings, slot)
+    if mapping.memfd >= 0:
+        fcntl(mapping.memfd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)
 
 
 cdef void mapping_registered(Mappings* mappings, uint32_t slot) noexcept nogil:
@@ -113,6 +154,8 @@ cdef void mapping_unmap(Mappings* mappings, uint32_t slot) noexcept nogil:
     cdef Mapping* mapping = mapping_at(mappings, slot)
     zc_assert(mapping.refs == 0 and mapping.leases == 0)
     munmap(mapping.base, mapping.capacity)
+    if mapping.memfd >= 0:
+        close(mapping.memfd)
     if mapping.buffer >= 0:
         mappings.stats.registered_bytes -= mapping.capacity
     if mapping.zombie:

@@ -22,6 +22,7 @@ cdef enum OpKind:
     OP_WATCH = 16       # one completion when `fd` becomes readable
     OP_REJECT = 17      # close a socket that became no connection. No completion
     OP_SIGNAL = 18      # wake whoever waits for the eventfd `fd`. No completion
+    OP_SPLICE = 19      # send from the sealed `file` by reference; at `address` are the same bytes
 
 cdef enum OpFlag:
     OP_MORE = 1         # MSG_MORE: the body follows at once
@@ -37,8 +38,9 @@ cdef struct Op:
     uint32_t slot       # of the mapping, for OP_FILL, OP_READ, OP_REGISTER and OP_CLEAR
     uint64_t token      # comes back in the completion
     char* address       # first byte
-    uint64_t offset     # in the file, for reads
+    uint64_t offset     # in the file, for reads and splices
     uint32_t length     # bytes
+    int32_t file        # that OP_SPLICE sends from
 
 cdef struct Peer:       # a client's address
     uint8_t family      # 4, 6, or 0 when it is not known
@@ -52,6 +54,7 @@ cdef struct Completion:
     uint8_t notification
     uint16_t buffer_id  # provided buffer that holds `bytes`
     uint8_t has_buffer
+    uint8_t copied      # what should have been spliced was copied
     uint8_t route       # accept: Route of the new connection
     char* bytes         # received bytes, valid until the buffer is given back
     const Peer* peer    # accept: the client, or NULL where nobody asks for it; valid until the batch ends

@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from zchttpd._core.completions cimport Completions
 from zchttpd._core.op cimport Completion, Op
+from zchttpd._core.pipes cimport Pipe, Pipes
 from zchttpd._core.readers cimport Readers
 from zchttpd._core.sends cimport Sends
 
@@ -25,6 +26,7 @@ cdef struct Descriptor:     # what is armed on one
     uint64_t arrive         # token of what waits for bytes, connections or readability; 0 when nothing does
     uint64_t room           # token of a poll for room to write; 0 when there is none
     Sends* waiting          # for room; NULL when no send does
+    Pipe* pipe              # with what is left of a splice, or NULL
     uint32_t events         # that the epoll set has for it; 0 when it is not in the set
     uint8_t kind            # DescriptorKind
     uint8_t changed         # it is in the list of those whose events have to be set anew
@@ -46,6 +48,7 @@ cdef struct Poller:
     uint32_t buffer_count
     uint32_t buffer_size    # bytes
     Sends pushed            # the first of a linked pair, until the second comes
+    Pipes pipes
     Readers* readers
 
 cdef int poller_open(Poller* poller, uint32_t buffer_count, uint32_t buffer_size) noexcept nogil

@@ -15,7 +15,9 @@ from posix.unistd cimport close
 from zchttpd._core.check cimport likely, unlikely, zc_assert
 from zchttpd._core.completions cimport completions_add, completions_close, completions_take
 from zchttpd._core.op cimport (
-    OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_FILL, OP_LINK, OP_POLL, OP_READ, OP_RECV, OP_SEND, OP_WATCH)
+    OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_FILL, OP_LINK, OP_POLL, OP_READ, OP_RECV, OP_SEND,
+    OP_SPLICE, OP_WATCH)
+from zchttpd._core.pipes cimport pipes_close, pipes_drop
 from zchttpd._core.readers cimport Read, readers_close, readers_collect, readers_open, readers_read
 from zchttpd._core.sends cimport Sent, sends_go
 
@@ -82,6 +84,8 @@ cdef uint32_t poller_close(Poller* poller) noexcept nogil:
     cdef uint32_t i
     for i in range(poller.descriptor_count):
         free(poller.descriptors[i].waiting)
+        pipes_drop(&poller.pipes, &poller.descriptors[i].pipe)
+    pipes_close(&poller.pipes)
     if poller.readers != NULL:
         reading = readers_close(poller.readers)
     if poller.events != NULL:
@@ -177,8 +181,8 @@ cdef void poller_push(Poller* poller, const Op* op) noexcept nogil:
     """Execute an op, or have it wait for its descriptor. Whatever happens, it is completed. A listener does not block."""
     cdef uint8_t kind = op.kind
     cdef int32_t res
-    zc_assert(kind == OP_SEND or not poller.pushed.count)
-    if kind == OP_SEND:
+    zc_assert(kind == OP_SEND or kind == OP_SPLICE or not poller.pushed.count)
+    if kind == OP_SEND or kind == OP_SPLICE:
         poller.pushed.ops[poller.pushed.count] = op[0]
         poller.pushed.count += 1
         if not op.flags & OP_LINK:
@@ -233,6 +237,7 @@ cdef void _end_all(Poller* poller, int32_t fd, int32_t res) noexcept nogil:
             _complete(poller, row.waiting.ops[i].token, res)
         free(row.waiting)
         row.waiting = NULL
+    pipes_drop(&poller.pipes, &row.pipe)
     _change(poller, fd)
 
 
@@ -245,7 +250,7 @@ cdef void _begin_send(Poller* poller) noexcept nogil:
     cdef Descriptor* row = _at(poller, fd)
     cdef uint32_t i
     zc_assert(row.waiting == NULL)
-    if not _send(poller, &poller.pushed):
+    if not _send(poller, &poller.pushed, row):
         waiting = <Sends*>malloc(sizeof(Sends))
         if waiting == NULL:
             for i in range(poller.pushed.count):
@@ -258,13 +263,13 @@ cdef void _begin_send(Poller* poller) noexcept nogil:
     poller.pushed.done = 0
 
 
-cdef bint _send(Poller* poller, Sends* sends) noexcept nogil:
+cdef bint _send(Poller* poller, Sends* sends, Descriptor* row) noexcept nogil:
     """Send as much as the socket takes. True when the ops are completed, False when they wait for room."""
     cdef Sent[2] ended
-    cdef uint32_t count = sends_go(sends, ended)
+    cdef uint32_t count = sends_go(sends, &poller.pipes, &row.pipe, ended)
     cdef uint32_t i
     for i in range(count):
-        _complete(poller, ended[i].token, ended[i].res)
+        _complete(poller, ended[i].token, ended[i].res).copied = ended[i].copied
     return sends.count == 0
 
 
@@ -318,7 +323,7 @@ cdef bint _act(Poller* poller, const epoll_event* event) noexcept nogil:
             _complete(poller, row.room, <int32_t>event.events)
             row.room = 0
             _change(poller, fd)
-        if row.waiting != NULL and _send(poller, row.waiting):
+        if row.waiting != NULL and _send(poller, row.waiting, row):
             free(row.waiting)
             row.waiting = NULL
             _change(poller, fd)

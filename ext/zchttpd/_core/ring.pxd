@@ -38,6 +38,3 @@ cdef void ring_give_back(Ring* ring, uint16_t buffer_id) noexcept nogil
 cdef void ring_publish(Ring* ring) noexcept nogil
 cdef int ring_register(Ring* ring, uint32_t index, void* base, size_t length, uint64_t tag) noexcept nogil
 cdef int ring_clear(Ring* ring, uint32_t index) noexcept nogil
-cdef int ring_queued(int fd) noexcept nogil
-cdef void ring_finish(int fd) noexcept nogil
-cdef void ring_reset(int fd) noexcept nogil

@@ -24,24 +24,8 @@ cdef extern from "<sys/socket.h>" nogil:
         MSG_NOSIGNAL
         MSG_DONTWAIT
         MSG_WAITALL
-        SHUT_WR
         SHUT_RDWR
-        SOL_SOCKET
-        SO_LINGER
-    cdef struct linger_t "linger":
-        int l_onoff
-        int l_linger
-    ctypedef uint32_t socklen_t
     int socketpair(int domain, int type, int protocol, int* fds)
-    int shutdown(int fd, int how)
-    int setsockopt(int fd, int level, int name, const void* value, socklen_t length)
-
-cdef extern from "<sys/ioctl.h>" nogil:
-    int ioctl(int fd, unsigned long request, int* value)
-
-cdef extern from "<linux/sockios.h>" nogil:
-    enum:
-        SIOCOUTQ
 
 cdef extern from "<poll.h>" nogil:
     enum:
@@ -382,28 +366,6 @@ cdef int ring_clear(Ring* ring, uint32_t index) noexcept nogil:
     vector.iov_len = 0
     cdef int rc = lib.io_uring_register_buffers_update_tag(&ring.uring, index, &vector, &word, 1)
     return 0 if rc == 1 else (rc if rc < 0 else -EINVAL)
-
-
-cdef int ring_queued(int fd) noexcept nogil:
-    """Bytes sent and not acknowledged (SIOCOUTQ, tcp(7)); 0 when nobody can tell."""
-    cdef int queued = 0
-    if ioctl(fd, SIOCOUTQ, &queued) < 0:
-        return 0
-    return queued
-
-
-cdef void ring_finish(int fd) noexcept nogil:
-    """Close our direction (shutdown(2)). Never through the ring: that always goes to a worker thread, which looks the
-    descriptor up when it gets there, and by then it can be another connection's."""
-    shutdown(fd, SHUT_WR)
-
-
-cdef void ring_reset(int fd) noexcept nogil:
-    """Make the close that follows send RST and drop what is queued (SO_LINGER, socket(7))."""
-    cdef linger_t option
-    option.l_onoff = 1
-    option.l_linger = 0
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &option, sizeof(option))
 
 
 def probe(tuple without=()) -> dict:

@@ -1,8 +1,9 @@
 # One send on a socket, or a linked pair of them.
 
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from zchttpd._core.op cimport Op
+from zchttpd._core.pipes cimport Pipe, Pipes
 
 cdef struct Sends:
     Op[2] ops           # the second is linked to the first
@@ -12,5 +13,6 @@ cdef struct Sends:
 cdef struct Sent:       # how an op ended
     uint64_t token
     int32_t res         # bytes, or -errno
+    uint8_t copied      # though it was a splice
 
-cdef uint32_t sends_go(Sends* sends, Sent* ended) noexcept nogil
+cdef uint32_t sends_go(Sends* sends, Pipes* pipes, Pipe** kept, Sent* ended) noexcept nogil

@@ -4,11 +4,12 @@ What is linked behind a send begins only when that has gone whole, which it ther
 with MSG_WAITALL. Any other send is done as soon as the socket has taken some bytes.
 """
 
-from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int32_t, uint32_t
+from libc.errno cimport EAGAIN, EINTR, EINVAL, EMFILE, ENFILE, ENOMEM, errno
+from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memset
 
-from zchttpd._core.op cimport OP_LINK, OP_MORE, OP_NOWAIT
+from zchttpd._core.op cimport OP_LINK, OP_MORE, OP_NOWAIT, OP_SEND, OP_SPLICE
+from zchttpd._core.pipes cimport pipes_drop, pipes_send
 
 cdef extern from "<errno.h>" nogil:
     enum:
@@ -31,62 +32,85 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
 
 
-cdef uint32_t sends_go(Sends* sends, Sent* ended) noexcept nogil:
+cdef uint32_t sends_go(Sends* sends, Pipes* pipes, Pipe** kept, Sent* ended) noexcept nogil:
     """Send as much as the socket takes. Returns how many ops have ended, with a place for two; what then is still there
-    waits for room in the socket."""
+    waits for room in the socket. `kept`: what the socket keeps of `pipes`."""
     cdef Op* op = &sends.ops[0]
     cdef uint32_t count = 0
     cdef ssize_t sent
     cdef bint linked
+    memset(ended, 0, 2 * sizeof(Sent))
     while sends.count > 0:
         linked = op.flags & OP_LINK != 0
-        sent = _attempt(sends)
-        if sent < 0:
-            if errno == EINTR:
-                continue
-            if errno == EAGAIN and not op.flags & OP_NOWAIT:
-                break
-            ended[count].res = <int32_t>sends.done if sends.done else -errno
-        elif linked and sends.done + sent < op.length:
+        if op.kind == OP_SPLICE:
+            sent = _splice(pipes, kept, op, &ended[count].copied)
+        else:
+            # Whoever sends from elsewhere has no use for what is left of a splice.
+            pipes_drop(pipes, kept)
+            sent = _send(sends)
+        if sent == -EINTR:
+            continue
+        if sent == -EAGAIN and not op.flags & OP_NOWAIT:
+            break
+        if sent >= 0 and linked and sends.done + sent < op.length:
             sends.done += <uint32_t>sent
             continue
+        ended[count].token = op.token
+        if sent < 0:
+            ended[count].res = <int32_t>(sends.done if sends.done else sent)
         else:
             ended[count].res = <int32_t>(op.length if linked else sent)
-        ended[count].token = op.token
         count += 1
-        if linked and sent < 0:
+        if not linked:
+            sends.count = 0
+        elif sent < 0:
             ended[count].token = sends.ops[1].token
             ended[count].res = -ECANCELED
             count += 1
-        elif linked:
+            sends.count = 0
+        else:
             sent -= op.length - sends.done
             op[0] = sends.ops[1]
             sends.count = 1
             sends.done = 0
-            if sent == 0:
-                continue
-            ended[count].token = op.token
-            ended[count].res = <int32_t>sent
-            count += 1
-        sends.count = 0
+            if sent > 0:
+                ended[count].token = op.token
+                ended[count].res = <int32_t>sent
+                count += 1
+                sends.count = 0
     return count
 
 
-cdef inline ssize_t _attempt(Sends* sends) noexcept nogil:
-    """One system call for the first op, and for the second with it."""
+cdef inline ssize_t _splice(Pipes* pipes, Pipe** kept, const Op* op, uint8_t* copied) noexcept nogil:
+    """Without a pipe, or where a socket cannot take pages, the bytes are copied."""
+    cdef ssize_t sent = pipes_send(pipes, kept, op)
+    if sent in (-EINVAL, -EMFILE, -ENFILE, -ENOMEM):
+        copied[0] = 1
+        sent = send(op.fd, op.address, op.length, MSG_DONTWAIT | MSG_NOSIGNAL | (MSG_MORE if op.flags & OP_MORE else 0))
+        if sent < 0:
+            sent = -errno
+    return sent
+
+
+cdef inline ssize_t _send(Sends* sends) noexcept nogil:
+    """One system call for the first op, and for the second with it if that is a send too. Returns bytes or -errno."""
     cdef Op* op = &sends.ops[0]
     cdef iovec[2] vectors
     cdef msghdr message
     cdef int flags = MSG_DONTWAIT | MSG_NOSIGNAL
-    if sends.ops[sends.count - 1].flags & OP_MORE:
+    cdef bint both = sends.count == 2 and sends.ops[1].kind == OP_SEND
+    cdef ssize_t sent
+    if sends.ops[1 if both else 0].flags & OP_MORE:
         flags |= MSG_MORE
-    if sends.count == 1:
-        return send(op.fd, op.address, op.length, flags)
-    memset(&message, 0, sizeof(message))
-    message.msg_iov = vectors
-    message.msg_iovlen = 2
     vectors[0].iov_base = op.address + sends.done
     vectors[0].iov_len = op.length - sends.done
-    vectors[1].iov_base = sends.ops[1].address
-    vectors[1].iov_len = sends.ops[1].length
-    return sendmsg(op.fd, &message, flags)
+    if both:
+        memset(&message, 0, sizeof(message))
+        message.msg_iov = vectors
+        message.msg_iovlen = 2
+        vectors[1].iov_base = sends.ops[1].address
+        vectors[1].iov_len = sends.ops[1].length
+        sent = sendmsg(op.fd, &message, flags)
+    else:
+        sent = send(op.fd, vectors[0].iov_base, vectors[0].iov_len, flags)
+    return sent if sent >= 0 else -errno

@@ -28,10 +28,10 @@ cdef struct Stats:
     uint64_t requests[600]          # by status
     uint64_t sends_zerocopy
     uint64_t sends_plain
-    uint64_t sends_sendfile
+    uint64_t sends_splice
     uint64_t send_bytes_zerocopy
     uint64_t send_bytes_plain
-    uint64_t send_bytes_sendfile
+    uint64_t send_bytes_splice
     uint64_t notifications_zero_copied
     uint64_t notifications_copied
     uint64_t notifications_unknown    # the kernel does not report usage

@@ -19,12 +19,12 @@ from zchttpd._core.lease cimport Ledger, lease_end, lease_open, ledger_close, le
 from zchttpd._core.machine cimport CONN_CLOSING, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn, conn_at
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, MAPPING_WINDOW, Mapping, Mappings, REST_CLEAR, REST_NOTHING, REST_POOL, mapping_at,
-    mapping_disown, mapping_hold, mapping_let_go, mapping_make, mapping_registered, mapping_unmap, mappings_close,
-    mappings_open)
+    mapping_disown, mapping_hold, mapping_let_go, mapping_make, mapping_registered, mapping_seal, mapping_unmap,
+    mappings_close, mappings_open)
 from zchttpd._core.op cimport (
     Completion, OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLEAR, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_MULTISHOT,
     OP_NOWAIT, OP_POLL, OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER, OP_REJECT, OP_RESET, OP_SEND, OP_SEND_ZC,
-    OP_SHUTDOWN, OP_SIGNAL, OP_WATCH, Op, Peer)
+    OP_SHUTDOWN, OP_SIGNAL, OP_SPLICE, OP_WATCH, Op, Peer)
 from zchttpd._core.plans cimport (
     NO_ROW, Plan, PlanTable, SEGMENT_LITERAL, Segment, cache_key_hash, entry_at, plan_at, plan_free, plan_make,
     plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
@@ -52,7 +52,7 @@ OPS = {
     OP_RECV: "recv", OP_SEND: "send", OP_SEND_ZC: "send_zc", OP_READ: "read", OP_FILL: "fill", OP_POLL: "poll",
     OP_SHUTDOWN: "shutdown", OP_CANCEL: "cancel", OP_CANCEL_ALL: "cancel_all", OP_RESET: "reset", OP_CLOSE: "close",
     OP_CLEAR: "clear", OP_QUEUED: "queued", OP_REGISTER: "register", OP_ACCEPT: "accept", OP_WATCH: "watch",
-    OP_REJECT: "reject", OP_SIGNAL: "signal",
+    OP_REJECT: "reject", OP_SIGNAL: "signal", OP_SPLICE: "splice",
 }
 MORE, LINK, NOWAIT, MULTISHOT = OP_MORE, OP_LINK, OP_NOWAIT, OP_MULTISHOT
 FRAMES = {FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_LINE_LONG: "line_long",
@@ -287,11 +287,12 @@ cdef class Leases:
     cdef Ledger ledger
     cdef Stats stats
 
-    def __cinit__(self, mappings_max: int, leases_max: int):
+    def __cinit__(self, mappings_max: int, leases_max: int, memfd_size_min: int = 0):
         memset(&self.stats, 0, sizeof(Stats))
         if (mappings_open(&self.mappings, mappings_max, &self.stats) < 0
                 or ledger_open(&self.ledger, leases_max, &self.mappings, &self.stats) < 0):
             raise MemoryError
+        self.mappings.memfd_size_min = memfd_size_min
 
     def __dealloc__(self):
         ledger_close(&self.ledger)
@@ -313,7 +314,11 @@ cdef class Leases:
         return {
             "address": <uintptr_t>mapping.base, "length": mapping.length, "capacity": mapping.capacity,
             "buffer": mapping.buffer, "refs": mapping.refs, "leases": mapping.leases, "zombie": bool(mapping.zombie),
+            "memfd": mapping.memfd,
         }
+
+    def seal(self, slot: int) -> None:
+        mapping_seal(&self.mappings, slot)
 
     def registered(self, slot: int) -> None:
         mapping_registered(&self.mappings, slot)
@@ -370,7 +375,7 @@ cdef class SimWorker(Worker):
 
     def __init__(self, *, execute, handler, dict limits, now_us=1_000_000, unix_second=1, plans_max=64, mappings_max=256,
                  drain_ms_max=10_000_000, zerocopy_able=True, reports_usage=True, accept_multishot=True,
-                 send_mode="zerocopy", access_bytes=0):
+                 send_mode="zerocopy", access_bytes=0, memfd_size_min=0):
         self.execute = execute
         self.now_us = now_us
         self.unix_second = unix_second
@@ -392,6 +397,7 @@ cdef class SimWorker(Worker):
             listener=LISTENER, wake=os.eventfd(0), handler=judge, on_route=lambda *_: None, stats=bytearray(STATS_BYTES),
             limits=limits, send_mode=send_mode, plans_max=plans_max, mappings_max=mappings_max,
             drain_ms_max=drain_ms_max, access_bytes=access_bytes)
+        self.machine.mappings.memfd_size_min = memfd_size_min
         mallopt(M_PERTURB, POISON)
         # So that runs replay.
         self.machine.table.key[0] = 1

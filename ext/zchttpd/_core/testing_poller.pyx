@@ -8,7 +8,7 @@ import os
 
 from zchttpd._core.op cimport (
     OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_NOWAIT, OP_POLL, OP_READ, OP_RECV,
-    OP_SEND, OP_WATCH, Completion, Op)
+    OP_SEND, OP_SPLICE, OP_WATCH, Completion, Op)
 from zchttpd._core.poller cimport (
     Poller, poller_close, poller_give_back, poller_has_more, poller_open, poller_push, poller_reap, poller_wait)
 
@@ -16,12 +16,12 @@ from collections import namedtuple
 
 KINDS = {
     "recv": OP_RECV, "send": OP_SEND, "read": OP_READ, "fill": OP_FILL, "poll": OP_POLL, "cancel": OP_CANCEL,
-    "cancel_all": OP_CANCEL_ALL, "close": OP_CLOSE, "accept": OP_ACCEPT, "watch": OP_WATCH,
+    "cancel_all": OP_CANCEL_ALL, "close": OP_CLOSE, "accept": OP_ACCEPT, "watch": OP_WATCH, "splice": OP_SPLICE,
 }
 MORE, LINK, NOWAIT = OP_MORE, OP_LINK, OP_NOWAIT
 
 # `received` is None where no receive buffer came with it.
-Done = namedtuple("Done", "token res more received buffer")
+Done = namedtuple("Done", "token res more received buffer copied")
 
 cdef enum:
     REAPED_MAX = 256
@@ -54,6 +54,11 @@ cdef class Driver:
         return self.poller.epoll
 
     @property
+    def pipes(self) -> tuple:
+        """(pipes that are free, pipes that sockets keep)."""
+        return self.poller.pipes.free_count, self.poller.pipes.kept
+
+    @property
     def has_more(self) -> bool:
         return poller_has_more(&self.poller)
 
@@ -61,8 +66,10 @@ cdef class Driver:
         """What the epoll set has for a descriptor."""
         return self.poller.descriptors[fd].events if <uint32_t>fd < self.poller.descriptor_count else 0
 
-    def push(self, str kind, int fd, uint64_t token, *, object memory=None, int flags=0, uint64_t offset=0) -> None:
-        """One op. `memory`: bytes to send, or a bytearray to read into; `offset`: in the file, or the token to cancel."""
+    def push(self, str kind, int fd, uint64_t token, *, object memory=None, int flags=0, uint64_t offset=0,
+             int file=-1) -> None:
+        """One op. `memory`: bytes to send, or a bytearray to read into; `offset`: in the file, or the token to cancel;
+        `file`: what is spliced from, of which `memory` is a copy."""
         cdef Op op
         cdef const unsigned char[::1] constant
         memset(&op, 0, sizeof(op))
@@ -71,6 +78,7 @@ cdef class Driver:
         op.fd = fd
         op.token = token
         op.offset = offset
+        op.file = file
         if memory is not None and len(memory):
             self.kept.append(memory)
             constant = memory
@@ -97,7 +105,8 @@ cdef class Driver:
             if completions[i].has_buffer:
                 received = PyBytes_FromStringAndSize(completions[i].bytes, completions[i].res)
                 buffer = completions[i].buffer_id
-            found.append(Done(completions[i].token, completions[i].res, bool(completions[i].more), received, buffer))
+            found.append(Done(completions[i].token, completions[i].res, bool(completions[i].more), received, buffer,
+                              bool(completions[i].copied)))
         return found
 
     def give_back(self, buffer: int) -> None:

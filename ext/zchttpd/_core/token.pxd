@@ -16,6 +16,7 @@ cdef enum TokenKind:
     TOKEN_CLOSE = 9     # slot: connection
     TOKEN_TAG = 10      # slot: mapping; the kernel has let go of a registered buffer
     TOKEN_WAKE = 11     # slot: 0; the watched descriptor is readable
+    TOKEN_SPLICE = 12   # slot: connection; a send from a sealed file
 
 cdef enum:
     SLOT_BITS = 24

@@ -1,22 +1,18 @@
 """The io_uring driver: ops become sqes, cqes become completions."""
 
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t
-from posix.unistd cimport close
 
 import os
 
-from zchttpd._core.address cimport address_peer, address_route
+from zchttpd._core.address cimport address_look_up
 from zchttpd._core.machine cimport SEND_PLAIN
 from zchttpd._core.mapping cimport Mapping, mapping_at
-from zchttpd._core.op cimport (
-    Completion, OP_CLEAR, OP_QUEUED, OP_REGISTER, OP_REJECT, OP_RESET, OP_SHUTDOWN, OP_SIGNAL, Op, Peer)
+from zchttpd._core.op cimport Completion, OP_CLEAR, OP_REGISTER, Op, Peer
 from zchttpd._core.ring cimport (
     FEATURE_MULTISHOT_ACCEPT, FEATURE_REPORT_USAGE, FEATURE_SEND_ZC, FEATURE_SPARSE_BUFFERS, Ring, ring_clear,
-    ring_close, ring_finish, ring_give_back, ring_open, ring_publish, ring_push, ring_queued, ring_reap, ring_register,
-    ring_reset, ring_wait)
+    ring_close, ring_give_back, ring_open, ring_publish, ring_push, ring_reap, ring_register, ring_wait)
 from zchttpd._core.ring import FEATURES
-from zchttpd._core.system cimport system_signal
-from zchttpd._core.token cimport TOKEN_ACCEPT, token_kind
+from zchttpd._core.socket_ops cimport socket_op
 from zchttpd._core.worker cimport BATCH, MAPPINGS_MAX, Worker
 
 
@@ -55,39 +51,25 @@ cdef class UringWorker(Worker):
 
     cdef void _wait(self, int64_t timeout_us) noexcept nogil:
         ring_wait(&self.ring, timeout_us)
+        self.machine.stats.enters += 1
 
     cdef uint32_t _reap(self, Completion* completions, uint32_t count) noexcept nogil:
         cdef uint32_t taken = ring_reap(&self.ring, completions, count)
-        cdef uint32_t i
-        for i in range(taken):
-            if token_kind(completions[i].token) == TOKEN_ACCEPT and completions[i].res >= 0:
-                if self.machine.send_mode != SEND_PLAIN:
-                    completions[i].route = address_route(completions[i].res)
-                if self.machine.access.open_records != NULL:
-                    address_peer(completions[i].res, &self.peers[i])
-                    completions[i].peer = &self.peers[i]
+        address_look_up(completions, taken, self.machine.send_mode != SEND_PLAIN,
+                        self.peers if self.machine.access.open_records != NULL else NULL)
         return taken
 
     cdef int32_t _execute(self, const Op* op) noexcept nogil:
         cdef Mapping* mapping
+        cdef int32_t result
         if op.kind == OP_CLEAR:
             return ring_clear(&self.ring, op.slot)
         if op.kind == OP_REGISTER:
             mapping = mapping_at(&self.machine.mappings, op.slot)
             return ring_register(&self.ring, op.slot, mapping.base, mapping.capacity, op.token)
-        if op.kind == OP_SHUTDOWN:
-            ring_finish(op.fd)
-        elif op.kind == OP_RESET:
-            ring_reset(op.fd)
-        elif op.kind == OP_QUEUED:
-            return ring_queued(op.fd)
-        elif op.kind == OP_REJECT:
-            close(op.fd)
-        elif op.kind == OP_SIGNAL:
-            system_signal(op.fd)
-        else:
+        if not socket_op(op, &result):
             ring_push(&self.ring, op)
-        return 0
+        return result
 
     cdef void _give_back(self, uint16_t buffer_id) noexcept nogil:
         ring_give_back(&self.ring, buffer_id)

@@ -39,6 +39,7 @@ from zchttpd._core.version cimport version_take
 
 cdef enum:
     BATCHES_MAX = 16            # before deadlines, the handler and the signals have their turn
+    STEP_TURNS_MAX = 16         # before whoever has the loop has its turn
     HANDLER_ROUNDS = 8          # what the handler does may park connections again
     TICK_US = 100_000
     IDLE_US = 60_000_000
@@ -369,15 +370,18 @@ cdef class Worker:
                 running = self._should_run()
 
     def step(self) -> int:
-        """One turn that waits for nothing, for whoever has a loop of its own.
+        """Turns that wait for nothing, as many as there is work for up to a bound, for whoever has a loop of its own.
 
         Returns in how many milliseconds the next is due at the latest, also when nothing happens; -1 when it has drained and
         is to be called no more.
         """
+        cdef int turns = 0
         if not self.started:
             self.start()
         with nogil:
-            self._turn(0)
+            while turns < STEP_TURNS_MAX and (turns == 0 or self._pending()) and not self._wants_handler():
+                turns += 1
+                self._turn(0)
         if self._wants_handler():
             self._run_handler()
         if not self._should_run():
@@ -416,7 +420,6 @@ cdef class Worker:
         cdef uint32_t i
         cdef int batches = 0
         self._wait(timeout_us)
-        self.machine.stats.enters += 1
         self._set_time()
         while taken == self.batch and batches < BATCHES_MAX:
             batches += 1

@@ -180,9 +180,9 @@ def test_options_that_go_together_are_not_refused(typed: dict[str, str]) -> None
         ({"zc_size_min": "9M", "send_mode": "plain"}, {}, ["--zc-size-min. With --send-mode plain"]),
         ({"zc_size_min": "9M"}, {}, []),
         (
-            {"engine": "portable", "recv_buffers": "8", "memory": "9M"},
+            {"engine": "portable", "recv_buffers": "8", "memory": "9M", "without": "send_zc"},
             {},
-            ["--recv-buffers. It is for io_uring"],
+            ["--without. It is for io_uring"],
         ),
         ({"access_log_format": "json"}, {}, ["--access-log-format. Type --access-log"]),
         ({"access_log_format": "json", "access_log": "-"}, {}, []),

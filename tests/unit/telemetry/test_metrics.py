@@ -65,8 +65,8 @@ def test_fixed_names_are_there_from_the_start(stats: SharedStats) -> None:
     # The names that scripts rely on, with every label that is known beforehand.
     expected = [
         'zchttpd_requests_total{status="200"}',
-        *(f'zchttpd_sends_total{{mode="{mode}"}}' for mode in ("zerocopy", "plain", "sendfile")),
-        *(f'zchttpd_send_bytes_total{{mode="{mode}"}}' for mode in ("zerocopy", "plain", "sendfile")),
+        *(f'zchttpd_sends_total{{mode="{mode}"}}' for mode in ("zerocopy", "plain", "splice")),
+        *(f'zchttpd_send_bytes_total{{mode="{mode}"}}' for mode in ("zerocopy", "plain", "splice")),
         *(f'zchttpd_zerocopy_notifications_total{{usage="{usage}"}}' for usage in ("zero_copied", "copied")),
         *(f'zchttpd_zerocopy_delivered_total{{usage="{usage}"}}' for usage in ("zero_copied", "copied")),
         *(

@@ -1,8 +1,7 @@
-"""The access records of the compiled machine, unpacked."""
+"""The access records of a worker, unpacked."""
 
 from __future__ import annotations
 
-import signal
 import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -13,19 +12,8 @@ from zchttpd.telemetry.access_log import AccessRecord, address_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from zchttpd._core.worker import Worker
-    from zchttpd.telemetry.access_log import AccessLog
-
 _RECORD = struct.Struct(ACCESS_RECORD)
 _address = lru_cache(maxsize=4096)(address_of)
-
-
-def attach(log: AccessLog | None, engine: Worker) -> None:
-    """Have the engine's records written, if there is a log, and the file opened again when SIGUSR1 comes."""
-    if log is None:
-        return
-    signal.signal(signal.SIGUSR1, lambda *_: log.reopen())
-    log.start(lambda: unpack_records(engine.take_records()), engine.drop_records)
 
 
 def unpack_records(records: bytes) -> Iterator[AccessRecord]:

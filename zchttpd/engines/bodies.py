@@ -22,7 +22,6 @@ LOGGER = logging.getLogger("zchttpd")
 
 # Larger bodies are not copied into plans, however large --zc-size-min is: making the copy holds up the loop.
 INLINE_SIZE_MAX = 1 << 20
-MAPPINGS_MAX = 12_000
 
 
 class State(Enum):
@@ -75,8 +74,9 @@ class Bodies:
     At most one body of each representation, and one more for parts of it as long as that is not in memory.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, mappings_max: int) -> None:
         self._settings = settings
+        self._mappings_max = mappings_max
         self._whole: dict[Representation, Body] = {}
         self._parts: dict[Representation, Body] = {}
         self._filling: dict[int, Body] = {}
@@ -171,7 +171,7 @@ class Bodies:
     def used(self) -> Iterator[tuple[int, int]]:
         """What they take of each budget, and how much that is."""
         yield self._mapped_bytes + self._inline_bytes + self.engine.image_bytes, self._settings.memory
-        yield self._mapped, MAPPINGS_MAX
+        yield self._mapped, self._mappings_max
         yield self._streamed, self._streamed_max
 
     def _open(self, fd: int, representation: Representation, *, grown: bool) -> Body:

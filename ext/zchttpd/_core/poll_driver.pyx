@@ -1,0 +1,68 @@
+"""The readiness driver: ops by plain system calls, for a worker that lives in a loop of somebody else's."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
+
+import os
+
+from zchttpd._core.address cimport address_look_up
+from zchttpd._core.op cimport Completion, Op, Peer
+from zchttpd._core.poller cimport (
+    Poller, poller_close, poller_give_back, poller_has_more, poller_open, poller_push, poller_reap, poller_wait)
+from zchttpd._core.socket_ops cimport socket_op
+from zchttpd._core.worker cimport BATCH, Worker
+
+cdef enum:
+    MEMFD_SIZE_MIN = 16 * 1024  # a file wants a descriptor, and less than a few pages costs little to copy
+
+
+cdef class PollWorker(Worker):
+    """A worker whose ops are plain system calls, over a listener that does not block.
+
+    Whoever has a loop calls `step` when `fileno()` is readable, and when it says so. It receives into `recv_buffers` buffers
+    of `recv_buffer_size` bytes. Snapshots are sent by reference, unless `send_mode` is "plain". Raises OSError when there is
+    no descriptor.
+    """
+
+    cdef Poller poller
+    cdef Peer[BATCH] peers      # of the connections accepted in this batch
+    cdef uint8_t polls          # the poller is open
+
+    def __init__(self, *, int recv_buffers, int recv_buffer_size, str send_mode, **options):
+        cdef int rc = poller_open(&self.poller, recv_buffers, recv_buffer_size)
+        if rc < 0:
+            raise OSError(-rc, os.strerror(-rc))
+        self.polls = 1
+        # It has no zero copy that a connection could ask for: what is not sent by reference is copied.
+        super().__init__(on_route=None, send_mode="plain", **options)
+        self._set_features(False, False, True)
+        if send_mode != "plain":
+            self.machine.mappings.memfd_size_min = MEMFD_SIZE_MIN
+
+    def __dealloc__(self):
+        # A read that hangs in a thread may come back, and must find the memory that it reads into.
+        if self.polls and poller_close(&self.poller) > 0:
+            self.opened = 0
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while there is something to do, to be watched level-triggered."""
+        return self.poller.epoll
+
+    cdef void _wait(self, int64_t timeout_us) noexcept nogil:
+        poller_wait(&self.poller, timeout_us)
+
+    cdef bint _pending(self) noexcept nogil:
+        return poller_has_more(&self.poller)
+
+    cdef uint32_t _reap(self, Completion* completions, uint32_t count) noexcept nogil:
+        cdef uint32_t taken = poller_reap(&self.poller, completions, count)
+        address_look_up(completions, taken, False, self.peers if self.machine.access.open_records != NULL else NULL)
+        return taken
+
+    cdef int32_t _execute(self, const Op* op) noexcept nogil:
+        cdef int32_t result
+        if not socket_op(op, &result):
+            poller_push(&self.poller, op)
+        return result
+
+    cdef void _give_back(self, uint16_t buffer_id) noexcept nogil:
+        poller_give_back(&self.poller, buffer_id)

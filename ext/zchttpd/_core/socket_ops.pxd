@@ -1,0 +1,7 @@
+# Ops that every driver does on the spot, in the order in which they come.
+
+from libc.stdint cimport int32_t
+
+from zchttpd._core.op cimport Op
+
+cdef bint socket_op(const Op* op, int32_t* result) noexcept nogil

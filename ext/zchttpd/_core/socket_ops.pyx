@@ -1,0 +1,62 @@
+"""Ops that are one short system call, which no driver puts off."""
+
+from libc.stdint cimport int32_t, uint32_t
+from posix.unistd cimport close
+
+from zchttpd._core.op cimport OP_QUEUED, OP_REJECT, OP_RESET, OP_SHUTDOWN, OP_SIGNAL
+from zchttpd._core.system cimport system_signal
+
+cdef extern from "<sys/socket.h>" nogil:
+    enum:
+        SHUT_WR
+        SOL_SOCKET
+        SO_LINGER
+    cdef struct linger_t "linger":
+        int l_onoff
+        int l_linger
+    ctypedef uint32_t socklen_t
+    int shutdown(int fd, int how)
+    int setsockopt(int fd, int level, int name, const void* value, socklen_t length)
+
+cdef extern from "<sys/ioctl.h>" nogil:
+    int ioctl(int fd, unsigned long request, int* value)
+
+cdef extern from "<linux/sockios.h>" nogil:
+    enum:
+        SIOCOUTQ
+
+
+cdef bint socket_op(const Op* op, int32_t* result) noexcept nogil:
+    """Do an op if it is one of these, and say so. `result` is what the op gives back."""
+    result[0] = 0
+    if op.kind == OP_SHUTDOWN:
+        # Never through a ring: that always goes to a worker thread, which looks the descriptor up when it gets there, and
+        # by then it can be another connection's.
+        shutdown(op.fd, SHUT_WR)
+    elif op.kind == OP_RESET:
+        _reset(op.fd)
+    elif op.kind == OP_QUEUED:
+        result[0] = _queued(op.fd)
+    elif op.kind == OP_REJECT:
+        close(op.fd)
+    elif op.kind == OP_SIGNAL:
+        system_signal(op.fd)
+    else:
+        return False
+    return True
+
+
+cdef int _queued(int fd) noexcept nogil:
+    """Bytes sent and not acknowledged (SIOCOUTQ, tcp(7)); 0 when nobody can tell."""
+    cdef int queued = 0
+    if ioctl(fd, SIOCOUTQ, &queued) < 0:
+        return 0
+    return queued
+
+
+cdef void _reset(int fd) noexcept nogil:
+    """Make the close that follows send RST and drop what is queued (SO_LINGER, socket(7))."""
+    cdef linger_t option
+    option.l_onoff = 1
+    option.l_linger = 0
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &option, sizeof(option))

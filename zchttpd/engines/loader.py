@@ -1,0 +1,336 @@
+"""Turns the answers of `Handler` into mappings and plans of a worker, for its loop to replay."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+from zchttpd.engines.bodies import Bodies, Body, Holding, State, name_of
+from zchttpd.engines.limits import ATTEMPTS_MAX, PLANS_PER_ENTRY, REUSED
+from zchttpd.engines.parts import idle_ms, inlined, wants_part
+from zchttpd.files.lookup import exhausted
+from zchttpd.files.singleflight import Job
+from zchttpd.handler.answer import Answer
+from zchttpd.handler.errors import describe_error
+
+if TYPE_CHECKING:
+    from zchttpd._core.worker import Worker
+    from zchttpd.config.settings import Settings
+    from zchttpd.files.entry_cache import EntryCache
+    from zchttpd.files.lookup import Entry
+    from zchttpd.files.singleflight import LoopMailbox
+    from zchttpd.handler.handler import Handler
+
+LOGGER = logging.getLogger("zchttpd")
+
+# Eviction goes on to this far below a budget, so that sorting by age is paid once for many.
+SLACK_PART = 16
+COMPLAINT_MS_MIN = 1000
+# The engine adds this to the status that refuses what began as a HEAD request.
+REFUSED_HEAD = 1000
+
+
+class Loader:
+    """Called by the engine with heads to answer, entries to look at and mappings that have been filled."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        handler: Handler,
+        cache: EntryCache,
+        mailbox: LoopMailbox,
+        mappings_max: int,
+    ) -> None:
+        self._settings = settings
+        self._mailbox = mailbox
+        self._handler = handler
+        self._cache = cache
+        self._holdings: dict[tuple[tuple[bytes, ...], bool], Holding] = {}
+        self._by_number: dict[int, Holding] = {}
+        self._streaming: set[Holding] = set()
+        self._bodies = Bodies(settings, mappings_max)
+        self._refusals: dict[int, int] = {}
+        self._idle_ms = idle_ms(settings)
+        self._silent_until_ms = 0
+        self.engine: Worker
+
+    def begin(self, engine: Worker) -> None:
+        """From now on it answers through this engine."""
+        self.engine = self._bodies.engine = engine
+
+    def __call__(
+        self, work: list[tuple[str, int, bytes | int]], filled: list[tuple[int, int]], now_ms: int
+    ) -> None:
+        """Answer `work`: ("head", ticket, bytes), ("stale", ticket, entry), ("refuse", ticket, status).
+
+        `filled`: (mapping, errno or 0).
+        """
+        self._mailbox.run()
+        for mapping, error in filled:
+            self._on_filled(mapping, error, now_ms)
+        for kind, ticket, subject in work:
+            if kind == "head":
+                assert isinstance(subject, bytes)
+                try:
+                    self._on_head(ticket, subject, 1, now_ms)
+                except MemoryError:
+                    # No room for its plan: one request less, not the whole batch.
+                    self._refuse_head(ticket, subject, 503)
+            elif kind == "stale":
+                assert isinstance(subject, int)
+                self._on_stale(ticket, subject, now_ms)
+            else:
+                assert isinstance(subject, int)
+                self._refuse(ticket, subject)
+        self._give_back(now_ms)
+        self._shrink()
+
+    # ---- requests ----
+
+    def _on_head(self, ticket: int, head: bytes, attempt: int, now_ms: int) -> None:
+        answer = self._handler.answer(head, now_ms)
+        if isinstance(answer, Job):
+            answer.waiting.append(partial(self._on_made, ticket, head, attempt))
+            return
+        holding = self._hold(answer.entry) if answer.entry is not None else None
+        if answer.representation is None or not answer.parts:
+            self._reply(ticket, answer, holding, None)
+            return
+        try:
+            body = self._body(answer, holding, attempt, now_ms)
+        except OSError as error:
+            self._fail(ticket, head, attempt, error, holding, now_ms)
+            return
+        if isinstance(body, Answer):
+            self._reply(ticket, body, holding, None)
+            return
+        if body.state is State.FILLING:
+            if now_ms - body.since_ms > self._settings.stall_ms_max:
+                # A disk that does not answer: who waits is told 503 by now, and who comes is at once.
+                self._refuse_head(ticket, head, 503)
+                return
+            body.waiting.append((ticket, head, attempt))
+        else:
+            self._reply(ticket, answer, holding, body)
+
+    def _on_made(self, ticket: int, head: bytes, attempt: int, error: OSError | None) -> None:
+        """What a request waited for has been made, or could not be."""
+        try:
+            if error is None:
+                self._on_head(ticket, head, attempt, self.engine.now_ms)
+            else:
+                self._fail(ticket, head, attempt, error, None, self.engine.now_ms)
+        except Exception:
+            LOGGER.exception("a request could not be answered")
+            self.engine.abandon(ticket)
+
+    def _on_stale(self, ticket: int, number: int, now_ms: int) -> None:
+        holding = self._by_number.get(number)
+        if holding is not None:
+            if any(self._bodies.lost(body) for body in holding.bodies):
+                # Written to in place: who comes now is told of what is there now.
+                self._retire(holding)
+                holding.entry.check_at_ms = now_ms
+            elif now_ms < holding.entry.check_at_ms:
+                # Several requests may have found it stale: the first to come here has looked.
+                self.engine.refresh(number, holding.entry.check_at_ms)
+            elif self._cache.revalidate(holding.entry, now_ms) and not self._outgrown(holding):
+                self.engine.refresh(number, holding.entry.check_at_ms)
+            else:
+                self._retire(holding)
+        self.engine.retry(ticket)
+
+    def _fail(
+        self, ticket: int, head: bytes, attempt: int, error: OSError, holding: Holding | None, now_ms: int
+    ) -> None:
+        """The bytes could not be had. A file that was replaced meanwhile is looked up anew."""
+        if attempt >= ATTEMPTS_MAX or exhausted(error):
+            if now_ms >= self._silent_until_ms:
+                self._silent_until_ms = now_ms + COMPLAINT_MS_MIN
+                LOGGER.warning("a file could not be read: %s", describe_error(error))
+            self._refuse_head(ticket, head, 503)
+            return
+        if holding is not None:
+            self._retire(holding)
+            # What the cache believed of it is outdated too.
+            holding.entry.check_at_ms = now_ms
+        self._on_head(ticket, head, attempt + 1, now_ms)
+
+    def _refuse_head(self, ticket: int, head: bytes, status: int) -> None:
+        self._refuse(ticket, status + (REFUSED_HEAD if head.startswith(b"HEAD ") else 0))
+
+    def _refuse(self, ticket: int, status: int) -> None:
+        plan = self._refusals.get(status)
+        if plan is None:
+            answer = self._handler.refuse(status % REFUSED_HEAD, bodiless=status >= REFUSED_HEAD)
+            plan = self._refusals[status] = self._plan(answer, None, None)
+        self.engine.answer(ticket, plan, False)
+
+    def _reply(self, ticket: int, answer: Answer, holding: Holding | None, body: Body | None) -> None:
+        reused = answer.cacheable and holding is not None and answer.status in REUSED
+        key = (answer.head, answer.parts)
+        plan = holding.plans.get(key) if reused and holding is not None else None
+        if plan is not None:
+            self.engine.answer(ticket, plan, True)
+            return
+        plan = self._plan(answer, holding, body)
+        self.engine.answer(ticket, plan, answer.cacheable)
+        if reused and holding is not None and len(holding.plans) < PLANS_PER_ENTRY:
+            holding.plans[key] = plan
+        else:
+            self.engine.release(plan)
+
+    def _plan(self, answer: Answer, holding: Holding | None, body: Body | None) -> int:
+        """Literal bytes, small windows among them, become one image; the rest is sent from where it is."""
+        image = bytearray(answer.head)
+        segments: list[tuple[str, int, int]] = []
+        literal_from = 0
+        for part in answer.parts:
+            if isinstance(part, bytes):
+                image += part
+                continue
+            assert body is not None
+            literal = self._bodies.literal(body, part.offset, part.length)
+            if literal is not None:
+                image += literal
+                continue
+            if len(image) > literal_from:
+                segments.append(("literal", literal_from, len(image) - literal_from))
+                literal_from = len(image)
+            segments.append(
+                ("mapped" if body.state is State.MAPPED else "streamed", part.offset, part.length)
+            )
+        if len(image) > literal_from:
+            segments.append(("literal", literal_from, len(image) - literal_from))
+        kinds = {segment[0] for segment in segments}
+        return self.engine.plan(
+            status=answer.status,
+            image=bytes(image),
+            date_at=answer.date_at,
+            segments=segments,
+            keep_alive=answer.keep_alive,
+            linger=not answer.keep_alive,
+            entry=None if holding is None else holding.number,
+            mapping=body.number if body is not None and "mapped" in kinds else None,
+            source=body.number if body is not None and "streamed" in kinds else None,
+            head_length=len(answer.head),
+        )
+
+    # ---- entries and bodies ----
+
+    def _hold(self, entry: Entry) -> Holding:
+        key = (entry.segments, entry.directory)
+        holding = self._holdings.get(key)
+        if holding is not None:
+            if holding.entry is entry:
+                self.engine.refresh(holding.number, entry.check_at_ms)
+                return holding
+            self._retire(holding)
+        holding = Holding(entry, self.engine.entry(entry.check_at_ms))
+        self._holdings[key] = holding
+        self._by_number[holding.number] = holding
+        return holding
+
+    def _retire(self, holding: Holding) -> None:
+        """Outdated or evicted: responses under way finish, no new one begins."""
+        key = (holding.entry.segments, holding.entry.directory)
+        if self._holdings.get(key) is not holding:
+            return
+        del self._holdings[key], self._by_number[holding.number]
+        self.engine.retire(holding.number)
+        for body in holding.bodies:
+            self._bodies.release(body)
+        holding.bodies.clear()
+        self._streaming.discard(holding)
+
+    def _unstream(self, holding: Holding) -> None:
+        """Let go of its files, and of all plans: some of them read from those. Responses under way finish."""
+        del self._by_number[holding.number]
+        self.engine.retire(holding.number)
+        holding.number = self.engine.entry(holding.entry.check_at_ms)
+        self._by_number[holding.number] = holding
+        holding.plans.clear()
+        for body in holding.streamed:
+            holding.bodies.remove(body)
+            self._bodies.release(body)
+        self._streaming.discard(holding)
+
+    def _give_back(self, now_ms: int) -> None:
+        """Close files that nobody has asked for lately."""
+        for holding in [*self._streaming]:
+            if now_ms - self.engine.used_at_ms(holding.number) >= self._idle_ms:
+                self._unstream(holding)
+
+    def _body(self, answer: Answer, holding: Holding | None, attempt: int, now_ms: int) -> Body | Answer:
+        """The bytes that the answer wants, begun to be read if they are new; or the answer with them in it.
+
+        Raises OSError.
+        """
+        representation = answer.representation
+        assert representation is not None
+        # A file that was looked at again has not been written anew since: it may have grown.
+        grown = attempt > 1
+        part = wants_part(answer)
+        if part and not self._bodies.cached(representation):
+            small = inlined(answer, self._bodies.inline_below, grown=grown)
+            if small is not None:
+                return small
+        body = self._bodies.find(representation, now_ms, part=part, grown=grown)
+        if holding is not None and body not in holding.bodies:
+            holding.bodies.add(body)
+            body.owners += 1
+            if body.state is State.STREAMED:
+                self._streaming.add(holding)
+        if self._bodies.lost(body):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name_of(representation))
+        return body
+
+    def _outgrown(self, holding: Holding) -> bool:
+        """Whether a body that streams for want of room could be cached by now."""
+        return any(
+            body.makeshift and self._bodies.has_room(body.representation.size) for body in holding.bodies
+        )
+
+    def _on_filled(self, number: int, error: int, now_ms: int) -> None:
+        body = self._bodies.filled(number, error)
+        waiting, body.waiting = body.waiting, []
+        if error:
+            for holding in [each for each in self._holdings.values() if body in each.bodies]:
+                holding.bodies.discard(body)
+                self._retire(holding)
+                holding.entry.check_at_ms = now_ms
+            failure = OSError(error, os.strerror(error), name_of(body.representation))
+            for ticket, head, attempt in waiting:
+                self._fail(ticket, head, attempt, failure, None, now_ms)
+            return
+        part = self._bodies.part_of(body.representation)
+        for holding in [each for each in self._streaming if part in each.bodies]:
+            # From here on parts of it are sent from memory too.
+            self._unstream(holding)
+        for ticket, head, attempt in waiting:
+            self._on_head(ticket, head, attempt, now_ms)
+        self._bodies.forsaken(body)
+
+    def _shrink(self) -> None:
+        """Evict what has not been used for longest until the budgets hold."""
+        if not self._over(0):
+            return
+        oldest = sorted(self._holdings.values(), key=lambda holding: self.engine.used_at_ms(holding.number))
+        for holding in oldest:
+            if not self._over(SLACK_PART):
+                break
+            if not any(body.state is State.FILLING for body in holding.bodies):
+                self._retire(holding)
+
+    def _over(self, slack_part: int) -> bool:
+        """Whether any budget, less its `slack_part`-th part (0: less nothing), is exceeded."""
+        plans, plans_max = self.engine.plans_held
+        used = (
+            *self._bodies.used(),
+            (len(self._holdings), self._settings.plans_max),
+            (plans, plans_max // 2),
+        )
+        return any(taken > limit - (limit // slack_part if slack_part else 0) for taken, limit in used)

@@ -1,0 +1,128 @@
+"""One worker put together, whichever driver it has: cache, handler, loader, log, signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from zchttpd.engines.access_records import unpack_records
+from zchttpd.engines.limits import (
+    MAPPINGS_MAX,
+    PIPE_FDS,
+    connections_max,
+    memory_files_max,
+    streamed_max,
+)
+from zchttpd.engines.loader import Loader
+from zchttpd.files.compressor import Compressor
+from zchttpd.files.entry_cache import EntryCache
+from zchttpd.files.root import Root
+from zchttpd.files.singleflight import LoopMailbox
+from zchttpd.handler.handler import Handler
+from zchttpd.telemetry import access_log
+from zchttpd.telemetry.shared_stats import cells_of
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from zchttpd._core.worker import Worker
+    from zchttpd.config.settings import Settings
+
+LINGER_MS_MAX = 5_000
+LEASES_PER_CONNECTION = 256
+LINE_SIZE_MAX = 8192
+
+
+class Driver(Protocol):
+    """What engines differ in: how a worker's ops are executed, and who waits for it.
+
+    `memory_files`: it sends file versions in memory by reference, and each takes a descriptor.
+    """
+
+    memory_files: bool
+
+    def make(self, *, waker: int, listener: int, **options: Any) -> Worker:
+        """The worker, with `options` as every Worker has them. What is written to `waker` wakes it.
+
+        Raises OSError when it cannot be had here.
+        """
+
+    def on_signal(self, number: int, act: Callable[[], None]) -> None:
+        """Have `act` called, between two turns, when the signal comes."""
+
+    def report(self) -> dict[str, object]:
+        """What the start line says (`process.worker.Serve`)."""
+
+    def run(self) -> None:
+        """Serve until the worker has drained."""
+
+
+def serve(
+    driver: Driver,
+    settings: Settings,
+    listener: socket.socket,
+    stats: memoryview,
+    *,
+    ready: Callable[[dict[str, object]], None],
+) -> None:
+    """Serve on `listener` until SIGTERM or SIGINT, drain, return. Raises OSError where that cannot be."""
+    mappings_max, files = MAPPINGS_MAX, streamed_max()
+    if driver.memory_files:
+        mappings_max = memory_files_max(settings)
+        files += mappings_max + PIPE_FDS
+    admitted, refused = connections_max(settings, files)
+    log = access_log.make_log(settings)
+    wake, waker = os.pipe()
+    os.set_blocking(waker, False)
+    mailbox = LoopMailbox(waker)
+    cache = EntryCache(Root(settings.root, links_into=settings.links_into), settings, post=mailbox.post)
+    compressor = Compressor.of(settings, partial(cells_of, stats))
+    loader = Loader(settings, Handler(settings, cache, compressor), cache, mailbox, mappings_max)
+    worker = driver.make(
+        waker=waker,
+        listener=listener.fileno(),
+        wake=wake,
+        handler=loader,
+        stats=stats,
+        limits={
+            "head_size_max": settings.head_size_max,
+            "line_size_max": min(LINE_SIZE_MAX, settings.head_size_max),
+            "head_ms_max": settings.head_ms_max,
+            "idle_ms_max": settings.idle_ms_max,
+            "stall_ms_max": settings.stall_ms_max,
+            "linger_ms_max": LINGER_MS_MAX,
+            "zc_size_min": max(1, settings.zc_size_min),
+            "window_size": settings.window_size,
+            "windows_per_connection": settings.windows_per_connection,
+            "window_count": settings.stream_memory // settings.window_size,
+            "connections_max": admitted,
+            "refusals_max": refused,
+            "leases_per_connection": LEASES_PER_CONNECTION,
+        },
+        send_mode=settings.send_mode,
+        plans_max=settings.plans_max,
+        recv_buffers=settings.recv_buffers,
+        recv_buffer_size=settings.recv_buffer_size,
+        drain_ms_max=settings.drain_ms_max,
+        access_bytes=0 if log is None else access_log.BUFFER_SIZE,
+        access_event=-1 if log is None else log.event,
+    )
+    loader.begin(worker)
+
+    def stop() -> None:
+        worker.drain()
+        # From here on nobody gets through; what is under way keeps its own sockets.
+        listener.close()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        driver.on_signal(number, stop)
+    if log is not None:
+        driver.on_signal(signal.SIGUSR1, log.reopen)
+        log.start(lambda: unpack_records(worker.take_records()), worker.drop_records)
+    ready(driver.report())
+    driver.run()
+    if log is not None:
+        log.close()
