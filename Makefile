@@ -19,7 +19,7 @@ PYTEST = bin/pytest -n $(JOBS) --dist worksteal
 # What `make quick` runs: each layer by itself, every HTTP case without a socket, one connection to each engine.
 QUICK := tests/bench tests/loadtest tests/unit tests/core tests/sim tests/fuzz tests/driver tests/ring tests/package tests/wire/test_in_process.py tests/wire/test_smoke.py
 
-.PHONY: help setup serve dev quick test clients full check fuzz lint asan debug bench memory sweep vm loadtest readme docs fresh clean
+.PHONY: help setup serve dev quick test clients full check faults fuzz lint asan debug bench memory sweep vm loadtest readme docs fresh clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -84,11 +84,14 @@ clients: $(VENV)/clients ## the tests with real clients: zsync, npm, pip, apt, r
 
 full: lint check clients ## everything: each HTTP case on each engine in each way of sending, real clients, more seeds, other builds, fuzzers
 	HYPOTHESIS_PROFILE=ci SIM_SEEDS=3000 $(VENV)/$(PYTEST) --matrix $(PYTEST_ARGS)
-	$(MAKE) asan debug fuzz
+	$(MAKE) asan debug faults fuzz
 
 # What is read is the tree, also after `make dev`, whose importer has no directories to walk.
 check: setup ## who may import whom
 	@PYTHONPATH=. MESONPY_EDITABLE_SKIP="$(CURDIR)/build/$(VENV)" $(BIN)/lint-imports --config pyproject.toml --no-cache >build/imports.log 2>&1 || { cat build/imports.log; exit 1; }
+
+faults: setup ## plant faults in the machine, one by one, and see that the tests find them; PLANTS=WORD for some (15 min)
+	$(BIN)/python tests/faults/run.py
 
 fuzz: setup ## the fuzzers, FUZZ_SECONDS (60) each
 	$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3.0,<4'

@@ -87,6 +87,12 @@ class Bench:
         self.machine.step()
         return not any(op.kind == "reject" and op.fd == fd for op in self._ops)
 
+    def refuse_accept(self, error: int) -> None:
+        """Accepting ends with an errno."""
+        self._ops.clear()
+        self.machine.deliver(self._accept.token, -error, False)
+        self.machine.step()
+
     # ---- what the worker did ----
 
     def ops(self) -> list[testing.ExecutedOp]:
@@ -94,6 +100,11 @@ class Bench:
         self.machine.flush()
         ops, self._ops = self._ops, []
         return [op for op in ops if op.kind not in USUAL]
+
+    def accepts(self) -> bool:
+        """Whether it asked for connections again."""
+        self.machine.flush()
+        return any(op.kind == "accept" for op in self._ops)
 
     def take_work(self) -> list[tuple[str, int, bytes | int]]:
         """What the handler was called for since the last call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -211,3 +212,13 @@ def test_shedding_follows_a_model(seed: int) -> None:
             crowd.step(crowd.recvs[fd].token, 0)
             crowd.settle(crowd.ops())
             del known[fd]
+
+
+def test_accepting_pauses_when_there_are_no_descriptors() -> None:
+    bench = Bench()
+    bench.refuse_accept(errno.EMFILE)
+    assert not bench.accepts()
+    bench.wait(50)
+    assert not bench.accepts()
+    bench.wait(60)
+    assert bench.accepts()

@@ -25,6 +25,22 @@ def test_a_stream_goes_on_by_copying_when_zero_copy_lacks_memory(error: int) -> 
     assert bench.machine.gauge("fallbacks", 4) == 1
 
 
+@pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_socket_that_refuses_zero_copy_is_not_asked_again(error: int) -> None:
+    bench = Bench()
+    read = bench.stream(bench.connect(), 2)
+    bench.step(read.token, read.length)
+    ops = bench.ops()
+    send = next(op for op in ops if op.kind == "send_zc")
+    ahead = next(op for op in ops if op.kind == "read")
+    bench.step(send.token, -error)
+    [again] = bench.ops()
+    assert (again.kind, again.address, again.length) == ("send", send.address, send.length)
+    bench.step(again.token, again.length)
+    bench.step(ahead.token, ahead.length)
+    assert [op.kind for op in bench.ops()] == ["send"]
+
+
 def test_a_window_that_comes_back_goes_to_who_waits_longest() -> None:
     bench = Bench(window_count=1)
     first, second = bench.connect(), bench.connect()
@@ -129,3 +145,31 @@ def test_a_read_that_fails_resets_and_gives_everything_back() -> None:
     bench.step(send.token, 0, False, True)
     live = bench.machine.live()
     assert (live["leases"], live["windows_left"]) == (0, 8)
+
+
+def test_a_late_notification_takes_nothing_from_who_has_the_slot_now() -> None:
+    bench = Bench()
+    first = bench.connect()
+    read = bench.stream(first, 2)
+    bench.step(read.token, read.length)
+    ops = bench.ops()
+    late = next(op for op in ops if op.kind == "send_zc")
+    ahead = next(op for op in ops if op.kind == "read")
+    bench.step(late.token, late.length, True)
+    bench.ops()
+    bench.step(ahead.token, -errno.EIO)
+    for op in bench.ops():
+        if op.kind != "reset":
+            bench.step(op.token, 0)
+    bench.step(first.token, -errno.ECANCELED)
+    assert bench.machine.live()["conns"] == 0
+    second = bench.connect()
+    slot = testing.unpack(second.token)[1]
+    assert slot == testing.unpack(first.token)[1], "the test is about a slot that is used again"
+    read = bench.stream(second, 2)
+    bench.step(read.token, read.length)
+    before = bench.machine.conn(slot)
+    assert (before["leases"], before["windows_held"]) == (1, 2)
+    bench.step(late.token, 0, False, True)
+    after = bench.machine.conn(slot)
+    assert (after["leases"], after["windows_held"]) == (1, 2)

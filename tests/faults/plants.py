@@ -1,0 +1,360 @@
+"""Faults to plant in the compiled machine, each with the test that must find it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SIM = "tests/sim/test_sim.py::test_no_seed_breaks_a_rule"
+
+
+class Plant(NamedTuple):
+    """Replace `old`, which stands once in ext/zchttpd/_core/`file`, by `new`; `test` must fail then."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str = SIM
+
+
+PLANTS = (
+    # Leases: who may touch the memory, and until when.
+    Plant(
+        "a lease ends with the result of its send",
+        "conn.pyx",
+        "    if not completion.more:\n        machine_end_lease(machine, lease_slot)",
+        "    machine_end_lease(machine, lease_slot)",
+    ),
+    Plant(
+        "a lease without a notification never ends",
+        "conn.pyx",
+        "    if not completion.more:\n        machine_end_lease(machine, lease_slot)\n",
+        "",
+    ),
+    Plant(
+        "a lease that ends is taken from whoever has the slot now",
+        "machine.pyx",
+        "    if slab_holds(&machine.conns, lease.conn, lease.conn_generation):\n        conn = conn_at",
+        "    if True:\n        conn = conn_at",
+        "tests/core/test_streams.py",
+    ),
+    Plant(
+        "a lease holds no reference",
+        "lease.pyx",
+        "    mapping_hold(ledger.mappings, mapping)\n",
+        "    pass\n",
+        "tests/core/test_lease.py",
+    ),
+    Plant(
+        "memory in the buffer table is unmapped at once",
+        "mapping.pyx",
+        "    if mapping.buffer >= 0:\n        return REST_CLEAR\n",
+        "",
+    ),
+    Plant(
+        "a failed zero-copy send counts as copied",
+        "machine.pyx",
+        "    if lease.result > 0:\n",
+        "    if True:\n",
+        "tests/core/test_auto.py",
+    ),
+    Plant(
+        "what a reset threw away counts as sent without a copy",
+        "machine.pyx",
+        "                conn_at(machine, lease.conn).uncopied += 1",
+        "                _judge_route(machine, lease.route, False)",
+        "tests/core/test_auto.py",
+    ),
+    Plant(
+        "auto never gives a route up",
+        "machine.pyx",
+        "ROUTE_TRIAL * 9 else ZEROCOPY_ON",
+        "ROUTE_TRIAL * 11 else ZEROCOPY_ON",
+        "tests/core/test_auto.py",
+    ),
+    Plant(
+        "auto never tries a network again",
+        "machine.pyx",
+        "    return machine.route_spared[route] <= ROUTE_RETRY\n",
+        "    return True\n",
+        "tests/core/test_auto.py",
+    ),
+    # Bytes: one response is one version of one file, whole and in order.
+    Plant(
+        "a short send of a head begins anew",
+        "conn.pyx",
+        "conn.image + segment.offset + conn.done",
+        "conn.image + segment.offset",
+    ),
+    Plant(
+        "a short send of a window begins anew",
+        "conn.pyx",
+        "plan.mapping, segment.offset + conn.done,",
+        "plan.mapping, segment.offset,",
+    ),
+    Plant(
+        "a head is not linked to its window",
+        "conn.pyx",
+        "                op.flags |= OP_LINK\n",
+        "",
+    ),
+    Plant(
+        "a head is sent without MSG_MORE",
+        "conn.pyx",
+        "            op.flags = OP_MORE\n",
+        "            op.flags = 0\n",
+        "tests/core/test_machine.py",
+    ),
+    Plant(
+        "the Date of a response under way is overwritten",
+        "conn.pyx",
+        "        if plan.image_held > 0:\n",
+        "        if False:\n",
+        "tests/core/test_machine.py",
+    ),
+    Plant(
+        "a short read of a window begins anew",
+        "stream.pyx",
+        "    op.offset = stream.read_at + stream.reading_have\n",
+        "    op.offset = stream.read_at\n",
+    ),
+    Plant(
+        "the version of a streamed file is not looked at",
+        "stream.pyx",
+        "    if (conn.state == CONN_CLOSING or res <= 0\n"
+        "            or not machine_file_holds(machine, plan_at(&machine.table, conn.plan).source)):",
+        "    if conn.state == CONN_CLOSING or res <= 0:",
+    ),
+    Plant(
+        "the version of a file is not looked at after it was read",
+        "fill.pyx",
+        "        if not version_holds(&mapping.version, mapping.fd, True):\n            res = -ESTALE\n",
+        "",
+    ),
+    Plant(
+        "a copy is not compared with what was announced",
+        "version.pyx",
+        "memcmp(sample, copy + _offset(version.size, number), length) != 0:\n            version.lost = 1",
+        "False:\n            version.lost = 1",
+        "tests/core/test_version.py",
+    ),
+    # Plans: what is remembered, and for how long.
+    Plant(
+        "the plan of a retired entry is replayed",
+        "conn.pyx",
+        "    if unlikely(plan.dead):\n",
+        "    if False:\n",
+    ),
+    Plant(
+        "a stale entry is not looked at",
+        "conn.pyx",
+        "        if unlikely(machine.now_ms > entry.check_at_ms\n                    or plan",
+        "        if unlikely(False\n                    or plan",
+        "tests/core/test_machine.py",
+    ),
+    Plant(
+        "a plan goes while it is replayed",
+        "machine.pyx",
+        "    if plan.active > 0 or not (plan.dead or unreachable):",
+        "    if not (plan.dead or unreachable):",
+    ),
+    Plant(
+        "equal hashes are equal heads",
+        "plans.pyx",
+        "        if (row.cache_key != NULL and row.hash == hash and row.length == length\n"
+        "                and memcmp(row.cache_key, cache_key, length) == 0):",
+        "        if row.cache_key != NULL and row.hash == hash:",
+        "tests/core/test_plans.py",
+    ),
+    Plant(
+        "any head is remembered at first sight",
+        "plans.pyx",
+        "    if cell[0] != tag and not (eager and chosen != NO_ROW):",
+        "    if False:",
+        "tests/core/test_plans.py",
+    ),
+    # Connections: each ends, none too early, none answers twice.
+    Plant(
+        "what follows a request is dropped when the peer has closed its direction",
+        "conn.pyx",
+        "    if keep and not (conn.flags & CONN_PEER_DONE and conn.received.bytes == NULL):",
+        "    if keep and not conn.flags & CONN_PEER_DONE:",
+    ),
+    Plant(
+        "a closing connection goes on receiving",
+        "conn.pyx",
+        "    if conn.flags & CONN_RECV_ARMED and not conn.flags & CONN_RECV_ENDING:\n"
+        "        _cancel_recv(machine, slot)\n",
+        "",
+    ),
+    Plant(
+        "a slot is given back while an op is under way",
+        "conn.pyx",
+        "    if conn.state != CONN_CLOSING or conn.ops_open > 0:\n",
+        "    if conn.state != CONN_CLOSING:\n",
+    ),
+    Plant(
+        "a connection is closed with bytes unread",
+        "conn.pyx",
+        "    elif linger and not conn.flags & CONN_PEER_DONE:",
+        "    elif False:",
+        "tests/core/test_machine.py",
+    ),
+    Plant(
+        "an aborted connection is closed in order",
+        "conn.pyx",
+        "    machine_op(machine, slot, OP_RESET, TOKEN_CLOSE)\n"
+        "    # SO_LINGER is set on the spot, without a completion.\n"
+        "    conn.ops_open -= 1\n",
+        "",
+        "tests/core/test_machine.py",
+    ),
+    Plant(
+        "a peer that sends ahead is received without end",
+        "conn.pyx",
+        "    elif waiting >= most and not conn.flags & CONN_RECV_ENDING:",
+        "    elif False:",
+        "tests/core/test_machine.py",
+    ),
+    Plant(
+        "a socket that refuses zero copy is asked again",
+        "conn.pyx",
+        "        conn.flags |= CONN_NO_ZEROCOPY\n",
+        "        pass\n",
+        "tests/core/test_streams.py",
+    ),
+    Plant(
+        "a send that lacked memory is not copied",
+        "conn.pyx",
+        "        copy_reason = REASON_MEMORY\n",
+        "        pass\n",
+        "tests/core/test_streams.py",
+    ),
+    Plant(
+        "a head that never ends has all the time",
+        "conn.pyx",
+        "            machine.stats.timeouts_head += 1\n            _refuse(machine, slot, 408)\n",
+        "            _set_deadline(machine, slot, machine.limits.head_ms_max)\n",
+        "tests/core/test_machine.py",
+    ),
+    Plant(
+        "a peer that takes nothing is never reset",
+        "conn.pyx",
+        "    if conn.queued_last >= 0 and bytes >= conn.queued_last:",
+        "    if False:",
+        "tests/core/test_machine.py",
+    ),
+    Plant(
+        "a peer that reads slowly is reset",
+        "conn.pyx",
+        "    if conn.queued_last >= 0 and bytes >= conn.queued_last:",
+        "    if conn.queued_last >= 0:",
+        "tests/core/test_patience.py",
+    ),
+    Plant(
+        "the refusal of HEAD has a body",
+        "conn.pyx",
+        "        conn.refuse_status += REFUSED_HEAD\n",
+        "        pass\n",
+        "tests/core/test_machine.py",
+    ),
+    Plant(
+        "a draining worker keeps connections alive",
+        "conn.pyx",
+        "plan.keep_alive and not (machine.draining and conn.received.bytes == NULL)",
+        "plan.keep_alive",
+        "tests/core/test_machine.py",
+    ),
+    # Windows: memory that is bounded, and that nobody waits for in vain.
+    Plant(
+        "a window of the reserve is kept while the socket takes nothing",
+        "conn.pyx",
+        "            stream_give_back(machine, slot)\n            return\n",
+        "            pass\n",
+        "tests/core/test_streams.py",
+    ),
+    Plant(
+        "a window that could not be made is not tried again",
+        "pool.pyx",
+        "            machine.pool_retry_at_ms = machine.now_ms + POOL_RETRY_MS\n",
+        "",
+        "tests/core/test_patience.py",
+    ),
+    Plant(
+        "a window comes back to whoever has the slot now",
+        "machine.pyx",
+        "        if slab_holds(&machine.conns, mapping.holder, mapping.holder_generation):\n",
+        "        if True:\n",
+        "tests/core/test_streams.py",
+    ),
+    Plant(
+        "a window that comes back wakes nobody",
+        "conn.pyx",
+        "    if machine.pool_news:\n        stream_wake(machine)\n",
+        "    machine.pool_news = 0\n",
+    ),
+    Plant(
+        "who waits for a window is passed over",
+        "stream.pyx",
+        "    if left == 0 or (machine.pool_news and machine.queues.first[QUEUE_WINDOW] != NO_SLOT):",
+        "    if left == 0:",
+        "tests/core/test_streams.py",
+    ),
+    # Admission and accepting.
+    Plant(
+        "a connection in use is shed",
+        "admission.pyx",
+        "    idle = _longer(machine, idle, _idle_beyond_grace(machine, QUEUE_IN_USE))\n",
+        "    idle = _longer(machine, idle, machine.queues.first[QUEUE_IN_USE])\n",
+        "tests/core/test_admission.py",
+    ),
+    Plant(
+        "who is told 503 counts against the limit",
+        "admission.pyx",
+        "        machine.rejected += 1\n        conn_at(machine, slot).flags |= CONN_REJECTED\n",
+        "        machine.admitted += 1\n",
+        "tests/core/test_admission.py",
+    ),
+    Plant(
+        "accepting spins while there are no descriptors",
+        "acceptor.pyx",
+        "        machine.accept_at_ms = machine.now_ms + ACCEPT_PAUSE_MS\n",
+        "",
+        "tests/core/test_admission.py",
+    ),
+    Plant(
+        "accepting stops for good when there are no descriptors",
+        "acceptor.pyx",
+        "        machine.accept_at_ms = 0\n        acceptor_arm(machine)\n\n\ncdef void acceptor_end",
+        "        machine.accept_at_ms = 0\n\n\ncdef void acceptor_end",
+    ),
+    # Leaves.
+    Plant(
+        "a slot given back keeps its generation",
+        "slab.pyx",
+        "    slab.generations[slot] += 1\n",
+        "",
+        "tests/core/test_slab.py",
+    ),
+    Plant(
+        "a timer is late by a tick",
+        "timer_wheel.pyx",
+        "    cdef int64_t tick = deadline_ms // WHEEL_TICK_MS + 1\n",
+        "    cdef int64_t tick = deadline_ms // WHEEL_TICK_MS + 2\n",
+        "tests/core/test_timer_wheel.py",
+    ),
+    Plant(
+        "receive buffers go back before what lies in them is served",
+        "worker.pyx",
+        "            for i in range(taken):\n"
+        "                if token_kind(self.completions[i].token) == TOKEN_ACCEPT:\n"
+        "                    accepts += 1\n",
+        "            for i in range(taken):\n"
+        "                if self.completions[i].has_buffer:\n"
+        "                    self._give_back(self.completions[i].buffer_id)\n"
+        "                    self.completions[i].has_buffer = 0\n"
+        "            for i in range(taken):\n"
+        "                if token_kind(self.completions[i].token) == TOKEN_ACCEPT:\n"
+        "                    accepts += 1\n",
+    ),
+)

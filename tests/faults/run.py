@@ -1,0 +1,109 @@
+"""Plant each fault in a copy of the tree, build it, run the test that must find it, and print the table.
+
+`make faults`; `PLANTS=window` plants only those with that word in their name. Exit status 1 when one is
+not found.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from plants import PLANTS, Plant
+from tabulate import tabulate
+
+TOP = Path(__file__).resolve().parents[2]
+COPIED = ("ext", "tests", "zchttpd", "meson.build", "meson.options", "pyproject.toml")
+TEST_S_MAX = 300
+FOUND, MISSED, HUNG = "found", "NOT FOUND", "found, it hangs"
+
+
+class Tree:
+    """A copy of the source tree with a build of its own."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        for name in COPIED:
+            source, target = TOP / name, place / name
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+            else:
+                shutil.copy(source, target)
+        self._call("meson", "setup", "build", "-Dtest_hooks=true", "-Dbuildtype=debugoptimized")
+        self.build()
+
+    def build(self) -> None:
+        """Compile what has changed. Raises CalledProcessError."""
+        self._call("ninja", "-C", "build")
+        for module in (self.place / "build" / "ext").glob("*.so"):
+            shutil.copy(module, self.place / "zchttpd" / "_core")
+
+    def run(self, test: str) -> str:
+        """What becomes of a test: FOUND when it fails."""
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *test.split()]
+        environment = {**os.environ, "PYTHONPATH": str(self.place), "MESONPY_EDITABLE_SKIP": str(TOP)}
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.place,
+                env=environment,
+                timeout=TEST_S_MAX,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return HUNG
+        if done.returncode in (2, 3, 4, 5):
+            raise SystemExit(f"{test} cannot be run:\n{done.stdout}{done.stderr}")
+        return MISSED if done.returncode == 0 else FOUND
+
+    def _call(self, *command: str) -> None:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            command,
+            cwd=self.place,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+
+
+def plant(tree: Tree, each: Plant) -> str:
+    """What becomes of its test with this fault in the machine; the tree is mended afterwards."""
+    path = tree.place / "ext" / "zchttpd" / "_core" / each.file
+    sound = path.read_text(encoding="utf-8")
+    if sound.count(each.old) != 1:
+        raise SystemExit(f"{each.name}: its place in {each.file} is not there once")
+    path.write_text(sound.replace(each.old, each.new), encoding="utf-8")
+    try:
+        tree.build()
+        return tree.run(each.test)
+    finally:
+        path.write_text(sound, encoding="utf-8")
+
+
+def main() -> None:
+    wanted = os.environ.get("PLANTS", "")
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="faults-") as place:
+        tree = Tree(Path(place))
+        for each in PLANTS:
+            if wanted in each.name:
+                rows.append((each.name, each.file, each.test.removeprefix("tests/"), plant(tree, each)))
+                print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
+    print(tabulate(rows, headers=("fault", "in", "test", "")))
+    missed = sum(row[3] == MISSED for row in rows)
+    print(f"{len(rows)} planted, {missed} not found")
+    raise SystemExit(missed > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The faults of tests/faults can be planted: `make faults` does it, and takes a quarter of an hour."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[2]
+CORE = TOP / "ext" / "zchttpd" / "_core"
+
+
+def load() -> Any:
+    spec = importlib.util.spec_from_file_location("plants", TOP / "tests" / "faults" / "plants.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+PLANTS = load().PLANTS
+
+
+def test_there_are_many_and_no_two_are_alike() -> None:
+    assert len(PLANTS) >= 30
+    assert len({plant.name for plant in PLANTS}) == len(PLANTS)
+    assert len({(plant.file, plant.old, plant.new) for plant in PLANTS}) == len(PLANTS)
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name)
+def test_its_place_is_there_once_and_so_is_its_test(plant: Any) -> None:
+    assert plant.new != plant.old
+    assert (CORE / plant.file).read_text(encoding="utf-8").count(plant.old) == 1
+    path, _, function = plant.test.partition("::")
+    assert f"def {function}" in (TOP / path).read_text(encoding="utf-8")
