@@ -17,9 +17,9 @@ BUILD_TOOLS := 'pip>=23.1' 'meson-python>=0.17' 'meson>=1.3' ninja 'cython>=3.1'
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST = bin/pytest -n $(JOBS) --dist worksteal
 # What `make quick` runs: each layer by itself, every HTTP case without a socket, one connection to each engine.
-QUICK := tests/bench tests/loadtest tests/unit tests/core tests/sim tests/fuzz tests/driver tests/ring tests/package tests/wire/test_in_process.py tests/wire/test_smoke.py
+QUICK := tests/unit tests/core tests/sim tests/fuzz tests/driver tests/ring tests/package tests/wire/test_in_process.py tests/wire/test_smoke.py
 
-.PHONY: help setup serve dev quick test clients full check faults fuzz lint asan debug bench memory sweep vm loadtest readme docs fresh clean
+.PHONY: help setup serve dev quick layers test clients full check faults fuzz lint asan debug bench memory sweep vm loadtest readme docs fresh clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -73,7 +73,10 @@ dev: $(VENV)/tools ## the same for developers: what is imported is this tree, an
 	@[ -e $(VENV)/editable ] || { rm -f $(VENV)/serve; touch $(VENV)/editable; }
 	@$(MAKE) --no-print-directory setup $(VENV)/lint
 
-quick: lint check ## style, types and the fast tests of each layer, in a minute
+quick: $(VENV)/lint ## style, types and the fast tests of each layer, in a minute
+	@$(MAKE) --no-print-directory -j2 lint check layers
+
+layers: setup ## the fast tests of each layer alone
 	HYPOTHESIS_PROFILE=quick SIM_SEEDS=30 $(VENV)/$(PYTEST) -m "not slow" $(QUICK) $(PYTEST_ARGS)
 
 test: setup check ## the tests, in JOBS (2) processes

@@ -216,6 +216,7 @@ class BelievesInRegistration(Faulty):
         return super().execute(op) * (op.kind != "register")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [
