@@ -13,7 +13,7 @@ except ImportError as error:
 
 assert testing.OPS
 
-SEEDS = 300
+SEEDS = 200
 BLOCK = 20
 
 

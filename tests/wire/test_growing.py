@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# How bytes are sent decides here.
-EVERY_MODE = True
-
 MEMORY = 8 * MIB
 SMALL, CACHED, STREAMED = 8 * KIB, MIB, 6 * MIB
 ROUNDS = 5

@@ -65,7 +65,8 @@ def test_every_process_is_that_user(open_root: Path, kind: tuple[str, str], user
             assert facts["NoNewPrivs"] == "1"
             for capabilities in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
                 assert int(facts[capabilities], 16) == 0
-        assert f"user {user}, uid {NOBODY.pw_uid}" in server.stdout()
+        told = f"user {user}, uid {NOBODY.pw_uid}"
+        eventually(told, lambda: told in server.stdout())
         # Who may not come back can still replace a worker.
         lost = next(pid for pid in pids if pid != server.pid)
         os.kill(lost, signal.SIGKILL)
