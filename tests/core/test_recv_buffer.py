@@ -9,7 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from zchttpd._core.testing import Heads
 
-from zchttpd.http.request import _REQUEST_LINE, can_begin
+from zchttpd.http.request import _REQUEST_LINE
+
+from .framing import can_begin, heads_in
 
 LINE_MAX = 40
 HEAD_MAX = 100
@@ -57,24 +59,14 @@ def model_head(received: bytes) -> tuple[str, int]:
 
 
 def frame_chopped(received: bytes, cuts: list[int]) -> list[tuple[str, bytes]]:
-    """What the framer says of the same bytes when they arrive in pieces."""
-    heads = Heads(LINE_MAX, HEAD_MAX)
-    found: list[tuple[str, bytes]] = []
-    for first, last in pairwise([0, *sorted(cuts), len(received)]):
-        if first == last:
-            continue
-        heads.append(received[first:last])
-        while heads.holds_memory:
-            what, length = heads.look()
-            if what == "more":
-                break
-            found.append((what, heads.waiting[: length or 0]))
-            if length is None:
-                return found
-            heads.consume(length)
-    if heads.holds_memory:
-        found.append(("more", b""))
-    return found
+    """What the framer says of the same bytes when they arrive in pieces, as `model` says it."""
+    ends = pairwise([0, *sorted(cuts), len(received)])
+    *found, (what, waiting) = heads_in(
+        (received[first:last] for first, last in ends if first != last), Heads(LINE_MAX, HEAD_MAX)
+    )
+    if what != "more":
+        return [*found, (what, waiting)]
+    return [*found, ("more", b"")] if waiting else found
 
 
 LINES = st.sampled_from(

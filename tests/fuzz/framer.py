@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from zchttpd._core.testing import Heads
 
-from .framing import Frame, Framer
+from ..core.framing import Frame, Framer, heads_in
 
 # Small, so that the fuzzer meets them.
 LINE_MAX = 40
@@ -34,25 +34,9 @@ def _agree(received: bytes, line_max: int, head_max: int) -> None:
     whole, piece = len(received) or 1, 1 + received[0] % 16 if received else 1
     expected = _reference(received, whole, Framer(line_max, head_max))
     for size in (whole, piece, 1):
-        assert _compiled(received, size, Heads(line_max, head_max)) == expected
+        pieces = (received[at : at + size] for at in range(0, len(received), size))
+        assert heads_in(pieces, Heads(line_max, head_max)) == expected
         assert _reference(received, size, Framer(line_max, head_max)) == expected
-
-
-def _compiled(received: bytes, piece: int, heads: Heads) -> list[tuple[str, bytes]]:
-    """(what, bytes of the head) of each head; what ends it comes last."""
-    found: list[tuple[str, bytes]] = []
-    for at in range(0, len(received), piece):
-        heads.append(received[at : at + piece])
-        while heads.holds_memory:
-            what, length = heads.look()
-            if what == "more":
-                break
-            found.append((what, heads.waiting[: length or 0]))
-            if length is None:
-                return found
-            heads.consume(length)
-    assert heads.waiting == received[len(received) - len(heads.waiting) :]
-    return [*found, ("more", heads.waiting)]
 
 
 def _reference(received: bytes, piece: int, framer: Framer) -> list[tuple[str, bytes]]:

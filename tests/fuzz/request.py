@@ -16,7 +16,7 @@ from zchttpd.http.request import ANSWER_FIELDS, FIELDS_MAX, HttpError, Request, 
 from zchttpd.http.response import ResponseBuilder
 from zchttpd.http.response_head import PHRASES, encode_head
 
-from .framing import Frame, Framer
+from ..core.framing import Frame, Framer
 
 LINE_MAX = 2048
 HEAD_MAX = 4096

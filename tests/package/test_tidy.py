@@ -225,8 +225,7 @@ def test_nothing_is_left_unfinished() -> None:
 @pytest.mark.parametrize("folder", sorted(GIVEN_UP))
 def test_words_that_were_given_up_stay_out(folder: str) -> None:
     """One word for one thing, and the field's where it has one."""
-    # What is on its way out is left as it is.
-    paths = [path for path in TEXT if name_of(path).startswith(f"{folder}/") and "portable" not in path.name]
+    paths = [path for path in TEXT if name_of(path).startswith(f"{folder}/")]
     assert paths
     found = {
         f"{word}: say {instead}": places

@@ -1,22 +1,10 @@
-from collections.abc import Callable
+from typing import Any
 
-from zchttpd._core.worker import Filled, Work, Worker
+from zchttpd._core.worker import Worker
 
 class PollWorker(Worker):
+    # `options` are those of Worker, but for `on_route`.
     def __init__(
-        self,
-        *,
-        listener: int,
-        wake: int,
-        handler: Callable[[Work, Filled, int], None],
-        stats: memoryview,
-        limits: dict[str, int],
-        send_mode: str,
-        plans_max: int,
-        drain_ms_max: int,
-        recv_buffers: int,
-        recv_buffer_size: int,
-        access_bytes: int = 0,
-        access_event: int = -1,
+        self, *, recv_buffers: int, recv_buffer_size: int, send_mode: str, **options: Any
     ) -> None: ...
     def fileno(self) -> int: ...

@@ -1,25 +1,11 @@
-from collections.abc import Callable
+from typing import Any
 
-from zchttpd._core.worker import Filled, Work, Worker
+from zchttpd._core.worker import Worker
 
 class UringWorker(Worker):
+    # `options` are those of Worker.
     def __init__(
-        self,
-        *,
-        listener: int,
-        wake: int,
-        handler: Callable[[Work, Filled, int], None],
-        on_route: Callable[[int, bool, int, int], None],
-        stats: memoryview,
-        limits: dict[str, int],
-        send_mode: str,
-        plans_max: int,
-        drain_ms_max: int,
-        recv_buffers: int,
-        recv_buffer_size: int,
-        without: tuple[str, ...] = (),
-        access_bytes: int = 0,
-        access_event: int = -1,
+        self, *, recv_buffers: int, recv_buffer_size: int, without: tuple[str, ...] = (), **options: Any
     ) -> None: ...
     @property
     def missing(self) -> list[str]: ...

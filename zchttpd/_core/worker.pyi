@@ -13,7 +13,7 @@ class Worker:
         listener: int,
         wake: int,
         handler: Callable[[Work, Filled, int], None],
-        on_route: Callable[[int, bool, int, int], None],
+        on_route: Callable[[int, bool, int, int], None] | None,
         stats: memoryview,
         limits: dict[str, int],
         send_mode: str,

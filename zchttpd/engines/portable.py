@@ -88,7 +88,7 @@ def _new_loop() -> tuple[asyncio.AbstractEventLoop, str, list[str]]:
     try:
         import uvloop
     except ImportError:
-        note = "uvloop is not installed; asyncio serves instead, with less speed. Cure: pip install uvloop"
+        note = "uvloop is not installed; asyncio serves instead, with less speed. Fix: pip install uvloop"
         return asyncio.new_event_loop(), "asyncio", [note]
     return uvloop.new_event_loop(), "uvloop", []
 

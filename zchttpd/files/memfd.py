@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 # memfd_create(2): not executable, sealable. Kernels before 6.3 do not know the flag.
 _MFD_NOEXEC_SEAL = 0x0008
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-_PIECE_SIZE = 1 << 20
 _NO_MEMFD = (errno.ENOSYS, errno.EPERM, errno.EACCES)
 
 
@@ -71,23 +70,6 @@ def append(memory_fd: int, content: bytes) -> None:
 def seal(memory_fd: int) -> None:
     """From now on nothing can change these bytes."""
     fcntl.fcntl(memory_fd, fcntl.F_ADD_SEALS, _SEALS)
-
-
-def fill_through(memory_fd: int, file: Announced) -> None:
-    """Copy all bytes that were announced into a snapshot, waiting for the disk, and seal it.
-
-    Raises OSError: ESTALE when there are others now.
-    """
-    at = 0
-    while at < file.size:
-        # Both ends are files here: the kernel copies without a detour (sendfile(2)).
-        copied = os.sendfile(memory_fd, file.fd, at, min(_PIECE_SIZE, file.size - at))
-        if not copied:
-            raise _stale()
-        at += copied
-    if not file.hold(lambda length, offset: os.pread(memory_fd, length, offset)):
-        raise _stale()
-    seal(memory_fd)
 
 
 def _stale() -> OSError:

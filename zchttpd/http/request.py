@@ -19,12 +19,6 @@ BODY_SIZE_MAX = 2**63 - 1
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n")
-# What can become such a line, or is the empty line that may come before it (RFC 9112 section 2.2).
-_VERSION = (b"H", b"T", b"T", b"P", b"/", b"[0-9]", rb"\.", b"[0-9]", rb"\r", rb"\n")
-_REQUEST_LINE_BEGUN = re.compile(
-    rb"(?:\r\n?|%b(?: (?:[\x21-\x7e]+(?: %b%b)?)?)?)?"
-    % (_TOKEN, b"".join(b"(?:" + each for each in _VERSION), b")?" * len(_VERSION))
-)
 # RFC 3986 section 3.2.2, without the comma of sub-delims: two hosts in one field are an attack, not a name.
 _HOST = re.compile(
     rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\]|\[[vV][0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+;=:]+\])"
@@ -101,13 +95,6 @@ class Request:
     def fields(self, name: bytes) -> list[bytes]:
         """Each value of the field `name` (lower-case), in order."""
         return [value for key, value in self.headers if key == name]
-
-
-def can_begin(line: bytes | bytearray) -> bool:
-    """Whether these first bytes, at most a line, are or can become a request line, or the empty line before
-    one.
-    """
-    return _REQUEST_LINE_BEGUN.fullmatch(line) is not None
 
 
 def parse_request(head: bytes, *, target_size_max: int = TARGET_SIZE_MAX) -> Request | HttpError:

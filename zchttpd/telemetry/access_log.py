@@ -27,9 +27,6 @@ LOGGER = logging.getLogger("zchttpd")
 
 # What a worker keeps of records that have not been written yet; a power of two.
 BUFFER_SIZE = 1 << 20
-# Of a head: the request line, and each of Referer and User-Agent.
-LINE_MAX = 2048
-FIELD_MAX = 1024
 # At most so much in one write(2), and to a pipe as much as it takes whole (PIPE_BUF, pipe(7)).
 WRITE_MAX = 1 << 18
 PIPE_WRITE_MAX = 4096
@@ -57,26 +54,6 @@ class AccessRecord(NamedTuple):
 
 class LogError(Exception):
     """The log cannot be written; the text is one line: the cause, then what to type."""
-
-
-def logged_fields(head: bytes) -> tuple[bytes, bytes, bytes]:
-    """(request line, Referer, User-Agent) of a head, as `_core.access_record` takes them.
-
-    It may be broken, and need not be whole.
-    """
-    asked: bytes | None = None
-    fields: dict[bytes, bytes] = {}
-    for each in head.split(b"\n"):
-        line = each.removesuffix(b"\r")
-        if asked is None:
-            asked = line[:LINE_MAX] or None
-            continue
-        if not line:
-            break
-        for name in (b"referer:", b"user-agent:"):
-            if name not in fields and line[: len(name)].lower() == name:
-                fields[name] = line[len(name) :].lstrip(b" \t").rstrip(b" \t\r")[:FIELD_MAX]
-    return asked or b"", fields.get(b"referer:", b""), fields.get(b"user-agent:", b"")
 
 
 # ---- lines ----

@@ -12,11 +12,10 @@ from zchttpd.config.names import IDENTITY
 from zchttpd.config.settings import Settings
 from zchttpd.files.announced import Announced
 from zchttpd.files.entry_cache import EntryCache
-from zchttpd.files.memfd import fill_through, new_memory_file, read_through
+from zchttpd.files.memfd import read_through
 from zchttpd.files.root import Root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 SIZE = 3 << 20
@@ -47,19 +46,7 @@ def test_a_file_that_grows_at_each_look_is_found(tmp_path: Path, monkeypatch: py
         root.close()
 
 
-def into_memory(file: Announced) -> bytes:
-    fd = new_memory_file()
-    try:
-        fill_through(fd, file)
-        return os.pread(fd, file.size + 1, 0)
-    finally:
-        os.close(fd)
-
-
-@pytest.mark.parametrize("read", [read_through, into_memory])
-def test_what_is_read_while_it_grows_is_what_was_announced(
-    tmp_path: Path, read: Callable[[Announced], bytes]
-) -> None:
+def test_what_is_read_while_it_grows_is_what_was_announced(tmp_path: Path) -> None:
     content = os.urandom(SIZE)
     (tmp_path / "f").write_bytes(content)
     over = threading.Event()
@@ -75,7 +62,7 @@ def test_what_is_read_while_it_grows_is_what_was_announced(
         for _ in range(10):
             fd = os.open(tmp_path / "f", os.O_RDONLY)
             facts = os.fstat(fd)
-            got = read(Announced(fd, facts.st_size, facts.st_mtime_ns, grown=True))
+            got = read_through(Announced(fd, facts.st_size, facts.st_mtime_ns, grown=True))
             assert got[:SIZE] == content
             assert len(got) == facts.st_size
             os.close(fd)
@@ -84,16 +71,15 @@ def test_what_is_read_while_it_grows_is_what_was_announced(
         writer.join()
 
 
-@pytest.mark.parametrize("read", [read_through, into_memory])
 @pytest.mark.parametrize("longer", [0, 100], ids=["same size", "longer"])
 def test_what_is_written_to_while_it_is_read_is_not_taken(
-    tmp_path: Path, read: Callable[[Announced], bytes], longer: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, longer: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "f").write_bytes(b"a" * SIZE)
     fd = os.open(tmp_path / "f", os.O_RDONLY)
     facts = os.fstat(fd)
     file = Announced(fd, facts.st_size, facts.st_mtime_ns)
-    real_pread, real_sendfile = os.pread, os.sendfile
+    real_pread = os.pread
 
     def overwrite() -> None:
         with open(tmp_path / "f", "r+b", buffering=0) as writing:
@@ -108,14 +94,7 @@ def test_what_is_written_to_while_it_is_read_is_not_taken(
             return got
         return real_pread(at, length, offset)
 
-    def sendfile(to: int, at: int, offset: int, length: int) -> int:
-        copied = real_sendfile(to, at, offset, length)
-        if not offset:
-            overwrite()
-        return copied
-
     monkeypatch.setattr(os, "pread", pread)
-    monkeypatch.setattr(os, "sendfile", sendfile)
     with pytest.raises(OSError, match="changed"):
-        read(file)
+        read_through(file)
     os.close(fd)

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from zchttpd.http.request import can_begin
+from zchttpd.http.request import _TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from zchttpd._core.testing import Heads
+
+# What can become a request line, or is the empty line that may come before it (RFC 9112 section 2.2).
+_VERSION = (b"H", b"T", b"T", b"P", b"/", b"[0-9]", rb"\.", b"[0-9]", rb"\r", rb"\n")
+_REQUEST_LINE_BEGUN = re.compile(
+    rb"(?:\r\n?|%b(?: (?:[\x21-\x7e]+(?: %b%b)?)?)?)?"
+    % (_TOKEN, b"".join(b"(?:" + each for each in _VERSION), b")?" * len(_VERSION))
+)
+
+
+def can_begin(line: bytes | bytearray) -> bool:
+    """Whether these first bytes, at most a line, are or can become a request line, or the empty line before
+    one.
+    """
+    return _REQUEST_LINE_BEGUN.fullmatch(line) is not None
 
 
 class Frame(Enum):
@@ -69,3 +90,25 @@ class Framer:
             if len(received) > self._line_max:
                 return Frame.LINE_LONG
         return Frame.HEAD_LONG if len(received) > self._head_max else Frame.MORE
+
+
+def heads_in(pieces: Iterable[bytes], heads: Heads) -> list[tuple[str, bytes]]:
+    """(what, its bytes) of each head that the compiled framer finds when bytes arrive in these pieces.
+
+    What ends it comes last: without bytes, or "more" with those that wait.
+    """
+    found: list[tuple[str, bytes]] = []
+    received = b""
+    for piece in pieces:
+        received += piece
+        heads.append(piece)
+        while heads.holds_memory:
+            what, length = heads.look()
+            if what == "more":
+                break
+            found.append((what, heads.waiting[: length or 0]))
+            if length is None:
+                return found
+            heads.consume(length)
+    assert heads.waiting == received[len(received) - len(heads.waiting) :]
+    return [*found, ("more", heads.waiting)]
