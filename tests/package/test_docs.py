@@ -15,7 +15,7 @@ from zchttpd.config.names import FEATURES
 from zchttpd.config.options import flag_of, variable_of
 from zchttpd.config.reference import docs_table
 from zchttpd.config.settings import OPTIONS
-from zchttpd.telemetry import metrics
+from zchttpd.telemetry import metrics, prometheus
 from zchttpd.telemetry.shared_stats import SharedStats, stats_layout
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ def test_flags_and_variables_exist(page: Path) -> None:
 def test_metrics_that_are_named_exist() -> None:
     stats = SharedStats(1)
     layout = stats_layout()
-    exposition = metrics.Exposition(metrics.StatsCollector(stats, lambda: [metrics.WorkerInfo(0, 0, 0.0, 0)]))
-    lines = exposition.text().decode().splitlines()
+    collector = metrics.StatsCollector(stats, lambda: [metrics.WorkerInfo(0, 0, 0.0, 0)])
+    lines = prometheus.render(collector.families()).decode().splitlines()
     known = {re.split(r"[ {]", line)[0] for line in lines if line[:1] != "#"}
     named = {word for page in PAGES for word in re.findall(r"\bzchttpd_[a-z_]+[a-z]\b(?!\.)", prose_of(page))}
     assert len(named) > 6

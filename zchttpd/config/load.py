@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,8 @@ def read_file(path: str, options: Mapping[str, Option]) -> dict[str, str]:
 
     Raises ValueError with a one-line text: the file, the key, the cause, the fix.
     """
+    import tomllib  # Most starts read no file.
+
     try:
         with open(path, "rb") as file:
             found = tomllib.load(file)

@@ -27,7 +27,7 @@ _LATE = (
     "zchttpd.engines.uring",
     "zchttpd.engines.portable",
     "zchttpd.telemetry.admin",
-    "zchttpd.telemetry.metrics",
+    "zchttpd.telemetry.prometheus",
     "uvloop",
 )
 

@@ -1,8 +1,9 @@
-"""The start report: the start line, and a line for each thing that is missing or too low."""
+"""The start report: the start line, and a line for each thing that is missing or too low. Ends of workers."""
 
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -57,3 +58,10 @@ class Report:
         if files.fix:
             lines.append(f"{files.subject}: {files.text}. Fix: {files.fix}")
         return lines
+
+
+def how_it_ended(code: int) -> str:
+    """How a process ended, in words; `code` as `os.waitstatus_to_exitcode` gives it."""
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"left with exit code {code}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import json
 import os
@@ -20,7 +19,7 @@ from zchttpd.process import privileges
 from zchttpd.process.checks import check_links_into, check_root
 from zchttpd.process.memory_limit import OutOfMemory, advised, budgets, memory_limit, most, shown
 from zchttpd.process.privileges import PrivilegeError
-from zchttpd.process.report import Report
+from zchttpd.process.report import Report, how_it_ended
 from zchttpd.process.sockets import (
     ListenError,
     open_for,
@@ -30,7 +29,15 @@ from zchttpd.process.sockets import (
     url_of,
 )
 from zchttpd.process.systemd import notify, passed_fds
-from zchttpd.process.worker import EXIT_CONFIGURATION, EXIT_CRASHED, Worker
+from zchttpd.process.worker import (
+    EXIT_CONFIGURATION,
+    EXIT_CRASHED,
+    Choice,
+    StartError,
+    Worker,
+    choose,
+    die_with_parent,
+)
 from zchttpd.telemetry import log
 from zchttpd.telemetry.access_log import LogError, check_log
 from zchttpd.telemetry.shared_stats import SharedStats
@@ -49,7 +56,6 @@ DRAIN_MARGIN_S = 2.0
 BACKOFF_S_MIN = 0.1
 BACKOFF_S_MAX = 10.0
 STEADY_S = 30.0
-PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1)
 
 
@@ -81,7 +87,8 @@ def run(settings: Settings, notes: Sequence[str] = ()) -> int:
         supervisor = Supervisor(settings, notes)
         _give_up_privileges(settings)
         check_log(settings)
-    except (ListenError, LogError, PrivilegeError) as error:
+        choice = choose(settings.engine)
+    except (ListenError, LogError, PrivilegeError, StartError) as error:
         log.complain(str(error))
         return EXIT_FAILED
     except SettingsError as error:
@@ -90,7 +97,7 @@ def run(settings: Settings, notes: Sequence[str] = ()) -> int:
     except ImportError as error:
         log.complain(f"the compiled part is missing ({error}). Type: pip install zchttpd")
         return EXIT_FAILED
-    return supervisor.run()
+    return supervisor.run(choice)
 
 
 def _give_up_privileges(settings: Settings) -> None:
@@ -108,6 +115,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, notes: Sequence[str] = ()) -> None:
         self._settings = settings
+        self._choice: Choice
         self._stats = SharedStats(settings.worker_count)
         passed = passed_fds(os.environ)
         listeners = open_for(settings, passed)
@@ -131,9 +139,13 @@ class Supervisor:
         self._exit_code = EXIT_OK
         self._out_of_memory = OutOfMemory()
 
-    def run(self) -> int:
+    def run(self, choice: Choice) -> int:
         """Fork the workers and watch over them until the last one has gone."""
+        self._choice = choice
         self._catch_signals()
+        # What there is now is shared with the workers, as long as nobody's collector touches it.
+        gc.collect()
+        gc.freeze()
         for child in self._children:
             self._fork(child)
         while not self._stopping or any(child.pid for child in self._children):
@@ -200,7 +212,7 @@ class Supervisor:
             self._close_inherited(child)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             block = self._stats.block(child.worker)
-            code = Worker(self._settings, child.listener, block, child.worker, report_fd).run()
+            code = Worker(self._choice, self._settings, child.listener, block, child.worker, report_fd).run()
         except BaseException:
             log.LOGGER.exception("worker %d failed", child.worker)
         finally:
@@ -261,7 +273,7 @@ class Supervisor:
         if code == EXIT_CONFIGURATION or not self._announced:
             why = (
                 _report_of(child).get("error")
-                or f"worker {child.worker} {_how(code)} while starting. Type: zchttpd doctor"
+                or f"worker {child.worker} {how_it_ended(code)} while starting. Type: zchttpd doctor"
             )
             log.complain(str(why))
             self._explain_kill(child, code)
@@ -271,7 +283,7 @@ class Supervisor:
         if now - child.started_at >= STEADY_S:
             child.backoff_s = BACKOFF_S_MIN
         log.LOGGER.error(
-            "worker %d %s; another one starts in %.1f s", child.worker, _how(code), child.backoff_s
+            "worker %d %s; another one starts in %.1f s", child.worker, how_it_ended(code), child.backoff_s
         )
         self._explain_kill(child, code)
         child.restart_at = now + child.backoff_s
@@ -354,16 +366,14 @@ class Supervisor:
         if os.geteuid() == 0 and any(reaches_others(child.listener) for child in self._children):
             log.LOGGER.warning("root serves other machines. Type --user NAME, such as --user nobody")
         notify("READY=1", os.environ)
-        gc.collect()
-        gc.freeze()
 
     def _open_admin(self, listener: socket.socket) -> None:
         # Only now: a worker has no use for what these import.
         from zchttpd.telemetry.admin import Admin, Routes
-        from zchttpd.telemetry.metrics import Exposition, StatsCollector
+        from zchttpd.telemetry.metrics import StatsCollector
 
-        exposition = Exposition(StatsCollector(self._stats, self._worker_info))
-        self._admin = Admin(listener, self._selector, Routes(exposition, self._healthy))
+        collector = StatsCollector(self._stats, self._worker_info)
+        self._admin = Admin(listener, self._selector, Routes(collector.families, self._healthy))
 
     def _healthy(self) -> bool:
         return not self._stopping and all(child.pid for child in self._children)
@@ -376,14 +386,6 @@ class Supervisor:
         ]
 
 
-def die_with_parent(parent: int) -> None:
-    """Have the kernel send SIGTERM when `parent`, the parent's pid, ends (prctl(2), PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-    if os.getppid() != parent:
-        # It ended before the kernel was told.
-        os._exit(EXIT_OK)
-
-
 def _identity(path: str) -> tuple[int, int]:
     facts = os.lstat(path)
     return facts.st_dev, facts.st_ino
@@ -391,10 +393,3 @@ def _identity(path: str) -> tuple[int, int]:
 
 def _report_of(child: _Child) -> dict[str, object]:
     return cast("dict[str, object]", json.loads(child.report)) if child.report else {}
-
-
-def _how(code: int) -> str:
-    """How a process ended, in words; `code` as `os.waitstatus_to_exitcode` gives it."""
-    if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"left with exit code {code}"

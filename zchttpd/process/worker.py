@@ -1,12 +1,14 @@
-"""One worker: choose the engine, run it until it has drained, and tell the supervisor how it went."""
+"""The choice of the engine, and one worker: run it until it has drained, and tell how that went."""
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import gc
 import importlib
 import json
 import os
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 EXIT_OK = 0
 EXIT_CRASHED = 1
 EXIT_CONFIGURATION = 3
+PR_SET_PDEATHSIG = 1
 
 # Collections of the middle generation between two of the oldest (gc.set_threshold); 10 is Python's own.
 OLDEST_WALK_EVERY = 1000
@@ -65,7 +68,10 @@ class Choice:
 
 
 def choose(engine: str) -> Choice:
-    """The engine for the setting `auto`, `uring` or `portable`. Raises StartError when there is none."""
+    """The engine for the setting `auto`, `uring` or `portable`, imported: the workers share its memory.
+
+    Raises StartError when there is none.
+    """
     if engine == PORTABLE:
         return _portable()
     try:
@@ -97,12 +103,27 @@ def _load(name: str) -> Serve:
     return cast("Serve", importlib.import_module(f"zchttpd.engines.{name}").serve)
 
 
+def die_with_parent(parent: int) -> None:
+    """Have the kernel send SIGTERM when `parent`, the parent's pid, ends (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+    if os.getppid() != parent:
+        # It ended before the kernel was told.
+        os._exit(EXIT_OK)
+
+
 class Worker:
     """Runs in a process of its own. `report_fd`: a pipe to the supervisor; it gets one line of JSON."""
 
     def __init__(
-        self, settings: Settings, listener: socket.socket, stats: memoryview, worker: int, report_fd: int
+        self,
+        choice: Choice,
+        settings: Settings,
+        listener: socket.socket,
+        stats: memoryview,
+        worker: int,
+        report_fd: int,
     ) -> None:
+        self._choice = choice
         self._settings = settings
         self._listener = listener
         self._stats = stats
@@ -114,7 +135,7 @@ class Worker:
         """Serve until told to stop; the exit code of the process."""
         log.setup(self._settings.log_level, f"worker {self._worker}")
         try:
-            self._serve(choose(self._settings.engine))
+            self._serve(self._choice)
         except StartError as error:
             self._tell({"error": str(error)})
             return EXIT_CONFIGURATION

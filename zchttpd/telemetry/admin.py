@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import h11
 
-from zchttpd.telemetry import metrics
+from zchttpd.telemetry.metrics import flat_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from zchttpd.telemetry.metrics import Family
 
 CONNECTIONS_MAX = 64
 CONNECTION_S_MAX = 10.0
@@ -26,17 +28,19 @@ Answer = tuple[int, str, bytes]
 class Routes:
     """What the admin listener answers: (status, content type, body) for a path."""
 
-    def __init__(self, exposition: metrics.Exposition, healthy: Callable[[], bool]) -> None:
-        self._exposition = exposition
+    def __init__(self, families: Callable[[], Iterable[Family]], healthy: Callable[[], bool]) -> None:
+        self._families = families
         self._healthy = healthy
 
     def answer(self, target: bytes) -> Answer:
         """`target` in origin form; a query is ignored."""
         match target.partition(b"?")[0]:
             case b"/metrics":
-                return 200, metrics.METRICS_TYPE, self._exposition.text()
+                from zchttpd.telemetry import prometheus
+
+                return 200, prometheus.TEXT_TYPE, prometheus.render(self._families())
             case b"/metrics.json":
-                return 200, "application/json", self._exposition.flat_json()
+                return 200, "application/json", flat_json(self._families())
             case b"/healthz":
                 return (
                     (200, _TEXT, b"ok\n") if self._healthy() else (503, _TEXT, b"not all workers are alive\n")

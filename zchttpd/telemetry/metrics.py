@@ -1,24 +1,16 @@
-"""The counters of all workers, added up and rendered for Prometheus and as JSON.
+"""The counters of all workers, added up, as metric families and as JSON.
 
 Each worker writes its own block of 64-bit cells in shared memory, without locks; here they are only read.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-)
-from prometheus_client.registry import Collector
 
 from zchttpd import __version__
 from zchttpd.config.names import ENCODINGS
@@ -26,11 +18,10 @@ from zchttpd.files.compressor import RESULTS
 from zchttpd.telemetry.shared_stats import SharedStats, stats_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from prometheus_client.metrics_core import Metric
+    Sample = tuple[str, Mapping[str, str], float]
 
-METRICS_TYPE = CONTENT_TYPE_LATEST
 US_PER_S = 1_000_000
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
@@ -44,6 +35,30 @@ class WorkerInfo:
     pid: int
     cpu_s_before: float
     restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric. `kind`: counter, gauge, histogram or info, as Prometheus has them. `samples`: of each the
+    suffix of the name, the labels and the value.
+    """
+
+    name: str
+    kind: str
+    text: str
+    samples: list[Sample] = field(default_factory=list)
+
+
+def _counter(name: str, text: str, label: str, counts: Iterable[tuple[str, float]]) -> Family:
+    return Family(name, "counter", text, [("_total", {label: value}, count) for value, count in counts])
+
+
+def _gauge(name: str, text: str, value: float) -> Family:
+    return Family(name, "gauge", text, [("", {}, value)])
+
+
+def _gauges(name: str, text: str, label: str, values: Iterable[tuple[str, float]]) -> Family:
+    return Family(name, "gauge", text, [("", {label: each}, value) for each, value in values])
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,104 +162,100 @@ _LABELLED = (
 )
 
 
-class StatsCollector(Collector):
-    """prometheus_client collector over the shared counters; `workers` gives those of now."""
+class StatsCollector:
+    """The metric families of the shared counters; `workers` gives those of now."""
 
     def __init__(self, stats: SharedStats, workers: Callable[[], Sequence[WorkerInfo]]) -> None:
         self._stats = stats
         self._workers = workers
         self._layout = stats_layout()
 
-    def collect(self) -> Iterator[Metric]:
+    def families(self) -> Iterator[Family]:
         """Every metric family, in a fixed order."""
         totals = self._stats.totals()
-        yield self._requests(totals["requests"])
-        for labelled in _LABELLED:
-            family = CounterMetricFamily(labelled.name, labelled.text, labels=[labelled.label])
-            for value, cell in labelled.cells.items():
-                family.add_metric([value], totals[cell][0])
-            yield family
-        fallbacks = CounterMetricFamily(
+        statuses = enumerate(totals["requests"])
+        yield _counter(
+            "zchttpd_requests",
+            "Responses, by status.",
+            "status",
+            ((str(status), count) for status, count in statuses if count or status == 200),
+        )
+        for each in _LABELLED:
+            counts = ((value, totals[cell][0]) for value, cell in each.cells.items())
+            yield _counter(each.name, each.text, each.label, counts)
+        yield _counter(
             "zchttpd_zerocopy_fallbacks",
             "Bodies that asked for zero copy and were copied, by reason.",
-            labels=["reason"],
+            "reason",
+            zip(self._layout.reasons, totals["fallbacks"], strict=False),
         )
-        for reason, count in zip(self._layout.reasons, totals["fallbacks"], strict=False):
-            fallbacks.add_metric([reason], count)
-        yield fallbacks
         yield self._leases(totals["lease_buckets"], totals["lease_us_sum"][0])
-        yield self._zerocopy_active()
-        yield from self._compressions(totals["compressions"], totals["compression_us"])
-        for scalar in _SCALARS:
-            kind = GaugeMetricFamily if scalar.gauge else CounterMetricFamily
-            yield kind(scalar.name, scalar.text, value=totals[scalar.cell][0])
-        yield from self._about_workers()
-        yield InfoMetricFamily("zchttpd_build", "The running version.", value={"version": __version__})
-
-    def _requests(self, counts: Sequence[int]) -> Metric:
-        family = CounterMetricFamily("zchttpd_requests", "Responses, by status.", labels=["status"])
-        for status, count in enumerate(counts):
-            if count or status == 200:
-                family.add_metric([str(status)], count)
-        return family
-
-    def _leases(self, buckets: Sequence[int], us_sum: int) -> Metric:
-        family = HistogramMetricFamily(
-            "zchttpd_lease_seconds", "How long the kernel held the memory of a zero-copy send."
-        )
-        bounds = [*(f"{bound / US_PER_S:.10g}" for bound in self._layout.lease_bounds_us), "+Inf"]
-        seen = 0
-        cumulative = []
-        for bound, count in zip(bounds, buckets, strict=True):
-            seen += count
-            cumulative.append((bound, float(seen)))
-        family.add_metric([], cumulative, us_sum / US_PER_S)
-        return family
-
-    def _zerocopy_active(self) -> Metric:
-        family = GaugeMetricFamily(
+        yield _gauges(
             "zchttpd_zerocopy_active",
             "Send mode auto by route: 0 undecided, 1 zero copy, 2 given up, as the kernel copies.",
-            labels=["route"],
+            "route",
+            zip(self._layout.routes, self._stats.highest("zerocopy_active"), strict=True),
         )
-        highest = self._stats.highest("zerocopy_active")
-        for route, decision in zip(self._layout.routes, highest, strict=True):
-            family.add_metric([route], decision)
+        yield from self._compressions(totals["compressions"], totals["compression_us"])
+        for scalar in _SCALARS:
+            value = totals[scalar.cell][0]
+            if scalar.gauge:
+                yield _gauge(scalar.name, scalar.text, value)
+            else:
+                yield Family(scalar.name, "counter", scalar.text, [("_total", {}, value)])
+        yield from self._about_workers()
+        yield Family(
+            "zchttpd_build", "info", "The running version.", [("_info", {"version": __version__}, 1)]
+        )
+
+    def _leases(self, buckets: Sequence[int], us_sum: int) -> Family:
+        family = Family(
+            "zchttpd_lease_seconds", "histogram", "How long the kernel held the memory of a zero-copy send."
+        )
+        bounds = [*(f"{bound / US_PER_S:.10g}" for bound in self._layout.lease_bounds_us), "+Inf"]
+        for bound, seen in zip(bounds, itertools.accumulate(buckets), strict=True):
+            family.samples.append(("_bucket", {"le": bound}, seen))
+        family.samples.extend([("_count", {}, sum(buckets)), ("_sum", {}, us_sum / US_PER_S)])
         return family
 
-    def _compressions(self, counts: Sequence[int], us_sums: Sequence[int]) -> Iterator[Metric]:
-        family = CounterMetricFamily(
-            "zchttpd_compressions", "Files compressed, by how that ended.", labels=["encoding", "result"]
+    def _compressions(self, counts: Sequence[int], us_sums: Sequence[int]) -> Iterator[Family]:
+        pairs = itertools.product(ENCODINGS, RESULTS)
+        ended: list[Sample] = [
+            ("_total", {"encoding": encoding, "result": result}, count)
+            for (encoding, result), count in zip(pairs, counts, strict=False)
+        ]
+        yield Family("zchttpd_compressions", "counter", "Files compressed, by how that ended.", ended)
+        yield _counter(
+            "zchttpd_compression_seconds",
+            "CPU time of compressing files.",
+            "encoding",
+            ((name, us_sum / US_PER_S) for name, us_sum in zip(ENCODINGS, us_sums, strict=False)),
         )
-        spent = CounterMetricFamily(
-            "zchttpd_compression_seconds", "CPU time of compressing files.", labels=["encoding"]
-        )
-        cells = iter(counts)
-        for encoding, us_sum in zip(ENCODINGS, us_sums, strict=False):
-            spent.add_metric([encoding], us_sum / US_PER_S)
-            for result, count in zip(RESULTS, cells, strict=False):
-                family.add_metric([encoding, result], count)
-        yield from (family, spent)
 
-    def _about_workers(self) -> Iterator[Metric]:
+    def _about_workers(self) -> Iterator[Family]:
         workers = self._workers()
-        yield GaugeMetricFamily("zchttpd_workers", "Workers configured.", value=len(workers))
-        yield GaugeMetricFamily(
-            "zchttpd_workers_alive", "Workers alive.", value=sum(1 for each in workers if each.pid)
+        alive = sum(1 for each in workers if each.pid)
+        yield _gauge("zchttpd_workers", "Workers configured.", len(workers))
+        yield _gauge("zchttpd_workers_alive", "Workers alive.", alive)
+        named = [(str(each.worker), each) for each in workers]
+        yield _counter(
+            "zchttpd_worker_restarts",
+            "Times a worker died and was replaced.",
+            "worker",
+            ((name, each.restarts) for name, each in named),
         )
-        restarts = CounterMetricFamily(
-            "zchttpd_worker_restarts", "Times a worker died and was replaced.", labels=["worker"]
+        yield _counter(
+            "zchttpd_worker_cpu_seconds",
+            "CPU time, user and system.",
+            "worker",
+            ((name, each.cpu_s_before + cpu_seconds(each.pid)) for name, each in named),
         )
-        cpu = CounterMetricFamily(
-            "zchttpd_worker_cpu_seconds", "CPU time, user and system.", labels=["worker"]
+        yield _gauges(
+            "zchttpd_worker_resident_bytes",
+            "Resident memory.",
+            "worker",
+            ((name, resident_bytes(each.pid)) for name, each in named),
         )
-        resident = GaugeMetricFamily("zchttpd_worker_resident_bytes", "Resident memory.", labels=["worker"])
-        for each in workers:
-            name = [str(each.worker)]
-            restarts.add_metric(name, each.restarts)
-            cpu.add_metric(name, each.cpu_s_before + cpu_seconds(each.pid))
-            resident.add_metric(name, resident_bytes(each.pid))
-        yield from (restarts, cpu, resident)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -269,24 +280,14 @@ def _proc(pid: int, name: str) -> str:
         return ""
 
 
-class Exposition:
-    """Renders a collector as Prometheus text and as flat JSON."""
-
-    def __init__(self, collector: Collector) -> None:
-        self._registry = CollectorRegistry()
-        self._registry.register(collector)
-
-    def text(self) -> bytes:
-        """The Prometheus text format, as METRICS_TYPE says."""
-        return generate_latest(self._registry)
-
-    def flat_json(self) -> bytes:
-        """One JSON object: `name{label="value"}` as in the text format -> number."""
-        return json.dumps(dict(_flat(self._registry.collect())), separators=(",", ":")).encode("ascii")
+def flat_json(families: Iterable[Family]) -> bytes:
+    """One JSON object: `name{label="value"}` as in the text format -> number."""
+    return json.dumps(dict(_flat(families)), separators=(",", ":")).encode("ascii")
 
 
-def _flat(families: Iterable[Metric]) -> Iterator[tuple[str, float]]:
+def _flat(families: Iterable[Family]) -> Iterator[tuple[str, float]]:
     for family in families:
-        for sample in family.samples:
-            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
-            yield (f"{sample.name}{{{labels}}}" if labels else sample.name), sample.value
+        for suffix, labelled, value in family.samples:
+            labels = ",".join(f'{name}="{text}"' for name, text in sorted(labelled.items()))
+            name = family.name + suffix
+            yield (f"{name}{{{labels}}}" if labels else name), value

@@ -11,7 +11,6 @@ from typing import NoReturn
 import pytest
 
 from zchttpd.telemetry.admin import ACCEPT_PAUSE_S, Admin, Routes
-from zchttpd.telemetry.metrics import Exposition
 
 
 class OutOfDescriptors(socket.socket):
@@ -25,7 +24,7 @@ def test_a_visitor_that_cannot_be_accepted_does_not_make_the_supervisor_spin() -
     with OutOfDescriptors() as listener, selectors.DefaultSelector() as selector, socket.socket() as client:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        admin = Admin(listener, selector, Routes(Exposition.__new__(Exposition), lambda: True))
+        admin = Admin(listener, selector, Routes(tuple, lambda: True))
         client.connect(listener.getsockname())
         now = 1000.0
         [(key, _)] = selector.select()
