@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -13,8 +14,6 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from prometheus_client.parser import text_string_to_metric_families
 
 from .client import Address, Peer, Reply, eventually, refused
 
@@ -41,6 +40,15 @@ def command() -> str:
     found = named or shutil.which("zchttpd", path=str(Path(sys.executable).parent))
     assert found, "no zchttpd beside this interpreter. Type: make dev (or set ZCHTTPD to the command to test)"
     return found
+
+
+def confined_by(confinement: list[str]) -> list[str]:
+    """What starts a server with less than this user has: always without the right to read every file.
+    Where that is all, setpriv(1) does it in a tenth of the time.
+    """
+    if confinement:
+        return [sys.executable, str(CONFINED), *confinement]
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
 
 
 def name_of(engine: str, send_mode: str) -> str:
@@ -96,7 +104,7 @@ class Server:
         self._stderr = os.memfd_create("stderr")
         self._stdout = os.memfd_create("stdout")
         self._process = subprocess.Popen(
-            [sys.executable, str(CONFINED), *confinement, command(), *flags],
+            [*confined_by(confinement), command(), *flags],
             stdin=subprocess.DEVNULL,
             stdout=self._stdout,
             stderr=self._stderr,
@@ -146,18 +154,11 @@ class Server:
             return peer.ask(request)
 
     def metrics(self) -> dict[str, float]:
-        """Samples of /metrics by `name` or `name{label="value"}`, without the prefix `zchttpd_`."""
-        url = f"http://127.0.0.1:{self.admin[1]}/metrics"
+        """Samples of /metrics.json by `name` or `name{label="value"}`, without the prefix `zchttpd_`."""
+        url = f"http://127.0.0.1:{self.admin[1]}/metrics.json"
         with urllib.request.urlopen(url, timeout=START_S) as answer:
-            text = answer.read().decode()
-        samples: dict[str, float] = {}
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                labels = ",".join(f'{key}="{value}"' for key, value in sorted(sample.labels.items()))
-                samples[sample.name.removeprefix("zchttpd_") + (f"{{{labels}}}" if labels else "")] = (
-                    sample.value
-                )
-        return samples
+            samples: dict[str, float] = json.load(answer)
+        return {name.removeprefix("zchttpd_"): value for name, value in samples.items()}
 
     def metric(self, name: str) -> float:
         """One sample; a name that does not exist is an error, not a zero."""
