@@ -4,6 +4,8 @@ the end.
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,12 +14,11 @@ from . import runs
 from .cases.site import build_site
 from .client import request
 from .in_process import Handlers
-from .servers import ENGINES, Server, name_of
+from .servers import ENGINES, Corner, Server, name_of
 from .tree import build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from .case import Case
 
@@ -64,6 +65,10 @@ class Fleet:
             assert tag, f"{path!r} has no ETag"
             self._etags[key] = tag
         return self._etags[key]
+
+    def corner(self, kind: tuple[str, str]) -> Corner:
+        """A new directory in the root of that server."""
+        return Corner(self.server(*kind), Path(tempfile.mkdtemp(dir=self._root)))
 
     def leave(self) -> None:
         """Stop all of them; raises one error with everything that was wrong."""

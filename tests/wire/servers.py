@@ -12,10 +12,11 @@ import subprocess
 import sys
 import urllib.request
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .client import Address, Peer, Reply, eventually, refused
+from .client import Address, Peer, Reply, eventually, refused, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -253,6 +254,23 @@ class Server:
             assert refused(self.address), f"{self.name} is gone, but its port still answers"
         finally:
             self.kill()
+
+
+@dataclass(frozen=True)
+class Corner:
+    """A directory of one test's own, beneath the root of a server that several tests share."""
+
+    server: Server
+    path: Path
+
+    @property
+    def url(self) -> str:
+        """The path of the directory, without the slash that follows."""
+        return f"/{self.path.name}"
+
+    def ask(self, path: str, *lines: str | bytes, method: str = "GET") -> Reply:
+        """One request for what is in it, on a connection of its own."""
+        return self.server.ask(request(self.url + path, *lines, method=method))
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .client import ProtocolError, eventually, request
-from .servers import Server, serving
+from .conftest import Fleet
+from .servers import Corner, Server, serving
 from .streams import begin, pattern, publish
 from .tree import KIB, MIB
 
@@ -26,19 +27,18 @@ STREAMED = 24 * MIB
 REVALIDATE_MS = 50
 
 
+@pytest.fixture(scope="module")
+def changing_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Servers that look for changes often, and stream what is above 8 MiB."""
+    root = tmp_path_factory.mktemp("changing")
+    fleet = Fleet(root, memory=8 * MIB, stream_memory=4 * MIB, revalidate_ms=REVALIDATE_MS)
+    yield fleet
+    fleet.leave()
+
+
 @pytest.fixture
-def changing(tmp_path: Path, kind: tuple[str, str]) -> Iterator[Server]:
-    """A server that looks for changes often, and streams what is above 8 MiB."""
-    engine, send_mode = kind
-    with serving(
-        tmp_path,
-        engine=engine,
-        send_mode=send_mode,
-        memory=8 * MIB,
-        stream_memory=4 * MIB,
-        revalidate_ms=REVALIDATE_MS,
-    ) as server:
-        yield server
+def changing(changing_fleet: Fleet, kind: tuple[str, str]) -> Corner:
+    return changing_fleet.corner(kind)
 
 
 def until_new(server: Server, path: str, old: bytes, new: bytes) -> None:
@@ -53,61 +53,61 @@ def until_new(server: Server, path: str, old: bytes, new: bytes) -> None:
 
 
 @pytest.mark.parametrize("size", [CACHED, STREAMED], ids=["cached", "streamed"])
-def test_replaced_by_rename_during_a_slow_download(changing: Server, tmp_path: Path, size: int) -> None:
+def test_replaced_by_rename_during_a_slow_download(changing: Corner, size: int) -> None:
     old, new = pattern(size, 1), pattern(size + 1, 2)
-    publish(tmp_path / "file", old)
-    with begin(changing, "/file") as peer:
-        publish(tmp_path / "file", new)
-        until_new(changing, "/file", old, new)
+    publish(changing.path / "file", old)
+    with begin(changing.server, changing.url + "/file") as peer:
+        publish(changing.path / "file", new)
+        until_new(changing.server, changing.url + "/file", old, new)
         assert peer.reply().body == old
         # The same connection too gets the new version next.
-        assert peer.ask(request("/file")).body == new
+        assert peer.ask(request(changing.url + "/file")).body == new
 
 
-def test_replaced_by_one_of_the_same_size_and_second(changing: Server, tmp_path: Path) -> None:
+def test_replaced_by_one_of_the_same_size_and_second(changing: Corner) -> None:
     old, new = pattern(CACHED, 1), pattern(CACHED, 2)
-    publish(tmp_path / "file", old)
-    assert changing.ask(request("/file")).body == old
-    publish(tmp_path / "file", new)
-    until_new(changing, "/file", old, new)
+    publish(changing.path / "file", old)
+    assert changing.ask("/file").body == old
+    publish(changing.path / "file", new)
+    until_new(changing.server, changing.url + "/file", old, new)
 
 
-def test_old_tag_no_longer_matches(changing: Server, tmp_path: Path) -> None:
-    publish(tmp_path / "file", b"old")
-    tag = changing.ask(request("/file")).field(b"etag")
+def test_old_tag_no_longer_matches(changing: Corner) -> None:
+    publish(changing.path / "file", b"old")
+    tag = changing.ask("/file").field(b"etag")
     assert tag is not None
-    asked = request("/file", b"If-None-Match: " + tag)
-    assert changing.ask(asked).status == 304
-    publish(tmp_path / "file", b"new")
-    eventually("the tag is outdated", lambda: changing.ask(asked).status == 200)
-    assert changing.ask(request("/file", b"If-Range: " + tag, "Range: bytes=0-0")).status == 200
+    asked = request(changing.url + "/file", b"If-None-Match: " + tag)
+    assert changing.server.ask(asked).status == 304
+    publish(changing.path / "file", b"new")
+    eventually("the tag is outdated", lambda: changing.server.ask(asked).status == 200)
+    assert changing.ask("/file", b"If-Range: " + tag, "Range: bytes=0-0").status == 200
 
 
-def test_appears_and_disappears(changing: Server, tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    assert changing.ask(request("/file")).status == 404
+def test_appears_and_disappears(changing: Corner) -> None:
+    path = changing.path / "file"
+    assert changing.ask("/file").status == 404
     publish(path, b"here")
-    eventually("the file is found", lambda: changing.ask(request("/file")).status == 200)
+    eventually("the file is found", lambda: changing.ask("/file").status == 200)
     path.unlink()
-    eventually("the file is missed", lambda: changing.ask(request("/file")).status == 404)
+    eventually("the file is missed", lambda: changing.ask("/file").status == 404)
     path.mkdir()
-    eventually("the directory is seen", lambda: changing.ask(request("/file")).status in (301, 308, 403))
+    eventually("the directory is seen", lambda: changing.ask("/file").status in (301, 308, 403))
 
 
-def test_deleted_during_a_slow_download(changing: Server, tmp_path: Path) -> None:
+def test_deleted_during_a_slow_download(changing: Corner) -> None:
     content = pattern(STREAMED)
-    publish(tmp_path / "file", content)
-    with begin(changing, "/file") as peer:
-        (tmp_path / "file").unlink()
+    publish(changing.path / "file", content)
+    with begin(changing.server, changing.url + "/file") as peer:
+        (changing.path / "file").unlink()
         assert peer.reply().body == content
 
 
-def test_a_sidecar_appears(changing: Server, tmp_path: Path) -> None:
-    asked = request("/app.js", "Accept-Encoding: br")
-    publish(tmp_path / "app.js", b"plain" * 100)
-    assert changing.ask(asked).field(b"content-encoding") is None
-    publish(tmp_path / "app.js.br", b"pretend")
-    eventually("the sidecar is used", lambda: changing.ask(asked).body == b"pretend")
+def test_a_sidecar_appears(changing: Corner) -> None:
+    asked = request(changing.url + "/app.js", "Accept-Encoding: br")
+    publish(changing.path / "app.js", b"plain" * 100)
+    assert changing.server.ask(asked).field(b"content-encoding") is None
+    publish(changing.path / "app.js.br", b"pretend")
+    eventually("the sidecar is used", lambda: changing.server.ask(asked).body == b"pretend")
 
 
 def test_the_root_is_swapped_by_a_link(tmp_path: Path, kind: tuple[str, str]) -> None:
@@ -156,15 +156,15 @@ def rewrite(path: Path) -> None:
 @pytest.mark.parametrize("change", [overwrite, cut_to_nothing, cut_in_half, grow, rewrite])
 @pytest.mark.parametrize("size", [CACHED, STREAMED], ids=["cached", "streamed"])
 def test_changed_in_place_during_a_slow_download(
-    changing: Server, tmp_path: Path, size: int, change: Callable[[Path], None]
+    changing: Corner, size: int, change: Callable[[Path], None]
 ) -> None:
     """Either the old version arrives whole, or the connection ends short: never other bytes under the old
     length and tag.
     """
     old = pattern(size)
-    publish(tmp_path / "file", old)
-    with begin(changing, "/file") as peer:
-        change(tmp_path / "file")
+    publish(changing.path / "file", old)
+    with begin(changing.server, changing.url + "/file") as peer:
+        change(changing.path / "file")
         got = bytearray()
         try:
             reply = peer.reply(sink=got.extend)
@@ -176,16 +176,16 @@ def test_changed_in_place_during_a_slow_download(
         else:
             assert reply.status == 200
             assert bytes(got) == old
-    now = (tmp_path / "file").read_bytes()
-    eventually("the version of now is served", lambda: _body(changing) == now)
+    now = (changing.path / "file").read_bytes()
+    eventually("the version of now is served", lambda: _body(changing.server, changing.url + "/file") == now)
 
 
-def _body(server: Server) -> bytes | None:
+def _body(server: Server, path: str) -> bytes | None:
     """What a new request gets; None when it met the entry before its revalidation and was cut off."""
     body = bytearray()
     with server.peer() as peer:
         try:
-            peer.ask(request("/file"), body.extend)
+            peer.ask(request(path), body.extend)
         except ProtocolError:
             assert peer.reset, "cut off, but in a way that looks complete"
             return None

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .client import ProtocolError, eventually, request
+from .conftest import Fleet
 from .growth import appending, before_reads, stretch
-from .servers import Server, serving
+from .servers import Corner, Server, serving
 from .streams import begin, pattern, publish
 from .tree import KIB, MIB
 
@@ -25,19 +26,23 @@ SMALL, CACHED, STREAMED = 8 * KIB, MIB, 6 * MIB
 ROUNDS = 5
 
 
+@pytest.fixture(scope="module")
+def growing_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Servers that look often, and stream what is above 2 MiB."""
+    root = tmp_path_factory.mktemp("growing")
+    fleet = Fleet(root, memory=MEMORY, stream_memory=4 * MIB, revalidate_ms=20)
+    yield fleet
+    fleet.leave()
+
+
 @pytest.fixture
-def growing(tmp_path: Path, kind: tuple[str, str]) -> Iterator[Server]:
-    """A server that looks often, and streams what is above 2 MiB."""
-    engine, send_mode = kind
-    with serving(
-        tmp_path, engine=engine, send_mode=send_mode, memory=MEMORY, stream_memory=4 * MIB, revalidate_ms=20
-    ) as server:
-        yield server
+def growing(growing_fleet: Fleet, kind: tuple[str, str]) -> Corner:
+    return growing_fleet.corner(kind)
 
 
-def check(server: Server, *lines: str) -> None:
+def check(corner: Corner, *lines: str) -> None:
     """Ask once: the answer is whole, and what it has belongs where it says."""
-    reply = server.ask(request("/log", *lines))
+    reply = corner.ask("/log", *lines)
     length = int(reply.field(b"content-length") or b"-1")
     assert len(reply.body) == length
     if not lines:
@@ -56,9 +61,9 @@ def check(server: Server, *lines: str) -> None:
 
 @pytest.mark.parametrize("every_s", [0.05, 0.002, 0.0001])
 @pytest.mark.parametrize("size", [SMALL, CACHED, STREAMED], ids=["small", "cached", "streamed"])
-def test_every_answer_is_whole(growing: Server, tmp_path: Path, size: int, every_s: float) -> None:
-    (tmp_path / "log").write_bytes(stretch(0, size))
-    with appending(tmp_path / "log", every_s) as times:
+def test_every_answer_is_whole(growing: Corner, size: int, every_s: float) -> None:
+    (growing.path / "log").write_bytes(stretch(0, size))
+    with appending(growing.path / "log", every_s) as times:
         for _ in range(ROUNDS):
             check(growing)
             check(growing, "Range: bytes=-1000")
@@ -69,23 +74,25 @@ def test_every_answer_is_whole(growing: Server, tmp_path: Path, size: int, every
 
 
 @pytest.mark.parametrize("size", [CACHED, STREAMED], ids=["cached", "streamed"])
-def test_a_slow_download_goes_on_to_its_announced_end(growing: Server, tmp_path: Path, size: int) -> None:
-    (tmp_path / "log").write_bytes(stretch(0, size))
-    with begin(growing, "/log") as peer, appending(tmp_path / "log", 0.002) as times:
+def test_a_slow_download_goes_on_to_its_announced_end(growing: Corner, size: int) -> None:
+    (growing.path / "log").write_bytes(stretch(0, size))
+    with begin(growing.server, growing.url + "/log") as peer, appending(growing.path / "log", 0.002) as times:
         eventually("it grows", lambda: times() > 3)
         reply = peer.reply()
         assert reply.body == stretch(0, size)
         # The same connection is told of more next.
-        eventually("the new length is announced", lambda: len(peer.ask(request("/log")).body) > size)
+        eventually(
+            "the new length is announced", lambda: len(peer.ask(request(growing.url + "/log")).body) > size
+        )
 
 
 @pytest.mark.parametrize("size", [CACHED, STREAMED], ids=["cached", "streamed"])
-def test_emptied_and_grown_again_during_a_slow_download(growing: Server, tmp_path: Path, size: int) -> None:
+def test_emptied_and_grown_again_during_a_slow_download(growing: Corner, size: int) -> None:
     """As logrotate's copytruncate does: longer than what was announced when the server looks again."""
     old = pattern(size)
-    publish(tmp_path / "log", old)
-    with begin(growing, "/log") as peer:
-        with open(tmp_path / "log", "r+b") as file:
+    publish(growing.path / "log", old)
+    with begin(growing.server, growing.url + "/log") as peer:
+        with open(growing.path / "log", "r+b") as file:
             file.truncate(0)
             file.write(pattern(size + 4 * KIB, seed=1))
         got = bytearray()
@@ -99,12 +106,12 @@ def test_emptied_and_grown_again_during_a_slow_download(growing: Server, tmp_pat
 
 
 @pytest.mark.parametrize("longer", [0, 10], ids=["same size", "longer"])
-def test_written_anew_while_it_is_being_filled(growing: Server, tmp_path: Path, longer: int) -> None:
+def test_written_anew_while_it_is_being_filled(growing: Corner, longer: int) -> None:
     """Before each of the reads that a fill consists of, in turn: no answer has bytes of both."""
     size = 1536 * KIB
     for when in range(1, 20):
         old, new = pattern(size, seed=when), pattern(size + longer, seed=when + 100)
-        path = tmp_path / f"file{when}"
+        path = growing.path / f"file{when}"
         publish(path, old)
 
         def rewrite(number: int, path: Path = path, new: bytes = new, when: int = when) -> None:
@@ -114,23 +121,23 @@ def test_written_anew_while_it_is_being_filled(growing: Server, tmp_path: Path, 
                 os.utime(path, ns=(0, time.time_ns() - 10**9))
 
         with before_reads(path, rewrite):
-            body = growing.ask(request(f"/{path.name}")).body
+            body = growing.ask(f"/{path.name}").body
         assert body in (old, new), f"mixed when it was written to before read {when}"
 
 
 # ---- descriptors of files that nobody reads ----
 
 
-def test_a_deleted_file_is_closed(growing: Server, tmp_path: Path) -> None:
-    path = tmp_path / "log"
+def test_a_deleted_file_is_closed(growing: Corner) -> None:
+    path = growing.path / "log"
     publish(path, pattern(STREAMED))
     for lines in ((), ("Range: bytes=5-2000000",)):
-        assert growing.ask(request("/log", *lines)).status in (200, 206)
+        assert growing.ask("/log", *lines).status in (200, 206)
     path.unlink()
 
     def held() -> list[str]:
         links = []
-        for pid in growing.pids():
+        for pid in growing.server.pids():
             for fd in os.listdir(f"/proc/{pid}/fd"):
                 try:
                     links.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
@@ -142,9 +149,9 @@ def test_a_deleted_file_is_closed(growing: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lines", [(), ("Range: bytes=5-900000",)], ids=["whole", "part"])
-def test_its_file_system_can_be_unmounted(growing: Server, tmp_path: Path, lines: tuple[str, ...]) -> None:
+def test_its_file_system_can_be_unmounted(growing: Corner, lines: tuple[str, ...]) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    place = tmp_path / "volume"
+    place = growing.path / "volume"
     place.mkdir()
     if libc.mount(b"none", os.fsencode(place), b"tmpfs", 0, b"size=32m"):
         pytest.skip(f"mount is not permitted here: {os.strerror(ctypes.get_errno())}")
@@ -152,7 +159,7 @@ def test_its_file_system_can_be_unmounted(growing: Server, tmp_path: Path, lines
         (place / "large").write_bytes(pattern(STREAMED))
         (place / "middle").write_bytes(pattern(CACHED))
         for name in ("large", "middle"):
-            assert growing.ask(request(f"/volume/{name}", *lines)).status in (200, 206)
+            assert growing.ask(f"/volume/{name}", *lines).status in (200, 206)
         eventually("it is not busy", lambda: libc.umount(os.fsencode(place)) == 0)
     finally:
         libc.umount2(os.fsencode(place), 2)
