@@ -13,8 +13,8 @@ from zchttpd.config.names import AUTO, ENCODINGS, missing_encodings
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# Each does at least 16 MB/s on text; docs/architecture.md has the figures. The next levels cost several times
-# as much and save a few per cent.
+# Each does at least 16 MB/s on text; docs/decisions/compression.md has the figures. The next levels cost
+# several times as much and save a few per cent.
 BROTLI_QUALITY = 7
 # Its window stays within the 8 MiB that RFC 9659 allows.
 ZSTD_LEVEL = 12
