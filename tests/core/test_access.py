@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zchttpd.engines.access_records import unpack_records
+from zchttpd.engine.access_records import unpack_records
 
 from .bench import HEAD, HEAD_MAX, Bench
 

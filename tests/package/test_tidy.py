@@ -264,7 +264,7 @@ def test_only_engines_import_what_is_compiled() -> None:
         for path in ours
         if found_in([path], re.compile(r"^\s*(?:from|import) zchttpd\._core"))
     }
-    assert users == {"engines"}
+    assert users == {"engine"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 from zchttpd._core import testing
-from zchttpd.engines.access_records import unpack_records
+from zchttpd.engine.access_records import unpack_records
 
 from .client import Client
 from .desk import Desk

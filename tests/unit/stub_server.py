@@ -147,7 +147,7 @@ def main() -> int:
     sys.modules["zchttpd._core.stats"] = stub_stats()
     sys.modules["zchttpd._core.ring"] = ring
     for name in ("uring", "portable"):
-        sys.modules[f"zchttpd.engines.{name}"] = _StubEngine(name, plan)  # type: ignore[assignment]
+        sys.modules[f"zchttpd.engine.{name}"] = _StubEngine(name, plan)  # type: ignore[assignment]
     for name in plan.get("unbuilt", []):
         sys.modules[name] = None  # type: ignore[assignment]
 

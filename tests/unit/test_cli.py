@@ -17,7 +17,7 @@ from zchttpd import cli
 from zchttpd.config.names import ENCODINGS, FEATURES
 from zchttpd.config.options import Group, flag_of
 from zchttpd.config.settings import OPTIONS, Settings
-from zchttpd.engines.limits import raise_limits
+from zchttpd.engine.limits import raise_limits
 from zchttpd.process import doctor, supervisor
 from zchttpd.process.doctor import Finding, State
 from zchttpd.telemetry import log

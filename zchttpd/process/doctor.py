@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zchttpd.config.names import ENCODINGS, FEATURES, missing_encodings
-from zchttpd.engines.limits import SPARE_FDS, files_needed, memory_needed
+from zchttpd.engine.limits import SPARE_FDS, files_needed, memory_needed
 from zchttpd.process.memory_limit import advised, budgets, memory_limit, most, shown
 
 if TYPE_CHECKING:

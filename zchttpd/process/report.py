@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from zchttpd import __version__
-from zchttpd.engines.limits import files_needed, memory_needed
+from zchttpd.engine.limits import files_needed, memory_needed
 from zchttpd.process import doctor
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from zchttpd.config.options import SettingsError, split_address
-from zchttpd.engines.limits import files_needed, memory_locked, raise_limits
+from zchttpd.engine.limits import files_needed, memory_locked, raise_limits
 from zchttpd.process import privileges
 from zchttpd.process.checks import check_links_into, check_root
 from zchttpd.process.memory_limit import OutOfMemory, advised, budgets, memory_limit, most, shown

@@ -100,7 +100,7 @@ def _portable(cause: str = "", fix: str = "") -> Choice:
 
 
 def _load(name: str) -> Serve:
-    return cast("Serve", importlib.import_module(f"zchttpd.engines.{name}").serve)
+    return cast("Serve", importlib.import_module(f"zchttpd.engine.{name}").serve)
 
 
 def die_with_parent(parent: int) -> None:

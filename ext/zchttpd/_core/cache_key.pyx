@@ -14,7 +14,7 @@ cdef extern from "zc_field.h" nogil:
     const uint8_t* zc_field_class
 
 cdef enum:
-    LINES_MAX = 102     # the request line, judge.FIELDS_MAX fields, the empty line
+    LINES_MAX = 102     # the request line, FIELDS_MAX of http/request.py fields, the empty line
 
 
 cdef uint32_t cache_key(const char* head, uint32_t length, char* out) noexcept nogil:
@@ -55,7 +55,7 @@ cdef bint _unread(const uint8_t* line, uint32_t size) noexcept nogil:
 
 
 cdef bint _read(const uint8_t* name, uint32_t length) noexcept nogil:
-    """Whether the judge or the handler reads the field (judge.READ_FIELDS)."""
+    """Whether Python reads the field (READ_FIELDS of http/request.py)."""
     if length == 4:
         return _same(name, b"host", 4)
     if length == 5:

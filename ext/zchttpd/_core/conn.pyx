@@ -424,7 +424,7 @@ cdef void _park(Machine* machine, uint32_t slot, uint8_t kind, uint32_t entry) n
 
 
 cdef void _refuse(Machine* machine, uint32_t slot, uint32_t status) noexcept nogil:
-    """Answer with an error that needs no judge, then close."""
+    """Answer with an error that needs no handler, then close."""
     cdef Conn* conn = conn_at(machine, slot)
     conn.refuse_status = <uint16_t>status
     # RFC 9110 section 9.3.2: no content in answer to HEAD.

@@ -1,8 +1,8 @@
 """Received bytes that wait, and where a head ends in them.
 
 The framer finds the end of the head (RFC 9112 section 2.1: the first empty line), and refuses at once what cannot become
-a request line (`judge._REQUEST_LINE` says which): who speaks another protocol would wait for an answer as for ever. What
-the head says is h11's to judge, and h11 must agree about where it ended.
+a request line (`_REQUEST_LINE` of http/parse_cache.py says which): who speaks another protocol would wait for an answer
+as for ever. What the head says is h11's to judge, and h11 must agree about where it ended.
 """
 
 from libc.errno cimport ENOMEM

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from zchttpd.engines.limits import raise_limits
+from zchttpd.engine.limits import raise_limits
 from zchttpd.process.privileges import Identity, PrivilegeError, become, resolve
 
 NOBODY = pwd.getpwnam("nobody")

@@ -7,15 +7,15 @@ import signal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from zchttpd.engines.access_records import unpack_records
-from zchttpd.engines.limits import (
+from zchttpd.engine.access_records import unpack_records
+from zchttpd.engine.limits import (
     MAPPINGS_MAX,
     PIPE_FDS,
     connections_max,
     memory_files_max,
     streamed_max,
 )
-from zchttpd.engines.loader import Loader
+from zchttpd.engine.loader import Loader
 from zchttpd.files.compressor import Compressor
 from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root

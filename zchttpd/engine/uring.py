@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zchttpd._core.stats import ROUTES
 from zchttpd._core.uring_driver import UringWorker
-from zchttpd.engines.serve import serve as serve_with
+from zchttpd.engine.serve import serve as serve_with
 
 if TYPE_CHECKING:
     import socket

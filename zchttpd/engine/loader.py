@@ -8,9 +8,9 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from zchttpd.engines.bodies import Bodies, Body, Holding, State, name_of
-from zchttpd.engines.limits import ATTEMPTS_MAX, PLANS_PER_ENTRY, REUSED
-from zchttpd.engines.parts import idle_ms, inlined, wants_part
+from zchttpd.engine.bodies import Bodies, Body, Holding, State, name_of
+from zchttpd.engine.limits import ATTEMPTS_MAX, PLANS_PER_ENTRY, REUSED
+from zchttpd.engine.parts import idle_ms, inlined, wants_part
 from zchttpd.files.lookup import exhausted
 from zchttpd.files.singleflight import Job
 from zchttpd.handler.answer import Answer

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from zchttpd._core.poll_driver import PollWorker
-from zchttpd.engines.serve import serve as serve_with
+from zchttpd.engine.serve import serve as serve_with
 
 if TYPE_CHECKING:
     import socket

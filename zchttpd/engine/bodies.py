@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from zchttpd.engines.limits import CACHED_PART, streamed_max
+from zchttpd.engine.limits import CACHED_PART, streamed_max
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
