@@ -33,12 +33,23 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def until_decided(server: Server) -> None:
+    """Let `auto` decide about loopback, after which the worker keeps a few pipes."""
+    if server.name == "uring-auto":
+        undecided = 'zerocopy_active{route="loopback"}'
+        eventually(
+            "auto has decided", lambda: server.ask(request("/cached")) and server.metric(undecided) != 0
+        )
+        assert server.ask(request("/cached")).status == 200
+
+
 @pytest.mark.parametrize("name", ["cached", "streamed"])
 def test_killed_clients_leave_nothing_behind(large: Path, kind: tuple[str, str], name: str) -> None:
     engine, send_mode = kind
     with serving(large, engine=engine, send_mode=send_mode, memory=8 * MIB, stream_memory=4 * MIB) as server:
         for path in ("/cached", "/streamed", "/small"):
             assert server.ask(request(path)).status == 200
+        until_decided(server)
         server.wait_for_rest()
         before, fds = server.metrics(), server.fds()
         peers = [server.peer(receive_buffer=SLOW_BUFFER) for _ in range(KILLED)]

@@ -179,7 +179,7 @@ class Settings:
     send_mode: str = opt.option(
         AUTO,
         Group.SENDS,
-        "zerocopy: send from registered memory; plain: copy on send; auto: zerocopy unless the kernel copies",
+        "zerocopy: send registered memory; plain: copy on send; auto: zerocopy, splice where that copies",
         choices=SEND_MODES,
     )
     engine: str = opt.option(

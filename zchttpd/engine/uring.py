@@ -31,9 +31,9 @@ def log_route(route: int, zerocopy: bool, seen: int, copied: int) -> None:
 class Uring:
     """A worker that waits in the kernel. Signals and threads wake it through the pipe that it watches."""
 
-    memory_files = False
-
     def __init__(self, settings: Settings) -> None:
+        # Those of the two fixed modes are sent from memory that is registered, or copied from it.
+        self.memory_files = settings.send_mode == "auto"
         self._settings = settings
         self._worker: UringWorker
 

@@ -135,7 +135,7 @@ def locked_memory(needed: int) -> Finding:
     return Finding(
         "locked memory",
         State.LOW,
-        f"{text}, of {needed / MIB:.4g} MiB configured; the rest is copied when it is sent",
+        f"{text}, of {needed / MIB:.4g} MiB configured; the rest is sent without zero copy",
         raising("memlock"),
     )
 

@@ -266,8 +266,8 @@ cdef inline uint8_t _copy_reason(Machine* machine, Conn* conn, Mapping* mapping)
 
 cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping_slot, uint64_t offset, uint64_t length,
                               uint8_t copy_reason) noexcept nogil:
-    """Send bytes of a mapping: by reference where that can be had, by zero copy under a new lease, or by copying and then
-    saying why.
+    """Send bytes of a mapping: by zero copy under a new lease; where that cannot be had or saves nothing by reference, if
+    it is a memory file, else by copying and then saying why.
 
     At most window_size bytes go in one op, or what a pipe holds. `copy_reason` is COPY_NO, COPY_BY_MODE or a Reason.
     """
@@ -278,14 +278,14 @@ cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping_
     cdef uint32_t lease
     cdef Op* op
     zc_assert(mapping.refs > 0 and offset + size <= mapping.length)
-    if mapping.memfd >= 0:
-        _splice(machine, slot, mapping, offset, length)
-        return
     if reason == COPY_NO:
         # A rest that is small is copied on purpose, like any small body.
         reason = _copy_reason(machine, conn, mapping) if length >= machine.limits.zc_size_min else COPY_BY_MODE
     elif reason != COPY_BY_MODE and machine.send_mode == SEND_PLAIN:
         reason = COPY_BY_MODE
+    if mapping.memfd >= 0 and reason != COPY_NO:
+        _splice(machine, slot, mapping, offset, length)
+        return
     conn.sends += 1
     if reason == COPY_NO:
         op = machine_op(machine, slot, OP_SEND_ZC, TOKEN_SEND_ZC)

@@ -33,6 +33,9 @@ cdef struct Mapping:
     uint8_t kind        # MappingKind
     uint8_t zombie      # its owner has let go, others have not
 
+cdef enum:
+    MEMFD_SIZE_MIN = 16 * 1024  # a file wants a descriptor, and less than a few pages costs little to copy
+
 cdef struct Mappings:
     Slab slab           # of Mapping
     size_t memfd_size_min   # snapshots of so many bytes are memory files, for a driver that sends those; 0: none are

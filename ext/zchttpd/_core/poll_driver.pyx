@@ -5,15 +5,12 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
 import os
 
 from zchttpd._core.address cimport address_look_up
+from zchttpd._core.mapping cimport MEMFD_SIZE_MIN
 from zchttpd._core.op cimport Completion, Op, Peer
 from zchttpd._core.poller cimport (
     Poller, poller_close, poller_give_back, poller_has_more, poller_open, poller_push, poller_reap, poller_wait)
 from zchttpd._core.socket_ops cimport socket_op
 from zchttpd._core.worker cimport BATCH, Worker
-
-cdef enum:
-    MEMFD_SIZE_MIN = 16 * 1024  # a file wants a descriptor, and less than a few pages costs little to copy
-
 
 cdef class PollWorker(Worker):
     """A worker whose ops are plain system calls, over a listener that does not block.

@@ -17,9 +17,9 @@ from zchttpd._core.completions cimport completions_add, completions_close, compl
 from zchttpd._core.op cimport (
     OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_FILL, OP_LINK, OP_POLL, OP_READ, OP_RECV, OP_SEND,
     OP_SPLICE, OP_WATCH)
-from zchttpd._core.pipes cimport pipes_close, pipes_drop
+from zchttpd._core.pipes cimport pipes_close
 from zchttpd._core.readers cimport Read, readers_close, readers_collect, readers_open, readers_read
-from zchttpd._core.sends cimport Sent, sends_go
+from zchttpd._core.sends cimport outbox_begin, outbox_end, outbox_resume
 
 cdef extern from "<errno.h>" nogil:
     enum:
@@ -83,8 +83,7 @@ cdef uint32_t poller_close(Poller* poller) noexcept nogil:
     cdef uint32_t reading = 0
     cdef uint32_t i
     for i in range(poller.descriptor_count):
-        free(poller.descriptors[i].waiting)
-        pipes_drop(&poller.pipes, &poller.descriptors[i].pipe)
+        outbox_end(&poller.descriptors[i].outbox, -ECANCELED, &poller.pipes, &poller.done)
     pipes_close(&poller.pipes)
     if poller.readers != NULL:
         reading = readers_close(poller.readers)
@@ -118,7 +117,7 @@ cdef Descriptor* _at(Poller* poller, int32_t fd) noexcept nogil:
 
 
 cdef inline uint32_t _wanted(const Descriptor* row) noexcept nogil:
-    return (EPOLLIN if row.arrive else 0) | (EPOLLOUT if row.room or row.waiting != NULL else 0)
+    return (EPOLLIN if row.arrive else 0) | (EPOLLOUT if row.room or row.outbox.waiting != NULL else 0)
 
 
 cdef void _change(Poller* poller, int32_t fd) noexcept nogil:
@@ -185,8 +184,8 @@ cdef void poller_push(Poller* poller, const Op* op) noexcept nogil:
     if kind == OP_SEND or kind == OP_SPLICE:
         poller.pushed.ops[poller.pushed.count] = op[0]
         poller.pushed.count += 1
-        if not op.flags & OP_LINK:
-            _begin_send(poller)
+        if not op.flags & OP_LINK and outbox_begin(&_at(poller, op.fd).outbox, &poller.pushed, &poller.pipes, &poller.done):
+            _change(poller, op.fd)
     elif kind == OP_RECV:
         _arm(poller, op.fd, DESCRIPTOR_SOCKET, op.token)
     elif kind == OP_READ or kind == OP_FILL:
@@ -225,52 +224,14 @@ cdef void _cancel(Poller* poller, const Op* op) noexcept nogil:
 cdef void _end_all(Poller* poller, int32_t fd, int32_t res) noexcept nogil:
     """Complete whatever is under way on a descriptor with this result."""
     cdef Descriptor* row = _at(poller, fd)
-    cdef uint32_t i
     if row.arrive:
         _complete(poller, row.arrive, res)
         row.arrive = 0
     if row.room:
         _complete(poller, row.room, res)
         row.room = 0
-    if row.waiting != NULL:
-        for i in range(row.waiting.count):
-            _complete(poller, row.waiting.ops[i].token, res)
-        free(row.waiting)
-        row.waiting = NULL
-    pipes_drop(&poller.pipes, &row.pipe)
+    outbox_end(&row.outbox, res, &poller.pipes, &poller.done)
     _change(poller, fd)
-
-
-# ---- sending ----
-
-cdef void _begin_send(Poller* poller) noexcept nogil:
-    """Send what has been pushed: a send, or a linked pair."""
-    cdef Sends* waiting
-    cdef int32_t fd = poller.pushed.ops[0].fd
-    cdef Descriptor* row = _at(poller, fd)
-    cdef uint32_t i
-    zc_assert(row.waiting == NULL)
-    if not _send(poller, &poller.pushed, row):
-        waiting = <Sends*>malloc(sizeof(Sends))
-        if waiting == NULL:
-            for i in range(poller.pushed.count):
-                _complete(poller, poller.pushed.ops[i].token, -ENOMEM if i == 0 else -ECANCELED)
-        else:
-            waiting[0] = poller.pushed
-            row.waiting = waiting
-            _change(poller, fd)
-    poller.pushed.count = 0
-    poller.pushed.done = 0
-
-
-cdef bint _send(Poller* poller, Sends* sends, Descriptor* row) noexcept nogil:
-    """Send as much as the socket takes. True when the ops are completed, False when they wait for room."""
-    cdef Sent[2] ended
-    cdef uint32_t count = sends_go(sends, &poller.pipes, &row.pipe, ended)
-    cdef uint32_t i
-    for i in range(count):
-        _complete(poller, ended[i].token, ended[i].res).copied = ended[i].copied
-    return sends.count == 0
 
 
 # ---- completions ----
@@ -323,9 +284,7 @@ cdef bint _act(Poller* poller, const epoll_event* event) noexcept nogil:
             _complete(poller, row.room, <int32_t>event.events)
             row.room = 0
             _change(poller, fd)
-        if row.waiting != NULL and _send(poller, row.waiting, row):
-            free(row.waiting)
-            row.waiting = NULL
+        if row.outbox.waiting != NULL and not outbox_resume(&row.outbox, &poller.pipes, &poller.done):
             _change(poller, fd)
     if row.arrive and event.events & (EPOLLIN | EPOLLHUP | EPOLLERR):
         if likely(row.kind == DESCRIPTOR_SOCKET):

@@ -20,6 +20,7 @@ cdef extern from "<sys/socket.h>" nogil:
         AF_UNIX
         SOCK_STREAM
         SOCK_CLOEXEC
+        SOCK_NONBLOCK
         MSG_MORE
         MSG_NOSIGNAL
         MSG_DONTWAIT
@@ -266,10 +267,11 @@ cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
     elif op.kind == OP_POLL:
         lib.io_uring_prep_poll_add(sqe, op.fd, POLLOUT)
     elif op.kind == OP_ACCEPT:
+        # A splice waits unless its socket does not block; sends and receives through the ring do not care.
         if op.flags & OP_MULTISHOT:
-            lib.io_uring_prep_multishot_accept(sqe, op.fd, NULL, NULL, SOCK_CLOEXEC)
+            lib.io_uring_prep_multishot_accept(sqe, op.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)
         else:
-            lib.io_uring_prep_accept(sqe, op.fd, NULL, NULL, SOCK_CLOEXEC)
+            lib.io_uring_prep_accept(sqe, op.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)
     elif op.kind == OP_WATCH:
         lib.io_uring_prep_poll_add(sqe, op.fd, POLLIN)
     elif op.kind == OP_CANCEL:

@@ -1,7 +1,8 @@
-# One send on a socket, or a linked pair of them.
+# Sends on a socket by plain system calls: one, or a linked pair; and where they wait for room.
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
+from zchttpd._core.completions cimport Completions
 from zchttpd._core.op cimport Op
 from zchttpd._core.pipes cimport Pipe, Pipes
 
@@ -10,9 +11,10 @@ cdef struct Sends:
     uint32_t count
     uint32_t done       # bytes of the first that have left, where it is to go whole
 
-cdef struct Sent:       # how an op ended
-    uint64_t token
-    int32_t res         # bytes, or -errno
-    uint8_t copied      # though it was a splice
+cdef struct Outbox:     # of one socket
+    Sends* waiting      # for room; NULL when no send does
+    Pipe* pipe          # with what is left of a splice, or NULL
 
-cdef uint32_t sends_go(Sends* sends, Pipes* pipes, Pipe** kept, Sent* ended) noexcept nogil
+cdef bint outbox_begin(Outbox* outbox, Sends* pushed, Pipes* pipes, Completions* done) noexcept nogil
+cdef bint outbox_resume(Outbox* outbox, Pipes* pipes, Completions* done) noexcept nogil
+cdef void outbox_end(Outbox* outbox, int32_t res, Pipes* pipes, Completions* done) noexcept nogil

@@ -6,8 +6,11 @@ with MSG_WAITALL. Any other send is done as soon as the socket has taken some by
 
 from libc.errno cimport EAGAIN, EINTR, EINVAL, EMFILE, ENFILE, ENOMEM, errno
 from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from zchttpd._core.check cimport zc_assert
+from zchttpd._core.completions cimport completions_add
 from zchttpd._core.op cimport OP_LINK, OP_MORE, OP_NOWAIT, OP_SEND, OP_SPLICE
 from zchttpd._core.pipes cimport pipes_drop, pipes_send
 
@@ -32,18 +35,53 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
 
 
-cdef uint32_t sends_go(Sends* sends, Pipes* pipes, Pipe** kept, Sent* ended) noexcept nogil:
-    """Send as much as the socket takes. Returns how many ops have ended, with a place for two; what then is still there
-    waits for room in the socket. `kept`: what the socket keeps of `pipes`."""
+cdef bint outbox_begin(Outbox* outbox, Sends* pushed, Pipes* pipes, Completions* done) noexcept nogil:
+    """Send what has been pushed, which is empty then. True when something waits for room: `outbox_resume` when there is."""
+    cdef uint32_t i
+    zc_assert(outbox.waiting == NULL)
+    if not _go(pushed, pipes, &outbox.pipe, done):
+        outbox.waiting = <Sends*>malloc(sizeof(Sends))
+        if outbox.waiting == NULL:
+            for i in range(pushed.count):
+                completions_add(done, pushed.ops[i].token, -ENOMEM if i == 0 else -ECANCELED)
+        else:
+            outbox.waiting[0] = pushed[0]
+    pushed.count = 0
+    pushed.done = 0
+    return outbox.waiting != NULL
+
+
+cdef bint outbox_resume(Outbox* outbox, Pipes* pipes, Completions* done) noexcept nogil:
+    """There may be room in the socket. True when something still waits."""
+    if outbox.waiting != NULL and _go(outbox.waiting, pipes, &outbox.pipe, done):
+        free(outbox.waiting)
+        outbox.waiting = NULL
+    return outbox.waiting != NULL
+
+
+cdef void outbox_end(Outbox* outbox, int32_t res, Pipes* pipes, Completions* done) noexcept nogil:
+    """Complete what waits with this result, and keep nothing."""
+    cdef uint32_t i
+    if outbox.waiting != NULL:
+        for i in range(outbox.waiting.count):
+            completions_add(done, outbox.waiting.ops[i].token, res)
+        free(outbox.waiting)
+        outbox.waiting = NULL
+    pipes_drop(pipes, &outbox.pipe)
+
+
+cdef bint _go(Sends* sends, Pipes* pipes, Pipe** kept, Completions* done) noexcept nogil:
+    """Send as much as the socket takes. True when all has ended; else the rest waits for room. `kept`: what the socket
+    keeps of `pipes`."""
     cdef Op* op = &sends.ops[0]
-    cdef uint32_t count = 0
     cdef ssize_t sent
+    cdef uint8_t copied
     cdef bint linked
-    memset(ended, 0, 2 * sizeof(Sent))
     while sends.count > 0:
         linked = op.flags & OP_LINK != 0
+        copied = 0
         if op.kind == OP_SPLICE:
-            sent = _splice(pipes, kept, op, &ended[count].copied)
+            sent = _splice(pipes, kept, op, &copied)
         else:
             # Whoever sends from elsewhere has no use for what is left of a splice.
             pipes_drop(pipes, kept)
@@ -51,34 +89,28 @@ cdef uint32_t sends_go(Sends* sends, Pipes* pipes, Pipe** kept, Sent* ended) noe
         if sent == -EINTR:
             continue
         if sent == -EAGAIN and not op.flags & OP_NOWAIT:
-            break
+            return False
         if sent >= 0 and linked and sends.done + sent < op.length:
             sends.done += <uint32_t>sent
             continue
-        ended[count].token = op.token
-        if sent < 0:
-            ended[count].res = <int32_t>(sends.done if sends.done else sent)
-        else:
-            ended[count].res = <int32_t>(op.length if linked else sent)
-        count += 1
         if not linked:
+            completions_add(done, op.token, <int32_t>sent).copied = copied
             sends.count = 0
         elif sent < 0:
-            ended[count].token = sends.ops[1].token
-            ended[count].res = -ECANCELED
-            count += 1
+            completions_add(done, op.token, <int32_t>(sends.done if sends.done else sent))
+            completions_add(done, sends.ops[1].token, -ECANCELED)
             sends.count = 0
         else:
+            completions_add(done, op.token, <int32_t>op.length)
+            # What went of the second in the same call.
             sent -= op.length - sends.done
             op[0] = sends.ops[1]
             sends.count = 1
             sends.done = 0
             if sent > 0:
-                ended[count].token = op.token
-                ended[count].res = <int32_t>sent
-                count += 1
+                completions_add(done, op.token, <int32_t>sent)
                 sends.count = 0
-    return count
+    return True
 
 
 cdef inline ssize_t _splice(Pipes* pipes, Pipe** kept, const Op* op, uint8_t* copied) noexcept nogil:

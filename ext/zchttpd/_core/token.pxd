@@ -17,6 +17,7 @@ cdef enum TokenKind:
     TOKEN_TAG = 10      # slot: mapping; the kernel has let go of a registered buffer
     TOKEN_WAKE = 11     # slot: 0; the watched descriptor is readable
     TOKEN_SPLICE = 12   # slot: connection; a send from a sealed file
+    TOKEN_ROOM = 13     # slot: descriptor; the ring's own, room in a socket for a splice that waits
 
 cdef enum:
     SLOT_BITS = 24
