@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from zchttpd._core import testing
 
 WINDOW = 4096
@@ -14,7 +12,7 @@ LOOPBACK, NETWORK = 0, 1
 DATE = b"?" * 29
 HEAD = b"GET /a HTTP/1.1\r\n\r\n"
 # What every worker does, whatever it is asked for.
-USUAL = ("accept", "watch", "register", "signal")
+USUAL = ("accept", "watch", "register", "signal", "take_version", "check_version", "close_file")
 
 
 class Bench:
@@ -22,6 +20,8 @@ class Bench:
 
     def __init__(self, send_mode: str = "zerocopy", access_bytes: int = 0, **limits: int) -> None:
         self.unacknowledged = 0  # what the kernel answers to "queued"
+        self.check_error = 0  # and, as an errno, to the question for a file's version
+        self.files = 1_000_000
         self._ops: list[testing.ExecutedOp] = []
         self._work: list[tuple[str, int, bytes | int]] = []
         self._filled: dict[int, int] = {}
@@ -55,7 +55,7 @@ class Bench:
 
     def _execute(self, op: testing.ExecutedOp) -> int:
         self._ops.append(op)
-        return self.unacknowledged if op.kind == "queued" else 0
+        return {"queued": self.unacknowledged, "check_version": -self.check_error}.get(op.kind, 0)
 
     def _handle(
         self, work: list[tuple[str, int, bytes | int]], filled: list[tuple[int, int]], _: int
@@ -132,10 +132,9 @@ class Bench:
         return ticket
 
     def file(self, content: bytes) -> tuple[int, int, int]:
-        """A file in memory: its descriptor, size and mtime."""
-        fd = os.memfd_create("bench")
-        os.write(fd, content)
-        return fd, len(content), os.fstat(fd).st_mtime_ns
+        """An open file: its descriptor, size and mtime."""
+        self.files += 1
+        return self.files, len(content), 1
 
     def mapping(self, content: bytes, registered: bool) -> int:
         """A snapshot of a file, filled."""

@@ -122,13 +122,14 @@ PLANTS = (
         "the version of a streamed file is not looked at",
         "stream.pyx",
         "    if (conn.state == CONN_CLOSING or res <= 0\n"
-        "            or not machine_file_holds(machine, plan_at(&machine.table, conn.plan).source)):",
+        "            or not machine_source_holds(machine, plan_at(&machine.table, conn.plan).source)):",
         "    if conn.state == CONN_CLOSING or res <= 0:",
     ),
     Plant(
         "the version of a file is not looked at after it was read",
         "fill.pyx",
-        "        if not version_holds(&mapping.version, mapping.fd, True):\n            res = -ESTALE\n",
+        "        if not machine_version_holds(machine, &mapping.version, mapping.fd, True):\n"
+        "            res = -ESTALE\n",
         "        if False:\n            res = -ESTALE\n",
     ),
     Plant(
@@ -137,6 +138,24 @@ PLANTS = (
         "memcmp(sample, copy + _offset(version.size, number), length) != 0:\n            version.lost = 1",
         "False:\n            version.lost = 1",
         "tests/core/test_version.py",
+    ),
+    Plant(
+        "a file whose bytes are gone is believed again",
+        "machine.pyx",
+        "    if not version.lost:\n        version.lost = machine.execute",
+        "    if True:\n        version.lost = machine.execute",
+    ),
+    Plant(
+        "a file that was filled from stays open",
+        "fill.pyx",
+        "    machine_close_file(machine, mapping.fd)\n",
+        "",
+    ),
+    Plant(
+        "a file that nobody streams from any more stays open",
+        "machine.pyx",
+        "        machine_close_file(machine, source.fd)\n",
+        "",
     ),
     # Plans: what is remembered, and for how long.
     Plant(

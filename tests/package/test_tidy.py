@@ -28,8 +28,8 @@ FUNCTION_LINES_MAX = 70
 
 LONG_FILES = {
     "ext/zchttpd/_core/conn.pyx": 772,
-    "ext/zchttpd/_core/testing.pyx": 590,
-    "ext/zchttpd/_core/worker.pyx": 604,
+    "ext/zchttpd/_core/testing.pyx": 597,
+    "ext/zchttpd/_core/worker.pyx": 613,
     "tests/unit/files/test_entry_cache.py": 568,
     "tests/unit/handler/test_handler.py": 573,
     "tests/unit/process/test_supervisor.py": 498,
@@ -279,7 +279,7 @@ def test_the_machine_knows_no_ring_and_no_python(module: str) -> None:
     assert not found_in(
         paths, re.compile(r"\bcpython\b|^\s*(?:import|from\s+\S+\s+import)\s|\bwith gil\b|^\s*(?:cp)?def\s")
     )
-    # Time is set by whoever drives it, and so are system calls made; closing a file is the one exception.
+    # Time is set by whoever drives it, and so are system calls made; memory is the one exception.
     assert not found_in(paths, re.compile(r"\bclock_gettime\b|posix\.time|sys/socket\.h"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,25 +18,14 @@ if TYPE_CHECKING:
     from .parts import Socket
 
 REVALIDATE_MS = 1000
-SECOND_NS = 1_000_000_000
 ATTEMPTS_MAX = 3
-
-
-class Opened:
-    """A descriptor that is closed when nobody knows of it any more."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def __del__(self) -> None:
-        os.close(self.fd)
 
 
 @dataclass(slots=True)
 class File:
     size: int
     changes: list[tuple[int, int]] = field(default_factory=list)  # (ms, version), oldest first
-    opened: list[Opened] = field(default_factory=list)  # those that the machine was given to read from
+    growths: int = 0  # how often something was appended
 
     @property
     def version(self) -> int:
@@ -65,7 +53,6 @@ class Fill:
 
     number: int
     version: int
-    opened: Opened
     waiting: list[tuple[int, bytes]] = field(default_factory=list)
 
 
@@ -82,7 +69,6 @@ class Desk:
         self.known: dict[bytes, Ask] = {}
         self.files: dict[str, File] = {}
         self.holdings: dict[str, Holding] = {}
-        self.sources: dict[int, tuple[str, int]] = {}
         self.refusals: dict[int, int] = {}
         self.delayed: list[tuple[str, int, bytes | int]] = []
         self.hung: list[tuple[str, int, bytes | int]] = []  # what waits for a disk that does not answer
@@ -91,7 +77,7 @@ class Desk:
         self.since_ms: dict[int, int] = {}  # by ticket: when it last came with something to judge
         self.calm = False
         self.now_ms = 0
-        kernel.files.read_file = self.read_file
+        kernel.files.disk = self
 
     # ---- files ----
 
@@ -103,31 +89,24 @@ class Desk:
         """Another version of the file is published, over the old one."""
         file = self.files[name]
         file.changes.append((self.now_ms, file.version + 1))
-        for opened in file.opened:
-            self._write(opened, name, file)
 
     def grow(self, name: str) -> None:
         """Something is appended to it: nobody is to be any the worse for it."""
-        for opened in self.files[name].opened:
-            facts = os.fstat(opened.fd)
-            os.pwrite(opened.fd, b"more", facts.st_size)
-            os.utime(opened.fd, ns=(0, facts.st_mtime_ns + 1))
-            self.kernel.events["grown"] += 1
+        self.files[name].growths += 1
 
-    def _write(self, opened: Opened, name: str, file: File) -> None:
-        os.pwrite(opened.fd, content(name, file.version, file.size), 0)
-        os.utime(opened.fd, ns=(0, file.version * SECOND_NS))
+    def state(self, name: str) -> tuple[int, int]:
+        file = self.files[name]
+        return file.version, file.growths
+
+    def read(self, name: str) -> bytes:
+        file = self.files[name]
+        return content(name, file.version, file.size)
 
     def version_is_right(self, ask: Ask, version: int, since: tuple[int, int]) -> bool:
         file = self.files[ask.name]
         if ask.shape == "missing":
             return version == 1
         return file.version_at(since[0] - REVALIDATE_MS - 1) <= version <= file.version
-
-    def read_file(self, fd: int, offset: int, length: int) -> tuple[bytes, bool]:
-        """What is there, and whether that still is of the version that the source has."""
-        name, version = self.sources[fd]
-        return os.pread(fd, length, offset), self.files[name].version == version
 
     # ---- work ----
 
@@ -276,21 +255,17 @@ class Desk:
 
     # ---- entries ----
 
-    def open_file(self, name: str) -> tuple[int, int, int]:
-        """A descriptor of the file as it is now, its size and mtime."""
+    def open_file(self, name: str) -> tuple[int, int, int, bool]:
+        """A descriptor of the file as it is now, its size and mtime, and whether it has grown."""
         file = self.files[name]
-        fd = os.memfd_create(name)
-        file.opened.append(Opened(os.dup(fd)))
-        self._write(file.opened[-1], name, file)
-        return fd, file.size, file.version * SECOND_NS
+        return self.kernel.files.open_file(name), file.size, file.version, file.growths > 0
 
     def _fill(self, ask: Ask, ticket: int) -> None:
         """The request waits until there is a snapshot. Raises MemoryError."""
         fill = self.filling.get(ask.name)
         if fill is None:
-            number = self.machine.fill(*self.open_file(ask.name), False)
-            file = self.files[ask.name]
-            fill = self.filling[ask.name] = Fill(number, file.version, file.opened[-1])
+            number = self.machine.fill(*self.open_file(ask.name))
+            fill = self.filling[ask.name] = Fill(number, self.files[ask.name].version)
         fill.waiting.append((ticket, ask.head))
 
     def filled(self, filled: list[tuple[int, int]]) -> None:
@@ -298,7 +273,6 @@ class Desk:
         for number, error in filled:
             name, fill = next((name, fill) for name, fill in self.filling.items() if fill.number == number)
             del self.filling[name]
-            self.files[name].opened.remove(fill.opened)
             if error:
                 self.kernel.events["torn"] += (
                     error == errno.ESTALE and fill.version != self.files[name].version
@@ -330,14 +304,13 @@ class Desk:
         check_at_ms = self.now_ms + REVALIDATE_MS
         holding = Holding(self.machine.entry(check_at_ms), version, check_at_ms)
         if ask.shape in ("streamed", "stream_parts"):
-            fd, size, mtime_ns = self.open_file(ask.name)
-            self.sources[fd] = (ask.name, version)
-            holding.source = self.machine.source(fd, size, mtime_ns, False)
+            holding.source = self.machine.source(*self.open_file(ask.name))
         self.holdings[ask.name] = holding
         return holding
 
     def _look(self, name: str, holding: Holding) -> None:
-        if holding.version == self.files[name].version:
+        lost = holding.source is not None and not self.machine.holds(holding.source)
+        if holding.version == self.files[name].version and not lost:
             holding.check_at_ms = self.now_ms + REVALIDATE_MS
             self.machine.refresh(holding.number, holding.check_at_ms)
         else:

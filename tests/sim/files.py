@@ -1,71 +1,148 @@
-"""What the simulated kernel does with files: reads that are short, fail, hang, or find another version."""
+"""What the simulated kernel does with files: reads that are short, fail or hang; what it says of versions."""
 
 from __future__ import annotations
 
 import errno
-import os
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-from zchttpd._core import testing
-
-from .parts import Cqe
+from .parts import Cqe, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from zchttpd._core import testing
 
     from .kernel import Kernel
+
+FIRST_FD = 1_000_000
+
+
+class Disk(Protocol):
+    """Where the files are."""
+
+    def read(self, name: str) -> bytes: ...
+
+    def state(self, name: str) -> tuple[int, int]:
+        """(version, how often it has grown)."""
+
+    def change(self, name: str) -> None: ...
+
+
+@dataclass(slots=True)
+class OpenFile:
+    name: str
+    version: int  # that is announced to the machine
+    growths: int  # when it was last looked at
+    taken: bool = False
+    lost: bool = False  # it has been said that its bytes are gone
 
 
 class Files:
     """Windows of streamed files and pieces of snapshots, read when the kernel gets there."""
 
+    disk: Disk
+
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
+        self.open: dict[int, OpenFile] = {}
+        self.next_fd = FIRST_FD
         self.reads: list[testing.ExecutedOp] = []
         self.hung: list[testing.ExecutedOp] = []  # of a disk that does not answer
-        self.read_file: Callable[[int, int, int], tuple[bytes, bool]]
+
+    def open_file(self, name: str) -> int:
+        """A descriptor of the file as it is now."""
+        self.next_fd += 1
+        self.open[self.next_fd] = OpenFile(name, *self.disk.state(name))
+        return self.next_fd
+
+    # ---- what is done on the spot ----
+
+    def _opened(self, op: testing.ExecutedOp) -> OpenFile:
+        if op.fd not in self.open:
+            raise Violation(f"op on a file that is not open: {op}")
+        return self.open[op.fd]
+
+    def take_version(self, op: testing.ExecutedOp) -> int:
+        opened = self._opened(op)
+        if opened.taken:
+            raise Violation(f"taken twice: {op}")
+        opened.taken = True
+        # Somebody may have emptied it before that.
+        return self._lose(op.fd, "changed_at_once") if self.kernel.chance("changes_at_once") else 0
+
+    def check_version(self, op: testing.ExecutedOp) -> int:
+        opened = self._opened(op)
+        if not opened.taken or opened.lost:
+            raise Violation(f"a version that was not taken, or is known to be gone: {op}")
+        version, growths = self.disk.state(opened.name)
+        if version != opened.version:
+            return self._lose(op.fd, "check_changed")
+        if self.kernel.chance("check_error"):
+            return self._lose(op.fd, "check_error", errno.EIO)
+        self.kernel.events["check_grown" if growths != opened.growths else "check_same"] += 1
+        opened.growths = growths
+        return 0
+
+    def _lose(self, fd: int, event: str, error: int = errno.ESTALE) -> int:
+        """Its bytes are gone, for good."""
+        self.open[fd].lost = True
+        self.kernel.events[event] += 1
+        return -error
+
+    def close_file(self, op: testing.ExecutedOp) -> None:
+        self._opened(op)
+        if any(read.fd == op.fd for read in self.reads + self.hung):
+            raise Violation(f"closed while it is read: {op}")
+        del self.open[op.fd]
+
+    def is_lost(self, fd: int) -> bool:
+        """Whoever is being sent what has been lost may be reset."""
+        return fd in self.open and self.open[fd].lost
+
+    # ---- reads ----
 
     def submit(self, op: testing.ExecutedOp) -> None:
+        self._opened(op)
         self.kernel.must_be_memory(op)
         self.reads.append(op)
 
     def wake(self) -> None:
         """What hung goes on."""
-        self.kernel.events["read_hangs"] += len(self.hung)
+        for op in self.hung:
+            self.kernel.events[f"{op.kind}_woken"] += 1
         self.reads += self.hung
         self.hung.clear()
 
     def go_on(self, op: testing.ExecutedOp) -> None:
         """A read comes to its end, or hangs."""
         self.reads.remove(op)
-        if self.kernel.chance("fill_hangs" if op.kind == "fill" else "read_hangs"):
+        if self.kernel.chance(f"{op.kind}_hangs"):
             self.hung.append(op)
-            self.kernel.events["fill_hangs"] += op.kind == "fill"
+            self.kernel.events[f"{op.kind}_hangs"] += 1
             return
-        self.kernel.cq.append(Cqe(op.token, self._fill(op) if op.kind == "fill" else self._read(op)))
-
-    def _read(self, op: testing.ExecutedOp) -> int:
-        kernel = self.kernel
-        socket = kernel.sockets[kernel.machine.conn(testing.unpack(op.token)[1])["fd"]]
-        wanted, right = self.read_file(op.fd, op.offset, op.length)
-        res = self._result(op, "read_error", "file_shrinks", "short_read")
+        torn = self.kernel.chance("tears")
+        res = self._result(op, torn)
         if res > 0:
-            kernel.machine.poke(op.address, wanted[:res])
-        if res <= 0 or not right:
+            self._fetch(op, res, torn)
+        elif op.kind == "read":
+            socket = self.kernel.sockets[self.kernel.conn_of(op)["fd"]]
             socket.doomed = socket.doomed or "read failed"
-        return res
+        self.kernel.cq.append(Cqe(op.token, res))
 
-    def _fill(self, op: testing.ExecutedOp) -> int:
-        """A piece of a snapshot, of whatever version is there: the machine must find out."""
-        res = self._result(op, "fill_error", "fill_shrinks", "short_fill")
-        if res > 0:
-            self.kernel.machine.poke(op.address, os.pread(op.fd, res, op.offset))
-        return res
+    def _fetch(self, op: testing.ExecutedOp, size: int, torn: bool) -> None:
+        """Bytes of whatever version is there, and perhaps another for the next piece."""
+        name = self._opened(op).name
+        now = self.disk.read(name)
+        self.kernel.machine.poke(op.address, now[op.offset : op.offset + size])
+        self.kernel.events[f"short_{op.kind}"] += size < op.length
+        if torn and op.offset + size < len(now):
+            self.disk.change(name)
+            self.kernel.events[f"torn_{op.kind}"] += 1
 
-    def _result(self, op: testing.ExecutedOp, fails: str, ends: str, short: str) -> int:
-        if self.kernel.chance(fails):
-            return -errno.EIO
-        if self.kernel.chance(ends):
-            return 0
+    def _result(self, op: testing.ExecutedOp, torn: bool) -> int:
         self.kernel.must_be_memory(op)
-        return self.kernel.rng.randint(1, op.length) if self.kernel.chance(short) else op.length
+        for fault, res in ((f"{op.kind}_error", -errno.EIO), (f"{op.kind}_shrinks", 0)):
+            if self.kernel.chance(fault):
+                self.kernel.events[fault] += 1
+                return res
+        short = self.kernel.chance(f"short_{op.kind}") or torn
+        return self.kernel.rng.randint(1, op.length) if short else op.length

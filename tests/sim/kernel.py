@@ -56,6 +56,9 @@ class Kernel:
             "cancel_accept": self.listener.cancel,
             "read": self.files.submit,
             "fill": self.files.submit,
+            "take_version": self.files.take_version,
+            "check_version": self.files.check_version,
+            "close_file": self.files.close_file,
             "register": self.buffers.register,
             "clear": self.buffers.clear,
             "watch": self.listener.watch_wake,
@@ -99,6 +102,11 @@ class Kernel:
         socket.doomed = socket.doomed or why
         socket.inbound.clear()
         socket.lose()
+
+    def conn_of(self, op: testing.ExecutedOp) -> dict[str, int]:
+        """The connection that an op is of, by its token."""
+        conn: dict[str, int] = self.machine.conn(testing.unpack(op.token)[1])
+        return conn
 
     def must_be(self, op: testing.ExecutedOp, snapshot: bytes) -> None:
         """What the kernel reads now must be what it was asked to send."""
@@ -208,8 +216,10 @@ class Kernel:
                 raise Violation(f"called stalled at {socket.unread} bytes, {socket.queued_before} before")
             socket.doomed = "stalled"
             self.events["stalled"] += 1
+        if self.files.is_lost(self.conn_of(op)["source_fd"]):
+            socket.doomed = socket.doomed or "its file has changed"
         if not socket.doomed:
-            raise Violation(f"reset for no reason: {op} {self.machine.conn(op.token >> 32 & 0xFFFFFF)}")
+            raise Violation(f"reset for no reason: {op} {self.conn_of(op)}")
         socket.resets = True
 
     def _close(self, socket: Socket, op: testing.ExecutedOp) -> None:
@@ -382,15 +392,3 @@ class Kernel:
                 self.sockets[conn["fd"]].delivered += cqe.res
         if not cqe.more:
             self.leases.discard(cqe.token)
-
-    def check(self) -> None:
-        """The ledger and the kernel agree about who reads what."""
-        counted, open_ = self.machine.gauge("leases_open"), self.machine.live()["leases"]
-        if not counted == open_ == len(self.leases):
-            raise Violation(f"{open_} leases, {counted} counted, for {len(self.leases)} zero-copy sends")
-        if self.held:
-            held = self.rng.choice(self.held)
-            self.must_be(held.op, held.snapshot)
-        for socket in self.sockets.values():
-            for op, snapshot in zip(socket.chain, socket.snapshots, strict=True):
-                self.must_be(op, snapshot)

@@ -29,8 +29,11 @@ FAULTS = {
     "short_read": USUAL,
     "send_error": RARE,
     "recv_error": RARE,
-    "read_error": RARE,
-    "file_shrinks": RARE,
+    "read_error": (0.01, 0.1),
+    "read_shrinks": (0.01, 0.1),
+    "changes_at_once": (0.02, 0.1),
+    "check_error": USUAL,
+    "tears": USUAL,
     "abandon": (0.02, 0.1),
     "read_hangs": (0.2, 0.6),
     "fill_hangs": (0.02, 0.1),
@@ -45,7 +48,10 @@ FAULTS = {
 
 EVENTS = (
     *("cancelled_link", "poll", "queued", "stalled", "link", "nowait", "clear", "late_notification"),
-    *("read_hangs", "fill_hangs", "kept_waiting", "hogged", "grown"),
+    *("read_hangs", "read_woken", "short_read", "read_error", "read_shrinks", "torn_read"),
+    *("fill_hangs", "fill_woken", "short_fill", "fill_error", "fill_shrinks", "torn_fill"),
+    *("check_same", "check_grown", "check_changed", "check_error", "changed_at_once"),
+    *("kept_waiting", "hogged"),
     *("filled", "torn", "unregistered", "accepted", "one_accept", "rejected", "woken", "signal"),
     *("half_closed_poll", "stray", "splice"),
 )

@@ -13,6 +13,8 @@ def must_be_at_rest(world: World) -> None:
     husks = world.machine.husks()
     if live != dict.fromkeys(live, 0) | {"windows_left": world.limits["window_count"], "plans": husks}:
         raise Violation(f"not at rest: {live}")
+    if world.kernel.files.open:
+        raise Violation(f"files that nobody closed: {world.kernel.files.open}")
     gauge = world.machine.gauge
     for name in (
         "leases_open",

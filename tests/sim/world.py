@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from zchttpd._core import testing
 from zchttpd.engine.access_records import unpack_records
 
+from .audit import check_leases
 from .client import Client
 from .desk import Desk
 from .exchange import THEMES, random_ask
@@ -247,7 +248,6 @@ class World:
             if self.rng.random() < 0.5:
                 self.desk.grow(name)
             else:
-                self.doom_streams()
                 self.desk.change(name)
         elif what < 0.6 and self.changes and self.desk.holdings:
             self.desk.retire(self.rng.choice(list(self.desk.holdings)))
@@ -259,13 +259,6 @@ class World:
             self.kernel.listener.wake()
         elif what > 0.95 and self.hogs:
             self.hog()
-
-    def doom_streams(self) -> None:
-        """A file is about to change, and it may be that of any of them: those may be reset."""
-        for conn in self.conns():
-            if conn["streams"]:
-                socket = self.kernel.sockets[conn["fd"]]
-                socket.doomed = socket.doomed or "its file changed"
 
     def conns(self) -> list[dict[str, int]]:
         """Every connection that the machine has or had."""
@@ -287,7 +280,7 @@ class World:
     # ---- what must hold ----
 
     def check(self) -> None:
-        self.kernel.check()
+        check_leases(self.kernel)
         live = self.machine.live()
         gauge = self.machine.gauge
         if gauge("stale_completions") != self.stale:

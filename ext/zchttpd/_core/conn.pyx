@@ -22,7 +22,7 @@ from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_IMAGE_OWN, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
     CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, Conn, REFUSED_HEAD,
-    WORK_HEAD, WORK_REFUSE, WORK_STALE, conn_at, machine_delivered, machine_end_lease, machine_file_holds,
+    WORK_HEAD, WORK_REFUSE, WORK_STALE, conn_at, machine_delivered, machine_end_lease, machine_source_holds,
     machine_notified, machine_op, machine_send_window, machine_try_free_plan, machine_work)
 from zchttpd._core.op cimport (
     OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN,
@@ -391,7 +391,7 @@ cdef bint _usable(Machine* machine, uint32_t slot, uint32_t row_index, uint32_t*
     if plan.entry != NO_SLOT:
         entry = entry_at(&machine.table, plan.entry)
         if unlikely(machine.now_ms > entry.check_at_ms
-                    or plan.source != NO_SLOT and not machine_file_holds(machine, plan.source)):
+                    or plan.source != NO_SLOT and not machine_source_holds(machine, plan.source)):
             conn_at(machine, slot).row = row_index
             conn_at(machine, slot).row_edition = machine.table.rows[row_index].edition
             _park(machine, slot, WORK_STALE, plan.entry)

@@ -1,14 +1,14 @@
 """The reads that fill snapshots, queued so that they never hold the loop up for long."""
 
 from libc.stdint cimport int32_t, uint32_t
-from posix.unistd cimport close
 
-from zchttpd._core.machine cimport machine_blank_op, machine_let_go_mapping
+from zchttpd._core.machine cimport (
+    machine_blank_op, machine_close_file, machine_let_go_mapping, machine_version_holds)
 from zchttpd._core.mapping cimport Mapping, mapping_at, mapping_hold, mapping_seal
 from zchttpd._core.op cimport OP_FILL, Op
 from zchttpd._core.slab cimport slab_holds
 from zchttpd._core.token cimport NO_SLOT, TOKEN_FILL, token_pack
-from zchttpd._core.version cimport version_holds, version_match
+from zchttpd._core.version cimport version_match
 
 cdef extern from "<errno.h>" nogil:
     enum:
@@ -65,13 +65,13 @@ cdef void fill_step(Machine* machine, uint32_t slot, uint32_t generation, int32_
             _read(machine, slot)
             return
         version_match(&mapping.version, mapping.base)
-        if not version_holds(&mapping.version, mapping.fd, True):
+        if not machine_version_holds(machine, &mapping.version, mapping.fd, True):
             res = -ESTALE
         else:
             mapping_seal(&machine.mappings, slot)
     elif res == 0:
         res = -ESTALE
-    close(mapping.fd)
+    machine_close_file(machine, mapping.fd)
     # From here on the field carries how it ended: -1 well, else -errno - 1.
     mapping.fd = -1 if res > 0 else res - 1
     mapping.next = machine.filled_first

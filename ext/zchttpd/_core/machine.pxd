@@ -116,8 +116,13 @@ cdef struct Limits:
     uint32_t refusals_max           # connections above connections_max that are told 503
     uint32_t leases_per_connection
 
+# What is done on the spot, for those who need its result at once.
+ctypedef int32_t (*Execute)(void* driver, const Op* op) noexcept nogil
+
 cdef struct Machine:
     Limits limits
+    Execute execute
+    void* driver            # its first argument
     char[CACHE_KEY_SIZE_MAX] cache_key    # of the head that is being looked up
     Slab conns              # of Conn
     Slab sources            # of StreamFile
@@ -173,7 +178,10 @@ cdef Op* machine_op(Machine* machine, uint32_t slot, uint8_t op_kind, uint8_t to
 cdef void machine_work(Machine* machine, uint32_t slot, uint8_t kind, uint32_t entry) noexcept nogil
 cdef void machine_let_go_mapping(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_let_go_file(Machine* machine, uint32_t slot) noexcept nogil
-cdef bint machine_file_holds(Machine* machine, uint32_t slot) noexcept nogil
+cdef void machine_close_file(Machine* machine, int32_t fd) noexcept nogil
+cdef void machine_take_version(Machine* machine, Version* version, int32_t fd, bint grown) noexcept nogil
+cdef bint machine_version_holds(Machine* machine, Version* version, int32_t fd, bint wait) noexcept nogil
+cdef bint machine_source_holds(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_retire_entry(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping, uint64_t offset, uint64_t length,

@@ -12,7 +12,8 @@ from zchttpd._core.http_date cimport http_date_set
 from zchttpd._core.lease cimport Lease, lease_at, lease_end, lease_open, ledger_close, ledger_open
 from zchttpd._core.mapping cimport (
     Mapping, REST_CLEAR, REST_POOL, mapping_at, mapping_let_go, mappings_close, mappings_open)
-from zchttpd._core.op cimport OP_CLEAR, OP_SEND, OP_SEND_ZC, OP_SPLICE
+from zchttpd._core.op cimport (
+    OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE_FILE, OP_GROWN, OP_SEND, OP_SEND_ZC, OP_SPLICE, OP_TAKE_VERSION, OP_WAIT)
 from zchttpd._core.plans cimport Entry, Plan, entry_at, plan_at, plan_free, plan_unlink, plans_close, plans_open
 from zchttpd._core.queues cimport queues_close, queues_open
 from zchttpd._core.recv_buffer cimport recv_buffer_free
@@ -21,7 +22,6 @@ from zchttpd._core.stats cimport (
     REASON_COPIED, REASON_LEASES, REASON_MEMLOCK, REASON_UNSUPPORTED, ROUTE_LOOPBACK, ZEROCOPY_GIVEN_UP, ZEROCOPY_ON)
 from zchttpd._core.timer_wheel cimport timer_wheel_close, timer_wheel_open
 from zchttpd._core.token cimport NO_SLOT, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_SPLICE, TOKEN_TAG, token_pack
-from zchttpd._core.version cimport version_holds
 
 cdef enum:
     LEASES_MAX = 1 << 17
@@ -181,14 +181,42 @@ cdef void machine_let_go_file(Machine* machine, uint32_t slot) noexcept nogil:
     zc_assert(source.refs > 0)
     source.refs -= 1
     if source.refs == 0:
-        close(source.fd)
+        machine_close_file(machine, source.fd)
         slab_give(&machine.sources, slot)
 
 
-cdef bint machine_file_holds(Machine* machine, uint32_t slot) noexcept nogil:
-    """Whether its file still has the bytes that were announced."""
+cdef void machine_close_file(Machine* machine, int32_t fd) noexcept nogil:
+    cdef Op* op = machine_blank_op(machine)
+    op.kind = OP_CLOSE_FILE
+    op.fd = fd
+
+
+cdef bint _look(Machine* machine, uint8_t kind, uint8_t flags, Version* version, int32_t fd) noexcept nogil:
+    """Look at an open file now. False for good once its bytes are not those of its version any more."""
+    cdef Op op
+    memset(&op, 0, sizeof(Op))
+    op.kind = kind
+    op.flags = flags
+    op.fd = fd
+    op.address = <char*>version
+    if not version.lost:
+        version.lost = machine.execute(machine.driver, &op) < 0
+    return not version.lost
+
+
+cdef void machine_take_version(Machine* machine, Version* version, int32_t fd, bint grown) noexcept nogil:
+    """A version has been announced of a file that has just been opened, and may be longer by now if it has `grown`."""
+    _look(machine, OP_TAKE_VERSION, OP_GROWN if grown else 0, version, fd)
+
+
+cdef bint machine_version_holds(Machine* machine, Version* version, int32_t fd, bint wait) noexcept nogil:
+    """Whether an open file still has the bytes that were announced. `wait`: they have just been read."""
+    return _look(machine, OP_CHECK_VERSION, OP_WAIT if wait else 0, version, fd)
+
+
+cdef bint machine_source_holds(Machine* machine, uint32_t slot) noexcept nogil:
     cdef StreamFile* source = <StreamFile*>slab_row(&machine.sources, slot)
-    return version_holds(&source.version, source.fd, False)
+    return machine_version_holds(machine, &source.version, source.fd, False)
 
 
 cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil:

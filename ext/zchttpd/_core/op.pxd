@@ -23,12 +23,17 @@ cdef enum OpKind:
     OP_REJECT = 17      # close a socket that became no connection. No completion
     OP_SIGNAL = 18      # wake whoever waits for the eventfd `fd`. No completion
     OP_SPLICE = 19      # send from the sealed `file` by reference; at `address` are the same bytes
+    OP_TAKE_VERSION = 20    # sample the file `fd` for the Version at `address`; the result is 0, or -errno: another by now
+    OP_CHECK_VERSION = 21   # look whether it still has its bytes; the result is 0, or -errno when it has not
+    OP_CLOSE_FILE = 22      # close the file `fd`. No completion
 
 cdef enum OpFlag:
     OP_MORE = 1         # MSG_MORE: the body follows at once
     OP_LINK = 2         # the next op starts when this one has completed whole
     OP_NOWAIT = 4       # MSG_DONTWAIT: -EAGAIN instead of waiting with a window in hand
     OP_MULTISHOT = 8    # accept until further notice
+    OP_GROWN = 16       # the file may be longer by now than was announced
+    OP_WAIT = 32        # bytes of the file may be read again: no disk holds that up, as they have just been read
 
 cdef struct Op:
     uint8_t kind        # OpKind

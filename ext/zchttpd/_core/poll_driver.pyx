@@ -9,7 +9,7 @@ from zchttpd._core.mapping cimport MEMFD_SIZE_MIN
 from zchttpd._core.op cimport Completion, Op, Peer
 from zchttpd._core.poller cimport (
     Poller, poller_close, poller_give_back, poller_has_more, poller_open, poller_push, poller_reap, poller_wait)
-from zchttpd._core.socket_ops cimport socket_op
+from zchttpd._core.plain_calls cimport plain_call
 from zchttpd._core.worker cimport BATCH, Worker
 
 cdef class PollWorker(Worker):
@@ -57,7 +57,7 @@ cdef class PollWorker(Worker):
 
     cdef int32_t _execute(self, const Op* op) noexcept nogil:
         cdef int32_t result
-        if not socket_op(op, &result):
+        if not plain_call(op, &result):
             poller_push(&self.poller, op)
         return result
 

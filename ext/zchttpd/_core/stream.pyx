@@ -11,7 +11,7 @@ from libc.stdlib cimport calloc, free
 
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.machine cimport (
-    CONN_CLOSING, CONN_POLLING, COPY_NO, STREAM_WINDOWS, Stream, StreamFile, conn_at, machine_file_holds,
+    CONN_CLOSING, CONN_POLLING, COPY_NO, STREAM_WINDOWS, Stream, StreamFile, conn_at, machine_source_holds,
     machine_let_go_mapping, machine_op, machine_send_window)
 from zchttpd._core.mapping cimport mapping_at
 from zchttpd._core.op cimport OP_NOWAIT, OP_POLL, OP_READ, Op
@@ -101,7 +101,7 @@ cdef int stream_read(Machine* machine, uint32_t slot, int32_t res) noexcept nogi
     cdef Stream* stream = conn.stream
     cdef uint32_t window = stream.reading
     if (conn.state == CONN_CLOSING or res <= 0
-            or not machine_file_holds(machine, plan_at(&machine.table, conn.plan).source)):
+            or not machine_source_holds(machine, plan_at(&machine.table, conn.plan).source)):
         stream.reading = NO_SLOT
         machine_let_go_mapping(machine, window)
         return -1

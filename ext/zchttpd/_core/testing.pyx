@@ -16,15 +16,16 @@ from collections import namedtuple
 from zchttpd._core.cache_key cimport CACHE_KEY_SIZE_MAX, cache_key
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH, HttpDate, http_date_set
 from zchttpd._core.lease cimport Ledger, lease_end, lease_open, ledger_close, ledger_open
-from zchttpd._core.machine cimport CONN_CLOSING, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn, conn_at
+from zchttpd._core.machine cimport (
+    CONN_CLOSING, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn, StreamFile, conn_at)
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, MAPPING_WINDOW, Mapping, Mappings, REST_CLEAR, REST_NOTHING, REST_POOL, mapping_at,
     mapping_disown, mapping_hold, mapping_let_go, mapping_make, mapping_registered, mapping_seal, mapping_unmap,
     mappings_close, mappings_open)
 from zchttpd._core.op cimport (
-    Completion, OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLEAR, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_MULTISHOT,
-    OP_NOWAIT, OP_POLL, OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER, OP_REJECT, OP_RESET, OP_SEND, OP_SEND_ZC,
-    OP_SHUTDOWN, OP_SIGNAL, OP_SPLICE, OP_WATCH, Op, Peer)
+    Completion, OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE, OP_CLOSE_FILE, OP_FILL,
+    OP_LINK, OP_MORE, OP_MULTISHOT, OP_NOWAIT, OP_POLL, OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER, OP_REJECT, OP_RESET,
+    OP_SEND, OP_SEND_ZC, OP_SHUTDOWN, OP_SIGNAL, OP_SPLICE, OP_TAKE_VERSION, OP_WATCH, Op, Peer)
 from zchttpd._core.plans cimport (
     NO_ROW, Plan, PlanTable, SEGMENT_LITERAL, Segment, cache_key_hash, entry_at, plan_at, plan_free, plan_make,
     plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
@@ -52,7 +53,8 @@ OPS = {
     OP_RECV: "recv", OP_SEND: "send", OP_SEND_ZC: "send_zc", OP_READ: "read", OP_FILL: "fill", OP_POLL: "poll",
     OP_SHUTDOWN: "shutdown", OP_CANCEL: "cancel", OP_CANCEL_ALL: "cancel_all", OP_RESET: "reset", OP_CLOSE: "close",
     OP_CLEAR: "clear", OP_QUEUED: "queued", OP_REGISTER: "register", OP_ACCEPT: "accept", OP_WATCH: "watch",
-    OP_REJECT: "reject", OP_SIGNAL: "signal", OP_SPLICE: "splice",
+    OP_REJECT: "reject", OP_SIGNAL: "signal", OP_SPLICE: "splice", OP_TAKE_VERSION: "take_version",
+    OP_CHECK_VERSION: "check_version", OP_CLOSE_FILE: "close_file",
 }
 MORE, LINK, NOWAIT, MULTISHOT = OP_MORE, OP_LINK, OP_NOWAIT, OP_MULTISHOT
 FRAMES = {FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_LINE_LONG: "line_long",
@@ -558,8 +560,13 @@ cdef class SimWorker(Worker):
         return found
 
     def conn(self, slot: int) -> dict[str, int]:
+        """`source_fd`: the file that it is sent windows of, or -1."""
         cdef Conn* conn = conn_at(&self.machine, slot)
+        cdef uint32_t source = NO_SLOT
+        if conn.state != 0 and conn.plan != NO_SLOT:
+            source = plan_at(&self.machine.table, conn.plan).source
         return {
+            "source_fd": -1 if source == NO_SLOT else (<StreamFile*>slab_row(&self.machine.sources, source)).fd,
             "fd": conn.fd, "state": conn.state, "flags": conn.flags, "sends": conn.sends, "ops_open": conn.ops_open,
             "waiting": conn.received.end - conn.received.start, "leases": conn.leases, "windows_held": conn.windows_held,
             "segment": conn.segment, "done": conn.done, "streams": conn.stream != NULL, "polls_later": conn.polls_later,

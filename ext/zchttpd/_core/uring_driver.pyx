@@ -18,12 +18,12 @@ from zchttpd._core.mapping cimport MEMFD_SIZE_MIN, Mapping, mapping_at
 from zchttpd._core.op cimport (
     Completion, OP_CANCEL_ALL, OP_CLEAR, OP_CLOSE, OP_LINK, OP_POLL, OP_REGISTER, OP_SEND, OP_SPLICE, Op, Peer)
 from zchttpd._core.pipes cimport Pipes, pipes_close
+from zchttpd._core.plain_calls cimport plain_call
 from zchttpd._core.ring cimport (
     FEATURE_MULTISHOT_ACCEPT, FEATURE_REPORT_USAGE, FEATURE_SEND_ZC, FEATURE_SPARSE_BUFFERS, Ring, ring_clear,
     ring_close, ring_give_back, ring_open, ring_publish, ring_push, ring_reap, ring_register, ring_wait)
 from zchttpd._core.ring import FEATURES
 from zchttpd._core.sends cimport Outbox, Sends, outbox_begin, outbox_end, outbox_resume
-from zchttpd._core.socket_ops cimport socket_op
 from zchttpd._core.token cimport TOKEN_ROOM, token_generation, token_kind, token_pack, token_slot
 from zchttpd._core.worker cimport BATCH, MAPPINGS_MAX, Worker
 
@@ -134,7 +134,7 @@ cdef class UringWorker(Worker):
             return ring_register(&self.ring, op.slot, mapping.base, mapping.capacity, op.token)
         if op.kind == OP_CANCEL_ALL or op.kind == OP_CLOSE:
             self._end(op)
-        if not socket_op(op, &result):
+        if not plain_call(op, &result):
             ring_push(&self.ring, op)
         return result
 

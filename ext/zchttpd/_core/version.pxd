@@ -14,6 +14,7 @@ cdef struct Version:        # of an open file
     uint8_t lost            # they are gone, whatever the file looks like later
     char[512] samples       # SAMPLE_COUNT of SAMPLE_SIZE bytes: what is to be found again when it has grown
 
-cdef void version_take(Version* version, int fd, uint64_t size, int64_t mtime_ns, bint grown) noexcept nogil
+cdef void version_announce(Version* version, uint64_t size, int64_t mtime_ns) noexcept nogil
+cdef bint version_take(Version* version, int fd, bint grown) noexcept nogil
 cdef void version_match(Version* version, const char* copy) noexcept nogil
 cdef bint version_holds(Version* version, int fd, bint wait) noexcept nogil

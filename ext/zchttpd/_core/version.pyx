@@ -63,23 +63,26 @@ cdef inline int64_t _nanoseconds(const timespec* time) noexcept nogil:
     return <int64_t>(<uint64_t>time.tv_sec * 1_000_000_000 + <uint64_t>time.tv_nsec)
 
 
-cdef void version_take(Version* version, int fd, uint64_t size, int64_t mtime_ns, bint grown) noexcept nogil:
-    """The version that was announced with this size and time; with `grown` the file may be longer by now. What is not at
-    hand is not sampled."""
-    cdef stat_t status
-    cdef uint32_t number
-    cdef uint32_t length
+cdef void version_announce(Version* version, uint64_t size, int64_t mtime_ns) noexcept nogil:
+    """The version that was announced with this size and time, without any samples."""
     memset(version, 0, sizeof(Version))
     version.size = size
     version.seen_size = size
     version.seen_mtime_ns = mtime_ns
+
+
+cdef bint version_take(Version* version, int fd, bint grown) noexcept nogil:
+    """Sample what is at hand of it. False when the file is of another size by now; with `grown` it may be."""
+    cdef stat_t status
+    cdef uint32_t number
+    cdef uint32_t length
     for number in range(SAMPLE_COUNT):
-        length = _length(size, number)
-        if length and _read(fd, version.samples + number * SAMPLE_SIZE, length, _offset(size, number), False) == length:
+        length = _length(version.size, number)
+        if (length and _read(fd, version.samples + number * SAMPLE_SIZE, length, _offset(version.size, number), False)
+                == length):
             version.taken |= <uint8_t>(1 << number)
     # Else it may have been written anew before the samples were taken.
-    if not grown and (fstat(fd, &status) < 0 or <uint64_t>status.st_size != size):
-        version.lost = 1
+    return grown or (fstat(fd, &status) == 0 and <uint64_t>status.st_size == version.size)
 
 
 cdef void version_match(Version* version, const char* copy) noexcept nogil:
@@ -113,16 +116,10 @@ cdef bint _samples_hold(Version* version, int fd, bint wait) noexcept nogil:
 
 
 cdef bint version_holds(Version* version, int fd, bint wait) noexcept nogil:
-    """Whether the announced bytes are still there. False for good when the file shrank or was written to in place.
+    """Whether the announced bytes are still there. False when the file shrank or was written to in place.
 
     `wait`: its bytes have just been read, so reading some of them again is not held up by a disk.
     """
-    if not version.lost and not _holds(version, fd, wait):
-        version.lost = 1
-    return not version.lost
-
-
-cdef bint _holds(Version* version, int fd, bint wait) noexcept nogil:
     cdef stat_t status
     cdef timespec now
     cdef int64_t mtime_ns

@@ -21,8 +21,9 @@ from zchttpd._core.conn cimport (
 from zchttpd._core.fill cimport fill_begin, fill_step, fill_take_ended
 from zchttpd._core.machine cimport (
     Conn, Limits, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, StreamFile, WORK_HEAD, WORK_STALE, Work, conn_at,
-    machine_blank_op, machine_close, machine_file_holds, machine_let_go_file, machine_let_go_mapping, machine_open,
-    machine_open_access, machine_retire_entry, machine_set_time, machine_try_free_plan)
+    machine_blank_op, machine_close, machine_close_file, machine_let_go_file, machine_let_go_mapping, machine_open,
+    machine_open_access, machine_retire_entry, machine_set_time, machine_source_holds, machine_take_version,
+    machine_try_free_plan)
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, Mapping, mapping_at, mapping_disown, mapping_hold, mapping_make, mapping_registered,
     mapping_unmap)
@@ -35,7 +36,7 @@ from zchttpd._core.stats cimport ROUTE_COUNT, Stats, ZEROCOPY_ON
 from zchttpd._core.system cimport system_now_us, system_unix_second
 from zchttpd._core.token cimport (
     TOKEN_ACCEPT, TOKEN_FILL, TOKEN_NOBODY, TOKEN_TAG, TOKEN_WAKE, token_generation, token_kind, token_pack, token_slot)
-from zchttpd._core.version cimport version_take
+from zchttpd._core.version cimport version_announce
 
 cdef enum:
     BATCHES_MAX = 16            # before deadlines, the handler and the signals have their turn
@@ -55,6 +56,10 @@ ACCESS_RECORD = "=IIIIqQQHHBB16s2x"
 
 cdef inline object _number(uint32_t slot, uint32_t generation):
     return (<uint64_t>generation << 24) | slot
+
+
+cdef int32_t _execute_for(void* worker, const Op* op) noexcept nogil:
+    return (<Worker>worker)._execute(op)
 
 
 cdef class Worker:
@@ -91,6 +96,8 @@ cdef class Worker:
                         (<uint64_t*>key_bytes)[1], <Stats*>&block[0], now_us) < 0:
             raise MemoryError("no memory for a worker")
         self.opened = 1
+        self.machine.execute = _execute_for
+        self.machine.driver = <void*>self
         if access_bytes and machine_open_access(&self.machine, access_bytes) < 0:
             raise MemoryError("no memory for access records")
         self.stats = stats
@@ -171,11 +178,12 @@ cdef class Worker:
         cdef uint32_t slot = mapping_make(&self.machine.mappings, size, MAPPING_SNAPSHOT)
         cdef Mapping* mapping
         if slot == NO_SLOT:
-            os.close(fd)
+            machine_close_file(&self.machine, fd)
             raise MemoryError("no room for another mapping")
         mapping = mapping_at(&self.machine.mappings, slot)
         mapping.fd = fd
-        version_take(&mapping.version, fd, size, <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF), grown)
+        version_announce(&mapping.version, size, <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF))
+        machine_take_version(&self.machine, &mapping.version, fd, grown)
         fill_begin(&self.machine, slot)
         return _number(slot, self.machine.mappings.slab.generations[slot])
 
@@ -202,17 +210,18 @@ cdef class Worker:
         cdef uint32_t slot = slab_take(&self.machine.sources)
         cdef StreamFile* source
         if slot == NO_SLOT:
-            os.close(fd)
+            machine_close_file(&self.machine, fd)
             raise MemoryError("no room for another streamed file")
         source = <StreamFile*>slab_row(&self.machine.sources, slot)
         source.fd = fd
-        version_take(&source.version, fd, size, <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF), grown)
+        version_announce(&source.version, size, <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF))
+        machine_take_version(&self.machine, &source.version, fd, grown)
         source.refs = 1
         return _number(slot, self.machine.sources.generations[slot])
 
     def holds(self, source: int) -> bool:
         """Whether the file of a source still has the bytes of its version."""
-        return machine_file_holds(&self.machine, self._slot(&self.machine.sources, source))
+        return machine_source_holds(&self.machine, self._slot(&self.machine.sources, source))
 
     def drop_source(self, source: int) -> None:
         """The handler lets go of a source."""

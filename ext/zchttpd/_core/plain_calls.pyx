@@ -3,8 +3,15 @@
 from libc.stdint cimport int32_t, uint32_t
 from posix.unistd cimport close
 
-from zchttpd._core.op cimport OP_QUEUED, OP_REJECT, OP_RESET, OP_SHUTDOWN, OP_SIGNAL
+from zchttpd._core.op cimport (
+    OP_CHECK_VERSION, OP_CLOSE_FILE, OP_GROWN, OP_QUEUED, OP_REJECT, OP_RESET, OP_SHUTDOWN, OP_SIGNAL, OP_TAKE_VERSION,
+    OP_WAIT)
 from zchttpd._core.system cimport system_signal
+from zchttpd._core.version cimport Version, version_holds, version_take
+
+cdef extern from "<errno.h>" nogil:
+    enum:
+        ESTALE
 
 cdef extern from "<sys/socket.h>" nogil:
     enum:
@@ -26,7 +33,7 @@ cdef extern from "<linux/sockios.h>" nogil:
         SIOCOUTQ
 
 
-cdef bint socket_op(const Op* op, int32_t* result) noexcept nogil:
+cdef bint plain_call(const Op* op, int32_t* result) noexcept nogil:
     """Do an op if it is one of these, and say so. `result` is what the op gives back."""
     result[0] = 0
     if op.kind == OP_SHUTDOWN:
@@ -37,7 +44,14 @@ cdef bint socket_op(const Op* op, int32_t* result) noexcept nogil:
         _reset(op.fd)
     elif op.kind == OP_QUEUED:
         result[0] = _queued(op.fd)
-    elif op.kind == OP_REJECT:
+    elif op.kind == OP_CHECK_VERSION:
+        # IORING_OP_STATX goes to a worker thread as well, and this is asked between two sends.
+        if not version_holds(<Version*>op.address, op.fd, op.flags & OP_WAIT != 0):
+            result[0] = -ESTALE
+    elif op.kind == OP_TAKE_VERSION:
+        if not version_take(<Version*>op.address, op.fd, op.flags & OP_GROWN != 0):
+            result[0] = -ESTALE
+    elif op.kind == OP_REJECT or op.kind == OP_CLOSE_FILE:
         close(op.fd)
     elif op.kind == OP_SIGNAL:
         system_signal(op.fd)

@@ -4,4 +4,4 @@ from libc.stdint cimport int32_t
 
 from zchttpd._core.op cimport Op
 
-cdef bint socket_op(const Op* op, int32_t* result) noexcept nogil
+cdef bint plain_call(const Op* op, int32_t* result) noexcept nogil
