@@ -52,6 +52,12 @@ PLANTS = (
         "",
     ),
     Plant(
+        "a lease that has ended still counts for its connection",
+        "machine.pyx",
+        "        conn.leases -= 1\n",
+        "        pass\n",
+    ),
+    Plant(
         "a failed zero-copy send counts as copied",
         "machine.pyx",
         "    if lease.result > 0:\n",
@@ -71,6 +77,12 @@ PLANTS = (
         "ROUTE_TRIAL * 9 else ZEROCOPY_ON",
         "ROUTE_TRIAL * 11 else ZEROCOPY_ON",
         "tests/core/test_auto.py",
+    ),
+    Plant(
+        "auto gives up every route",
+        "machine.pyx",
+        "verdict = ZEROCOPY_GIVEN_UP if",
+        "verdict = ZEROCOPY_GIVEN_UP if True or",
     ),
     Plant(
         "auto never tries a network again",
@@ -318,6 +330,51 @@ PLANTS = (
         "    if left == 0 or (machine.pool_news and machine.queues.first[QUEUE_WINDOW] != NO_SLOT):",
         "    if left == 0:",
         "tests/core/test_streams.py",
+    ),
+    # Memory that cannot be had.
+    Plant(
+        "nobody looks whether there is memory for a stream",
+        "stream.pyx",
+        "    if conn.stream == NULL:\n        return -ENOMEM\n",
+        "",
+    ),
+    Plant(
+        "a plan without memory for its image keeps its slot",
+        "plans.pyx",
+        "        plan.segments = NULL\n        slab_give(&table.plans, slot)\n        return NO_SLOT\n",
+        "        plan.segments = NULL\n        return NO_SLOT\n",
+    ),
+    Plant(
+        "who gets no image of its own gives back that of the plan",
+        "conn.pyx",
+        "                conn.image = plan.image\n                plan.image_held += 1\n",
+        "                conn.image = plan.image\n",
+    ),
+    Plant(
+        "an image of its own is not given back",
+        "conn.pyx",
+        "        memory_give(conn.image)\n        conn.flags &= ~CONN_IMAGE_OWN\n",
+        "        conn.flags &= ~CONN_IMAGE_OWN\n",
+    ),
+    Plant(
+        "a head that cannot be kept is forgotten",
+        "conn.pyx",
+        "    if recv_buffer_append(&conn.received, bytes, length) < 0:\n        _abort(machine, slot)\n",
+        "    recv_buffer_append(&conn.received, bytes, length)\n",
+        "tests/core/test_memory.py",
+    ),
+    Plant(
+        "a worker without memory for its log keeps what it has",
+        "access_record.pyx",
+        "        access_close(access)\n        return -ENOMEM\n",
+        "        access.open_records = NULL\n        return -ENOMEM\n",
+        "tests/core/test_memory.py",
+    ),
+    Plant(
+        "a connection that is reset lets its plan go with a read under way",
+        "conn.pyx",
+        "    machine.stats.aborts += 1\n",
+        "    machine.stats.aborts += 1\n    if conn.sends == 0:\n        _let_go_plan(machine, slot)\n",
     ),
     # Admission and accepting.
     Plant(

@@ -1,23 +1,149 @@
-"""What must hold after every step: the machine's counts are those of whoever plays the kernel."""
+"""What must hold after every step: each connection and mapping counts what the simulated kernel counts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from zchttpd._core import testing
 
 from .parts import Violation
 
 if TYPE_CHECKING:
     from .kernel import Kernel
+    from .parts import Cqe, Socket
+
+Key = tuple[int, int]  # slot and generation of a connection
+
+OPS_SPARE = 8
+OPS_PER_COMPLETION = 6
+ROUTE_TRIAL = 32  # zero-copy sends before `auto` decides
+GIVEN_UP = 2
+NO_OPS = ("reset", "shutdown", "queued", "reject")  # without a completion
+NO_CONNS = ("accept", "fill", "tag", "wake")
+NOBODY = 0
+
+
+class Zerocopy(NamedTuple):
+    socket: Socket
+    key: Key
+    buffer: int
+
+
+class Ledger:
+    """Ops and leases of each connection, as the kernel counts them."""
+
+    def __init__(self) -> None:
+        self.ops: Counter[Key] = Counter()
+        self.leases: Counter[Key] = Counter()
+        self.zerocopy: dict[int, Zerocopy] = {}  # by token: sends whose end the machine has not seen
+        self.keys: dict[int, Key] = {}  # by descriptor of the socket
+        self.asked: Counter[Key] = Counter()  # ops of this turn
+        self.got: Counter[Key] = Counter()  # and completions
+        self.copied: Counter[tuple[int, bool]] = Counter()  # notifications by route and by what they say
+
+    def began(self, socket: Socket, op: testing.ExecutedOp) -> None:
+        """The machine has asked for an op on a socket."""
+        _, slot, generation = testing.unpack(op.token)
+        if op.kind == "send_zc":
+            key = self.keys[socket.fd]
+            self.zerocopy[op.token] = Zerocopy(socket, key, op.buffer)
+            self.leases[key] += 1
+        else:
+            key = self.keys[socket.fd] = (slot, generation)
+        self.asked[key] += 1
+        self.ops[key] += op.kind not in NO_OPS
+
+    def reads(self, op: testing.ExecutedOp) -> None:
+        """And for a window of a file."""
+        _, slot, generation = testing.unpack(op.token)
+        self.asked[slot, generation] += 1
+        self.ops[slot, generation] += 1
+
+    def seen(self, cqe: Cqe) -> None:
+        """The machine is about to see a completion."""
+        kind, slot, generation = testing.unpack(cqe.token)
+        if kind == NOBODY or kind in {testing.TOKENS[name] for name in NO_CONNS}:
+            return
+        key: Key = (slot, generation)
+        if kind == testing.TOKENS["send_zc"]:
+            key = self.zerocopy[cqe.token].key
+            if not cqe.more:
+                del self.zerocopy[cqe.token]
+                self.leases[key] -= 1
+            self.ops[key] -= not cqe.notification
+        else:
+            self.ops[key] -= not cqe.more
+        self.got[key] += 1
+
+
+def check_conns(kernel: Kernel) -> None:
+    """Every connection has as many ops and leases as the kernel knows of, and none has asked for too many."""
+    ledger = kernel.ledger
+    for fd, key in ledger.keys.items():
+        conn = kernel.machine.conn(key[0])
+        live = conn["fd"] == fd and conn["state"]
+        ops, leases = (conn["ops_open"], conn["leases"]) if live else (0, ledger.leases[key])
+        if (ops, leases) != (ledger.ops[key], ledger.leases[key]):
+            raise Violation(f"{ledger.ops[key]} ops and {ledger.leases[key]} leases of {key}: {conn}")
+        if ledger.asked[key] > OPS_SPARE + OPS_PER_COMPLETION * ledger.got[key]:
+            raise Violation(f"{ledger.asked[key]} ops for {ledger.got[key]} completions of {key}: {conn}")
+    ledger.asked.clear()
+    ledger.got.clear()
 
 
 def check_leases(kernel: Kernel) -> None:
-    """The ledger and the kernel agree about who reads what."""
+    """The machine's ledger and the kernel agree about who reads what."""
     counted, open_ = kernel.machine.gauge("leases_open"), kernel.machine.live()["leases"]
-    if not counted == open_ == len(kernel.leases):
-        raise Violation(f"{open_} leases, {counted} counted, for {len(kernel.leases)} zero-copy sends")
+    if not counted == open_ == len(kernel.ledger.zerocopy):
+        raise Violation(
+            f"{open_} leases, {counted} counted, for {len(kernel.ledger.zerocopy)} zero-copy sends"
+        )
     if kernel.held:
         held = kernel.rng.choice(kernel.held)
         kernel.must_be(held.op, held.snapshot)
     for socket in kernel.sockets.values():
-        for op, snapshot in zip(socket.chain, socket.snapshots, strict=True):
+        for op, snapshot in (*zip(socket.chain, socket.snapshots, strict=True), *socket.in_worker):
             kernel.must_be(op, snapshot)
+
+
+def check_mappings(kernel: Kernel, owned: Counter[int]) -> None:
+    """Each mapping is held by who has it, and by nobody else. `owned`: references of the handler, by slot."""
+    leases = Counter(send.buffer for send in kernel.ledger.zerocopy.values())
+    for slot, (owed, its_leases) in kernel.machine.owed().items():
+        if (owed, its_leases) != (owned[slot], leases[slot]):
+            raise Violation(
+                f"mapping {slot}: {owed} references of the handler and {its_leases} leases, "
+                f"there are {owned[slot]} and {leases[slot]}"
+            )
+
+
+def check_gauges(machine: testing.SimWorker, window_count: int, window: int, stale: int) -> None:
+    """What is counted for the metrics is what there is. `stale`: completions that came too late."""
+    live = machine.live()
+    gauge = machine.gauge
+    if gauge("stale_completions") != stale:
+        raise Violation(f"{gauge('stale_completions')} stale completions, {stale} sent")
+    if gauge("connections_open") != live["conns"]:
+        raise Violation("connections_open is wrong")
+    # Windows count as mappings while they are out; those that nobody has are the pool's.
+    trimmed = live["mappings"] - live["windows"] - (gauge("mappings_open") - gauge("windows_open"))
+    if trimmed < 0 or gauge("pool_bytes") != (live["windows"] + trimmed) * window:
+        raise Violation(f"{trimmed} windows being unmapped, {gauge('pool_bytes')} bytes in the pool: {live}")
+    if gauge("windows_open") != window_count - live["windows_left"]:
+        raise Violation(f"windows_open {gauge('windows_open')}: {live}")
+    if live["windows"] > window_count:
+        raise Violation("more windows than the pool may have")
+
+
+def check_routes(kernel: Kernel) -> None:
+    """`auto` has given up the routes on which the kernel always copies, and none on which it never does."""
+    for route, copies in enumerate(kernel.habits.copies):
+        given_up = kernel.machine.gauge("zerocopy_active", route) == GIVEN_UP
+        if copies == 1.0 and kernel.ledger.copied[route, True] >= ROUTE_TRIAL:
+            kernel.events["auto_given_up"] += 1
+            if not given_up:
+                raise Violation(f"route {route} copies, and is not given up: {kernel.ledger.copied}")
+        elif given_up and not copies:
+            raise Violation(f"route {route} is given up: {kernel.ledger.copied}")
+        kernel.events["auto_kept"] += kernel.ledger.copied[route, False] >= ROUTE_TRIAL

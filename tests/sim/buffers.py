@@ -47,6 +47,10 @@ class Buffers:
             for send in socket.chain:
                 if base <= send.address < base + size:
                     raise Violation(f"cleared while a send reads it: {send}")
+            for send, _ in socket.in_worker:
+                if base <= send.address < base + size:
+                    raise Violation(f"cleared while a thread sends it: {send}")
+        self.kernel.sq.must_not_send_from(base, size)
         self.cleared[op.slot] = op.token
         return 0
 

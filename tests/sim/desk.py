@@ -164,6 +164,17 @@ class Desk:
             self._refuse(ticket, subject)
 
     def _judge(self, ticket: int, head: bytes) -> None:
+        try:
+            self._find_answer(ticket, head)
+        except MemoryError:
+            self._give_up(ticket)
+
+    def _give_up(self, ticket: int) -> None:
+        self.kernel.events["no_memory"] += 1
+        self._doom(ticket, "no memory")
+        self.machine.abandon(ticket)
+
+    def _find_answer(self, ticket: int, head: bytes) -> None:
         ask = self.known.get(head)
         if ask is None:
             raise Violation(f"the desk got a head that nobody sent: {head!r}")
@@ -181,15 +192,10 @@ class Desk:
             self._look(ask.name, holding)
         holding = self.holdings.get(ask.name)
         if holding is None:
-            try:
-                if ask.shape in ("mapped", "parts"):
-                    self._fill(ask, ticket)
-                    return
-                holding = self._hold(ask)
-            except MemoryError:
-                self._doom(ticket, "no memory")
-                self.machine.abandon(ticket)
+            if ask.shape in ("mapped", "parts"):
+                self._fill(ask, ticket)
                 return
+            holding = self._hold(ask)
         plan = holding.plans.get(ask)
         if plan is not None:
             self.machine.answer(ticket, plan, ask.memo)
@@ -210,16 +216,24 @@ class Desk:
 
     def _refuse(self, ticket: int, status: int) -> None:
         if status not in self.refusals:
-            image, date_at = refusal(status)
-            self.refusals[status] = self.machine.plan(
-                status=status,
-                image=image,
-                date_at=date_at,
-                segments=[("literal", 0, len(image))],
-                keep_alive=False,
-                linger=True,
-            )
+            try:
+                self.refusals[status] = self._plan_refusal(status)
+            except MemoryError:
+                self._give_up(ticket)
+                return
         self.machine.answer(ticket, self.refusals[status], False)
+
+    def _plan_refusal(self, status: int) -> int:
+        image, date_at = refusal(status)
+        plan: int = self.machine.plan(
+            status=status,
+            image=image,
+            date_at=date_at,
+            segments=[("literal", 0, len(image))],
+            keep_alive=False,
+            linger=True,
+        )
+        return plan
 
     def _plan(self, ask: Ask, holding: Holding | None) -> int:
         version = holding.version if holding is not None else 1

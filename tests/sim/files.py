@@ -56,13 +56,13 @@ class Files:
 
     # ---- what is done on the spot ----
 
-    def _opened(self, op: testing.ExecutedOp) -> OpenFile:
+    def must_be_open(self, op: testing.ExecutedOp) -> OpenFile:
         if op.fd not in self.open:
             raise Violation(f"op on a file that is not open: {op}")
         return self.open[op.fd]
 
     def take_version(self, op: testing.ExecutedOp) -> int:
-        opened = self._opened(op)
+        opened = self.must_be_open(op)
         if opened.taken:
             raise Violation(f"taken twice: {op}")
         opened.taken = True
@@ -70,7 +70,7 @@ class Files:
         return self._lose(op.fd, "changed_at_once") if self.kernel.chance("changes_at_once") else 0
 
     def check_version(self, op: testing.ExecutedOp) -> int:
-        opened = self._opened(op)
+        opened = self.must_be_open(op)
         if not opened.taken or opened.lost:
             raise Violation(f"a version that was not taken, or is known to be gone: {op}")
         version, growths = self.disk.state(opened.name)
@@ -89,9 +89,10 @@ class Files:
         return -error
 
     def close_file(self, op: testing.ExecutedOp) -> None:
-        self._opened(op)
+        self.must_be_open(op)
         if any(read.fd == op.fd for read in self.reads + self.hung):
             raise Violation(f"closed while it is read: {op}")
+        self.kernel.sq.must_not_read(op.fd)
         del self.open[op.fd]
 
     def is_lost(self, fd: int) -> bool:
@@ -101,7 +102,7 @@ class Files:
     # ---- reads ----
 
     def submit(self, op: testing.ExecutedOp) -> None:
-        self._opened(op)
+        self.must_be_open(op)
         self.kernel.must_be_memory(op)
         self.reads.append(op)
 
@@ -130,7 +131,7 @@ class Files:
 
     def _fetch(self, op: testing.ExecutedOp, size: int, torn: bool) -> None:
         """Bytes of whatever version is there, and perhaps another for the next piece."""
-        name = self._opened(op).name
+        name = self.must_be_open(op).name
         now = self.disk.read(name)
         self.kernel.machine.poke(op.address, now[op.offset : op.offset + size])
         self.kernel.events[f"short_{op.kind}"] += size < op.length

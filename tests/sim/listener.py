@@ -61,12 +61,14 @@ class Listener:
         if self._knows_no_multishot() or self.kernel.chance("accept_fails"):
             error = errno.EINVAL if self._knows_no_multishot() else self.kernel.rng.choice(ACCEPT_ERRORS)
             self.accept = None
+            self.kernel.events["emfile"] += error == errno.EMFILE
             self.kernel.cq.append(Cqe(op.token, -error))
             return
         more = bool(op.flags & testing.MULTISHOT) and not self.kernel.chance("accept_ends")
         socket = self.backlog.pop(0)
         socket.accepted = True
         self.kernel.events["accepted"] += 1
-        self.kernel.cq.append(Cqe(op.token, socket.fd, more, route=socket.route))
+        address = socket.fd.to_bytes(4, "big")
+        self.kernel.cq.append(Cqe(op.token, socket.fd, more, route=socket.route, address=address))
         if not more:
             self.accept = None

@@ -29,16 +29,16 @@ FAULTS = {
     "short_read": USUAL,
     "send_error": RARE,
     "recv_error": RARE,
-    "read_error": (0.01, 0.1),
-    "read_shrinks": (0.01, 0.1),
-    "changes_at_once": (0.02, 0.1),
+    "read_error": (0.05, 0.2),
+    "read_shrinks": (0.05, 0.2),
+    "changes_at_once": (0.1, 0.4),
     "check_error": USUAL,
-    "tears": USUAL,
+    "tears": (0.1, 0.4),
     "abandon": (0.02, 0.1),
     "read_hangs": (0.2, 0.6),
-    "fill_hangs": (0.02, 0.1),
-    "fill_error": (0.02, 0.1),
-    "fill_shrinks": (0.02, 0.1),
+    "fill_hangs": (0.1, 0.4),
+    "fill_error": (0.2, 0.5),
+    "fill_shrinks": (0.1, 0.4),
     "short_fill": (0.1, 0.6),
     "register_fails": (0.1, 1.0),
     "accept_fails": (0.05, 0.3),
@@ -51,7 +51,8 @@ EVENTS = (
     *("read_hangs", "read_woken", "short_read", "read_error", "read_shrinks", "torn_read"),
     *("fill_hangs", "fill_woken", "short_fill", "fill_error", "fill_shrinks", "torn_fill"),
     *("check_same", "check_grown", "check_changed", "check_error", "changed_at_once"),
-    *("kept_waiting", "hogged"),
+    *("kept_waiting", "hogged", "no_memory", "no_memory_reset", "emfile"),
+    *("sq_full", "cq_full", "in_worker", "late_receive", "half_closed_send", "auto_given_up", "auto_kept"),
     *("filled", "torn", "unregistered", "accepted", "one_accept", "rejected", "woken", "signal"),
     *("half_closed_poll", "stray", "splice"),
 )
@@ -71,6 +72,7 @@ class Cqe:
     # The send that it ends, and what its memory must hold until then.
     reads: tuple[testing.ExecutedOp, bytes] | None = None
     route: int = 0  # of an accept
+    address: bytes = b""
     stray: bool = False  # nobody waits for it any more
 
 
@@ -97,10 +99,14 @@ class Socket:
     polled_at_us: int = -1  # when a poll last ended for nothing
     chain: list[testing.ExecutedOp] = field(default_factory=list)
     snapshots: list[bytes] = field(default_factory=list)
+    # Sends that a thread of the kernel has: nobody can cancel them, and closing the socket does not end them.
+    in_worker: list[tuple[testing.ExecutedOp, bytes]] = field(default_factory=list)
+    asleep: bool = False  # a send waited when the peer closed its direction, and was woken for nothing
     refuses_zerocopy: int = 0  # -errno
     outbound: list[tuple[Held | None, bytes]] = field(default_factory=list)
     unread: int = 0
     delivered: int = 0  # bytes whose receipt the machine has seen
+    taken: int = 0  # bytes that sends took
     queued_last: int = 0  # unacknowledged bytes when the machine last asked
     queued_before: int = 0  # and the time before
     route: int = 0
@@ -145,7 +151,12 @@ class Habits:
     no_zc_memory: bool  # every zero-copy send fails for want of memory, for ever
     recv_size: int
     send_room: int
-    copies: float  # how much of what was to be sent without a copy is copied all the same
+    copies: tuple[
+        float, float
+    ]  # how much of what was to be sent without a copy is copied all the same, by route
+    sq_room: int  # ops that are taken a batch, 0 for all
+    cq_room: int  # completions that are delivered at a time, 0 for any number
+    short_of_memory: bool  # now and then there is none
 
 
 def random_limits(rng: random.Random, window: int) -> dict[str, int]:
@@ -181,5 +192,8 @@ def random_habits(rng: random.Random) -> Habits:
         no_zc_memory=rng.random() < 0.1,
         recv_size=rng.choice((64, 512, 2048)),
         send_room=rng.choice((1500, 6000, 40_000)),
-        copies=rng.choice((0.0, 0.3, 1.0)),
+        copies=(rng.choice((0.0, 0.3, 1.0, 1.0)), rng.choice((0.0, 0.3, 1.0, 1.0))),
+        sq_room=rng.choice((0, 0, 0, 1, 3)),
+        cq_room=rng.choice((0, 0, 0, 1, 5)),
+        short_of_memory=rng.random() < 0.25,
     )

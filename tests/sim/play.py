@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from zchttpd._core import testing_memory
+from zchttpd.telemetry.access_log import address_of
+
+from .audit import check_routes
 from .parts import Violation
 from .world import STEPS, World
 
@@ -45,8 +49,20 @@ def must_be_logged(world: World) -> None:
     responses = sum(world.machine.gauge("requests", status) for status in range(600))
     if world.logged + dropped != (responses if world.logs else 0):
         raise Violation(f"{world.logged} records, {dropped} dropped, for {responses} responses")
-    if world.logs and not dropped and world.logged_bytes != world.kernel.bytes_taken:
-        raise Violation(f"{world.logged_bytes} bytes in records, {world.kernel.bytes_taken} sent")
+    if world.logs and not dropped:
+        taken = {
+            address_of(4, fd.to_bytes(4, "big")): s.taken for fd, s in world.kernel.sockets.items() if s.taken
+        }
+        if taken != {address: count for address, count in world.logged_bytes.items() if count}:
+            raise Violation(f"{world.logged_bytes} bytes in records, {taken} sent")
+
+
+def must_be_given_back(world: World) -> None:
+    """Closed, it holds no memory."""
+    world.machine.close()
+    left = testing_memory.live() - world.allocated_before
+    if left > 0:
+        raise Violation(f"{left} allocations have not been given back")
 
 
 def run(seed: int, steps: int = STEPS) -> World:
@@ -66,3 +82,6 @@ def finish(world: World, steps: int) -> None:
     world.leave()
     must_be_at_rest(world)
     must_be_logged(world)
+    if world.send_mode == "auto" and world.reports_usage:
+        check_routes(world.kernel)
+    must_be_given_back(world)

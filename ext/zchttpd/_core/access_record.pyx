@@ -5,10 +5,10 @@ One thread writes, one reads: each moves its own count, and publishes it only wh
 
 from libc.errno cimport ENOMEM
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memchr, memcpy, memset
 
 from zchttpd._core.check cimport zc_assert
+from zchttpd._core.memory cimport memory_give, memory_take, memory_take_zeroed
 
 cdef extern from "zc_compat.h" nogil:
     uint64_t zc_load(const uint64_t* cell)
@@ -28,8 +28,8 @@ cdef enum:
 cdef int access_open(AccessRecords* access, uint32_t slots, uint64_t capacity, uint64_t* dropped) noexcept nogil:
     """Keep records of connections below slot `slots`, in `capacity` bytes, a power of two. Returns 0 or -ENOMEM."""
     zc_assert(capacity & (capacity - 1) == 0)
-    access.open_records = <OpenRecord*>calloc(slots, sizeof(OpenRecord))
-    access.bytes = <char*>malloc(capacity)
+    access.open_records = <OpenRecord*>memory_take_zeroed(slots, sizeof(OpenRecord))
+    access.bytes = <char*>memory_take(capacity)
     access.open_count = slots
     access.capacity = capacity
     access.dropped = dropped
@@ -43,9 +43,9 @@ cdef void access_close(AccessRecords* access) noexcept nogil:
     cdef uint32_t slot
     if access.open_records != NULL:
         for slot in range(access.open_count):
-            free(access.open_records[slot].text)
-    free(access.open_records)
-    free(access.bytes)
+            memory_give(access.open_records[slot].text)
+    memory_give(access.open_records)
+    memory_give(access.bytes)
     memset(access, 0, sizeof(AccessRecords))
 
 
@@ -53,7 +53,7 @@ cdef void access_connected(AccessRecords* access, uint32_t slot, const Peer* pee
     """A new connection. `peer` may be NULL."""
     if access.open_records == NULL:
         return
-    free(access.open_records[slot].text)
+    memory_give(access.open_records[slot].text)
     memset(&access.open_records[slot], 0, sizeof(OpenRecord))
     if peer != NULL:
         access.open_records[slot].peer = peer[0]
@@ -89,7 +89,7 @@ cdef void access_request_head(AccessRecords* access, uint32_t slot, const char* 
     if access.open_records == NULL:
         return
     current = &access.open_records[slot]
-    free(current.text)
+    memory_give(current.text)
     current.line_length = current.referer_length = current.agent_length = 0
     while at < length:
         end = <const char*>memchr(head + at, b'\n', length - at)
@@ -111,7 +111,7 @@ cdef void access_request_head(AccessRecords* access, uint32_t slot, const char* 
         if end == NULL:
             break
         at = <uint32_t>(end - head) + 1
-    current.text = <char*>malloc(current.line_length + current.referer_length + current.agent_length)
+    current.text = <char*>memory_take(current.line_length + current.referer_length + current.agent_length)
     if current.text == NULL:
         current.line_length = current.referer_length = current.agent_length = 0
         return
@@ -159,7 +159,7 @@ cdef void access_response_ended(AccessRecords* access, uint32_t slot, uint16_t s
         zc_store(&access.written, at + record.size)
     else:
         access_drop(access, 1)
-    free(current.text)
+    memory_give(current.text)
     current.text = NULL
     current.line_length = current.referer_length = current.agent_length = 0
     current.sent = 0

@@ -7,7 +7,6 @@ second starts only when the first has gone whole. Whatever happens to the connec
 
 from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOBUFS, ENOMEM, EOPNOTSUPP, ETIMEDOUT
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from zchttpd._core.access_record cimport (
@@ -24,6 +23,7 @@ from zchttpd._core.machine cimport (
     CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, Conn, REFUSED_HEAD,
     WORK_HEAD, WORK_REFUSE, WORK_STALE, conn_at, machine_delivered, machine_end_lease, machine_source_holds,
     machine_notified, machine_op, machine_send_window, machine_try_free_plan, machine_work)
+from zchttpd._core.memory cimport memory_give, memory_take
 from zchttpd._core.op cimport (
     OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN,
     Op)
@@ -420,7 +420,8 @@ cdef void _park(Machine* machine, uint32_t slot, uint8_t kind, uint32_t entry) n
     cdef Conn* conn = conn_at(machine, slot)
     conn.state = CONN_PARKED
     _set_deadline(machine, slot, machine.limits.stall_ms_max)
-    machine_work(machine, slot, kind, entry)
+    if not machine_work(machine, slot, kind, entry):
+        _abort(machine, slot)
 
 
 cdef void _refuse(Machine* machine, uint32_t slot, uint32_t status) noexcept nogil:
@@ -469,7 +470,7 @@ cdef bint _hold_plan(Machine* machine, uint32_t slot, uint32_t plan_slot) noexce
     if plan.date_at >= 0 and plan.image_second != machine.http_date.second:
         if plan.image_held > 0:
             # A response of an earlier second is still being sent from the image: leave that as it is.
-            conn.image = <char*>malloc(plan.image_length)
+            conn.image = <char*>memory_take(plan.image_length)
             if conn.image == NULL:
                 conn.image = plan.image
                 plan.image_held += 1
@@ -495,7 +496,7 @@ cdef void _let_go_plan(Machine* machine, uint32_t slot) noexcept nogil:
     access_response_ended(&machine.access, slot, plan.status, plan.head_length, machine.now_us, machine.http_date.second,
                           conn.received.bytes != NULL)
     if conn.flags & CONN_IMAGE_OWN:
-        free(conn.image)
+        memory_give(conn.image)
         conn.flags &= ~CONN_IMAGE_OWN
     else:
         plan.image_held -= 1

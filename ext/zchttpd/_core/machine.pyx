@@ -2,7 +2,6 @@
 
 from libc.errno cimport ENOMEM
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 from posix.unistd cimport close
 
@@ -12,6 +11,7 @@ from zchttpd._core.http_date cimport http_date_set
 from zchttpd._core.lease cimport Lease, lease_at, lease_end, lease_open, ledger_close, ledger_open
 from zchttpd._core.mapping cimport (
     Mapping, REST_CLEAR, REST_POOL, mapping_at, mapping_let_go, mappings_close, mappings_open)
+from zchttpd._core.memory cimport memory_give, memory_resize, memory_take
 from zchttpd._core.op cimport (
     OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE_FILE, OP_GROWN, OP_SEND, OP_SEND_ZC, OP_SPLICE, OP_TAKE_VERSION, OP_WAIT)
 from zchttpd._core.plans cimport Entry, Plan, entry_at, plan_at, plan_free, plan_unlink, plans_close, plans_open
@@ -27,6 +27,8 @@ cdef enum:
     LEASES_MAX = 1 << 17
     SPLICE_SIZE_MAX = 1 << 20   # bytes of one op: what a pipe holds
     CLOSING_CONNS = 1024        # connections whose last completions are still to come
+    OPS_SPARE = 4096            # what one batch asks for beyond a few for each connection
+    OPS_PER_CONN = 4            # what ends one takes three
     ROUTE_TRIAL = 32            # notifications before `auto` decides about a route
     ROUTE_REVIEW = 4096         # and after which it looks again
     ROUTE_RETRY = 8192          # sends copied on a route that was given up before it gets another trial
@@ -45,7 +47,12 @@ cdef int machine_open(Machine* machine, const Limits* limits, uint32_t plans_max
     machine.now_us = now_us
     machine.now_ms = now_us // 1000
     cdef uint32_t conns = limits.connections_max + limits.refusals_max + CLOSING_CONNS
-    if (slab_open(&machine.conns, sizeof(Conn), conns) < 0
+    machine.op_capacity = OPS_SPARE + OPS_PER_CONN * conns  # where nothing is written they cost addresses, not memory
+    machine.ops = <Op*>memory_take(machine.op_capacity * sizeof(Op))
+    machine.work_capacity = 2 * conns
+    machine.work = <Work*>memory_take(machine.work_capacity * sizeof(Work))
+    if (machine.ops == NULL or machine.work == NULL
+            or slab_open(&machine.conns, sizeof(Conn), conns) < 0
             or slab_open(&machine.sources, sizeof(StreamFile), 65536) < 0
             or mappings_open(&machine.mappings, mappings_max, stats) < 0
             or ledger_open(&machine.ledger, LEASES_MAX, &machine.mappings, stats) < 0
@@ -64,10 +71,10 @@ cdef void machine_close(Machine* machine) noexcept nogil:
     for slot in range(machine.conns.fresh):
         conn = conn_at(machine, slot)
         recv_buffer_free(&conn.received)
-        free(conn.stream)
+        memory_give(conn.stream)
         conn.stream = NULL
         if conn.flags & CONN_IMAGE_OWN:
-            free(conn.image)
+            memory_give(conn.image)
     for slot in range(machine.sources.fresh):
         if (<StreamFile*>slab_row(&machine.sources, slot)).refs > 0:
             close((<StreamFile*>slab_row(&machine.sources, slot)).fd)
@@ -80,8 +87,8 @@ cdef void machine_close(Machine* machine) noexcept nogil:
     timer_wheel_close(&machine.wheel)
     slab_close(&machine.sources)
     slab_close(&machine.conns)
-    free(machine.ops)
-    free(machine.work)
+    memory_give(machine.ops)
+    memory_give(machine.work)
     machine.ops = NULL
     machine.work = NULL
 
@@ -106,9 +113,9 @@ cdef Op* machine_blank_op(Machine* machine) noexcept nogil:
     """Append an op that is nobody's yet. Valid until the next append."""
     cdef uint32_t capacity
     if machine.op_count == machine.op_capacity:
-        capacity = max(<uint32_t>1024, machine.op_capacity * 2)
-        machine.ops = <Op*>realloc(machine.ops, capacity * sizeof(Op))
-        # An op that is lost would leave a connection without its completion for ever.
+        capacity = machine.op_capacity * 2
+        machine.ops = <Op*>memory_resize(machine.ops, capacity * sizeof(Op))
+        # An op that is lost would leave a connection without its completion for ever. No batch should get here.
         zc_assert(machine.ops != NULL)
         machine.op_capacity = capacity
     cdef Op* op = &machine.ops[machine.op_count]
@@ -129,20 +136,22 @@ cdef Op* machine_op(Machine* machine, uint32_t slot, uint8_t op_kind, uint8_t to
     return op
 
 
-cdef void machine_work(Machine* machine, uint32_t slot, uint8_t kind, uint32_t entry) noexcept nogil:
-    """Put a parked connection on the handler's list."""
-    cdef uint32_t capacity
+cdef bint machine_work(Machine* machine, uint32_t slot, uint8_t kind, uint32_t entry) noexcept nogil:
+    """Put a parked connection on the handler's list. False when there is no memory for that."""
+    cdef Work* grown
     if machine.work_count == machine.work_capacity:
-        capacity = max(<uint32_t>256, machine.work_capacity * 2)
-        machine.work = <Work*>realloc(machine.work, capacity * sizeof(Work))
-        zc_assert(machine.work != NULL)
-        machine.work_capacity = capacity
+        grown = <Work*>memory_resize(machine.work, 2 * machine.work_capacity * sizeof(Work))
+        if grown == NULL:
+            return False
+        machine.work = grown
+        machine.work_capacity *= 2
     cdef Work* work = &machine.work[machine.work_count]
     machine.work_count += 1
     work.conn = slot
     work.generation = machine.conns.generations[slot]
     work.kind = kind
     work.entry = entry
+    return True
 
 
 cdef void machine_let_go_mapping(Machine* machine, uint32_t slot) noexcept nogil:
@@ -237,7 +246,7 @@ cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil:
         machine_let_go_file(machine, held)
     if plan.dead:
         machine.table.image_bytes -= plan.image_length
-        free(plan.image)
+        memory_give(plan.image)
         plan.image = NULL
         plan.image_length = 0
     if unreachable:

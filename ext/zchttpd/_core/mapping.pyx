@@ -13,6 +13,7 @@ from posix.types cimport off_t
 from posix.unistd cimport close, ftruncate
 
 from zchttpd._core.check cimport zc_assert
+from zchttpd._core.memory cimport memory_refuses
 from zchttpd._core.slab cimport slab_close, slab_give, slab_open, slab_row, slab_take
 from zchttpd._core.token cimport NO_SLOT
 
@@ -67,8 +68,10 @@ cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noex
         return NO_SLOT
     if kind == MAPPING_SNAPSHOT and mappings.memfd_size_min and length >= mappings.memfd_size_min:
         memfd = _memory_file(length)
-    base = <char*>mmap(NULL, capacity, PROT_READ | PROT_WRITE,
-                       MAP_SHARED if memfd >= 0 else MAP_PRIVATE | MAP_ANONYMOUS, memfd, 0)
+    base = <char*>MAP_FAILED
+    if not memory_refuses():
+        base = <char*>mmap(NULL, capacity, PROT_READ | PROT_WRITE,
+                           MAP_SHARED if memfd >= 0 else MAP_PRIVATE | MAP_ANONYMOUS, memfd, 0)
     if base == <char*>MAP_FAILED:
         if memfd >= 0:
             close(memfd)
@@ -99,7 +102,7 @@ cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noex
 
 cdef int _memory_file(size_t length) noexcept nogil:
     """One of this length, or -1 when there is no descriptor: then the memory is anonymous, and copied from."""
-    cdef int memfd = memfd_create("snapshot", MFD_CLOEXEC | MFD_ALLOW_SEALING)
+    cdef int memfd = -1 if memory_refuses() else memfd_create("snapshot", MFD_CLOEXEC | MFD_ALLOW_SEALING)
     if memfd >= 0 and ftruncate(memfd, <off_t>length) < 0:
         close(memfd)
         return -1

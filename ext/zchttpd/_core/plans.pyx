@@ -7,10 +7,10 @@ those that never come back cannot push out those that do.
 
 from libc.errno cimport ENOMEM
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from zchttpd._core.check cimport zc_assert
+from zchttpd._core.memory cimport memory_give, memory_take, memory_take_zeroed
 from zchttpd._core.slab cimport slab_close, slab_give, slab_open, slab_row, slab_take
 from zchttpd._core.token cimport NO_SLOT
 
@@ -28,8 +28,8 @@ cdef int plans_open(PlanTable* table, uint32_t row_count, uint32_t entry_count, 
     table.key[0] = key0
     table.key[1] = key1
     table.stats = stats
-    table.rows = <Row*>calloc(<size_t>table.set_count * ROW_WAYS, sizeof(Row))
-    table.doorkeeper = <uint16_t*>calloc(DOORKEEPER_CELLS, sizeof(uint16_t))
+    table.rows = <Row*>memory_take_zeroed(<size_t>table.set_count * ROW_WAYS, sizeof(Row))
+    table.doorkeeper = <uint16_t*>memory_take_zeroed(DOORKEEPER_CELLS, sizeof(uint16_t))
     # A plan may live outside the table: answers that are not remembered, one per connection at most.
     if (table.rows == NULL or table.doorkeeper == NULL
             or slab_open(&table.entries, sizeof(Entry), entry_count) < 0
@@ -43,13 +43,13 @@ cdef void plans_close(PlanTable* table) noexcept nogil:
     cdef uint32_t i
     if table.rows != NULL:
         for i in range(table.set_count * ROW_WAYS):
-            free(table.rows[i].cache_key)
+            memory_give(table.rows[i].cache_key)
     if table.plans.rows != NULL:
         for i in range(table.plans.fresh):
-            free(plan_at(table, i).image)
-            free(plan_at(table, i).segments)
-    free(table.rows)
-    free(table.doorkeeper)
+            memory_give(plan_at(table, i).image)
+            memory_give(plan_at(table, i).segments)
+    memory_give(table.rows)
+    memory_give(table.doorkeeper)
     slab_close(&table.entries)
     slab_close(&table.plans)
     memset(table, 0, sizeof(PlanTable))
@@ -148,7 +148,7 @@ cdef uint32_t plans_admit(PlanTable* table, const char* cache_key, uint32_t leng
             table.rows[first + table.hand].used = 0
         else:
             chosen = first + table.hand
-    cdef char* copy = <char*>malloc(length)
+    cdef char* copy = <char*>memory_take(length)
     if copy == NULL:
         return NO_ROW
     memcpy(copy, cache_key, length)
@@ -169,7 +169,7 @@ cdef uint32_t plans_drop_row(PlanTable* table, uint32_t row_index) noexcept nogi
     """Forget a row. Returns the slot of the plan that it led to, for the caller to settle."""
     cdef Row* row = &table.rows[row_index]
     zc_assert(row.cache_key != NULL)
-    free(row.cache_key)
+    memory_give(row.cache_key)
     row.cache_key = NULL
     row.length = 0
     row.used = 0
@@ -185,11 +185,11 @@ cdef uint32_t plan_make(PlanTable* table, uint32_t entry, const char* image, uin
     if slot == NO_SLOT:
         return NO_SLOT
     cdef Plan* plan = plan_at(table, slot)
-    plan.image = <char*>malloc(image_length)
-    plan.segments = <Segment*>malloc(segment_count * sizeof(Segment))
+    plan.image = <char*>memory_take(image_length)
+    plan.segments = <Segment*>memory_take(segment_count * sizeof(Segment))
     if plan.image == NULL or plan.segments == NULL:
-        free(plan.image)
-        free(plan.segments)
+        memory_give(plan.image)
+        memory_give(plan.segments)
         plan.image = NULL
         plan.segments = NULL
         slab_give(&table.plans, slot)
@@ -238,8 +238,8 @@ cdef void plan_free(PlanTable* table, uint32_t slot) noexcept nogil:
     zc_assert(plan.mapping == NO_SLOT and plan.source == NO_SLOT)
     plan_unlink(table, slot)
     table.image_bytes -= plan.image_length
-    free(plan.image)
-    free(plan.segments)
+    memory_give(plan.image)
+    memory_give(plan.segments)
     plan.image = NULL
     plan.segments = NULL
     table.stats.plans_open -= 1

@@ -2,10 +2,10 @@
 
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint8_t, uint32_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from zchttpd._core.check cimport zc_assert
+from zchttpd._core.memory cimport memory_give, memory_take_zeroed
 from zchttpd._core.token cimport NO_SLOT
 
 
@@ -14,9 +14,9 @@ cdef int queues_open(Queues* queues, uint32_t capacity) noexcept nogil:
     memset(queues, 0, sizeof(Queues))
     memset(queues.first, 0xFF, sizeof(queues.first))
     memset(queues.last, 0xFF, sizeof(queues.last))
-    queues.next = <uint32_t*>calloc(capacity, sizeof(uint32_t))
-    queues.previous = <uint32_t*>calloc(capacity, sizeof(uint32_t))
-    queues.queue = <uint8_t*>calloc(capacity, sizeof(uint8_t))
+    queues.next = <uint32_t*>memory_take_zeroed(capacity, sizeof(uint32_t))
+    queues.previous = <uint32_t*>memory_take_zeroed(capacity, sizeof(uint32_t))
+    queues.queue = <uint8_t*>memory_take_zeroed(capacity, sizeof(uint8_t))
     if queues.next == NULL or queues.previous == NULL or queues.queue == NULL:
         queues_close(queues)
         return -ENOMEM
@@ -24,9 +24,9 @@ cdef int queues_open(Queues* queues, uint32_t capacity) noexcept nogil:
 
 
 cdef void queues_close(Queues* queues) noexcept nogil:
-    free(queues.next)
-    free(queues.previous)
-    free(queues.queue)
+    memory_give(queues.next)
+    memory_give(queues.previous)
+    memory_give(queues.queue)
     memset(queues, 0, sizeof(Queues))
 
 

@@ -7,8 +7,9 @@ as for ever. What the head says is h11's to judge, and h11 must agree about wher
 
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint8_t, uint32_t
-from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcpy, memmove, memset
+
+from zchttpd._core.memory cimport memory_give, memory_resize
 
 cdef extern from "zc_field.h" nogil:
     enum:
@@ -116,7 +117,7 @@ cdef int recv_buffer_append(RecvBuffer* buffer, const char* bytes, uint32_t leng
             capacity = max(<uint32_t>1024, buffer.capacity)
             while capacity < waiting + length:
                 capacity *= 2
-            grown = <char*>realloc(buffer.bytes, capacity)
+            grown = <char*>memory_resize(buffer.bytes, capacity)
             if grown == NULL:
                 return -ENOMEM
             buffer.bytes = grown
@@ -134,5 +135,5 @@ cdef void recv_buffer_consume(RecvBuffer* buffer, uint32_t length) noexcept nogi
 
 
 cdef void recv_buffer_free(RecvBuffer* buffer) noexcept nogil:
-    free(buffer.bytes)
+    memory_give(buffer.bytes)
     memset(buffer, 0, sizeof(RecvBuffer))

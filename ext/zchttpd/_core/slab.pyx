@@ -2,10 +2,10 @@
 
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint32_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from zchttpd._core.check cimport zc_assert, zc_check
+from zchttpd._core.memory cimport memory_give, memory_take_zeroed
 from zchttpd._core.token cimport NO_SLOT, SLOT_MAX
 
 
@@ -13,9 +13,9 @@ cdef int slab_open(Slab* slab, size_t row_size, uint32_t capacity) noexcept nogi
     """Make room for `capacity` rows (0 < capacity <= SLOT_MAX). Returns 0 or -ENOMEM, then nothing is held."""
     zc_assert(0 < capacity <= SLOT_MAX)
     memset(slab, 0, sizeof(Slab))
-    slab.rows = <char*>calloc(capacity, row_size)
-    slab.generations = <uint32_t*>calloc(capacity, sizeof(uint32_t))
-    slab.links = <uint32_t*>calloc(capacity, sizeof(uint32_t))
+    slab.rows = <char*>memory_take_zeroed(capacity, row_size)
+    slab.generations = <uint32_t*>memory_take_zeroed(capacity, sizeof(uint32_t))
+    slab.links = <uint32_t*>memory_take_zeroed(capacity, sizeof(uint32_t))
     slab.row_size = row_size
     slab.capacity = capacity
     slab.free_head = NO_SLOT
@@ -26,9 +26,9 @@ cdef int slab_open(Slab* slab, size_t row_size, uint32_t capacity) noexcept nogi
 
 
 cdef void slab_close(Slab* slab) noexcept nogil:
-    free(slab.rows)
-    free(slab.generations)
-    free(slab.links)
+    memory_give(slab.rows)
+    memory_give(slab.generations)
+    memory_give(slab.links)
     memset(slab, 0, sizeof(Slab))
 
 

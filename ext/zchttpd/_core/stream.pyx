@@ -7,13 +7,13 @@ waiting with the window in hand, so that clients that do not read cannot keep th
 
 from libc.errno cimport ENOMEM
 from libc.stdint cimport int32_t, uint8_t, uint32_t
-from libc.stdlib cimport calloc, free
 
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_POLLING, COPY_NO, STREAM_WINDOWS, Stream, StreamFile, conn_at, machine_source_holds,
     machine_let_go_mapping, machine_op, machine_send_window)
 from zchttpd._core.mapping cimport mapping_at
+from zchttpd._core.memory cimport memory_give, memory_take_zeroed
 from zchttpd._core.op cimport OP_NOWAIT, OP_POLL, OP_READ, Op
 from zchttpd._core.plans cimport plan_at
 from zchttpd._core.pool cimport pool_take, pool_windows_left
@@ -27,7 +27,7 @@ cdef int stream_open(Machine* machine, uint32_t slot, const Segment* segment) no
     """Begin to stream a segment. Returns 0 or -ENOMEM."""
     cdef Conn* conn = conn_at(machine, slot)
     zc_assert(conn.stream == NULL)
-    conn.stream = <Stream*>calloc(1, sizeof(Stream))
+    conn.stream = <Stream*>memory_take_zeroed(1, sizeof(Stream))
     if conn.stream == NULL:
         return -ENOMEM
     conn.stream.read_at = segment.offset
@@ -162,7 +162,7 @@ cdef void stream_stop(Machine* machine, uint32_t slot) noexcept nogil:
         stream.count -= 1
         machine_let_go_mapping(machine, stream.windows[(stream.first + stream.count) % STREAM_WINDOWS])
     if stream.count == 0 and stream.reading == NO_SLOT:
-        free(stream)
+        memory_give(stream)
         conn.stream = NULL
 
 

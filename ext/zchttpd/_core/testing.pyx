@@ -17,7 +17,8 @@ from zchttpd._core.cache_key cimport CACHE_KEY_SIZE_MAX, cache_key
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH, HttpDate, http_date_set
 from zchttpd._core.lease cimport Ledger, lease_end, lease_open, ledger_close, ledger_open
 from zchttpd._core.machine cimport (
-    CONN_CLOSING, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn, StreamFile, conn_at)
+    CONN_CLOSING, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn, STREAM_WINDOWS, Stream, StreamFile,
+    conn_at, machine_close)
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, MAPPING_WINDOW, Mapping, Mappings, REST_CLEAR, REST_NOTHING, REST_POOL, mapping_at,
     mapping_disown, mapping_hold, mapping_let_go, mapping_make, mapping_registered, mapping_seal, mapping_unmap,
@@ -571,6 +572,37 @@ cdef class SimWorker(Worker):
             "waiting": conn.received.end - conn.received.start, "leases": conn.leases, "windows_held": conn.windows_held,
             "segment": conn.segment, "done": conn.done, "streams": conn.stream != NULL, "polls_later": conn.polls_later,
         }
+
+    def owed(self) -> dict[int, tuple[int, int]]:
+        """By mapping: (references that no plan, lease, stream or pool accounts for, leases)."""
+        cdef list left = [mapping_at(&self.machine.mappings, slot).refs for slot in range(self.machine.mappings.slab.fresh)]
+        cdef uint32_t slot
+        cdef uint32_t i
+        cdef Plan* plan
+        cdef Stream* stream
+        for slot in range(self.machine.table.plans.fresh):
+            plan = plan_at(&self.machine.table, slot)
+            if plan.segments != NULL and plan.mapping != NO_SLOT:
+                left[plan.mapping] -= 1
+        for slot in range(self.machine.conns.fresh):
+            stream = conn_at(&self.machine, slot).stream
+            if stream != NULL:
+                for i in range(stream.count):
+                    left[stream.windows[(stream.first + i) % STREAM_WINDOWS]] -= 1
+                if stream.reading != NO_SLOT:
+                    left[stream.reading] -= 1
+        slot = self.machine.pool_free
+        while slot != NO_SLOT:
+            left[slot] -= 1
+            slot = mapping_at(&self.machine.mappings, slot).next
+        return {slot: (left[slot] - mapping_at(&self.machine.mappings, slot).leases,
+                       mapping_at(&self.machine.mappings, slot).leases)
+                for slot in range(len(left)) if mapping_at(&self.machine.mappings, slot).base != NULL}
+
+    def close(self) -> None:
+        """Give everything back, as its end does. Only when no op is under way any more."""
+        self.opened = 0
+        machine_close(&self.machine)
 
     def memory(self, slot: int) -> tuple[int, int]:
         """(address, bytes) of a mapping."""

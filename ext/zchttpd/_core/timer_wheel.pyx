@@ -2,9 +2,9 @@
 
 from libc.errno cimport ENOMEM
 from libc.stdint cimport int64_t, uint32_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from zchttpd._core.memory cimport memory_give, memory_take_zeroed
 from zchttpd._core.token cimport NO_SLOT
 
 
@@ -12,9 +12,9 @@ cdef int timer_wheel_open(TimerWheel* wheel, uint32_t capacity, int64_t now_ms) 
     """Returns 0 or -ENOMEM, then nothing is held. `now_ms` is any monotonic clock, from then on the same."""
     memset(wheel, 0, sizeof(TimerWheel))
     memset(wheel.heads, 0xFF, sizeof(wheel.heads))
-    wheel.next = <uint32_t*>calloc(capacity, sizeof(uint32_t))
-    wheel.previous = <uint32_t*>calloc(capacity, sizeof(uint32_t))
-    wheel.ticks = <int64_t*>calloc(capacity, sizeof(int64_t))
+    wheel.next = <uint32_t*>memory_take_zeroed(capacity, sizeof(uint32_t))
+    wheel.previous = <uint32_t*>memory_take_zeroed(capacity, sizeof(uint32_t))
+    wheel.ticks = <int64_t*>memory_take_zeroed(capacity, sizeof(int64_t))
     wheel.capacity = capacity
     wheel.tick = now_ms // WHEEL_TICK_MS
     if wheel.next == NULL or wheel.previous == NULL or wheel.ticks == NULL:
@@ -24,9 +24,9 @@ cdef int timer_wheel_open(TimerWheel* wheel, uint32_t capacity, int64_t now_ms) 
 
 
 cdef void timer_wheel_close(TimerWheel* wheel) noexcept nogil:
-    free(wheel.next)
-    free(wheel.previous)
-    free(wheel.ticks)
+    memory_give(wheel.next)
+    memory_give(wheel.previous)
+    memory_give(wheel.ticks)
     memset(wheel, 0, sizeof(TimerWheel))
 
 
