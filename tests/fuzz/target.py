@@ -54,6 +54,13 @@ def _leads_on(parsed: Target) -> None:
     location = dict(response.headers)[b"Location"]
     assert LOCATION.fullmatch(location)
     path = parsed.path.rpartition(b"/")[0] + b"/"
+    if b"%2f" in path.lower():
+        # No separator to a client, which takes all of such a name away for one `..` (RFC 3986 section 5.2.4).
+        if any(unquote_to_bytes(name) in (b"", b".", b"..") for name in path.split(b"/")[1:-1]):
+            return
+        while location.startswith(b"../"):
+            path = path[:-1].rpartition(b"/")[0] + b"/"
+            location = location[3:]
     again = parse_target(path + location, encoded_slash=True)
     assert isinstance(again, Target)
     assert (again.segments, again.directory) == (parsed.segments, not parsed.directory)
