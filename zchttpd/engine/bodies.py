@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 from zchttpd.engine.limits import CACHED_PART, streamed_max
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from zchttpd._core.worker import Worker
     from zchttpd.config.settings import Settings
     from zchttpd.files.lookup import Entry
@@ -168,11 +166,13 @@ class Bodies:
         """
         return self.engine.snapshot_bytes + size <= self._settings.memory * 3 // 2
 
-    def used(self) -> Iterator[tuple[int, int]]:
+    def used(self) -> tuple[tuple[int, int], ...]:
         """What they take of each budget, and how much that is."""
-        yield self._mapped_bytes + self._inline_bytes + self.engine.image_bytes, self._settings.memory
-        yield self._mapped, self._mappings_max
-        yield self._streamed, self._streamed_max
+        return (
+            (self._mapped_bytes + self._inline_bytes + self.engine.image_bytes, self._settings.memory),
+            (self._mapped, self._mappings_max),
+            (self._streamed, self._streamed_max),
+        )
 
     def _open(self, fd: int, representation: Representation, *, grown: bool) -> Body:
         size = representation.size

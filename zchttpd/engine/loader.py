@@ -328,9 +328,11 @@ class Loader:
     def _over(self, slack_part: int) -> bool:
         """Whether any budget, less its `slack_part`-th part (0: less nothing), is exceeded."""
         plans, plans_max = self.engine.plans_held
-        used = (
+        for taken, limit in (
             *self._bodies.used(),
             (len(self._holdings), self._settings.plans_max),
             (plans, plans_max // 2),
-        )
-        return any(taken > limit - (limit // slack_part if slack_part else 0) for taken, limit in used)
+        ):
+            if taken > limit - (limit // slack_part if slack_part else 0):
+                return True
+        return False

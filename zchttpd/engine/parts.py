@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import TYPE_CHECKING
 
@@ -56,7 +55,7 @@ def inlined(answer: Answer, size_max: int, *, grown: bool) -> Answer | None:
         os.close(fd)
     if facts.st_size <= found.size and facts.st_mtime_ns != found.mtime_ns:
         return None
-    return dataclasses.replace(answer, parts=tuple(parts), representation=None)
+    return answer._replace(parts=tuple(parts), representation=None)
 
 
 def _wanted(answer: Answer) -> int:

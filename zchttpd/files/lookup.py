@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import os
 import stat
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from zchttpd.config.names import IDENTITY
 from zchttpd.files.version import Version
@@ -53,8 +52,7 @@ class Kind(Enum):
     MISSING = "missing"
 
 
-@dataclass(frozen=True, slots=True)
-class PathState:
+class PathState(NamedTuple):
     """What a look at a path told, without opening a file: two that are equal mean that nothing changed.
 
     `segments` lead to the file (with the name of the index); `versions` has (encoding, version) of it and of
@@ -69,8 +67,7 @@ class PathState:
     scan: Scan | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FallbackPage:
+class FallbackPage(NamedTuple):
     """A file that may be sent in place of what is not there; its fields are as those of `Entry`."""
 
     segments: tuple[bytes, ...]
@@ -145,9 +142,7 @@ class Lookup:
             return found
         # Seen together, so that the answer changes with the path as with the page that is sent in its place.
         pages = ((status, self._page(page)) for status, page in self._pages)
-        return dataclasses.replace(
-            found, pages=tuple((status, page) for status, page in pages if page is not None)
-        )
+        return found._replace(pages=tuple((status, page) for status, page in pages if page is not None))
 
     def _look_at(self, segments: tuple[bytes, ...]) -> PathState:
         if not segments:
@@ -229,6 +224,8 @@ class Lookup:
         if segments[-1].endswith(_SIBLING_SUFFIXES):
             return
         for encoding, suffix in self._siblings:
+            if self._root.lacks(place, segments[-1] + suffix):
+                continue
             beside = (*segments[:-1], segments[-1] + suffix)
             st = self._stat_in(place, beside)
             if isinstance(st, os.stat_result) and stat.S_ISREG(st.st_mode):

@@ -67,6 +67,13 @@ def _openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
     raise _error(errno.EAGAIN, path)
 
 
+def _one_name(name: bytes) -> bytes:
+    # A separator, or `..`, would lead out of the directory that it is looked for in.
+    if b"/" in name or b"\0" in name or name in (b"", b".", b".."):
+        raise _error(errno.ENOENT, name)
+    return name
+
+
 def _whole_flags(flags: int) -> int:
     # O_NONBLOCK: a FIFO must not stop the worker. openat2 refuses flags that O_PATH would ignore.
     if flags & os.O_PATH:
@@ -105,6 +112,10 @@ class Root:
         self._fd = self._open_root()
         self._version = _identity(os.fstat(self._fd))
         self._walks = not _openat2_works(self._fd) if walk is None else walk
+        # Old sandboxes refuse faccessat2(2).
+        self._tells_access = os.access(
+            b".", os.F_OK, dir_fd=self._fd, effective_ids=True, follow_symlinks=False
+        )
         # Versions that could not be opened although access(2) says so: a sandbox forbids it.
         self.unreadable: set[Version] = set()
 
@@ -172,10 +183,13 @@ class Root:
 
         Raises OSError as stat(2) has it.
         """
-        # A separator, or `..`, would lead out of that directory.
-        if b"/" in name or b"\0" in name or name in (b"", b".", b".."):
-            raise _error(errno.ENOENT, name)
-        return os.stat(name, dir_fd=place, follow_symlinks=False)
+        return os.stat(_one_name(name), dir_fd=place, follow_symlinks=False)
+
+    def lacks(self, place: int, name: bytes) -> bool:
+        """Whether there is certainly nothing of this name in such a directory: said without an exception."""
+        return self._tells_access and not os.access(
+            _one_name(name), os.F_OK, dir_fd=place, effective_ids=True, follow_symlinks=False
+        )
 
     def counts_blocks(self) -> tuple[int, bool]:
         """The device of the root, and whether its file system counts blocks (statvfs(3))."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from zchttpd.config.names import IDENTITY
 
@@ -20,8 +20,7 @@ MEANINGFUL_MTIME_NS = 631_152_000 * SECOND_NS
 COARSE_NS = 2 * SECOND_NS
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """Which file, and which state of it: a write, a rename over it or a chmod makes another. Times in ns."""
 
     dev: int
@@ -37,13 +36,7 @@ class Version:
 
     def same_as(self, facts: os.stat_result) -> bool:
         """Whether a stat(2) result describes this very version."""
-        return (
-            self.size == facts.st_size
-            and self.mtime_ns == facts.st_mtime_ns
-            and self.ctime_ns == facts.st_ctime_ns
-            and self.ino == facts.st_ino
-            and self.dev == facts.st_dev
-        )
+        return self == self.of(facts)
 
     def begins(self, facts: os.stat_result) -> bool:
         """Whether a stat(2) result describes this version, or the same file after something was appended."""

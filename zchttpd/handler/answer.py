@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from zchttpd.http.response import Slice
 from zchttpd.http.response_head import HeadEncoder, encode_head
@@ -27,8 +26,7 @@ class Cacheable(Enum):
     NO_TAG_YET = "its entity tag is being made"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One whole answer.
 
     Attributes:

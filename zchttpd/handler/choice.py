@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from zchttpd.config.names import IDENTITY
 from zchttpd.files.compressor import Unavailable
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
     from zchttpd.http.request import Request
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """`coding`: the content coding of `found`. `settled`: the same request gets the same next time. `varies`:
     Accept-Encoding was asked for it.
     """

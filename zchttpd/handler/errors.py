@@ -119,7 +119,7 @@ class ErrorAnswers:
             return
         page = None
         if content is not None:
-            page = Page(content, self._media.type_of(FAULT_PAGE), self._media.coding_of(FAULT_PAGE))
+            page = Page(content, *self._media.of_path(FAULT_PAGE))
         self._fault_entry, self._fault_page = entry, page
         self._make_failures()
 

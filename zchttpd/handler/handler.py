@@ -171,7 +171,7 @@ class Handler:
         caching: Cacheable = Cacheable.YES,
     ) -> Answer:
         """The file at `segments`, whose representations `page` has; `entry` is what to revalidate."""
-        kind, coding = self._media.type_of(segments), self._media.coding_of(segments)
+        kind, coding = self._media.of_path(segments)
         tag_of = partial(self._tag_of, entry)
         choice = choose(request, page, kind, coding, self._compressor, tag_of)
         found, base = choice.found, page.representations[IDENTITY]

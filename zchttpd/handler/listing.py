@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -66,7 +65,7 @@ class ListingAnswers:
             page = self._listings.page(scan, order, kind, encoding, encode)
         if page is None:
             return None
-        response = builder.representation(dataclasses.replace(metadata, size=page.size))
+        response = builder.representation(metadata._replace(size=page.size))
         body = page.body
         found: Representation | None = None
         if isinstance(body, bytes):
@@ -74,7 +73,7 @@ class ListingAnswers:
                 body[part.offset : part.offset + part.length] if isinstance(part, Slice) else part
                 for part in response.parts
             )
-            response = dataclasses.replace(response, parts=parts)
+            response = response._replace(parts=parts)
         else:
             found = body
         return self._encoder.encode(request, response, entry=entry, found=found)

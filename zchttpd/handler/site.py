@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from zchttpd.config.names import IDENTITY
 from zchttpd.config.rules import matcher, path_of
 from zchttpd.http.media_types import decoded_name, media_type_of_path, stored_coding
 from zchttpd.http.response import NOT_ON_ERRORS
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from zchttpd.config.settings import Settings
     from zchttpd.http.response import Fields
+
+    _Rules = tuple[tuple[Callable[[str], object], str], ...]
 
 # RFC 8246: whoever has it need not even ask whether it changed.
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -90,8 +93,8 @@ class SitePolicy:
 class MediaPolicy:
     """What the files of a site are, by the options and by their names. Made once, from Settings."""
 
-    _types: tuple[tuple[Callable[[str], object], str], ...]
-    _codings: tuple[tuple[Callable[[str], object], str], ...]
+    _types: _Rules
+    _codings: _Rules
 
     @classmethod
     def of(cls, settings: Settings) -> MediaPolicy:
@@ -101,17 +104,21 @@ class MediaPolicy:
             tuple((matcher(rule.pattern), rule.coding) for rule in settings.coding),
         )
 
-    def coding_of(self, segments: tuple[bytes, ...]) -> str:
-        """The content coding that the stored bytes of the file at `segments` have; "identity" for none."""
-        path = path_of(segments)
-        coding = next((coding for matches, coding in self._codings if matches(path)), None)
-        return stored_coding(segments[-1]) if coding is None else coding
+    def of_path(self, segments: tuple[bytes, ...]) -> tuple[str, str]:
+        """The media type of the file at `segments`, which is that of what it holds once its coding is undone;
+        and the content coding that its stored bytes have, "identity" for none.
+        """
+        coding = self._rule_for(self._codings, segments) or stored_coding(segments[-1])
+        decoded = segments
+        if coding != IDENTITY:
+            decoded = (*segments[:-1], decoded_name(segments[-1], coding))
+        media_type = self._rule_for(self._types, segments, decoded) or media_type_of_path(decoded)
+        return media_type, coding
 
-    def type_of(self, segments: tuple[bytes, ...]) -> str:
-        """The media type of the file at `segments`: of what it holds once its coding is undone."""
-        decoded = (*segments[:-1], decoded_name(segments[-1], self.coding_of(segments)))
-        paths = (path_of(segments), path_of(decoded))
-        for matches, media_type in self._types:
-            if any(matches(path) for path in paths):
-                return media_type
-        return media_type_of_path(decoded)
+    @staticmethod
+    def _rule_for(rules: _Rules, *names: tuple[bytes, ...]) -> str | None:
+        """What the first rule says that matches any of these paths."""
+        if not rules:
+            return None
+        paths = [path_of(segments) for segments in names]
+        return next((value for matches, value in rules if any(matches(path) for path in paths)), None)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import re
 import time
 
 DATE_SIZE = 29
+# Files that came together have the same dates.
+DATES_MAX = 1024
 
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
@@ -32,6 +35,7 @@ _FORMATS = (
 )
 
 
+@functools.lru_cache(DATES_MAX)
 def format_date(seconds: int) -> bytes:
     """The 29 bytes of an IMF-fixdate; outside of the years 1 to 9999, the nearest that it can say."""
     moment = time.gmtime(min(max(seconds, _SECONDS_MIN), _SECONDS_MAX))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from zchttpd.config.names import IDENTITY
 from zchttpd.http.conditional import Outcome, evaluate, if_range_holds
@@ -32,16 +31,14 @@ _HTML = "text/html; charset=utf-8"
 NOT_ON_ERRORS = (b"cache-control", b"expires", b"content-disposition", b"content-language")
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """`length` bytes from `offset` of the selected representation."""
 
     offset: int
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
+class Metadata(NamedTuple):
     """Representation metadata (RFC 9110 section 8): what a response tells of the selected representation.
 
     `size` in bytes; `etag` with its quotes, `last_modified_s` in Unix seconds, None where there is none;
@@ -56,8 +53,7 @@ class Metadata:
     vary: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """Everything but the encoding of the head. `parts` is empty where no content is sent (HEAD, 204, 304)."""
 
     status: int
@@ -66,8 +62,7 @@ class Response:
     keep_alive: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """The content of an error; `encoding` is a content coding or "identity"."""
 
     content: bytes

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import h11
 
@@ -52,8 +51,7 @@ _VALUES = re.compile(rb"%b(?:\n%b)*" % (_VALUE, _VALUE))
 _Shape: TypeAlias = tuple[int, tuple[bytes, ...], bool, str, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedHead:
+class EncodedHead(NamedTuple):
     """`head` ends with an empty line; the 29 bytes of its Date begin at `date_at`, to be overwritten."""
 
     head: bytes

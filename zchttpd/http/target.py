@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from zchttpd.http.request import HttpError
@@ -19,8 +19,7 @@ WELL_KNOWN = b".well-known"
 _NO_NAMES = (b"", b".", b"..")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """`segments`: file names below the root, without empty, `.` and `..`; `directory`: the path ended
     with a slash.
 

@@ -96,7 +96,7 @@ def test_the_first_match_wins_and_then_the_name(path: bytes, media_type: str, co
         Settings(root=Path(), type=parse_type_rules(types), coding=parse_coding_rules(codings))
     )
     segments = tuple(path.split(b"/"))
-    assert (policy.type_of(segments), policy.coding_of(segments)) == (media_type, coding)
+    assert policy.of_path(segments) == (media_type, coding)
 
 
 def test_what_is_stored_encoded_is_told_and_left_as_it_is(tmp_path: Path) -> None:

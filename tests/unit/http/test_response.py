@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 import pytest
@@ -88,7 +87,7 @@ def test_head_is_get_without_content(lines: tuple[bytes, ...], metadata: Metadat
 )
 def test_a_file_whose_tag_is_not_known(lines: tuple[bytes, ...], status: int) -> None:
     request = ask(*lines)
-    response = respond(request, dataclasses.replace(METADATA, etag=None))
+    response = respond(request, METADATA._replace(etag=None))
     assert response.status == status
     assert b"etag" not in fields_of(response)
     received(request, response)
