@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from zchttpd.engine.limits import CACHED_PART, streamed_max
+from zchttpd.files.version import read_at_once
 
 if TYPE_CHECKING:
     from zchttpd._core.worker import Worker
@@ -98,15 +99,25 @@ class Bodies:
         """What streams to those that want a part, if they need it."""
         return self._parts.get(representation)
 
-    def find(self, representation: Representation, now_ms: int, *, part: bool, grown: bool) -> Body:
+    def find(
+        self,
+        representation: Representation,
+        now_ms: int,
+        *,
+        part: bool,
+        grown: bool,
+        content: bytes | None = None,
+    ) -> Body:
         """The bytes of a representation, begun to be read if they are new, or what streams a `part` of them.
 
-        `grown`, and OSError, as `Representation.open` has them.
+        `content`: them, if they have been read. `grown`, and OSError, as `Representation.open` has them.
         """
         part = part and representation.size <= self._cached_max and not self.cached(representation)
         known = self._parts if part else self._whole
         body = known.get(representation)
-        if body is None:
+        if body is None and content is not None and len(content) < self.inline_below:
+            body = known[representation] = self._inline(representation, content)
+        elif body is None:
             fd = representation.open(grown=grown)
             body = (
                 self._stream(fd, representation, part=True, grown=grown)
@@ -180,8 +191,7 @@ class Bodies:
             small = read_at_once(fd, representation)
             if small is not None:
                 os.close(fd)
-                self._inline_bytes += len(small)
-                return Body(representation, State.INLINE, small)
+                return self._inline(representation, small)
         cacheable = size <= self._cached_max
         if not (cacheable and self.has_room(size)):
             return self._stream(fd, representation, makeshift=cacheable, grown=grown)
@@ -194,6 +204,10 @@ class Bodies:
         self._mapped_bytes += size
         self._mapped += 1
         return body
+
+    def _inline(self, representation: Representation, content: bytes) -> Body:
+        self._inline_bytes += len(content)
+        return Body(representation, State.INLINE, content)
 
     def _stream(
         self,
@@ -236,16 +250,3 @@ class Bodies:
 def name_of(representation: Representation) -> str:
     """Its path beneath the root, for people."""
     return os.fsdecode(b"/".join(representation.segments))
-
-
-def read_at_once(fd: int, representation: Representation) -> bytes | None:
-    """All bytes of a small file if the page cache has them; None if reading would wait."""
-    size = representation.size
-    buffer = bytearray(size)
-    try:
-        if size and os.preadv(fd, [buffer], 0, os.RWF_NOWAIT) != size:
-            return None
-    except OSError:
-        # EAGAIN: not in the page cache; EOPNOTSUPP: this file system cannot tell. The ring reads it.
-        return None
-    return bytes(buffer) if representation.same_as(os.fstat(fd)) else None

@@ -278,7 +278,7 @@ class Loader:
             small = inlined(answer, self._bodies.inline_below, grown=grown)
             if small is not None:
                 return small
-        body = self._bodies.find(representation, now_ms, part=part, grown=grown)
+        body = self._bodies.find(representation, now_ms, part=part, grown=grown, content=answer.content)
         if holding is not None and body not in holding.bodies:
             holding.bodies.add(body)
             body.owners += 1

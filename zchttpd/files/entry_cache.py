@@ -55,6 +55,9 @@ class _Table:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, key: _Key) -> bool:
+        return key in self._entries
+
     def get(self, key: _Key) -> Entry | None:
         """The entry, which thereby counts as used now."""
         entry = self._entries.get(key)
@@ -122,6 +125,20 @@ class EntryCache:
         self._table_of(entry).put(key, entry)
         return entry
 
+    def glance(self, segments: tuple[bytes, ...], now_ms: int, size_max: int) -> tuple[Entry, bytes | None]:
+        """The same, of a path that did not end with a slash. If it is new, and that of a file of at most
+        `size_max` bytes that are at hand, they come with it.
+        """
+        key = (segments, False)
+        if key not in self._present and key not in self._absent:
+            self._root.refresh()
+            seen = self._lookup.glance(segments, size_max)
+            if seen is not None:
+                entry = self._entry_of(seen[0], key, now_ms)
+                self._table_of(entry).put(key, entry)
+                return entry, seen[1]
+        return self.lookup(segments, False, now_ms), None
+
     def revalidate(self, entry: Entry, now_ms: int) -> bool:
         """Look again. True: nothing changed, `check_at_ms` moved on. False: the path must be looked up anew.
 
@@ -151,20 +168,20 @@ class EntryCache:
     def _make(self, segments: tuple[bytes, ...], directory: bool, now_ms: int) -> Entry:
         for _ in range(_ATTEMPTS):
             try:
-                state = self._lookup.look(segments, directory)
-                kind, representations = self._represent(state, (segments, directory))
-                fallback_pages = self._fallback_pages(state)
+                return self._entry_of(self._lookup.look(segments, directory), (segments, directory), now_ms)
             except OSError as error:
                 # It was replaced while it was looked at: look again.
                 if error.errno in (errno.ESTALE, errno.ENOENT):
                     continue
                 raise
-            generation, check_at_ms = next(self._generations), now_ms + self._revalidate_ms
-            return Entry(
-                segments, directory, state, kind, generation, check_at_ms, representations, fallback_pages
-            )
         name = os.fsdecode(b"/".join(segments))
         raise OSError(errno.ESTALE, "the file changes faster than it can be looked at", name)
+
+    def _entry_of(self, state: PathState, key: _Key, now_ms: int) -> Entry:
+        kind, representations = self._represent(state, key)
+        fallback_pages = self._fallback_pages(state)
+        generation, check_at_ms = next(self._generations), now_ms + self._revalidate_ms
+        return Entry(*key, state, kind, generation, check_at_ms, representations, fallback_pages)
 
     def _represent(self, state: PathState, key: _Key) -> tuple[Kind, dict[str, Representation]]:
         representations: dict[str, Representation] = {}

@@ -191,6 +191,10 @@ class Root:
             _one_name(name), os.F_OK, dir_fd=place, effective_ids=True, follow_symlinks=False
         )
 
+    def open_in(self, place: int, name: bytes) -> int:
+        """As `open`, for reading, of one name in such a directory. Raises OSError: ELOOP for a symlink."""
+        return os.open(_one_name(name), _whole_flags(os.O_RDONLY | os.O_NOFOLLOW), dir_fd=place)
+
     def counts_blocks(self) -> tuple[int, bool]:
         """The device of the root, and whether its file system counts blocks (statvfs(3))."""
         return os.fstat(self._fd).st_dev, os.fstatvfs(self._fd).f_blocks > 0

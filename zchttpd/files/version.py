@@ -57,6 +57,21 @@ class Version(NamedTuple):
         return self.mtime_ns % SECOND_NS != 0 or since_ns <= COARSE_NS
 
 
+def read_at_once(fd: int, version: Version | Representation) -> bytes | None:
+    """All bytes of a small file that is open as `fd`; None if the page cache has not all of them, the file
+    system cannot tell, or it is another version.
+    """
+    size = version.size
+    buffer = bytearray(size)
+    try:
+        # EAGAIN: not in the page cache; EOPNOTSUPP: this file system cannot tell.
+        if size and os.preadv(fd, [buffer], 0, os.RWF_NOWAIT) != size:
+            return None
+    except OSError:
+        return None
+    return bytes(buffer) if version.same_as(os.fstat(fd)) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Representation:
     """One encoding of one version of a regular file. Equal, and hashed, by these two alone.

@@ -38,6 +38,7 @@ class Answer(NamedTuple):
             file was asked for.
         keep_alive: if not, the connection closes afterwards.
         caching: whether an engine may replay it, and why not.
+        content: the bytes of `representation`, where they have been read already.
     """
 
     status: int
@@ -48,6 +49,7 @@ class Answer(NamedTuple):
     entry: Entry | None
     keep_alive: bool
     caching: Cacheable
+    content: bytes | None = None
 
     @property
     def cacheable(self) -> bool:

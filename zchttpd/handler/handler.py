@@ -19,18 +19,25 @@ from zchttpd.handler.choice import choose
 from zchttpd.handler.errors import REASONS, ErrorAnswers
 from zchttpd.handler.listing import ListingAnswers
 from zchttpd.handler.site import MediaPolicy, SitePolicy
+from zchttpd.handler.templates import Plain, Templates, plain
 from zchttpd.http.accept import NAVIGATION_VARY, navigates
+from zchttpd.http.media_types import compressible
 from zchttpd.http.parse_cache import ParseCache
 from zchttpd.http.request import HttpError, Request
 from zchttpd.http.response import Metadata, ResponseBuilder
 from zchttpd.http.target import Target, hidden, parse_target, slash_added, slash_removed
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from zchttpd.config.settings import Settings
     from zchttpd.files.compressor import Compressor
     from zchttpd.files.entry_cache import EntryCache
     from zchttpd.files.version import Representation
     from zchttpd.http.response import Fields
+
+# Larger files are read by the engine, off the loop where it can.
+READ_SIZE_MAX = 64 << 10
 
 LOGGER = logging.getLogger("zchttpd")
 
@@ -50,6 +57,9 @@ class Handler:
         self._site = SitePolicy.of(settings)
         self._media = MediaPolicy.of(settings)
         self._encoder = AnswerEncoder()
+        self._templates = Templates()
+        # Smaller bodies are joined to their heads.
+        self._read_max = min(settings.zc_size_min, READ_SIZE_MAX) - 1
         pages = cache if settings.error_pages else None
         self._errors = ErrorAnswers(pages, self._media, self._site.common, self._encoder)
         self._listings = (
@@ -63,12 +73,10 @@ class Handler:
         whatever goes wrong becomes a 500 and a log record.
         """
         try:
-            request = self._parse_cache.parse(head)
-            if isinstance(request, HttpError):
-                return self._errors.refused(request)
-            if request.method not in ("GET", "HEAD"):
-                return self._method_response(request)
-            return self._get_response(request, now_ms)
+            asked = plain(head)
+            if asked is None:
+                return self._parsed_response(head, now_ms)
+            return self._plain_response(asked, head, now_ms)
         except Pending as pending:
             return pending.job
         except Exception:
@@ -81,6 +89,47 @@ class Handler:
         `bodiless`: it began as a HEAD request. Raises KeyError for a status that this server does not give.
         """
         return self._errors.refused(HttpError(status, REASONS.get(status, ""), bodiless))
+
+    def _plain_response(self, asked: Plain, head: bytes, now_ms: int) -> Answer:
+        """The answer by a template; where none fits it is made as any other, and may become one."""
+        entry = content = answer = None
+        if asked.shape in self._templates:
+            try:
+                entry, content = self._cache.glance(asked.segments, now_ms, self._read_max)
+            except OSError:
+                # What is to be said of it is said below.
+                return self._parsed_response(head, now_ms)
+            key = self._template_key(entry)
+            answer = self._templates.fill(asked.shape, key, entry, content) if key is not None else None
+        if answer is None:
+            answer = self._parsed_response(head, now_ms)
+            key = self._template_key(answer.entry) if answer.entry is not None else None
+            if key is not None:
+                self._templates.learn(asked.shape, key, answer)
+            found = answer.representation
+            if entry is not None and found is not None and found is entry.representations.get(IDENTITY):
+                answer = answer._replace(content=content)
+        return answer
+
+    def _template_key(self, entry: Entry) -> Hashable | None:
+        """What the head of an answer with this file depends on besides its shape, but for what templates have
+        holes for; None where there is no file, or a choice.
+        """
+        if entry.kind is not Kind.FILE or entry.varies:
+            return None
+        segments = entry.state.segments
+        kind, coding = self._media.of_path(segments)
+        if self._compressor is not None and compressible(kind):
+            return None
+        return kind, coding, self._site.of_file(segments, kind)
+
+    def _parsed_response(self, head: bytes, now_ms: int) -> Answer:
+        request = self._parse_cache.parse(head)
+        if isinstance(request, HttpError):
+            return self._errors.refused(request)
+        if request.method not in ("GET", "HEAD"):
+            return self._method_response(request)
+        return self._get_response(request, now_ms)
 
     def _method_response(self, request: Request) -> Answer:
         preflight = self._site.preflight if request.method == "OPTIONS" else ()
