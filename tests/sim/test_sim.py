@@ -38,7 +38,7 @@ SEEDS_MIN = 5
 # What is rare has happened by then.
 PATHS_SEEDS_MAX = 200
 # Some faults need a rare turn to show.
-FAULTY_SEEDS = 150
+FAULTY_SEEDS = 400
 
 
 def test_every_path_is_taken() -> None:
