@@ -108,6 +108,8 @@ cdef int recv_buffer_append(RecvBuffer* buffer, const char* bytes, uint32_t leng
     cdef uint32_t waiting = buffer.end - buffer.start
     cdef uint32_t capacity
     cdef char* grown
+    if length == 0:
+        return 0  # memcpy takes no NULL, not even for no bytes
     if buffer.end + length > buffer.capacity:
         if buffer.start > 0:
             memmove(buffer.bytes, buffer.bytes + buffer.start, waiting)
