@@ -176,6 +176,8 @@ class World:
             (1, self.arrive),
             (1, self.disturb),
         )
+        if self.kernel.habits.short_of_memory and self.rng.random() < 0.2:
+            testing_memory.fail_after(self.rng.randrange(6))
         act = self.rng.choices([act for _, act in acts], [weight for weight, _ in acts])[0]
         act()
         if self.drain_in == 0:
@@ -269,8 +271,6 @@ class World:
             self.kernel.listener.wake()
         elif what > 0.95 and self.hogs:
             self.hog()
-        if self.kernel.habits.short_of_memory:
-            testing_memory.fail_after(self.rng.randrange(12))
 
     def conns(self) -> list[dict[str, int]]:
         """Every connection that the machine has or had."""
