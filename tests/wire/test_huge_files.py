@@ -21,6 +21,7 @@ GIB = 1024 * MIB
 
 
 @pytest.mark.slow
+@pytest.mark.resident
 def test_four_gibibytes(tmp_path: Path, kind: tuple[str, str]) -> None:
     """A file beyond 32 bits: all zeros but for a mark in each 512 MiB and at both sides of 2 and 4 GiB."""
     engine, send_mode = kind

@@ -61,6 +61,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.resident
 @pytest.mark.parametrize(("engine", "send_mode"), ENGINES)
 def test_more_files_than_fit_are_served_by_one_worker(
     group: Path, large: Path, engine: str, send_mode: str
@@ -77,6 +78,7 @@ def test_more_files_than_fit_are_served_by_one_worker(
         assert server.metric('worker_restarts_total{worker="0"}') == 0
 
 
+@pytest.mark.resident
 def test_a_worker_that_was_killed_for_its_memory_is_told_with_the_cure(group: Path, large: Path) -> None:
     complaint = "supervisor: worker 0 was killed"
     with serving(large, complaint=complaint, send_mode="plain", memory="256M", cgroup=group) as server:
