@@ -19,7 +19,9 @@ class Bench:
     """A worker with small limits, and the moves that most tests begin with."""
 
     def __init__(self, send_mode: str = "zerocopy", access_bytes: int = 0, **limits: int) -> None:
-        self.unacknowledged = 0  # what the kernel answers to "queued"
+        # What the kernel answers to "queued" and "unread"; and to "route", by descriptor.
+        self.unacknowledged = self.unread = 0
+        self.routes: dict[int, int] = {}
         self.check_error = 0  # and, as an errno, to the question for a file's version
         self.files = 1_000_000
         self._ops: list[testing.ExecutedOp] = []
@@ -55,7 +57,13 @@ class Bench:
 
     def _execute(self, op: testing.ExecutedOp) -> int:
         self._ops.append(op)
-        return {"queued": self.unacknowledged, "check_version": -self.check_error}.get(op.kind, 0)
+        told = {
+            "queued": self.unacknowledged,
+            "unread": self.unread,
+            "route": self.routes.get(op.fd, LOOPBACK),
+            "check_version": -self.check_error,
+        }
+        return told.get(op.kind, 0)
 
     def _handle(
         self, work: list[tuple[str, int, bytes | int]], filled: list[tuple[int, int]], _: int
@@ -83,7 +91,8 @@ class Bench:
 
     def accept(self, fd: int, route: int, address: bytes = b"", port: int = 0) -> bool:
         """A connection comes. False when its socket is closed at once."""
-        self.machine.deliver(self._accept.token, fd, True, route=route, address=address, port=port)
+        self.routes[fd] = route
+        self.machine.deliver(self._accept.token, fd, True, address=address, port=port)
         self.machine.step()
         return not any(op.kind == "reject" and op.fd == fd for op in self._ops)
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+from typing import TYPE_CHECKING
 
 import pytest
 
 from .bench import LOOPBACK, NETWORK, Bench
+
+if TYPE_CHECKING:
+    from zchttpd._core import testing
 
 TRIAL = 32
 RETRY = 8192
@@ -24,10 +28,14 @@ class Route:
         mapping = self.bench.mapping(b"m" * SIZE, True)
         self.plan = self.bench.plan([("literal", 0, 39), ("mapped", 0, SIZE)], mapping=mapping)
 
+    def sends(self) -> list[testing.ExecutedOp]:
+        """What the worker did to answer, besides asking for the route of a new connection."""
+        return [op for op in self.bench.ops() if op.kind != "route"]
+
     def ask(self, usage: int) -> str:
         """The kind of the send that carried the body; a zero-copy one is notified with this usage."""
         self.bench.machine.answer(self.bench.ask(self.recv), self.plan, False)
-        head, body = self.bench.ops()
+        head, body = self.sends()
         self.bench.step(head.token, head.length)
         if body.kind == "send_zc":
             self.bench.step(body.token, SIZE, True)
@@ -42,7 +50,7 @@ class Route:
         and another client came.
         """
         self.bench.machine.answer(self.bench.ask(self.recv), self.plan, False)
-        head, body = self.bench.ops()
+        head, body = self.sends()
         self.bench.step(head.token, head.length)
         self.bench.step(body.token, result, body.kind == "send_zc")
         ops = self.bench.ops()
@@ -110,3 +118,26 @@ def test_a_connection_that_ends_in_order_has_taken_what_it_was_sent() -> None:
     assert (gauge("notifications_zero_copied"), gauge("delivered_zero_copied")) == (1, 0)
     auto.bench.step(auto.recv.token, 0)
     assert gauge("delivered_zero_copied") == 1
+
+
+@pytest.mark.parametrize("mode", ["auto", "zerocopy", "plain"])
+def test_the_route_is_asked_for_when_it_decides_and_once(mode: str) -> None:
+    bench = Bench(mode)
+    recv = bench.connect(NETWORK)
+    mapping = bench.mapping(b"m" * SIZE, True)
+    small = bench.plan([("literal", 0, 39), ("mapped", 0, 900)], mapping=mapping)
+    large = bench.plan([("literal", 0, 39), ("mapped", 0, 100), ("mapped", 0, SIZE)], mapping=mapping)
+    kinds: list[str] = []
+    for plan in (bench.small(), small, large, large):
+        bench.machine.answer(bench.ask(recv), plan, False)
+        while ops := bench.ops():
+            kinds += [op.kind for op in ops if op.kind == "route"]
+            for op in ops:
+                if op.kind == "send_zc":
+                    bench.step(op.token, op.length, True)
+                    bench.step(op.token, ZERO_COPIED, False, True)
+                elif op.kind == "send":
+                    bench.step(op.token, op.length)
+        kinds.append("answered")
+    asked = ["route"] if mode == "auto" else []
+    assert kinds == ["answered", "answered", *asked, "answered", "answered"]

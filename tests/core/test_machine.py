@@ -191,6 +191,69 @@ def test_a_refused_connection_lingers_until_the_peer_has_read() -> None:
     assert bench.machine.live()["conns"] == 0
 
 
+def answered_last(bench: Bench, recv: testing.ExecutedOp) -> None:
+    """The client has said that it sends nothing more, and its answer has gone."""
+    bench.machine.answer(bench.ask(recv), bench.small(keep_alive=0), False)
+    [send] = bench.ops()
+    bench.step(send.token, send.length)
+
+
+def test_who_sends_nothing_more_is_closed_at_once() -> None:
+    bench = Bench()
+    recv = bench.connect()
+    answered_last(bench, recv)
+    ops = bench.ops()
+    assert [op.kind for op in ops] == ["unread", "cancel", "close"]
+    for op in ops[1:]:
+        bench.step(op.token, 0)
+    bench.step(recv.token, -errno.ECANCELED)
+    assert bench.machine.live()["conns"] == 0
+
+
+def test_who_has_sent_more_all_the_same_is_waited_for() -> None:
+    """A close with unread bytes would be a reset, which can destroy the response."""
+    bench = Bench()
+    recv = bench.connect()
+    bench.unread = 1
+    answered_last(bench, recv)
+    assert [op.kind for op in bench.ops()] == ["unread", "shutdown"]
+    bench.hear(recv, b"x")
+    assert bench.ops() == []
+    bench.step(recv.token, 0)
+    assert [op.kind for op in bench.ops()] == ["close"]
+
+
+def test_what_came_behind_the_last_head_is_waited_for() -> None:
+    bench = Bench()
+    recv = bench.connect()
+    bench.machine.answer(bench.ask(recv), bench.small(keep_alive=0), False)
+    [send] = bench.ops()
+    bench.hear(recv, HEAD)
+    bench.step(send.token, send.length)
+    assert [op.kind for op in bench.ops()] == ["shutdown"]
+
+
+def test_who_closes_while_it_is_looked_at_is_closed_once() -> None:
+    bench = Bench()
+    recv = bench.connect()
+    bench.machine.answer(bench.ask(recv), bench.small(keep_alive=0), False)
+    [send] = bench.ops()
+    bench.machine.deliver(send.token, send.length)
+    bench.machine.deliver(recv.token, 0)
+    bench.machine.step()
+    assert [op.kind for op in bench.ops()] == ["unread", "close"]
+
+
+def test_who_has_closed_its_direction_is_closed_without_a_look() -> None:
+    bench = Bench()
+    recv = bench.connect()
+    bench.machine.answer(bench.ask(recv), bench.small(keep_alive=0), False)
+    [send] = bench.ops()
+    bench.step(recv.token, 0)
+    bench.step(send.token, send.length)
+    assert [op.kind for op in bench.ops()] == ["close"]
+
+
 def test_a_peer_that_takes_nothing_is_reset_and_one_that_takes_a_little_is_not() -> None:
     bench = Bench()
     bench.machine.answer(bench.ask(bench.connect()), bench.small(), False)
@@ -217,7 +280,11 @@ def test_draining_closes_who_is_idle_and_lets_the_others_finish() -> None:
     assert not bench.accept(99, 0)
     assert [(op.kind, op.fd) for op in bench.ops()] == [("reject", 99)]
     bench.step(send.token, send.length)
-    assert [(op.kind, op.fd) for op in bench.ops()] == [("cancel", busy.fd), ("close", busy.fd)]
+    assert [(op.kind, op.fd) for op in bench.ops()] == [
+        ("unread", busy.fd),
+        ("cancel", busy.fd),
+        ("close", busy.fd),
+    ]
 
 
 def test_an_empty_line_behind_a_request_leaves_the_connection_idle() -> None:

@@ -227,16 +227,14 @@ PLANTS = (
     Plant(
         "a connection is closed with bytes unread",
         "conn.pyx",
-        "    elif linger and not conn.flags & CONN_PEER_DONE:",
-        "    elif False:",
+        "        if result == 0:\n            _close(machine, slot)\n",
+        "        if True:\n            _close(machine, slot)\n",
         "tests/core/test_machine.py",
     ),
     Plant(
         "an aborted connection is closed in order",
         "conn.pyx",
-        "    machine_op(machine, slot, OP_RESET, TOKEN_CLOSE)\n"
-        "    # SO_LINGER is set on the spot, without a completion.\n"
-        "    conn.ops_open -= 1\n",
+        "    _now(machine, slot, OP_RESET)\n",
         "",
         "tests/core/test_machine.py",
     ),
@@ -300,7 +298,7 @@ PLANTS = (
     Plant(
         "a window of the reserve is kept while the socket takes nothing",
         "conn.pyx",
-        "            stream_give_back(machine, slot)\n            return\n",
+        "            stream_give_back(machine, slot)\n",
         "            pass\n",
         "tests/core/test_streams.py",
     ),

@@ -19,7 +19,7 @@ OPS_SPARE = 8
 OPS_PER_COMPLETION = 6
 ROUTE_TRIAL = 32  # zero-copy sends before `auto` decides
 GIVEN_UP = 2
-NO_OPS = ("reset", "shutdown", "queued")  # without a completion
+NO_OPS = ("reset", "shutdown", "queued", "unread")  # without a completion
 NO_CONNS = ("accept", "fill", "tag", "wake")
 NOBODY = 0
 
@@ -44,8 +44,8 @@ class Ledger:
 
     def began(self, socket: Socket, op: testing.ExecutedOp) -> None:
         """The machine has asked for an op on a socket."""
-        if op.kind == "reject":
-            return  # of a socket that became no connection
+        if op.kind in ("reject", "route"):
+            return  # no connection's: of a socket alone
         _, slot, generation = testing.unpack(op.token)
         if op.kind == "send_zc":
             key = self.keys[socket.fd]

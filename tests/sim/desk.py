@@ -261,7 +261,7 @@ class Desk:
             date_at=date_at,
             segments=segments,
             keep_alive=ask.keep_alive,
-            linger=not ask.keep_alive,
+            linger=False,
             entry=holding.number if holding is not None else None,
             mapping=holding.mapping if holding is not None else None,
             source=holding.source if holding is not None else None,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .client import Client
 
 COPIED = -(1 << 31)  # IORING_NOTIF_USAGE_ZC_COPIED, as the signed number that arrives
-ON_THE_SPOT = ("shutdown", "reset", "queued", "reject")
+ON_THE_SPOT = ("shutdown", "reset", "queued", "unread", "route", "reject")
 LOOPBACK = 0
 
 
@@ -97,7 +97,6 @@ class Kernel(Transfers):
         self.op_count += 1
         self.events[op.kind] += 1
         self.events["link"] += bool(op.flags & testing.LINK)
-        self.events["nowait"] += bool(op.flags & testing.NOWAIT)
         kind = "cancel_accept" if op.kind == "cancel" and op.fd == testing.LISTENER else op.kind
         if kind in self.calls:
             return int(self.calls[kind](op) or 0)
@@ -159,6 +158,8 @@ class Kernel(Transfers):
             socket.client.rejected = self.machine.live()["conns"] > self.connections_max
 
     def _send(self, socket: Socket, op: testing.ExecutedOp) -> None:
+        if socket.full:
+            raise Violation(f"sent again though nobody has told of room: {op}")
         socket.chain.append(op)
         socket.snapshots.append(self.must_be_memory(op))
 
@@ -173,14 +174,22 @@ class Kernel(Transfers):
     def _poll(self, socket: Socket, op: testing.ExecutedOp) -> None:
         if socket.poll is not None:
             raise Violation(f"two polls at a time: {op}")
-        if socket.polled_at_us == self.machine.now_us:
-            raise Violation(f"polled again though it ended for nothing, and no time has passed: {op}")
         socket.poll = op.token
 
     def _shutdown(self, socket: Socket, op: testing.ExecutedOp) -> None:
         if socket.chain or self.sq.sends(socket):
             raise Violation(f"shut down with a send under way: {op}")
+        socket.shut = True
         socket.client.ended_at = socket.delivered
+
+    def _unread(self, socket: Socket, op: testing.ExecutedOp) -> int:
+        if socket.chain:
+            raise Violation(f"about to close with a send under way: {op}")
+        socket.more_unread = bool(socket.inbound)
+        return len(socket.inbound)
+
+    def _route(self, socket: Socket, _op: testing.ExecutedOp) -> int:
+        return socket.route
 
     def _cancel(self, socket: Socket, op: testing.ExecutedOp) -> None:
         found = socket.recv is not None and socket.recv == op.offset
@@ -202,7 +211,7 @@ class Kernel(Transfers):
                 self.later.append(Cqe(token, -errno.ECANCELED))
         socket.recv = socket.poll = None
         sends = list(zip(socket.chain, socket.snapshots, strict=True))
-        if sends and (socket.asleep or self.comes_late()):
+        if sends and self.comes_late():
             socket.in_worker.append(sends.pop(0))
             self.events["in_worker"] += 1
         for send, snapshot in sends:
@@ -231,6 +240,8 @@ class Kernel(Transfers):
     def _close(self, socket: Socket, op: testing.ExecutedOp) -> None:
         if socket.recv is not None or socket.poll is not None or socket.chain:
             raise Violation(f"closed with ops under way that nobody cancels: {op}")
+        if socket.more_unread and not socket.shut and not socket.resets:
+            raise Violation(f"closed with bytes unread, of which it was told: {op}")
         socket.closed = True
         client = socket.client
         client.ended_at = socket.delivered if client.ended_at is None else client.ended_at
@@ -254,9 +265,9 @@ class Kernel(Transfers):
         for socket in self.sockets.values():
             if socket.recv is not None and (socket.inbound or socket.inbound_ended or socket.hung_up):
                 options.append((self._receive, socket))
-            if socket.chain and socket.can_send:
+            if socket.chain:
                 options.append((self._take, socket))
-            if socket.poll is not None and socket.ends_polls:
+            if socket.poll is not None and (socket.writable or socket.hung_up):
                 options.append((self._writable, socket))
         if self.listener.can_go_on():
             options.append((self.listener.go_on, self.listener.accept))

@@ -69,6 +69,6 @@ class Listener:
         socket.accepted = True
         self.kernel.events["accepted"] += 1
         address = socket.fd.to_bytes(4, "big")
-        self.kernel.cq.append(Cqe(op.token, socket.fd, more, route=socket.route, address=address))
+        self.kernel.cq.append(Cqe(op.token, socket.fd, more, address=address))
         if not more:
             self.accept = None

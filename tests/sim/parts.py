@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from zchttpd._core import testing
-
 if TYPE_CHECKING:
     import random
+
+    from zchttpd._core import testing
 
     from .client import Client
 
@@ -47,14 +47,14 @@ FAULTS = {
 
 
 EVENTS = (
-    *("cancelled_link", "poll", "queued", "stalled", "link", "nowait", "clear", "late_notification"),
+    *("cancelled_link", "poll", "queued", "stalled", "link", "no_room", "clear", "late_notification"),
     *("read_hangs", "read_woken", "short_read", "read_error", "read_shrinks", "torn_read"),
     *("fill_hangs", "fill_woken", "short_fill", "fill_error", "fill_shrinks", "torn_fill"),
     *("check_same", "check_grown", "check_changed", "check_error", "changed_at_once"),
     *("kept_waiting", "hogged", "no_memory", "no_memory_reset", "emfile"),
-    *("sq_full", "cq_full", "in_worker", "late_receive", "half_closed_send", "auto_given_up", "auto_kept"),
+    *("sq_full", "cq_full", "in_worker", "late_receive", "auto_given_up", "auto_kept"),
     *("filled", "torn", "unregistered", "accepted", "one_accept", "rejected", "woken", "signal"),
-    *("half_closed_poll", "stray", "splice"),
+    *("stray", "splice", "route", "unread", "shutdown"),
 )
 
 
@@ -71,8 +71,7 @@ class Cqe:
     received: bytes = b""
     # The send that it ends, and what its memory must hold until then.
     reads: tuple[testing.ExecutedOp, bytes] | None = None
-    route: int = 0  # of an accept
-    address: bytes = b""
+    address: bytes = b""  # of an accept
     stray: bool = False  # nobody waits for it any more
 
 
@@ -96,12 +95,11 @@ class Socket:
     hung_up: bool = False  # the peer has reset the connection
     recv: int | None = None  # token of the receive under way
     poll: int | None = None
-    polled_at_us: int = -1  # when a poll last ended for nothing
+    full: bool = False  # a send found no room, and no poll has told of any since
     chain: list[testing.ExecutedOp] = field(default_factory=list)
     snapshots: list[bytes] = field(default_factory=list)
     # Sends that a thread of the kernel has: nobody can cancel them, and closing the socket does not end them.
     in_worker: list[tuple[testing.ExecutedOp, bytes]] = field(default_factory=list)
-    asleep: bool = False  # a send waited when the peer closed its direction, and was woken for nothing
     refuses_zerocopy: int = 0  # -errno
     outbound: list[tuple[Held | None, bytes]] = field(default_factory=list)
     unread: int = 0
@@ -109,6 +107,8 @@ class Socket:
     taken: int = 0  # bytes that sends took
     queued_last: int = 0  # unacknowledged bytes when the machine last asked
     queued_before: int = 0  # and the time before
+    shut: bool = False  # our direction has ended
+    more_unread: bool = False  # so the machine was told when it asked
     route: int = 0
     accepted: bool = False
     resets: bool = False  # SO_LINGER 0
@@ -118,17 +118,6 @@ class Socket:
     @property
     def writable(self) -> bool:
         return self.unread < self.room
-
-    @property
-    def ends_polls(self) -> bool:
-        """A peer that has closed its direction ends every poll."""
-        return self.writable or self.hung_up or self.inbound_ended
-
-    @property
-    def can_send(self) -> bool:
-        """Whether its first send need not wait."""
-        hurried = self.chain[0].flags & (testing.NOWAIT | testing.LINK)
-        return bool(hurried or self.hung_up or self.unread < self.room)
 
     def lose(self) -> None:
         """What is on its way to the peer never arrives."""

@@ -5,7 +5,7 @@ A failing seed again: `SIM_SEED=123 pytest tests/sim`. More of them: `SIM_SEEDS=
 
 from __future__ import annotations
 
-import select
+import errno
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -93,13 +93,11 @@ class EndsLeasesEarly(Faulty):
 
     def deliver(self, cqe: Cqe) -> None:
         more = cqe.more and testing.unpack(cqe.token)[0] != testing.TOKENS["send_zc"]
-        self.world.machine.deliver(
-            cqe.token, cqe.res, more, cqe.notification, cqe.received, route=cqe.route, note=cqe
-        )
+        self.world.machine.deliver(cqe.token, cqe.res, more, cqe.notification, cqe.received, note=cqe)
 
 
 class Spins(Faulty):
-    """Takes the end of every poll for room to write."""
+    """Takes a socket without room for a signal, and sends again at once."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -107,8 +105,8 @@ class Spins(Faulty):
         world.deliver = self.deliver  # type: ignore[method-assign]
 
     def deliver(self, cqe: Cqe) -> None:
-        if cqe.res > 0 and testing.unpack(cqe.token)[0] == testing.TOKENS["poll"]:
-            cqe.res |= select.POLLOUT
+        if cqe.res == -errno.EAGAIN:
+            cqe.res = -errno.EINTR
         self.kernel_delivers(cqe)
 
 

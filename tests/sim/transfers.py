@@ -87,9 +87,6 @@ class Transfers:
         else:
             socket.recv = None
             self.cq.append(Cqe(token, 0))
-            if socket.chain and not socket.can_send:
-                socket.asleep = True
-                self.events["half_closed_send"] += 1
 
     def _take(self, socket: Socket) -> None:
         op, snapshot = socket.chain.pop(0), socket.snapshots.pop(0)
@@ -139,13 +136,14 @@ class Transfers:
                 return -self.rng.choice((errno.ENOMEM, errno.ENOBUFS))
         if self.chance("interrupted"):
             return -errno.EINTR
-        if op.flags & testing.LINK:
-            # MSG_WAITALL: short only if something went wrong on the way.
-            return self.rng.randint(1, op.length) if self.chance("short_link") else op.length
         size = min(op.length, socket.room - socket.unread)
         if size <= 0:
+            self.events["no_room"] += 1
+            socket.full = True
             return -errno.EAGAIN
-        return self.rng.randint(1, size) if self.chance("short_send") else size
+        # What is linked to is short only where there is no room, or something went wrong.
+        short = self.chance("short_link" if op.flags & testing.LINK else "short_send")
+        return self.rng.randint(1, size) if short else size
 
     def _failed(self, op: testing.ExecutedOp, snapshot: bytes, res: int) -> Cqe:
         """The completion of a send that sent nothing; of a zero-copy one a notification may follow."""
@@ -172,8 +170,5 @@ class Transfers:
     def _writable(self, socket: Socket) -> None:
         token, socket.poll = socket.poll, None
         assert token is not None
-        if not socket.writable and not socket.hung_up:
-            self.events["half_closed_poll"] += 1
-            socket.polled_at_us = self.machine.now_us
-        mask = select.POLLOUT * socket.writable | select.POLLHUP * socket.hung_up
-        self.cq.append(Cqe(token, mask | select.POLLRDHUP * socket.inbound_ended))
+        socket.full = False
+        self.cq.append(Cqe(token, select.POLLOUT * socket.writable | select.POLLHUP * socket.hung_up))

@@ -24,7 +24,6 @@ EPOCH = 1_700_000_000
 STEPS = 800
 DRAIN_MS_MAX = 10_000_000
 OPS_PER_COMPLETION = 8
-TICKS_MAX = 1000
 ROUNDS_MAX = 20_000  # of settling: more is a loop that never ends
 
 
@@ -130,7 +129,7 @@ class World:
 
     def deliver(self, cqe: Cqe) -> None:
         what = (cqe.token, cqe.res, cqe.more, cqe.notification, cqe.received)
-        self.machine.deliver(*what, route=cqe.route, address=cqe.address, note=cqe)
+        self.machine.deliver(*what, address=cqe.address, note=cqe)
 
     def before(self, cqe: Cqe) -> None:
         """The machine is about to see a completion."""
@@ -336,11 +335,6 @@ class World:
         # or a listener that had no descriptors.
         for wait_us in [self.limits["stall_ms_max"] * 600] * 4 if hangs else [200_000] * 2:
             self.now_us += wait_us
-            self.settle()
-        for _ in range(TICKS_MAX):
-            if not any(conn["polls_later"] for conn in self.conns()):
-                break
-            self.now_us += 200_000
             self.settle()
 
     def wake(self) -> None:

@@ -99,6 +99,23 @@ def test_a_slow_reader_is_not_a_stalled_one(large: Path, kind: tuple[str, str]) 
         assert bytes(body) == pattern(LARGE)
 
 
+def test_a_steady_reader_with_a_window_below_a_segment_is_not_reset(
+    large: Path, kind: tuple[str, str]
+) -> None:
+    """The kernel takes such a window for none, and so each of its probes for time without progress."""
+    engine, send_mode = kind
+    with (
+        serving(large, engine=engine, send_mode=send_mode, stall_ms_max=1500) as server,
+        server.peer() as idle,
+        server.peer(receive_buffer=16_384) as peer,
+    ):
+        peer.send(request("/streamed"))
+        for _ in range(80):
+            assert peer.socket.recv(2048)
+            # Four seconds in all, by a clock that needs no sleep.
+            assert not idle.readable(0.05)
+
+
 def test_a_slow_head_is_answered_408(large: Path, kind: tuple[str, str]) -> None:
     engine, send_mode = kind
     with serving(large, engine=engine, send_mode=send_mode, head_ms_max=500) as server, server.peer() as peer:

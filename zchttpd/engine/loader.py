@@ -212,7 +212,7 @@ class Loader:
             date_at=answer.date_at,
             segments=segments,
             keep_alive=answer.keep_alive,
-            linger=not answer.keep_alive,
+            linger=answer.linger,
             entry=None if holding is None else holding.number,
             mapping=body.number if body is not None and "mapped" in kinds else None,
             source=body.number if body is not None and "streamed" in kinds else None,

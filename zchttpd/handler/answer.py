@@ -37,6 +37,7 @@ class Answer(NamedTuple):
         entry: what to revalidate before the answer is used again, also where there is no file; None where no
             file was asked for.
         keep_alive: if not, the connection closes afterwards.
+        linger: the client may send on all the same: what comes is discarded for a while before it closes.
         caching: whether an engine may replay it, and why not.
         content: the bytes of `representation`, where they have been read already.
     """
@@ -48,6 +49,7 @@ class Answer(NamedTuple):
     representation: Representation | None
     entry: Entry | None
     keep_alive: bool
+    linger: bool
     caching: Cacheable
     content: bytes | None = None
 
@@ -94,5 +96,6 @@ class AnswerEncoder:
             representation=found if any(isinstance(part, Slice) for part in response.parts) else None,
             entry=entry,
             keep_alive=response.keep_alive,
+            linger=not response.keep_alive and not (request is not None and request.last),
             caching=caching,
         )

@@ -87,6 +87,11 @@ class Request:
     cacheable: bool
     connection: h11.Connection | None = field(compare=False, repr=False)
 
+    @property
+    def last(self) -> bool:
+        """Whether the client has said that it sends nothing behind this head (RFC 9112 section 9.6)."""
+        return not self.keep_alive and not self.has_body
+
     def field(self, name: bytes) -> bytes | None:
         """The value of the field `name` (lower-case); repeated ones joined by ", " (RFC 9110 section 5.3)."""
         values = [value for key, value in self.headers if key == name]

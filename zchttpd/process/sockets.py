@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from zchttpd.config.settings import Settings
 
 BACKLOG = 4096
+# The kernel counts time without progress against TCP_USER_TIMEOUT, but takes a window smaller than a segment
+# for none. So whether a client reads is for `stall_ms` to judge (docs/decisions/timeouts.md), and this is for
+# sockets that are closed by then.
+USER_TIMEOUT_FACTOR = 10
 # Who may connect is decided by the directory: a proxy is often another user.
 UNIX_MODE = 0o666
 
@@ -27,8 +31,8 @@ def open_listeners(
 ) -> list[socket.socket]:
     """`count` listening TCP sockets on one and the same address and port; port 0 takes a free one for all.
 
-    More than one share the port by SO_REUSEPORT (socket(7)). `stall_ms` becomes TCP_USER_TIMEOUT (tcp(7)),
-    in milliseconds. `flag` is what the error texts tell to type. Raises ListenError.
+    More than one share the port by SO_REUSEPORT (socket(7)). TCP_USER_TIMEOUT (tcp(7)) is a multiple of
+    `stall_ms`, in milliseconds. `flag` is what the error texts tell to type. Raises ListenError.
     """
     failure: OSError | None = None
     addresses = _resolve(host, port)
@@ -200,7 +204,9 @@ def _bind(family: int, address: Any, stall_ms: int, *, reuse_port: bool = False)
 
 def _set_tcp_options(listener: socket.socket, stall_ms: int) -> None:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stall_ms)
+    listener.setsockopt(
+        socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, min(stall_ms * USER_TIMEOUT_FACTOR, 2**31 - 1)
+    )
 
 
 def _explain(error: OSError, host: str, port: int, flag: str) -> str:

@@ -39,7 +39,7 @@ cdef void acceptor_step(Machine* machine, const Completion* completion) noexcept
     """A connection has come, or accepting has failed."""
     cdef Op* op
     if completion.res >= 0:
-        if not conn_accepted(machine, completion.res, completion.route, completion.peer):
+        if not conn_accepted(machine, completion.res, completion.peer):
             op = machine_blank_op(machine)
             op.kind = OP_REJECT
             op.fd = completion.res

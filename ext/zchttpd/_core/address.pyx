@@ -96,14 +96,10 @@ cdef uint8_t address_route(int fd) noexcept nogil:
     return ROUTE_LOOPBACK if bytes[15] == 1 else ROUTE_NETWORK
 
 
-cdef void address_look_up(Completion* completions, uint32_t count, bint route, Peer* peers) noexcept nogil:
-    """Say of the connections among these completions which way they come, with `route`, and from whom: into `peers`, as
-    many as there are completions, unless it is NULL."""
+cdef void address_look_up(Completion* completions, uint32_t count, Peer* peers) noexcept nogil:
+    """Say of the connections among these completions from whom they come, in `peers`, as many as there are completions."""
     cdef uint32_t i
     for i in range(count):
         if token_kind(completions[i].token) == TOKEN_ACCEPT and completions[i].res >= 0:
-            if route:
-                completions[i].route = address_route(completions[i].res)
-            if peers != NULL:
-                address_peer(completions[i].res, &peers[i])
-                completions[i].peer = &peers[i]
+            address_peer(completions[i].res, &peers[i])
+            completions[i].peer = &peers[i]

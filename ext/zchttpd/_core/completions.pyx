@@ -5,7 +5,6 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from zchttpd._core.check cimport unlikely, zc_assert
-from zchttpd._core.stats cimport ROUTE_NETWORK
 
 cdef enum:
     FIRST_CAPACITY = 64
@@ -37,7 +36,6 @@ cdef Completion* completions_add(Completions* queue, uint64_t token, int32_t res
     memset(completion, 0, sizeof(Completion))
     completion.token = token
     completion.res = res
-    completion.route = ROUTE_NETWORK
     return completion
 
 

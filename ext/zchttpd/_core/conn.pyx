@@ -21,12 +21,12 @@ from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_IMAGE_OWN, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
     CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, Conn, REFUSED_HEAD,
-    WORK_HEAD, WORK_REFUSE, WORK_STALE, conn_at, machine_delivered, machine_end_lease, machine_source_holds,
-    machine_notified, machine_op, machine_send_window, machine_try_free_plan, machine_work)
+    ROUTE_UNKNOWN, SEND_AUTO, WORK_HEAD, WORK_REFUSE, WORK_STALE, conn_at, machine_delivered, machine_end_lease,
+    machine_notified, machine_op, machine_send_window, machine_source_holds, machine_try_free_plan, machine_work)
 from zchttpd._core.memory cimport memory_give, memory_take
 from zchttpd._core.op cimport (
-    OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN,
-    Op)
+    OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND,
+    OP_SHUTDOWN, OP_UNREAD, Op)
 from zchttpd._core.plans cimport (
     Entry, NO_ROW, Plan, Row, SEGMENT_LITERAL, SEGMENT_MAPPED, Segment, entry_at, plan_at, plans_admit, plans_drop_row,
     plans_find)
@@ -35,7 +35,7 @@ from zchttpd._core.recv_buffer cimport (
     FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, frame, recv_buffer_append,
     recv_buffer_consume, recv_buffer_free)
 from zchttpd._core.slab cimport slab_give, slab_holds, slab_take
-from zchttpd._core.stats cimport REASON_MEMORY
+from zchttpd._core.stats cimport REASON_MEMORY, ROUTE_NETWORK
 from zchttpd._core.stream cimport (
     stream_give_back, stream_open, stream_pump, stream_read, stream_sent, stream_stop, stream_wake)
 from zchttpd._core.timer_wheel cimport timer_wheel_cancel, timer_wheel_due, timer_wheel_set
@@ -46,12 +46,6 @@ from zchttpd._core.token cimport (
 cdef extern from "<errno.h>" nogil:
     enum:
         ECANCELED
-
-cdef extern from "<poll.h>" nogil:
-    enum:
-        POLLOUT
-        POLLERR
-        POLLHUP
 
 cdef enum SentWay:
     SENT_PLAIN = 0
@@ -64,7 +58,7 @@ cdef enum:
 
 # ---- what the driver calls ----
 
-cdef bint conn_accepted(Machine* machine, int32_t fd, uint8_t route, const Peer* peer) noexcept nogil:
+cdef bint conn_accepted(Machine* machine, int32_t fd, const Peer* peer) noexcept nogil:
     """A new connection. Above the limit an idle one makes room, or the new one is told 503; False when there is no
     room even for that, and the socket is still the caller's. `peer` may be NULL where there is no log."""
     cdef bint admitted
@@ -85,7 +79,8 @@ cdef bint conn_accepted(Machine* machine, int32_t fd, uint8_t route, const Peer*
     conn = conn_at(machine, slot)
     conn.fd = fd
     conn.state = CONN_READING
-    conn.route = route
+    # Only `auto` decides by it.
+    conn.route = ROUTE_UNKNOWN if machine.send_mode == SEND_AUTO else ROUTE_NETWORK
     conn.row = NO_ROW
     conn.plan = NO_SLOT
     conn.queued_last = -1
@@ -130,7 +125,7 @@ cdef void conn_step(Machine* machine, const Completion* completion) noexcept nog
         elif kind == TOKEN_READ:
             _on_read(machine, slot, completion.res)
         elif kind == TOKEN_POLL:
-            _on_polled(machine, slot, completion.res)
+            _on_polled(machine, slot)
         elif kind == TOKEN_CANCEL or kind == TOKEN_CLOSE:
             _try_free(machine, slot)
         else:
@@ -195,9 +190,6 @@ cdef void conn_expire(Machine* machine) noexcept nogil:
     cdef Conn* conn
     while slot != NO_SLOT:
         conn = conn_at(machine, slot)
-        if conn.polls_later:
-            conn.polls_later = 0
-            machine_op(machine, slot, OP_POLL, TOKEN_POLL)
         if conn.deadline_ms > machine.now_ms:
             timer_wheel_set(&machine.wheel, slot, conn.deadline_ms)
         else:
@@ -207,15 +199,23 @@ cdef void conn_expire(Machine* machine) noexcept nogil:
         stream_wake(machine)
 
 
-cdef void conn_queued(Machine* machine, uint32_t slot, uint32_t generation, int32_t bytes) noexcept nogil:
-    """The answer to OP_QUEUED. A slow reader still shrinks its queue; one that has stopped reading does not, and where
-    nothing is queued the file or a window for it has not come."""
-    cdef Conn* conn
+cdef void conn_told(Machine* machine, uint8_t kind, uint32_t slot, uint32_t generation, int32_t result) noexcept nogil:
+    """The answer to an op that asks."""
     if not slab_holds(&machine.conns, slot, generation):
         return
-    conn = conn_at(machine, slot)
-    if conn.state != CONN_SENDING:
-        return
+    if kind == OP_QUEUED and conn_at(machine, slot).state == CONN_SENDING:
+        _on_queued(machine, slot, result)
+    elif kind == OP_UNREAD and conn_at(machine, slot).state == CONN_LINGERING:
+        if result == 0:
+            _close(machine, slot)
+        else:
+            _now(machine, slot, OP_SHUTDOWN)
+
+
+cdef void _on_queued(Machine* machine, uint32_t slot, int32_t bytes) noexcept nogil:
+    """A slow reader still shrinks its queue; one that has stopped reading does not, and where nothing is queued the file or
+    a window for it has not come."""
+    cdef Conn* conn = conn_at(machine, slot)
     if conn.queued_last >= 0 and bytes >= conn.queued_last:
         machine.stats.timeouts_stall += 1
         _abort(machine, slot)
@@ -588,7 +588,8 @@ cdef void _on_sent(Machine* machine, uint32_t slot, int32_t res, uint8_t way) no
     elif res == -EAGAIN:
         if conn.stream != NULL and conn.stream.count > 0 and conn.stream.from_reserve:
             stream_give_back(machine, slot)
-            return
+        machine_op(machine, slot, OP_POLL, TOKEN_POLL)
+        conn.flags |= CONN_POLLING
     elif zerocopy and (res == -EOPNOTSUPP or res == -EINVAL):
         conn.flags |= CONN_NO_ZEROCOPY
     elif zerocopy and (res == -ENOMEM or res == -ENOBUFS):
@@ -596,7 +597,13 @@ cdef void _on_sent(Machine* machine, uint32_t slot, int32_t res, uint8_t way) no
     else:
         _fail(machine, slot, res)
         return
-    if conn.sends > 0:
+    _go_on(machine, slot, copy_reason)
+
+
+cdef void _go_on(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil:
+    """Send what comes next, unless something is being sent or waits for room."""
+    cdef Conn* conn = conn_at(machine, slot)
+    if conn.sends > 0 or conn.flags & CONN_POLLING:
         return
     if conn.segment == plan_at(&machine.table, conn.plan).segment_count:
         _finish(machine, slot)
@@ -630,7 +637,7 @@ cdef void _finish(Machine* machine, uint32_t slot) noexcept nogil:
     cdef Conn* conn = conn_at(machine, slot)
     cdef Plan* plan = plan_at(&machine.table, conn.plan)
     cdef bint keep = plan.keep_alive and not (machine.draining and conn.received.bytes == NULL)
-    cdef bint linger = plan.linger or (not keep and conn.received.bytes != NULL)
+    cdef bint linger = plan.linger or conn.received.bytes != NULL
     _let_go_plan(machine, slot)
     if keep and not (conn.flags & CONN_PEER_DONE and conn.received.bytes == NULL):
         conn.state = CONN_READING
@@ -641,18 +648,29 @@ cdef void _finish(Machine* machine, uint32_t slot) noexcept nogil:
         else:
             admission_enqueue(machine, slot)
             _arm_recv(machine, slot)
-    elif linger and not conn.flags & CONN_PEER_DONE:
+    elif conn.flags & CONN_PEER_DONE:
+        _close(machine, slot)
+    else:
         # Closing with unread bytes in the socket would send RST, which can destroy the response on its way.
         conn.state = CONN_LINGERING
         recv_buffer_free(&conn.received)
-        machine_op(machine, slot, OP_SHUTDOWN, TOKEN_CLOSE)
-        # Done on the spot, like the reset.
-        conn.ops_open -= 1
         _set_deadline(machine, slot, machine.limits.linger_ms_max)
         admission_enqueue(machine, slot)
         _arm_recv(machine, slot)
-    else:
-        _close(machine, slot)
+        if linger:
+            _now(machine, slot, OP_SHUTDOWN)
+        else:
+            # The peer has said that it sends nothing more (RFC 9112 section 9.6), so there is nothing to wait for. Still it
+            # is looked first: bytes that the receive under way has taken out of the socket send no RST, and what it has
+            # left there is counted just before the close. Only what comes later, of a peer that broke its word or does not
+            # know yet that the worker drains, meets one.
+            _now(machine, slot, OP_UNREAD)
+
+
+cdef void _now(Machine* machine, uint32_t slot, uint8_t kind) noexcept nogil:
+    """An op on the connection's socket that is done on the spot, without a completion."""
+    machine_op(machine, slot, kind, TOKEN_CLOSE)
+    conn_at(machine, slot).ops_open -= 1
 
 
 cdef void _on_read(Machine* machine, uint32_t slot, int32_t res) noexcept nogil:
@@ -665,20 +683,14 @@ cdef void _on_read(Machine* machine, uint32_t slot, int32_t res) noexcept nogil:
         _abort(machine, slot)
 
 
-cdef void _on_polled(Machine* machine, uint32_t slot, int32_t res) noexcept nogil:
-    """The socket takes bytes, or the poll ended for another reason: `res` is its mask."""
+cdef void _on_polled(Machine* machine, uint32_t slot) noexcept nogil:
+    """The socket takes bytes, or its next send says why not."""
     cdef Conn* conn = conn_at(machine, slot)
-    if conn.state != CONN_CLOSING and res > 0 and not res & (POLLOUT | POLLERR | POLLHUP):
-        # The peer has closed its direction, which ends every poll at once (io_uring adds POLLRDHUP): asking again now
-        # would spin.
-        conn.polls_later = 1
-        timer_wheel_set(&machine.wheel, slot, machine.now_ms)
-        return
     conn.flags &= ~CONN_POLLING
     if conn.state == CONN_CLOSING:
         _try_free(machine, slot)
-    elif conn.stream != NULL:
-        stream_pump(machine, slot, COPY_NO)
+    else:
+        _go_on(machine, slot, COPY_NO)
 
 
 # ---- time ----
@@ -698,9 +710,7 @@ cdef void _expired(Machine* machine, uint32_t slot) noexcept nogil:
             machine.stats.timeouts_idle += 1
             _close(machine, slot)
     elif conn.state == CONN_SENDING:
-        machine_op(machine, slot, OP_QUEUED, TOKEN_SEND)
-        # Answered on the spot, not by a completion.
-        conn.ops_open -= 1
+        _now(machine, slot, OP_QUEUED)
         _set_deadline(machine, slot, machine.limits.stall_ms_max)
     elif conn.state == CONN_LINGERING:
         _close(machine, slot)
@@ -746,9 +756,7 @@ cdef void _abort(Machine* machine, uint32_t slot) noexcept nogil:
         return
     _leave(machine, slot)
     machine.stats.aborts += 1
-    machine_op(machine, slot, OP_RESET, TOKEN_CLOSE)
-    # SO_LINGER is set on the spot, without a completion.
-    conn.ops_open -= 1
+    _now(machine, slot, OP_RESET)
     machine_op(machine, slot, OP_CANCEL_ALL, TOKEN_CANCEL)
     machine_op(machine, slot, OP_CLOSE, TOKEN_CLOSE)
 

@@ -39,6 +39,9 @@ cdef enum ConnFlag:
     CONN_REJECTED = 64      # came above the limit, and is told 503
     CONN_POLLING = 128      # a poll is under way
 
+cdef enum:
+    ROUTE_UNKNOWN = 0xFF    # nobody has needed it yet
+
 cdef enum HandlerWork:
     WORK_HEAD = 1       # judge the head
     WORK_STALE = 2      # look whether `entry` is still what it was
@@ -67,12 +70,11 @@ cdef struct Conn:
     int32_t fd
     uint8_t state           # ConnState
     uint8_t flags           # ConnFlag
-    uint8_t route           # Route
+    uint8_t route           # Route, or ROUTE_UNKNOWN
     uint8_t sends           # sends under way
     uint16_t ops_open       # ops whose last completion has not come
     uint16_t refuse_status  # for WORK_REFUSE; REFUSED_HEAD more if it began as a HEAD request; 0 unless it is being refused
     uint8_t answers         # responses begun, 2 for any more
-    uint8_t polls_later     # a poll ended for nothing: the next waits for a tick
     RecvBuffer received     # and not yet consumed
     HeadFramer framer
     uint32_t head_length    # of the parked head at the start of `received`

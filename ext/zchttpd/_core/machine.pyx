@@ -13,7 +13,8 @@ from zchttpd._core.mapping cimport (
     Mapping, REST_CLEAR, REST_POOL, mapping_at, mapping_let_go, mappings_close, mappings_open)
 from zchttpd._core.memory cimport memory_give, memory_resize, memory_take
 from zchttpd._core.op cimport (
-    OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE_FILE, OP_GROWN, OP_SEND, OP_SEND_ZC, OP_SPLICE, OP_TAKE_VERSION, OP_WAIT)
+    OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE_FILE, OP_GROWN, OP_ROUTE, OP_SEND, OP_SEND_ZC, OP_SPLICE, OP_TAKE_VERSION,
+    OP_WAIT)
 from zchttpd._core.plans cimport Entry, Plan, entry_at, plan_at, plan_free, plan_unlink, plans_close, plans_open
 from zchttpd._core.queues cimport queues_close, queues_open
 from zchttpd._core.recv_buffer cimport recv_buffer_free
@@ -287,6 +288,17 @@ cdef bint _spared(Machine* machine, uint8_t route) noexcept nogil:
     return machine.route_spared[route] <= ROUTE_RETRY
 
 
+cdef uint8_t _route(Machine* machine, Conn* conn) noexcept nogil:
+    """The connection's route, asked for when it decides: most connections fetch nothing that is large enough."""
+    cdef Op op
+    if conn.route == ROUTE_UNKNOWN:
+        memset(&op, 0, sizeof(Op))
+        op.kind = OP_ROUTE
+        op.fd = conn.fd
+        conn.route = <uint8_t>machine.execute(machine.driver, &op)
+    return conn.route
+
+
 cdef inline uint8_t _copy_reason(Machine* machine, Conn* conn, Mapping* mapping) noexcept nogil:
     if machine.send_mode == SEND_PLAIN:
         return COPY_BY_MODE
@@ -296,7 +308,7 @@ cdef inline uint8_t _copy_reason(Machine* machine, Conn* conn, Mapping* mapping)
         return REASON_MEMLOCK
     if conn.leases >= machine.limits.leases_per_connection or machine.ledger.slab.live == machine.ledger.slab.capacity:
         return REASON_LEASES
-    if _spared(machine, conn.route):
+    if _spared(machine, _route(machine, conn)):
         return REASON_COPIED
     return COPY_NO
 

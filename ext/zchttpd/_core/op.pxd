@@ -9,7 +9,7 @@ cdef enum OpKind:
     OP_SEND_ZC = 3      # zero-copy send from the registered buffer `buffer`
     OP_READ = 4         # read a window of a streamed file; the file must still be the version `source`
     OP_FILL = 5         # read the next piece of a snapshot into its mapping
-    OP_POLL = 6         # wait until the socket takes bytes
+    OP_POLL = 6         # wait until the socket takes bytes, or is broken. No send waits: -EAGAIN, and this
     OP_SHUTDOWN = 7     # end our direction, keep reading. No completion
     OP_CANCEL = 8       # end the op of `fd` whose token is `offset`
     OP_CANCEL_ALL = 9   # cancel whatever is under way on the socket
@@ -26,14 +26,15 @@ cdef enum OpKind:
     OP_TAKE_VERSION = 20    # sample the file `fd` for the Version at `address`; the result is 0, or -errno: another by now
     OP_CHECK_VERSION = 21   # look whether it still has its bytes; the result is 0, or -errno when it has not
     OP_CLOSE_FILE = 22      # close the file `fd`. No completion
+    OP_UNREAD = 23      # ask how many bytes of the peer nobody has received; the result says
+    OP_ROUTE = 24       # ask which way the connection goes; the result is its Route
 
 cdef enum OpFlag:
     OP_MORE = 1         # MSG_MORE: the body follows at once
     OP_LINK = 2         # the next op starts when this one has completed whole
-    OP_NOWAIT = 4       # MSG_DONTWAIT: -EAGAIN instead of waiting with a window in hand
-    OP_MULTISHOT = 8    # accept until further notice
-    OP_GROWN = 16       # the file may be longer by now than was announced
-    OP_WAIT = 32        # bytes of the file may be read again: no disk holds that up, as they have just been read
+    OP_MULTISHOT = 4    # accept until further notice
+    OP_GROWN = 8        # the file may be longer by now than was announced
+    OP_WAIT = 16        # bytes of the file may be read again: no disk holds that up, as they have just been read
 
 cdef struct Op:
     uint8_t kind        # OpKind
@@ -60,6 +61,5 @@ cdef struct Completion:
     uint16_t buffer_id  # provided buffer that holds `bytes`
     uint8_t has_buffer
     uint8_t copied      # what should have been spliced was copied
-    uint8_t route       # accept: Route of the new connection
     char* bytes         # received bytes, valid until the buffer is given back
     const Peer* peer    # accept: the client, or NULL where nobody asks for it; valid until the batch ends

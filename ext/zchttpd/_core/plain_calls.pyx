@@ -3,9 +3,10 @@
 from libc.stdint cimport int32_t, uint32_t
 from posix.unistd cimport close
 
+from zchttpd._core.address cimport address_route
 from zchttpd._core.op cimport (
-    OP_CHECK_VERSION, OP_CLOSE_FILE, OP_GROWN, OP_QUEUED, OP_REJECT, OP_RESET, OP_SHUTDOWN, OP_SIGNAL, OP_TAKE_VERSION,
-    OP_WAIT)
+    OP_CHECK_VERSION, OP_CLOSE_FILE, OP_GROWN, OP_QUEUED, OP_REJECT, OP_RESET, OP_ROUTE, OP_SHUTDOWN, OP_SIGNAL,
+    OP_TAKE_VERSION, OP_UNREAD, OP_WAIT)
 from zchttpd._core.system cimport system_signal
 from zchttpd._core.version cimport Version, version_holds, version_take
 
@@ -26,6 +27,8 @@ cdef extern from "<sys/socket.h>" nogil:
     int setsockopt(int fd, int level, int name, const void* value, socklen_t length)
 
 cdef extern from "<sys/ioctl.h>" nogil:
+    enum:
+        FIONREAD
     int ioctl(int fd, unsigned long request, int* value)
 
 cdef extern from "<linux/sockios.h>" nogil:
@@ -43,7 +46,11 @@ cdef bint plain_call(const Op* op, int32_t* result) noexcept nogil:
     elif op.kind == OP_RESET:
         _reset(op.fd)
     elif op.kind == OP_QUEUED:
-        result[0] = _queued(op.fd)
+        result[0] = _bytes(op.fd, SIOCOUTQ)
+    elif op.kind == OP_UNREAD:
+        result[0] = _bytes(op.fd, FIONREAD)
+    elif op.kind == OP_ROUTE:
+        result[0] = address_route(op.fd)
     elif op.kind == OP_CHECK_VERSION:
         # IORING_OP_STATX goes to a worker thread as well, and this is asked between two sends.
         if not version_holds(<Version*>op.address, op.fd, op.flags & OP_WAIT != 0):
@@ -60,12 +67,12 @@ cdef bint plain_call(const Op* op, int32_t* result) noexcept nogil:
     return True
 
 
-cdef int _queued(int fd) noexcept nogil:
-    """Bytes sent and not acknowledged (SIOCOUTQ, tcp(7)); 0 when nobody can tell."""
-    cdef int queued = 0
-    if ioctl(fd, SIOCOUTQ, &queued) < 0:
+cdef int _bytes(int fd, unsigned long which) noexcept nogil:
+    """Bytes sent and not acknowledged (SIOCOUTQ), or arrived and not received (FIONREAD, tcp(7)); 0 when nobody can tell."""
+    cdef int count = 0
+    if ioctl(fd, which, &count) < 0:
         return 0
-    return queued
+    return count
 
 
 cdef void _reset(int fd) noexcept nogil:

@@ -52,7 +52,8 @@ cdef class PollWorker(Worker):
 
     cdef uint32_t _reap(self, Completion* completions, uint32_t count) noexcept nogil:
         cdef uint32_t taken = poller_reap(&self.poller, completions, count)
-        address_look_up(completions, taken, False, self.peers if self.machine.access.open_records != NULL else NULL)
+        if self.machine.access.open_records != NULL:
+            address_look_up(completions, taken, self.peers)
         return taken
 
     cdef int32_t _execute(self, const Op* op) noexcept nogil:

@@ -5,9 +5,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from zchttpd._core.completions cimport Completions
 from zchttpd._core.op cimport Completion, Op
-from zchttpd._core.pipes cimport Pipes
+from zchttpd._core.pipes cimport Pipe, Pipes
 from zchttpd._core.readers cimport Readers
-from zchttpd._core.sends cimport Outbox, Sends
+from zchttpd._core.sends cimport Sends
 
 cdef extern from "<sys/epoll.h>" nogil:
     ctypedef union epoll_data_t:
@@ -25,7 +25,7 @@ cdef enum DescriptorKind:
 cdef struct Descriptor:     # what is armed on one
     uint64_t arrive         # token of what waits for bytes, connections or readability; 0 when nothing does
     uint64_t room           # token of a poll for room to write; 0 when there is none
-    Outbox outbox
+    Pipe* pipe              # with what is left of a splice, or NULL
     uint32_t events         # that the epoll set has for it; 0 when it is not in the set
     uint8_t kind            # DescriptorKind
     uint8_t changed         # it is in the list of those whose events have to be set anew

@@ -17,9 +17,9 @@ from zchttpd._core.completions cimport completions_add, completions_close, compl
 from zchttpd._core.op cimport (
     OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_FILL, OP_LINK, OP_POLL, OP_READ, OP_RECV, OP_SEND,
     OP_SPLICE, OP_WATCH)
-from zchttpd._core.pipes cimport pipes_close
+from zchttpd._core.pipes cimport pipes_close, pipes_drop
 from zchttpd._core.readers cimport Read, readers_close, readers_collect, readers_open, readers_read
-from zchttpd._core.sends cimport outbox_begin, outbox_end, outbox_resume
+from zchttpd._core.sends cimport sends_go
 
 cdef extern from "<errno.h>" nogil:
     enum:
@@ -83,7 +83,7 @@ cdef uint32_t poller_close(Poller* poller) noexcept nogil:
     cdef uint32_t reading = 0
     cdef uint32_t i
     for i in range(poller.descriptor_count):
-        outbox_end(&poller.descriptors[i].outbox, -ECANCELED, &poller.pipes, &poller.done)
+        pipes_drop(&poller.pipes, &poller.descriptors[i].pipe)
     pipes_close(&poller.pipes)
     if poller.readers != NULL:
         reading = readers_close(poller.readers)
@@ -117,7 +117,7 @@ cdef Descriptor* _at(Poller* poller, int32_t fd) noexcept nogil:
 
 
 cdef inline uint32_t _wanted(const Descriptor* row) noexcept nogil:
-    return (EPOLLIN if row.arrive else 0) | (EPOLLOUT if row.room or row.outbox.waiting != NULL else 0)
+    return (EPOLLIN if row.arrive else 0) | (EPOLLOUT if row.room else 0)
 
 
 cdef void _change(Poller* poller, int32_t fd) noexcept nogil:
@@ -184,8 +184,8 @@ cdef void poller_push(Poller* poller, const Op* op) noexcept nogil:
     if kind == OP_SEND or kind == OP_SPLICE:
         poller.pushed.ops[poller.pushed.count] = op[0]
         poller.pushed.count += 1
-        if not op.flags & OP_LINK and outbox_begin(&_at(poller, op.fd).outbox, &poller.pushed, &poller.pipes, &poller.done):
-            _change(poller, op.fd)
+        if not op.flags & OP_LINK:
+            sends_go(&poller.pushed, &poller.pipes, &_at(poller, op.fd).pipe, &poller.done)
     elif kind == OP_RECV:
         _arm(poller, op.fd, DESCRIPTOR_SOCKET, op.token)
     elif kind == OP_READ or kind == OP_FILL:
@@ -230,7 +230,7 @@ cdef void _end_all(Poller* poller, int32_t fd, int32_t res) noexcept nogil:
     if row.room:
         _complete(poller, row.room, res)
         row.room = 0
-    outbox_end(&row.outbox, res, &poller.pipes, &poller.done)
+    pipes_drop(&poller.pipes, &row.pipe)
     _change(poller, fd)
 
 
@@ -283,8 +283,6 @@ cdef bint _act(Poller* poller, const epoll_event* event) noexcept nogil:
         if row.room:
             _complete(poller, row.room, <int32_t>event.events)
             row.room = 0
-            _change(poller, fd)
-        if row.outbox.waiting != NULL and not outbox_resume(&row.outbox, &poller.pipes, &poller.done):
             _change(poller, fd)
     if row.arrive and event.events & (EPOLLIN | EPOLLHUP | EPOLLERR):
         if likely(row.kind == DESCRIPTOR_SOCKET):

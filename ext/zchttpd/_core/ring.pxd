@@ -32,6 +32,7 @@ cdef int ring_open(Ring* ring, uint32_t without, uint32_t buffer_count, uint32_t
                    uint32_t table_size) noexcept nogil
 cdef void ring_close(Ring* ring) noexcept nogil
 cdef void ring_push(Ring* ring, const Op* op) noexcept nogil
+cdef void ring_poll(Ring* ring, int32_t fd, uint32_t events, uint64_t token) noexcept nogil
 cdef int ring_wait(Ring* ring, int64_t timeout_us) noexcept nogil
 cdef uint32_t ring_reap(Ring* ring, Completion* completions, uint32_t count) noexcept nogil
 cdef void ring_give_back(Ring* ring, uint16_t buffer_id) noexcept nogil

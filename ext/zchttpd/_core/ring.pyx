@@ -9,9 +9,8 @@ from posix.unistd cimport close, write
 
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.op cimport (
-    OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_MULTISHOT, OP_NOWAIT, OP_POLL,
+    OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_MULTISHOT,
     OP_READ, OP_RECV, OP_SEND, OP_SEND_ZC, OP_WATCH)
-from zchttpd._core.stats cimport ROUTE_NETWORK
 
 import errno as errno_names
 
@@ -31,7 +30,6 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef extern from "<poll.h>" nogil:
     enum:
         POLLIN
-        POLLOUT
 
 cdef enum:
     BUFFER_GROUP = 0
@@ -233,7 +231,8 @@ cdef lib.io_uring_sqe* _sqe(Ring* ring) noexcept nogil:
 cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
     """Prepare the sqe of an op. Submitted with the next wait, or when the queue is full."""
     cdef lib.io_uring_sqe* sqe
-    cdef int flags = MSG_NOSIGNAL
+    # What waits for room would be woken for nothing by a peer that closes its direction, and end up in a thread.
+    cdef int flags = MSG_NOSIGNAL | MSG_DONTWAIT
     cdef unsigned zc_flags = 0
     # A chain must not be split between two submissions.
     if op.flags & OP_LINK and lib.io_uring_sq_space_left(&ring.uring) < 2:
@@ -249,8 +248,6 @@ cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
     elif op.kind == OP_SEND or op.kind == OP_SEND_ZC:
         if op.flags & OP_MORE:
             flags |= MSG_MORE
-        if op.flags & OP_NOWAIT:
-            flags |= MSG_DONTWAIT
         if op.flags & OP_LINK:
             # Only a whole head may start the window behind it.
             flags |= MSG_WAITALL
@@ -264,8 +261,6 @@ cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
             sqe.flags |= lib.IOSQE_IO_LINK
     elif op.kind == OP_READ or op.kind == OP_FILL:
         lib.io_uring_prep_read(sqe, op.fd, op.address, op.length, op.offset)
-    elif op.kind == OP_POLL:
-        lib.io_uring_prep_poll_add(sqe, op.fd, POLLOUT)
     elif op.kind == OP_ACCEPT:
         # A splice waits unless its socket does not block; sends and receives through the ring do not care.
         if op.flags & OP_MULTISHOT:
@@ -283,6 +278,13 @@ cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
     else:
         zc_assert(False)
     lib.io_uring_sqe_set_data64(sqe, op.token)
+
+
+cdef void ring_poll(Ring* ring, int32_t fd, uint32_t events, uint64_t token) noexcept nogil:
+    """Prepare the sqe of a poll, which ends once: io_uring adds POLLRDHUP to `events`."""
+    cdef lib.io_uring_sqe* sqe = _sqe(ring)
+    lib.io_uring_prep_poll_add(sqe, fd, events)
+    lib.io_uring_sqe_set_data64(sqe, token)
 
 
 cdef int ring_wait(Ring* ring, int64_t timeout_us) noexcept nogil:
@@ -312,7 +314,6 @@ cdef uint32_t ring_reap(Ring* ring, Completion* completions, uint32_t count) noe
         completion.has_buffer = cqe.flags & lib.IORING_CQE_F_BUFFER != 0
         completion.buffer_id = <uint16_t>(cqe.flags >> lib.IORING_CQE_BUFFER_SHIFT)
         completion.bytes = ring.buffers + <size_t>completion.buffer_id * ring.buffer_size
-        completion.route = ROUTE_NETWORK
         completion.peer = NULL
     lib.io_uring_cq_advance(&ring.uring, taken)
     return taken

@@ -1,17 +1,15 @@
 """Sends by plain system calls, with the meaning that io_uring gives them (send(2), sendmsg(2), io_uring_enter(2)).
 
-What is linked behind a send begins only when that has gone whole, which it therefore does however many calls it takes, as
-with MSG_WAITALL. Any other send is done as soon as the socket has taken some bytes.
+What is linked behind a send begins only when that has gone whole, however many calls it takes, as with MSG_WAITALL. Any
+other send is done as soon as the socket has taken some bytes. None waits for room: it ends with what has gone, or -EAGAIN.
 """
 
-from libc.errno cimport EAGAIN, EINTR, EINVAL, EMFILE, ENFILE, ENOMEM, errno
-from libc.stdint cimport int32_t, uint8_t, uint32_t
-from libc.stdlib cimport free, malloc
+from libc.errno cimport EINTR, EINVAL, EMFILE, ENFILE, ENOMEM, errno
+from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
-from zchttpd._core.check cimport zc_assert
 from zchttpd._core.completions cimport completions_add
-from zchttpd._core.op cimport OP_LINK, OP_MORE, OP_NOWAIT, OP_SEND, OP_SPLICE
+from zchttpd._core.op cimport OP_LINK, OP_MORE, OP_SEND, OP_SPLICE
 from zchttpd._core.pipes cimport pipes_drop, pipes_send
 
 cdef extern from "<errno.h>" nogil:
@@ -35,44 +33,9 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
 
 
-cdef bint outbox_begin(Outbox* outbox, Sends* pushed, Pipes* pipes, Completions* done) noexcept nogil:
-    """Send what has been pushed, which is empty then. True when something waits for room: `outbox_resume` when there is."""
-    cdef uint32_t i
-    zc_assert(outbox.waiting == NULL)
-    if not _go(pushed, pipes, &outbox.pipe, done):
-        outbox.waiting = <Sends*>malloc(sizeof(Sends))
-        if outbox.waiting == NULL:
-            for i in range(pushed.count):
-                completions_add(done, pushed.ops[i].token, -ENOMEM if i == 0 else -ECANCELED)
-        else:
-            outbox.waiting[0] = pushed[0]
-    pushed.count = 0
-    pushed.done = 0
-    return outbox.waiting != NULL
-
-
-cdef bint outbox_resume(Outbox* outbox, Pipes* pipes, Completions* done) noexcept nogil:
-    """There may be room in the socket. True when something still waits."""
-    if outbox.waiting != NULL and _go(outbox.waiting, pipes, &outbox.pipe, done):
-        free(outbox.waiting)
-        outbox.waiting = NULL
-    return outbox.waiting != NULL
-
-
-cdef void outbox_end(Outbox* outbox, int32_t res, Pipes* pipes, Completions* done) noexcept nogil:
-    """Complete what waits with this result, and keep nothing."""
-    cdef uint32_t i
-    if outbox.waiting != NULL:
-        for i in range(outbox.waiting.count):
-            completions_add(done, outbox.waiting.ops[i].token, res)
-        free(outbox.waiting)
-        outbox.waiting = NULL
-    pipes_drop(pipes, &outbox.pipe)
-
-
-cdef bint _go(Sends* sends, Pipes* pipes, Pipe** kept, Completions* done) noexcept nogil:
-    """Send as much as the socket takes. True when all has ended; else the rest waits for room. `kept`: what the socket
-    keeps of `pipes`."""
+cdef void sends_go(Sends* sends, Pipes* pipes, Pipe** kept, Completions* done) noexcept nogil:
+    """Send what has been pushed, as much of it as the socket takes, and complete it: nothing is left. `kept`: what the
+    socket keeps of `pipes`."""
     cdef Op* op = &sends.ops[0]
     cdef ssize_t sent
     cdef uint8_t copied
@@ -88,8 +51,6 @@ cdef bint _go(Sends* sends, Pipes* pipes, Pipe** kept, Completions* done) noexce
             sent = _send(sends)
         if sent == -EINTR:
             continue
-        if sent == -EAGAIN and not op.flags & OP_NOWAIT:
-            return False
         if sent >= 0 and linked and sends.done + sent < op.length:
             sends.done += <uint32_t>sent
             continue
@@ -110,7 +71,7 @@ cdef bint _go(Sends* sends, Pipes* pipes, Pipe** kept, Completions* done) noexce
             if sent > 0:
                 completions_add(done, op.token, <int32_t>sent)
                 sends.count = 0
-    return True
+    sends.done = 0
 
 
 cdef inline ssize_t _splice(Pipes* pipes, Pipe** kept, const Op* op, uint8_t* copied) noexcept nogil:

@@ -14,13 +14,13 @@ from zchttpd._core.machine cimport (
     machine_let_go_mapping, machine_op, machine_send_window)
 from zchttpd._core.mapping cimport mapping_at
 from zchttpd._core.memory cimport memory_give, memory_take_zeroed
-from zchttpd._core.op cimport OP_NOWAIT, OP_POLL, OP_READ, Op
+from zchttpd._core.op cimport OP_READ, Op
 from zchttpd._core.plans cimport plan_at
 from zchttpd._core.pool cimport pool_take, pool_windows_left
 from zchttpd._core.queues cimport QUEUE_NONE, QUEUE_WINDOW, queues_push, queues_remove
 from zchttpd._core.slab cimport slab_row
 from zchttpd._core.stats cimport REASON_WINDOWS
-from zchttpd._core.token cimport NO_SLOT, TOKEN_POLL, TOKEN_READ
+from zchttpd._core.token cimport NO_SLOT, TOKEN_READ
 
 
 cdef int stream_open(Machine* machine, uint32_t slot, const Segment* segment) noexcept nogil:
@@ -90,8 +90,6 @@ cdef void _send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept n
     cdef Stream* stream = conn.stream
     cdef uint32_t window = stream.windows[stream.first]
     machine_send_window(machine, slot, window, stream.sent, stream.lengths[stream.first] - stream.sent, copy_reason)
-    if stream.from_reserve:
-        machine.ops[machine.op_count - 1].flags |= OP_NOWAIT
 
 
 cdef int stream_read(Machine* machine, uint32_t slot, int32_t res) noexcept nogil:
@@ -145,8 +143,6 @@ cdef void stream_give_back(Machine* machine, uint32_t slot) noexcept nogil:
     stream.read_at -= stream.lengths[stream.first] - stream.sent
     _drop_oldest(machine, stream)
     stream.from_reserve = 0
-    machine_op(machine, slot, OP_POLL, TOKEN_POLL)
-    conn.flags |= CONN_POLLING
 
 
 cdef void stream_stop(Machine* machine, uint32_t slot) noexcept nogil:

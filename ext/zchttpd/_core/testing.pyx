@@ -25,8 +25,8 @@ from zchttpd._core.mapping cimport (
     mappings_close, mappings_open)
 from zchttpd._core.op cimport (
     Completion, OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE, OP_CLOSE_FILE, OP_FILL,
-    OP_LINK, OP_MORE, OP_MULTISHOT, OP_NOWAIT, OP_POLL, OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER, OP_REJECT, OP_RESET,
-    OP_SEND, OP_SEND_ZC, OP_SHUTDOWN, OP_SIGNAL, OP_SPLICE, OP_TAKE_VERSION, OP_WATCH, Op, Peer)
+    OP_LINK, OP_MORE, OP_MULTISHOT, OP_POLL, OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER, OP_REJECT, OP_RESET,
+    OP_ROUTE, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN, OP_SIGNAL, OP_SPLICE, OP_TAKE_VERSION, OP_UNREAD, OP_WATCH, Op, Peer)
 from zchttpd._core.plans cimport (
     NO_ROW, Plan, PlanTable, SEGMENT_LITERAL, Segment, cache_key_hash, entry_at, plan_at, plan_free, plan_make,
     plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
@@ -35,7 +35,7 @@ from zchttpd._core.recv_buffer cimport (
     FRAME_BROKEN, FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, RecvBuffer, frame,
     recv_buffer_append, recv_buffer_consume, recv_buffer_free)
 from zchttpd._core.slab cimport Slab, slab_close, slab_give, slab_holds, slab_open, slab_row, slab_take
-from zchttpd._core.stats cimport ROUTE_NETWORK, Stats
+from zchttpd._core.stats cimport Stats
 from zchttpd._core.stats import CELLS, STATS_BYTES
 from zchttpd._core.timer_wheel cimport (
     TimerWheel, timer_wheel_cancel, timer_wheel_close, timer_wheel_due, timer_wheel_open, timer_wheel_set)
@@ -55,9 +55,10 @@ OPS = {
     OP_SHUTDOWN: "shutdown", OP_CANCEL: "cancel", OP_CANCEL_ALL: "cancel_all", OP_RESET: "reset", OP_CLOSE: "close",
     OP_CLEAR: "clear", OP_QUEUED: "queued", OP_REGISTER: "register", OP_ACCEPT: "accept", OP_WATCH: "watch",
     OP_REJECT: "reject", OP_SIGNAL: "signal", OP_SPLICE: "splice", OP_TAKE_VERSION: "take_version",
-    OP_CHECK_VERSION: "check_version", OP_CLOSE_FILE: "close_file",
+    OP_CHECK_VERSION: "check_version", OP_CLOSE_FILE: "close_file", OP_UNREAD: "unread",
+    OP_ROUTE: "route",
 }
-MORE, LINK, NOWAIT, MULTISHOT = OP_MORE, OP_LINK, OP_NOWAIT, OP_MULTISHOT
+MORE, LINK, MULTISHOT = OP_MORE, OP_LINK, OP_MULTISHOT
 FRAMES = {FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_LINE_LONG: "line_long",
           FRAME_HEAD_LONG: "head_long"}
 RESTS = {REST_NOTHING: "nothing", REST_CLEAR: "clear", REST_POOL: "pool"}
@@ -439,7 +440,7 @@ cdef class SimWorker(Worker):
         cdef bytes received
         cdef bytes address
         memset(completion, 0, sizeof(Completion))
-        (completion.token, completion.res, completion.more, completion.notification, received, completion.route, address,
+        (completion.token, completion.res, completion.more, completion.notification, received, address,
          port, note) = delivered
         self.notes.append(note)
         if received:
@@ -495,10 +496,10 @@ cdef class SimWorker(Worker):
     # ---- what the tests do ----
 
     def deliver(self, token: int, res: int, more: bool = False, notification: bool = False, received: bytes = b"",
-                route: int = ROUTE_NETWORK, address: bytes = b"", port: int = 0, note: object = None) -> None:
+                address: bytes = b"", port: int = 0, note: object = None) -> None:
         """One completion; `received` is what lies in the receive buffer. Of an accept, `address` is 4 or 16 bytes, or
         none."""
-        self.queue.append((token, res, more, notification, received, route, address, port, note))
+        self.queue.append((token, res, more, notification, received, address, port, note))
 
     def step(self) -> int:
         """As the worker's, and raises what Python raised within."""
@@ -570,7 +571,7 @@ cdef class SimWorker(Worker):
             "source_fd": -1 if source == NO_SLOT else (<StreamFile*>slab_row(&self.machine.sources, source)).fd,
             "fd": conn.fd, "state": conn.state, "flags": conn.flags, "sends": conn.sends, "ops_open": conn.ops_open,
             "waiting": conn.received.end - conn.received.start, "leases": conn.leases, "windows_held": conn.windows_held,
-            "segment": conn.segment, "done": conn.done, "streams": conn.stream != NULL, "polls_later": conn.polls_later,
+            "segment": conn.segment, "done": conn.done, "streams": conn.stream != NULL,
         }
 
     def owed(self) -> dict[int, tuple[int, int]]:

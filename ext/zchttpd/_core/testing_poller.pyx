@@ -7,7 +7,7 @@ from libc.string cimport memset
 import os
 
 from zchttpd._core.op cimport (
-    OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_NOWAIT, OP_POLL, OP_READ, OP_RECV,
+    OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_POLL, OP_READ, OP_RECV,
     OP_SEND, OP_SPLICE, OP_WATCH, Completion, Op)
 from zchttpd._core.poller cimport (
     Poller, poller_close, poller_give_back, poller_has_more, poller_open, poller_push, poller_reap, poller_wait)
@@ -18,7 +18,7 @@ KINDS = {
     "recv": OP_RECV, "send": OP_SEND, "read": OP_READ, "fill": OP_FILL, "poll": OP_POLL, "cancel": OP_CANCEL,
     "cancel_all": OP_CANCEL_ALL, "close": OP_CLOSE, "accept": OP_ACCEPT, "watch": OP_WATCH, "splice": OP_SPLICE,
 }
-MORE, LINK, NOWAIT = OP_MORE, OP_LINK, OP_NOWAIT
+MORE, LINK = OP_MORE, OP_LINK
 
 # `received` is None where no receive buffer came with it.
 Done = namedtuple("Done", "token res more received buffer copied")

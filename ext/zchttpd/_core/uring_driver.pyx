@@ -1,29 +1,32 @@
 """The io_uring driver: ops become sqes, cqes become completions.
 
-A splice and what it is linked to are plain system calls: IORING_OP_SPLICE always goes to a worker thread. The ring is asked
-when there is room in the socket again.
+A splice and what it is linked to are plain system calls: IORING_OP_SPLICE always goes to a worker thread.
+
+Polls for room are io_uring's until a peer closes its direction: io_uring adds POLLRDHUP to every mask, so that from then on
+each would end at once. epoll(7) does not, so those wait in an epoll set, which the ring polls as a whole.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
+from libc.errno cimport errno
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
+from posix.unistd cimport close
 
 import os
 
 from zchttpd._core.address cimport address_look_up
 from zchttpd._core.check cimport unlikely, zc_assert
-from zchttpd._core.completions cimport Completions, completions_close, completions_take
-from zchttpd._core.machine cimport SEND_PLAIN
+from zchttpd._core.completions cimport Completions, completions_add, completions_close, completions_take
 from zchttpd._core.mapping cimport MEMFD_SIZE_MIN, Mapping, mapping_at
 from zchttpd._core.op cimport (
     Completion, OP_CANCEL_ALL, OP_CLEAR, OP_CLOSE, OP_LINK, OP_POLL, OP_REGISTER, OP_SEND, OP_SPLICE, Op, Peer)
-from zchttpd._core.pipes cimport Pipes, pipes_close
+from zchttpd._core.pipes cimport Pipe, Pipes, pipes_close, pipes_drop
 from zchttpd._core.plain_calls cimport plain_call
 from zchttpd._core.ring cimport (
     FEATURE_MULTISHOT_ACCEPT, FEATURE_REPORT_USAGE, FEATURE_SEND_ZC, FEATURE_SPARSE_BUFFERS, Ring, ring_clear,
-    ring_close, ring_give_back, ring_open, ring_publish, ring_push, ring_reap, ring_register, ring_wait)
+    ring_close, ring_give_back, ring_open, ring_poll, ring_publish, ring_push, ring_reap, ring_register, ring_wait)
 from zchttpd._core.ring import FEATURES
-from zchttpd._core.sends cimport Outbox, Sends, outbox_begin, outbox_end, outbox_resume
+from zchttpd._core.sends cimport Sends, sends_go
 from zchttpd._core.token cimport TOKEN_ROOM, token_generation, token_kind, token_pack, token_slot
 from zchttpd._core.worker cimport BATCH, MAPPINGS_MAX, Worker
 
@@ -31,14 +34,38 @@ cdef extern from "<errno.h>" nogil:
     enum:
         ECANCELED
 
+cdef extern from "<poll.h>" nogil:
+    enum:
+        POLLIN
+        POLLOUT
+        POLLERR
+        POLLHUP
+
+cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data_t:
+        int fd
+    cdef struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    enum:
+        EPOLL_CLOEXEC
+        EPOLL_CTL_ADD
+        EPOLL_CTL_DEL
+        EPOLLOUT
+    int epoll_create1(int flags)
+    int epoll_ctl(int epoll, int what, int fd, epoll_event* event)
+    int epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms)
+
 cdef enum:
     FEW = 64                # first sockets
+    EVENTS_MAX = 64         # of one look at the epoll set
 
 
-cdef struct Spliced:        # a socket
-    Outbox outbox
+cdef struct Socket:
+    Pipe* pipe              # with what is left of a splice, or NULL
+    uint64_t room           # token of the poll for room that is under way, or 0
     uint32_t number         # of those that had this descriptor
-    uint8_t polled          # for room
+    uint8_t aside           # that poll is in the epoll set
 
 
 cdef class UringWorker(Worker):
@@ -51,11 +78,17 @@ cdef class UringWorker(Worker):
     cdef Ring ring
     cdef Peer[BATCH] peers      # of the connections accepted in this batch
     cdef Sends pushed           # the first of a linked pair, until the second tells how both are sent
-    cdef Spliced* sockets       # by descriptor
+    cdef Socket* sockets        # by descriptor
     cdef uint32_t socket_count
     cdef Pipes pipes
-    cdef Completions done       # of splices, not reaped yet
+    cdef Completions done       # of what the ring has not done, not reaped yet
+    cdef int epoll              # of sockets whose peers have closed their directions, and that are polled for room
+    cdef uint32_t aside         # how many
+    cdef uint8_t epoll_polled   # the ring polls that set
     cdef uint8_t stayed         # the last turn did without the ring
+
+    def __cinit__(self):
+        self.epoll = -1
 
     def __init__(self, *, int recv_buffers, int recv_buffer_size, str send_mode, tuple without=(), **options):
         cdef uint32_t left_out = 0
@@ -65,6 +98,9 @@ cdef class UringWorker(Worker):
         rc = ring_open(&self.ring, left_out, recv_buffers, recv_buffer_size, MAPPINGS_MAX)
         if rc < 0:
             raise OSError(-rc, os.strerror(-rc))
+        self.epoll = epoll_create1(EPOLL_CLOEXEC)
+        if self.epoll < 0:
+            raise OSError(errno, os.strerror(errno))
         super().__init__(send_mode=send_mode, **options)
         self._set_features(self._has(FEATURE_SEND_ZC) and self._has(FEATURE_SPARSE_BUFFERS), self._has(FEATURE_REPORT_USAGE),
                            self._has(FEATURE_MULTISHOT_ACCEPT))
@@ -75,8 +111,10 @@ cdef class UringWorker(Worker):
         cdef uint32_t i
         ring_close(&self.ring)
         for i in range(self.socket_count):
-            outbox_end(&self.sockets[i].outbox, -ECANCELED, &self.pipes, &self.done)
+            pipes_drop(&self.pipes, &self.sockets[i].pipe)
         pipes_close(&self.pipes)
+        if self.epoll >= 0:
+            close(self.epoll)
         completions_close(&self.done)
         free(self.sockets)
 
@@ -91,7 +129,7 @@ cdef class UringWorker(Worker):
     cdef void _wait(self, int64_t timeout_us) noexcept nogil:
         if self.done.count > 0:
             timeout_us = 0
-            # What was spliced needs no system call to be told of. But the ring has news too: never two turns without it.
+            # What is done already needs no system call to be told of. But the ring has news too: never two turns without it.
             self.stayed = not self.stayed
             if self.stayed:
                 return
@@ -109,12 +147,12 @@ cdef class UringWorker(Worker):
         end = taken + ring_reap(&self.ring, completions + taken, count - taken)
         for i in range(taken, end):
             if token_kind(completions[i].token) == TOKEN_ROOM:
-                self._resume(&completions[i])
+                self._polled(&completions[i])
             else:
                 completions[taken] = completions[i]
                 taken += 1
-        address_look_up(completions, taken, self.machine.send_mode != SEND_PLAIN,
-                        self.peers if self.machine.access.open_records != NULL else NULL)
+        if self.machine.access.open_records != NULL:
+            address_look_up(completions, taken, self.peers)
         return taken
 
     cdef int32_t _execute(self, const Op* op) noexcept nogil:
@@ -132,6 +170,10 @@ cdef class UringWorker(Worker):
         if op.kind == OP_REGISTER:
             mapping = mapping_at(&self.machine.mappings, op.slot)
             return ring_register(&self.ring, op.slot, mapping.base, mapping.capacity, op.token)
+        if op.kind == OP_POLL:
+            self._socket(op.fd).room = op.token
+            self._poll(op.fd, POLLOUT)
+            return 0
         if op.kind == OP_CANCEL_ALL or op.kind == OP_CLOSE:
             self._end(op)
         if not plain_call(op, &result):
@@ -139,60 +181,94 @@ cdef class UringWorker(Worker):
         return result
 
     cdef void _push(self, const Op* op) noexcept nogil:
-        cdef Spliced* socket
         self.pushed.ops[self.pushed.count] = op[0]
         self.pushed.count += 1
         if op.kind == OP_SPLICE:
-            socket = self._socket(op.fd)
-            if outbox_begin(&socket.outbox, &self.pushed, &self.pipes, &self.done):
-                self._poll(op.fd, socket)
+            sends_go(&self.pushed, &self.pipes, &self._socket(op.fd).pipe, &self.done)
 
-    cdef Spliced* _socket(self, int32_t fd) noexcept nogil:
+    cdef Socket* _socket(self, int32_t fd) noexcept nogil:
         """Valid until the next call."""
         cdef uint32_t count = self.socket_count
         if unlikely(<uint32_t>fd >= count):
             count = max(count, <uint32_t>FEW)
             while count <= <uint32_t>fd:
                 count *= 2
-            self.sockets = <Spliced*>realloc(self.sockets, count * sizeof(Spliced))
+            self.sockets = <Socket*>realloc(self.sockets, count * sizeof(Socket))
             # Without its completions a connection would never end.
             zc_assert(self.sockets != NULL)
-            memset(self.sockets + self.socket_count, 0, (count - self.socket_count) * sizeof(Spliced))
+            memset(self.sockets + self.socket_count, 0, (count - self.socket_count) * sizeof(Socket))
             self.socket_count = count
         return &self.sockets[fd]
 
-    cdef void _poll(self, int32_t fd, Spliced* socket) noexcept nogil:
-        """Have the ring say when the socket takes bytes."""
-        cdef Op op
-        if socket.polled:
-            return
-        socket.polled = 1
-        memset(&op, 0, sizeof(Op))
-        op.kind = OP_POLL
-        op.fd = fd
-        op.token = token_pack(TOKEN_ROOM, <uint32_t>fd, socket.number)
-        ring_push(&self.ring, &op)
+    cdef void _poll(self, int32_t fd, uint32_t events) noexcept nogil:
+        """Have the ring poll a descriptor, once."""
+        ring_poll(&self.ring, fd, events, token_pack(TOKEN_ROOM, <uint32_t>fd, self._socket(fd).number))
 
-    cdef void _resume(self, const Completion* completion) noexcept nogil:
-        """There is room, or an error that the next call tells. The descriptor may be another's by now."""
+    cdef void _polled(self, const Completion* completion) noexcept nogil:
+        """A poll of the ring's has ended. The descriptor may be another's by now."""
         cdef int32_t fd = <int32_t>token_slot(completion.token)
-        cdef Spliced* socket = self._socket(fd)
-        if socket.number != token_generation(completion.token):
+        cdef Socket* socket = self._socket(fd)
+        if fd == self.epoll:
+            self._look_aside()
+        elif socket.number == token_generation(completion.token) and socket.room:
+            if completion.res < 0 or completion.res & (POLLOUT | POLLERR | POLLHUP):
+                completions_add(&self.done, socket.room, completion.res)
+                socket.room = 0
+            else:
+                self._set_aside(fd, socket)
+
+    cdef void _set_aside(self, int32_t fd, Socket* socket) noexcept nogil:
+        """The peer has closed its direction: wait in the epoll set."""
+        cdef epoll_event event
+        event.events = EPOLLOUT
+        event.data.fd = fd
+        if epoll_ctl(self.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
+            completions_add(&self.done, socket.room, -errno)
+            socket.room = 0
             return
-        socket.polled = 0
-        if outbox_resume(&socket.outbox, &self.pipes, &self.done):
-            self._poll(fd, socket)
+        socket.aside = 1
+        self.aside += 1
+        self._poll_aside()
+
+    cdef void _poll_aside(self) noexcept nogil:
+        if self.aside > 0 and not self.epoll_polled:
+            self.epoll_polled = 1
+            self._poll(self.epoll, POLLIN)
+
+    cdef void _look_aside(self) noexcept nogil:
+        """Some that wait in the epoll set have room, or are broken."""
+        cdef epoll_event[EVENTS_MAX] events
+        cdef int count = epoll_wait(self.epoll, events, EVENTS_MAX, 0)
+        cdef Socket* socket
+        cdef int i
+        self.epoll_polled = 0
+        for i in range(count):
+            socket = self._socket(events[i].data.fd)
+            completions_add(&self.done, socket.room, <int32_t>events[i].events)
+            socket.room = 0
+            self._take_back(events[i].data.fd, socket)
+        self._poll_aside()
+
+    cdef void _take_back(self, int32_t fd, Socket* socket) noexcept nogil:
+        cdef epoll_event event
+        epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, &event)
+        socket.aside = 0
+        self.aside -= 1
 
     cdef void _end(self, const Op* op) noexcept nogil:
         """What waits for the socket is cancelled; once closed, its number may be another's."""
-        cdef Spliced* socket
+        cdef Socket* socket
         if <uint32_t>op.fd >= self.socket_count:
             return
         socket = &self.sockets[op.fd]
-        outbox_end(&socket.outbox, -ECANCELED, &self.pipes, &self.done)
+        pipes_drop(&self.pipes, &socket.pipe)
+        if socket.aside:
+            self._take_back(op.fd, socket)
+        if socket.room:
+            completions_add(&self.done, socket.room, -ECANCELED)
+            socket.room = 0
         if op.kind == OP_CLOSE:
             socket.number += 1
-            socket.polled = 0
 
     cdef void _give_back(self, uint16_t buffer_id) noexcept nogil:
         ring_give_back(&self.ring, buffer_id)

@@ -17,7 +17,7 @@ import select
 from zchttpd._core.acceptor cimport acceptor_arm, acceptor_end, acceptor_expire, acceptor_step
 from zchttpd._core.access_record cimport access_drop, access_due, access_pending, access_take
 from zchttpd._core.conn cimport (
-    conn_abandon, conn_abort_all, conn_answer, conn_drain, conn_expire, conn_queued, conn_retry, conn_step)
+    conn_abandon, conn_abort_all, conn_answer, conn_drain, conn_expire, conn_retry, conn_step, conn_told)
 from zchttpd._core.fill cimport fill_begin, fill_step, fill_take_ended
 from zchttpd._core.machine cimport (
     Conn, Limits, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, StreamFile, WORK_HEAD, WORK_STALE, Work, conn_at,
@@ -27,7 +27,7 @@ from zchttpd._core.machine cimport (
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, Mapping, mapping_at, mapping_disown, mapping_hold, mapping_make, mapping_registered,
     mapping_unmap)
-from zchttpd._core.op cimport Completion, OP_QUEUED, OP_REGISTER, OP_SIGNAL, OP_WATCH, Op
+from zchttpd._core.op cimport Completion, OP_QUEUED, OP_REGISTER, OP_SIGNAL, OP_UNREAD, OP_WATCH, Op
 from zchttpd._core.plans cimport (
     Plan, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Segment, entry_at, plan_at, plan_make)
 from zchttpd._core.pool cimport pool_trim
@@ -493,10 +493,10 @@ cdef class Worker:
             result = self._execute(&self.machine.ops[i])
             if kind == OP_REGISTER and result == 0:
                 mapping_registered(&self.machine.mappings, self.machine.ops[i].slot)
-            elif kind == OP_QUEUED:
+            elif kind == OP_QUEUED or kind == OP_UNREAD:
                 # May append ops, and move the list.
-                conn_queued(&self.machine, token_slot(self.machine.ops[i].token),
-                            token_generation(self.machine.ops[i].token), result)
+                conn_told(&self.machine, kind, token_slot(self.machine.ops[i].token),
+                          token_generation(self.machine.ops[i].token), result)
             # An OP_CLEAR that fails has never been seen; the mapping stays, which is safe.
             i += 1
         self.machine.op_count = 0

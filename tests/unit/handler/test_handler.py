@@ -359,6 +359,25 @@ def test_refused_heads(handler: Handler, head: bytes, status: int) -> None:
     assert Received(answer).body
 
 
+@pytest.mark.parametrize(
+    ("fields", "method", "version", "keeps", "lingers"),
+    [
+        ((), "GET", "1.1", True, False),
+        (("Connection: close",), "GET", "1.1", False, False),
+        ((), "HEAD", "1.0", False, False),
+        (("Connection: keep-alive",), "GET", "1.0", True, False),
+        (("Connection: close", "Content-Length: 1"), "GET", "1.1", False, True),
+        (("Content-Length: 1",), "POST", "1.1", False, True),
+        (("Connection: close", "A: \x01"), "GET", "1.1", False, True),
+    ],
+)
+def test_who_has_said_that_it_sends_no_more_is_not_waited_for(
+    handler: Handler, fields: tuple[str, ...], method: str, version: str, keeps: bool, lingers: bool
+) -> None:
+    answer = handler.answer(head_of("/file.txt", *fields, method=method, version=version), 0)
+    assert (answer.keep_alive, answer.linger) == (keeps, lingers)
+
+
 def test_the_limit_of_a_target_follows_that_of_a_head(site: Path) -> None:
     root = Root(site)
     for head_size_max in (1024, 64 * 1024):
