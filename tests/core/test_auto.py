@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 TRIAL = 32
 RETRY = 8192
 COPIED, ZERO_COPIED = -(2**31), 0
+UNDECIDED, ZEROCOPY_ON, GIVEN_UP = range(3)
 SIZE = 3000
 
 
 class Route:
     """One connection that asks for the same mapped file over and over."""
 
-    def __init__(self, route: int) -> None:
-        self.bench = Bench("auto")
+    def __init__(self, route: int, **limits: int) -> None:
+        self.bench = Bench("auto", **limits)
         self.route = route
         self.recv = self.bench.connect(route)
         mapping = self.bench.mapping(b"m" * SIZE, True)
@@ -118,6 +119,29 @@ def test_a_connection_that_ends_in_order_has_taken_what_it_was_sent() -> None:
     assert (gauge("notifications_zero_copied"), gauge("delivered_zero_copied")) == (1, 0)
     auto.bench.step(auto.recv.token, 0)
     assert gauge("delivered_zero_copied") == 1
+
+
+@pytest.mark.parametrize(
+    ("end", "verdict", "then"), [(0, ZEROCOPY_ON, "send_zc"), (-errno.ECONNRESET, GIVEN_UP, "send")]
+)
+def test_sends_that_are_out_count_as_what_they_will_be(end: int, verdict: int, then: str) -> None:
+    """What was copied is told at once, what was not when the peer is heard from, which is later."""
+    auto = Route(NETWORK, connections_max=TRIAL)
+    out = []
+    for _ in range(TRIAL // 8):
+        assert auto.ask(ZERO_COPIED) == "send_zc"
+        out.append(auto.recv)
+        auto.recv = auto.bench.connect(NETWORK)
+    assert auto.kinds(TRIAL + 1, COPIED) == {"send_zc"}
+    assert auto.bench.machine.gauge("zerocopy_active", NETWORK) == UNDECIDED
+    for recv in out:
+        auto.bench.step(recv.token, end)
+        for op in auto.bench.ops():
+            if op.kind in ("cancel_all", "close"):
+                auto.bench.step(op.token, 0)
+    auto.ask(COPIED)
+    assert auto.bench.machine.gauge("zerocopy_active", NETWORK) == verdict
+    assert auto.kinds(10, COPIED) == {then}
 
 
 @pytest.mark.parametrize("mode", ["auto", "zerocopy", "plain"])

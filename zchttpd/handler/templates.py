@@ -48,6 +48,7 @@ class _Template(NamedTuple):
     behind: bytes
     date_at: int
     keep_alive: bool
+    linger: bool
 
 
 class Templates:
@@ -73,7 +74,7 @@ class Templates:
         templates = self._shapes.setdefault(shape, {})
         if len(templates) < OPTIONS_MAX:
             before, _, behind = answer.head.partition(holes)
-            templates[key] = _Template(before, behind, answer.date_at, answer.keep_alive)
+            templates[key] = _Template(before, behind, answer.date_at, answer.keep_alive, answer.linger)
 
     def fill(self, shape: bytes, key: Hashable, entry: Entry, content: bytes | None) -> Answer | None:
         """The answer with the file of `entry`, and with its `content`; None if no template fits."""
@@ -82,9 +83,9 @@ class Templates:
         if template is None or holes is None:
             return None
         found = entry.representations[IDENTITY]
-        before, behind, date_at, keep_alive = template
+        before, behind, date_at, keep_alive, linger = template
         head, parts = before + holes + behind, (Slice(0, found.size),)
-        return Answer(200, head, date_at, parts, found, entry, keep_alive, Cacheable.YES, content)
+        return Answer(200, head, date_at, parts, found, entry, keep_alive, linger, Cacheable.YES, content)
 
 
 def plain(head: bytes) -> Plain | None:

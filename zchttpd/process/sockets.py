@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 4096
 # The kernel counts time without progress against TCP_USER_TIMEOUT, but takes a window smaller than a segment
-# for none. So whether a client reads is for `stall_ms` to judge (docs/decisions/timeouts.md), and this is for
+# for none. So whether a client reads is for `stall_ms` to say (docs/decisions/timeouts.md), and this is for
 # sockets that are closed by then.
 USER_TIMEOUT_FACTOR = 10
 # Who may connect is decided by the directory: a proxy is often another user.

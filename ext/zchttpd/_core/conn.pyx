@@ -21,7 +21,7 @@ from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_IMAGE_OWN, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
     CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, Conn, REFUSED_HEAD,
-    ROUTE_UNKNOWN, SEND_AUTO, WORK_HEAD, WORK_REFUSE, WORK_STALE, conn_at, machine_delivered, machine_end_lease,
+    ROUTE_UNKNOWN, SEND_AUTO, WORK_HEAD, WORK_REFUSE, WORK_STALE, conn_at, machine_end_lease,
     machine_notified, machine_op, machine_send_window, machine_source_holds, machine_try_free_plan, machine_work)
 from zchttpd._core.memory cimport memory_give, memory_take
 from zchttpd._core.op cimport (
@@ -34,6 +34,7 @@ from zchttpd._core.queues cimport queues_remove
 from zchttpd._core.recv_buffer cimport (
     FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, frame, recv_buffer_append,
     recv_buffer_consume, recv_buffer_free)
+from zchttpd._core.routes cimport routes_forget, routes_heard_from
 from zchttpd._core.slab cimport slab_give, slab_holds, slab_take
 from zchttpd._core.stats cimport REASON_MEMORY, ROUTE_NETWORK
 from zchttpd._core.stream cimport (
@@ -253,7 +254,7 @@ cdef void _on_received(Machine* machine, uint32_t slot, const Completion* comple
         _try_free(machine, slot)
         return
     if res >= 0:
-        machine_delivered(machine, slot)
+        routes_heard_from(machine, conn)
     if res > 0:
         access_request_started(&machine.access, slot, machine.now_us)
         if conn.state == CONN_READING:
@@ -776,6 +777,7 @@ cdef void _try_free(Machine* machine, uint32_t slot) noexcept nogil:
     # Until now a send under way could still read the image.
     _let_go_plan(machine, slot)
     stream_stop(machine, slot)
+    routes_forget(machine, conn)
     conn.state = 0
     machine.stats.connections_open -= 1
     slab_give(&machine.conns, slot)

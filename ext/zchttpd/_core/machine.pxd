@@ -87,10 +87,17 @@ cdef struct Conn:
     Stream* stream              # NULL unless a file streams
     uint32_t windows_held   # windows that it took from the pool and that have not come back
     uint32_t leases         # open leases of its sends
-    uint32_t uncopied       # sends that ended without a copy, and may have been thrown away: see machine_delivered
+    uint32_t unheard        # sends that ended without a copy, and the peer has not been heard from since
     int32_t queued_last     # unacknowledged bytes at the last stall check, -1 before the first
     int64_t deadline_ms     # monotonic
     int64_t head_began_ms   # first byte of the head under way, 0 before it
+
+cdef struct RouteTrial:     # what `auto` knows of a route
+    uint32_t delivered      # zero-copy sends that the peers have for sure
+    uint32_t copied         # and how many of them were copied
+    uint32_t unheard        # that ended without a copy, and their peers have not been heard from since
+    uint32_t spared         # sends without zero copy since it was given up, until the next trial
+    uint8_t decided         # there is a verdict
 
 cdef struct StreamFile:         # a file that streams
     Version version
@@ -165,9 +172,7 @@ cdef struct Machine:
     uint8_t reports_usage   # notifications say whether the kernel copied
     uint8_t draining
     uint8_t route_news      # bit per Route: a verdict that has not been logged
-    uint32_t[2] route_seen  # zero-copy sends that were delivered, by Route
-    uint32_t[2] route_copied
-    uint32_t[2] route_spared  # sends that were copied on a route that was given up, until the next trial
+    RouteTrial[2] trials    # by Route
 
 cdef int machine_open(Machine* machine, const Limits* limits, uint32_t plans_max, uint32_t mappings_max, uint64_t key0,
                       uint64_t key1, Stats* stats, int64_t now_us) noexcept nogil
@@ -190,7 +195,6 @@ cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping,
                               uint8_t copy_reason) noexcept nogil
 cdef void machine_end_lease(Machine* machine, uint32_t lease) noexcept nogil
 cdef void machine_notified(Machine* machine, uint32_t lease, int32_t usage) noexcept nogil
-cdef void machine_delivered(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_clear(Machine* machine, uint32_t slot) noexcept nogil
 
 cdef enum:

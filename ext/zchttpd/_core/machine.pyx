@@ -13,14 +13,14 @@ from zchttpd._core.mapping cimport (
     Mapping, REST_CLEAR, REST_POOL, mapping_at, mapping_let_go, mappings_close, mappings_open)
 from zchttpd._core.memory cimport memory_give, memory_resize, memory_take
 from zchttpd._core.op cimport (
-    OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE_FILE, OP_GROWN, OP_ROUTE, OP_SEND, OP_SEND_ZC, OP_SPLICE, OP_TAKE_VERSION,
+    OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE_FILE, OP_GROWN, OP_SEND, OP_SEND_ZC, OP_SPLICE, OP_TAKE_VERSION,
     OP_WAIT)
 from zchttpd._core.plans cimport Entry, Plan, entry_at, plan_at, plan_free, plan_unlink, plans_close, plans_open
 from zchttpd._core.queues cimport queues_close, queues_open
 from zchttpd._core.recv_buffer cimport recv_buffer_free
+from zchttpd._core.routes cimport routes_copied, routes_not_copied, routes_of, routes_spare
 from zchttpd._core.slab cimport slab_close, slab_give, slab_holds, slab_open, slab_row
-from zchttpd._core.stats cimport (
-    REASON_COPIED, REASON_LEASES, REASON_MEMLOCK, REASON_UNSUPPORTED, ROUTE_LOOPBACK, ZEROCOPY_GIVEN_UP, ZEROCOPY_ON)
+from zchttpd._core.stats cimport REASON_COPIED, REASON_LEASES, REASON_MEMLOCK, REASON_UNSUPPORTED
 from zchttpd._core.timer_wheel cimport timer_wheel_close, timer_wheel_open
 from zchttpd._core.token cimport NO_SLOT, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_SPLICE, TOKEN_TAG, token_pack
 
@@ -30,9 +30,6 @@ cdef enum:
     CLOSING_CONNS = 1024        # connections whose last completions are still to come
     OPS_SPARE = 4096            # what one batch asks for beyond a few for each connection
     OPS_PER_CONN = 4            # what ends one takes three
-    ROUTE_TRIAL = 32            # notifications before `auto` decides about a route
-    ROUTE_REVIEW = 4096         # and after which it looks again
-    ROUTE_RETRY = 8192          # sends copied on a route that was given up before it gets another trial
 
 
 cdef int machine_open(Machine* machine, const Limits* limits, uint32_t plans_max, uint32_t mappings_max, uint64_t key0,
@@ -270,35 +267,6 @@ cdef void machine_retire_entry(Machine* machine, uint32_t slot) noexcept nogil:
     slab_give(&machine.table.entries, slot)
 
 
-cdef bint _spared(Machine* machine, uint8_t route) noexcept nogil:
-    """Whether `auto` spares this send the zero copy, as the kernel would copy it all the same.
-
-    A network may have more than one way out, so now and then the route is tried again; loopback always copies.
-    """
-    if machine.send_mode != SEND_AUTO or machine.stats.zerocopy_active[route] != ZEROCOPY_GIVEN_UP:
-        return False
-    if route == ROUTE_LOOPBACK:
-        return True
-    if machine.route_spared[route] == ROUTE_RETRY + ROUTE_TRIAL:
-        machine.route_spared[route] = 0
-    machine.route_spared[route] += 1
-    if machine.route_spared[route] == ROUTE_RETRY + 1:
-        machine.route_seen[route] = 0
-        machine.route_copied[route] = 0
-    return machine.route_spared[route] <= ROUTE_RETRY
-
-
-cdef uint8_t _route(Machine* machine, Conn* conn) noexcept nogil:
-    """The connection's route, asked for when it decides: most connections fetch nothing that is large enough."""
-    cdef Op op
-    if conn.route == ROUTE_UNKNOWN:
-        memset(&op, 0, sizeof(Op))
-        op.kind = OP_ROUTE
-        op.fd = conn.fd
-        conn.route = <uint8_t>machine.execute(machine.driver, &op)
-    return conn.route
-
-
 cdef inline uint8_t _copy_reason(Machine* machine, Conn* conn, Mapping* mapping) noexcept nogil:
     if machine.send_mode == SEND_PLAIN:
         return COPY_BY_MODE
@@ -308,7 +276,7 @@ cdef inline uint8_t _copy_reason(Machine* machine, Conn* conn, Mapping* mapping)
         return REASON_MEMLOCK
     if conn.leases >= machine.limits.leases_per_connection or machine.ledger.slab.live == machine.ledger.slab.capacity:
         return REASON_LEASES
-    if _spared(machine, _route(machine, conn)):
+    if routes_spare(machine, routes_of(machine, conn)):
         return REASON_COPIED
     return COPY_NO
 
@@ -372,22 +340,6 @@ cdef void machine_end_lease(Machine* machine, uint32_t lease_slot) noexcept nogi
     _rest(machine, mapping_slot, lease_end(&machine.ledger, lease_slot, machine.now_us))
 
 
-cdef void _judge_route(Machine* machine, uint8_t route, bint copied) noexcept nogil:
-    """A zero-copy send was delivered: decide about its route when there are enough."""
-    cdef uint8_t verdict
-    machine.stats.delivered[copied] += 1
-    machine.route_seen[route] += 1
-    machine.route_copied[route] += copied
-    if machine.send_mode == SEND_AUTO and machine.route_seen[route] == ROUTE_TRIAL:
-        verdict = ZEROCOPY_GIVEN_UP if machine.route_copied[route] * 10 >= ROUTE_TRIAL * 9 else ZEROCOPY_ON
-        if machine.stats.zerocopy_active[route] != verdict:
-            machine.stats.zerocopy_active[route] = verdict
-            machine.route_news |= 1 << route
-    if machine.route_seen[route] == ROUTE_REVIEW:
-        machine.route_seen[route] = 0
-        machine.route_copied[route] = 0
-
-
 cdef void machine_notified(Machine* machine, uint32_t lease_slot, int32_t usage) noexcept nogil:
     """A notification: count what it says about copying, end the lease."""
     cdef Lease* lease = lease_at(&machine.ledger, lease_slot)
@@ -397,16 +349,9 @@ cdef void machine_notified(Machine* machine, uint32_t lease_slot, int32_t usage)
             machine.stats.notifications_unknown += 1
         elif usage < 0:  # the sign bit is IORING_NOTIF_USAGE_ZC_COPIED
             machine.stats.notifications_copied += 1
-            _judge_route(machine, lease.route, True)
+            routes_copied(machine, lease.route)
         else:
             machine.stats.notifications_zero_copied += 1
             if slab_holds(&machine.conns, lease.conn, lease.conn_generation):
-                conn_at(machine, lease.conn).uncopied += 1
+                routes_not_copied(machine, conn_at(machine, lease.conn))
     machine_end_lease(machine, lease_slot)
-
-
-cdef void machine_delivered(Machine* machine, uint32_t slot) noexcept nogil:
-    """The peer has what it was sent without a copy; a reset, which throws away what is queued, ends sends like that too."""
-    while conn_at(machine, slot).uncopied > 0:
-        conn_at(machine, slot).uncopied -= 1
-        _judge_route(machine, conn_at(machine, slot).route, False)

@@ -573,7 +573,7 @@ cdef class Worker:
         for route in range(ROUTE_COUNT):
             if self.machine.route_news & (1 << route):
                 self.on_route(route, self.machine.stats.zerocopy_active[route] == ZEROCOPY_ON,
-                              self.machine.route_seen[route], self.machine.route_copied[route])
+                              self.machine.trials[route].delivered, self.machine.trials[route].copied)
         self.machine.route_news = 0
 
     cdef list _collect_work(self):

@@ -1,0 +1,106 @@
+"""The verdicts of `auto` (docs/decisions/send-mode-auto.md).
+
+A send that was copied has its notification at once, one that was not when the peer has acknowledged it, and it counts
+when the peer has been heard from since: so in the middle of a trial most of those that were not copied are still out.
+They count as what they will be, or a route that copies some sends would look like one that copies all.
+"""
+
+from libc.stdint cimport uint8_t
+from libc.string cimport memset
+
+from zchttpd._core.machine cimport Conn, Machine, ROUTE_UNKNOWN, RouteTrial, SEND_AUTO
+from zchttpd._core.op cimport OP_ROUTE, Op
+from zchttpd._core.stats cimport ROUTE_LOOPBACK, ZEROCOPY_GIVEN_UP, ZEROCOPY_ON
+
+cdef enum:
+    TRIAL = 32      # sends that were delivered before there is a verdict
+    REVIEW = 4096   # and after which there is another
+    RETRY = 8192    # sends without zero copy on a network that was given up before it gets another trial
+
+
+cdef uint8_t routes_of(Machine* machine, Conn* conn) noexcept nogil:
+    """The connection's route, asked for when it decides: most connections fetch nothing that is large enough."""
+    cdef Op op
+    if conn.route == ROUTE_UNKNOWN:
+        memset(&op, 0, sizeof(Op))
+        op.kind = OP_ROUTE
+        op.fd = conn.fd
+        conn.route = <uint8_t>machine.execute(machine.driver, &op)
+    return conn.route
+
+
+cdef bint routes_spare(Machine* machine, uint8_t route) noexcept nogil:
+    """Whether a send is spared the zero copy, as the kernel would copy it all the same.
+
+    A network may have more than one way out, so now and then it is tried again; loopback always copies.
+    """
+    cdef RouteTrial* trial = &machine.trials[route]
+    if machine.send_mode != SEND_AUTO or machine.stats.zerocopy_active[route] != ZEROCOPY_GIVEN_UP:
+        return False
+    if route == ROUTE_LOOPBACK:
+        return True
+    if trial.spared == RETRY + TRIAL:
+        trial.spared = 0
+    trial.spared += 1
+    if trial.spared == RETRY + 1:
+        _begin(trial)
+    return trial.spared <= RETRY
+
+
+cdef void routes_copied(Machine* machine, uint8_t route) noexcept nogil:
+    """A zero-copy send was delivered, and was copied."""
+    machine.trials[route].copied += 1
+    _delivered(machine, route, True)
+
+
+cdef void routes_not_copied(Machine* machine, Conn* conn) noexcept nogil:
+    """One has ended without a copy. A reset, which throws away what is queued, ends sends like that too."""
+    conn.unheard += 1
+    machine.trials[conn.route].unheard += 1
+
+
+cdef void routes_heard_from(Machine* machine, Conn* conn) noexcept nogil:
+    """The peer lives: it has what it was sent without a copy."""
+    while conn.unheard > 0:
+        conn.unheard -= 1
+        machine.trials[conn.route].unheard -= 1
+        _delivered(machine, conn.route, False)
+
+
+cdef void routes_forget(Machine* machine, Conn* conn) noexcept nogil:
+    """The connection has gone, and nobody knows what became of what it was sent last."""
+    if conn.unheard > 0:
+        machine.trials[conn.route].unheard -= conn.unheard
+        conn.unheard = 0
+
+
+cdef void _begin(RouteTrial* trial) noexcept nogil:
+    trial.delivered = 0
+    trial.copied = 0
+    trial.decided = 0
+
+
+cdef void _delivered(Machine* machine, uint8_t route, bint copied) noexcept nogil:
+    cdef RouteTrial* trial = &machine.trials[route]
+    machine.stats.delivered[copied] += 1
+    trial.delivered += 1
+    if machine.send_mode == SEND_AUTO and not trial.decided and trial.delivered >= TRIAL:
+        _decide(machine, route)
+    if trial.delivered == REVIEW:
+        _begin(trial)
+
+
+cdef void _decide(Machine* machine, uint8_t route) noexcept nogil:
+    """Give up where nine of ten were copied, whatever becomes of those that are out. When that hangs on them, wait."""
+    cdef RouteTrial* trial = &machine.trials[route]
+    cdef uint8_t verdict
+    if trial.copied * 10 < trial.delivered * 9:
+        verdict = ZEROCOPY_ON
+    elif trial.copied * 10 >= (trial.delivered + trial.unheard) * 9:
+        verdict = ZEROCOPY_GIVEN_UP
+    else:
+        return
+    trial.decided = 1
+    if machine.stats.zerocopy_active[route] != verdict:
+        machine.stats.zerocopy_active[route] = verdict
+        machine.route_news |= 1 << route
