@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zchttpd._core import testing
 
 GRACE_MS = 1000
+HALF = len(HEAD) // 2
 
 
 class Crowd(Bench):
@@ -59,6 +60,17 @@ class Crowd(Bench):
         self.machine.answer(self.ask(self.recvs[fd]), self.reply, False)
         self.send()
 
+    def begin(self, fd: int) -> None:
+        """A part of a head comes."""
+        self.hear(self.recvs[fd], HEAD[:HALF])
+
+    def go_on(self, fd: int, come: int = HALF) -> int:
+        """And what is missing behind `come` bytes; the ticket."""
+        self.hear(self.recvs[fd], HEAD[come:])
+        [(kind, ticket, head)] = self.take_work()
+        assert (kind, head) == ("head", HEAD)
+        return ticket
+
 
 def test_who_has_waited_longest_goes_first() -> None:
     crowd = Crowd()
@@ -86,6 +98,34 @@ def test_a_new_connection_is_not_shed_before_an_idle_one() -> None:
     crowd.request(fds[2])
     crowd.request(fds[2])
     assert crowd.come()[1:] == ([fds[0]], False), "the oldest new one goes where none is idle"
+
+
+def test_half_a_head_is_shed_like_an_idle_connection() -> None:
+    crowd = Crowd()
+    fds = [crowd.come()[0] for _ in range(CONNECTIONS_MAX)]
+    for fd in fds:
+        crowd.begin(fd)
+        crowd.wait(10)
+    assert crowd.come()[1:] == ([], True), "each within its grace"
+    crowd.wait(GRACE_MS)
+    # More of it gives nobody a new grace, and what is whole is safe.
+    crowd.hear(crowd.recvs[fds[0]], HEAD[HALF : HALF + 1])
+    ticket = crowd.go_on(fds[1])
+    assert crowd.come()[1:] == ([fds[0]], False)
+    assert crowd.come()[1:] == ([fds[2]], False)
+    crowd.machine.answer(ticket, crowd.reply, False)
+    crowd.send()
+    assert crowd.come()[1:] == ([fds[3]], False), "who waits since longer"
+    assert crowd.come()[1:] == ([fds[1]], False)
+
+
+def test_an_empty_line_that_comes_in_two_parts_is_no_half_of_a_head() -> None:
+    crowd = Crowd()
+    fds = [crowd.come()[0] for _ in range(CONNECTIONS_MAX)]
+    crowd.request(fds[0])
+    crowd.hear(crowd.recvs[fds[0]], b"\r")
+    crowd.hear(crowd.recvs[fds[0]], b"\n")
+    assert crowd.come()[1:] == ([fds[0]], False), "it has had its answer, and waits for a request"
 
 
 def test_those_in_use_are_not_shed_for_anybody() -> None:
@@ -161,6 +201,7 @@ class Known:
     since_ms: int
     answers: int = 0
     parked: int = 0  # ticket
+    come: int = 0  # bytes of a head
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -173,9 +214,14 @@ def test_shedding_follows_a_model(seed: int) -> None:
         idle = [
             (each.since_ms, fd)
             for fd, each in known.items()
-            if not each.parked and (each.answers == 1 or each.since_ms <= now_ms - GRACE_MS)
+            if not each.parked
+            and ((each.answers == 1 and not each.come) or each.since_ms <= now_ms - GRACE_MS)
         ]
-        new = [(each.since_ms, fd) for fd, each in known.items() if not each.parked and not each.answers]
+        new = [
+            (each.since_ms, fd)
+            for fd, each in known.items()
+            if not each.parked and not each.answers and not each.come
+        ]
         return min(idle or new)[1] if idle or new else None
 
     for _ in range(400):
@@ -183,7 +229,7 @@ def test_shedding_follows_a_model(seed: int) -> None:
         # Those that have lingered over their 503 for long enough.
         crowd.settle(crowd.ops())
         now_ms = crowd.now_ms
-        act = rng.choice(("come", "come", "ask", "request", "answer", "leave"))
+        act = rng.choice(("come", "come", "ask", "request", "answer", "leave", "begin"))
         if act == "come":
             expected = victim(now_ms) if len(known) == CONNECTIONS_MAX else None
             admitted = len(known) < CONNECTIONS_MAX or expected is not None
@@ -203,6 +249,11 @@ def test_shedding_follows_a_model(seed: int) -> None:
             crowd.machine.answer(each.parked, crowd.reply, False)
             crowd.send()
             known[fd] = Known(now_ms, each.answers + 1)
+        elif each.come and act in ("ask", "request", "answer"):
+            each.parked, each.come = crowd.go_on(fd, each.come), 0
+        elif not each.parked and act == "begin" and each.come < len(HEAD) - 1:
+            crowd.hear(crowd.recvs[fd], HEAD[each.come : each.come + 1])
+            each.since_ms, each.come = (each.since_ms if each.come else now_ms), each.come + 1
         elif not each.parked and act == "ask":
             each.parked = crowd.ask(crowd.recvs[fd], HEAD)
         elif not each.parked and act == "request":

@@ -54,6 +54,23 @@ def test_a_storm_of_new_clients_does_not_cut_those_in_use(site: Path, kind: tupl
         assert statuses == {200}
 
 
+def test_heads_that_are_never_finished_keep_nobody_out(site: Path, kind: tuple[str, str]) -> None:
+    engine, send_mode = kind
+    with (
+        serving(site, engine=engine, send_mode=send_mode, connections_max=ROOM) as server,
+        ExitStack() as stack,
+    ):
+        halves = [stack.enter_context(server.peer()) for _ in range(2 * ROOM)]
+        for peer in halves:
+            peer.send(b"GET /small HTTP/1.1\r\nHost: ")
+
+        def served() -> bool:
+            return server.ask(request("/small")).status == 200
+
+        eventually("the first that is a second old makes room", served)
+        assert all(served() for _ in range(ROOM))
+
+
 def test_those_that_are_told_503_take_nobody_s_place(site: Path, kind: tuple[str, str]) -> None:
     engine, send_mode = kind
     with (

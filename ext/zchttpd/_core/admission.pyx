@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from zchttpd._core.machine cimport CONN_READING, CONN_REJECTED, Conn, conn_at
 from zchttpd._core.queues cimport (
-    QUEUE_IN_USE, QUEUE_NEW, QUEUE_NONE, QUEUE_ONCE, QUEUE_REJECTED, queues_push, queues_remove)
+    QUEUE_HALF, QUEUE_IN_USE, QUEUE_NEW, QUEUE_NONE, QUEUE_ONCE, QUEUE_REJECTED, queues_push, queues_remove)
 from zchttpd._core.token cimport NO_SLOT
 
 cdef enum:
@@ -20,7 +20,8 @@ cdef bint admission_has_place(Machine* machine) noexcept nogil:
 
 
 cdef inline int64_t _idle_since(Machine* machine, uint32_t slot) noexcept nogil:
-    return conn_at(machine, slot).deadline_ms - machine.limits.idle_ms_max
+    cdef Conn* conn = conn_at(machine, slot)
+    return conn.head_began_ms if conn.head_began_ms != 0 else conn.deadline_ms - machine.limits.idle_ms_max
 
 
 cdef inline uint32_t _longer(Machine* machine, uint32_t one, uint32_t other) noexcept nogil:
@@ -36,12 +37,13 @@ cdef inline uint32_t _idle_beyond_grace(Machine* machine, uint8_t queue) noexcep
 
 
 cdef uint32_t admission_oldest_idle(Machine* machine) noexcept nogil:
-    """The connection that has waited longest for a request and may be shed, or NO_SLOT.
+    """The connection that has waited longest for a request, or for the rest of one, and may be shed, or NO_SLOT.
 
-    One that has had a single answer may go at once; a new one, and one that has come back for more, has a grace first. Where
-    there is none such the oldest new one goes, but never one in use within its grace."""
+    One that has had a single answer may go at once; any other has a grace first. Where there is none such the oldest new one
+    goes, but never one in use, or in the middle of a head, within its grace."""
     cdef uint32_t idle = _longer(machine, machine.queues.first[QUEUE_ONCE], _idle_beyond_grace(machine, QUEUE_NEW))
     idle = _longer(machine, idle, _idle_beyond_grace(machine, QUEUE_IN_USE))
+    idle = _longer(machine, idle, _idle_beyond_grace(machine, QUEUE_HALF))
     return machine.queues.first[QUEUE_NEW] if idle == NO_SLOT else idle
 
 
@@ -73,11 +75,13 @@ cdef void admission_leave(Machine* machine, uint32_t slot) noexcept nogil:
 
 
 cdef void admission_enqueue(Machine* machine, uint32_t slot) noexcept nogil:
-    """If nothing of a request has come, the connection waits for one; if it has been rejected, for the peer to go."""
+    """The connection waits for a request, or for the rest of one; if it has been rejected, for the peer to go."""
     cdef Conn* conn = conn_at(machine, slot)
     if machine.queues.queue[slot] != QUEUE_NONE:
         return
     if conn.flags & CONN_REJECTED:
         queues_push(&machine.queues, slot, QUEUE_REJECTED)
-    elif conn.state == CONN_READING and conn.received.bytes == NULL:
+    elif conn.state == CONN_READING and conn.received.bytes != NULL:
+        queues_push(&machine.queues, slot, QUEUE_HALF)
+    elif conn.state == CONN_READING:
         queues_push(&machine.queues, slot, <uint8_t>(QUEUE_NEW + conn.answers))

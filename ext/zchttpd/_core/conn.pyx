@@ -30,7 +30,7 @@ from zchttpd._core.op cimport (
 from zchttpd._core.plans cimport (
     Entry, NO_ROW, Plan, Row, SEGMENT_LITERAL, SEGMENT_MAPPED, Segment, entry_at, plan_at, plans_admit, plans_drop_row,
     plans_find)
-from zchttpd._core.queues cimport queues_remove
+from zchttpd._core.queues cimport QUEUE_HALF, queues_remove
 from zchttpd._core.recv_buffer cimport (
     FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, frame, recv_buffer_append,
     recv_buffer_consume, recv_buffer_free)
@@ -257,7 +257,7 @@ cdef void _on_received(Machine* machine, uint32_t slot, const Completion* comple
         routes_heard_from(machine, conn)
     if res > 0:
         access_request_started(&machine.access, slot, machine.now_us)
-        if conn.state == CONN_READING:
+        if conn.state == CONN_READING and machine.queues.queue[slot] != QUEUE_HALF:
             queues_remove(&machine.queues, slot)
         if conn.state == CONN_READING and conn.received.bytes == NULL:
             _take(machine, slot, completion.bytes, <uint32_t>res)
@@ -354,6 +354,7 @@ cdef void _read_heads(Machine* machine, uint32_t slot) noexcept nogil:
             if conn.head_began_ms == 0:
                 conn.head_began_ms = machine.now_ms
                 _set_deadline(machine, slot, machine.limits.head_ms_max)
+            admission_enqueue(machine, slot)
             return
         if found == FRAME_HEAD and head_length == 2 and not conn.flags & CONN_CRLF_SKIPPED:
             conn.flags |= CONN_CRLF_SKIPPED
@@ -362,6 +363,7 @@ cdef void _read_heads(Machine* machine, uint32_t slot) noexcept nogil:
                 # Behind a request rather than before one: the connection is as idle as it was.
                 conn.head_began_ms = 0
                 _set_deadline(machine, slot, machine.limits.idle_ms_max)
+                queues_remove(&machine.queues, slot)
                 admission_enqueue(machine, slot)
         elif found == FRAME_HEAD and head_length > 2:
             if _lookup(machine, slot, conn.received.bytes + conn.received.start, head_length, &plan):
@@ -419,6 +421,7 @@ cdef bint _lookup(Machine* machine, uint32_t slot, const char* head, uint32_t le
 
 cdef void _park(Machine* machine, uint32_t slot, uint8_t kind, uint32_t entry) noexcept nogil:
     cdef Conn* conn = conn_at(machine, slot)
+    queues_remove(&machine.queues, slot)
     conn.state = CONN_PARKED
     _set_deadline(machine, slot, machine.limits.stall_ms_max)
     if not machine_work(machine, slot, kind, entry):
@@ -446,6 +449,7 @@ cdef void _refuse(Machine* machine, uint32_t slot, uint32_t status) noexcept nog
 cdef void _begin(Machine* machine, uint32_t slot, uint32_t plan_slot) noexcept nogil:
     """Start to replay a plan."""
     cdef Conn* conn = conn_at(machine, slot)
+    queues_remove(&machine.queues, slot)
     conn.state = CONN_SENDING
     conn.head_began_ms = 0
     conn.queued_last = -1

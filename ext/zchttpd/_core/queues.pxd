@@ -9,14 +9,15 @@ cdef enum:              # a queue
     QUEUE_ONCE = 3       # waits for a request, and has had one answer
     QUEUE_IN_USE = 4     # waits for a request, and has had several
     QUEUE_REJECTED = 5  # rejected, and told so
-    QUEUE_COUNT = 6
+    QUEUE_HALF = 6      # waits for the rest of a head
+    QUEUE_COUNT = 7
 
 cdef struct Queues:
     uint32_t* next      # by slot
     uint32_t* previous
     uint8_t* queue       # that the slot is in
-    uint32_t[6] first   # by queue; NO_SLOT when nobody is in it
-    uint32_t[6] last
+    uint32_t[7] first   # by queue; NO_SLOT when nobody is in it
+    uint32_t[7] last
 
 cdef int queues_open(Queues* queues, uint32_t capacity) noexcept nogil
 cdef void queues_close(Queues* queues) noexcept nogil
