@@ -390,6 +390,13 @@ PLANTS = (
         "tests/core/test_admission.py",
     ),
     Plant(
+        "half a head is never shed",
+        "admission.pyx",
+        "    idle = _longer(machine, idle, _idle_beyond_grace(machine, QUEUE_HALF))\n",
+        "",
+        "tests/core/test_admission.py",
+    ),
+    Plant(
         "who is told 503 counts against the limit",
         "admission.pyx",
         "        machine.rejected += 1\n        conn_at(machine, slot).flags |= CONN_REJECTED\n",

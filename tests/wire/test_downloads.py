@@ -158,7 +158,8 @@ def test_zerocopy_sends_without_copying_and_tells_what_the_kernel_did(files: Pat
         # What is left of a body may be copied on purpose when it is less than --zc-size-min.
         copied = sum(SIZES.values()) - now['send_bytes_total{mode="zerocopy"}']
         assert copied < ZC_SIZE_MIN * len(SIZES)
-        assert now["lease_seconds_count"] == sends
+        # One that found no room in the socket was a lease as well, and a short one.
+        assert now["lease_seconds_count"] >= sends
 
 
 @pytest.mark.uring

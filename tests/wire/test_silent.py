@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,15 +61,15 @@ def test_those_that_do_not_read_cost_no_work(
             peer.half_close()
 
         def calls() -> float:
-            """System calls and completions within a second."""
-            was = server.metrics()
+            """System calls and completions a second."""
+            was, since = server.metrics(), time.monotonic()
             assert not clock.readable(1.0)
-            now = server.metrics()
+            now, seconds = server.metrics(), time.monotonic() - since
             names = ("enters_total", "completions_total")
-            return sum(now[name] - was[name] for name in names)
+            return sum(now[name] - was[name] for name in names) / seconds
 
+        # Their sockets fill up first.
         eventually("they cost nothing", lambda: calls() <= CALLS_MAX)
-        assert calls() <= CALLS_MAX
         assert threads(server) <= before + THREADS_MAX
         # And those that read after all get every byte.
         content = pattern(8 * MIB if path == "/cached" else LARGE)
