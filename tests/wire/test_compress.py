@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 MODES = {
     "uring-zerocopy": ("zerocopy",),
     "uring-plain": ("plain",),
-    "uring-auto": ("zerocopy", "plain"),
-    "portable-auto": ("splice", "plain"),
+    "uring-auto": ("zerocopy", "splice"),
+    "portable-auto": ("splice",),
 }
 REVALIDATE_MS = 50
 # What the machine does beside may take most of it; no test asserts how long anything takes.
