@@ -77,7 +77,7 @@ quick: $(VENV)/lint ## style, types and the fast tests of each layer, in a minut
 	@$(MAKE) --no-print-directory -j2 lint check layers
 
 layers: setup ## the fast tests of each layer alone
-	HYPOTHESIS_PROFILE=quick SIM_SEEDS=30 $(VENV)/$(PYTEST) -m "not slow" $(QUICK) $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=quick SIM_SEEDS=10 $(VENV)/$(PYTEST) -m "not slow" $(QUICK) $(PYTEST_ARGS)
 
 test: setup check ## the tests, in JOBS (2) processes
 	$(VENV)/$(PYTEST) $(PYTEST_ARGS)

@@ -41,6 +41,7 @@ PATHS_SEEDS_MAX = 200
 FAULTY_SEEDS = 400
 
 
+@pytest.mark.slow
 def test_every_path_is_taken() -> None:
     """What the simulation is for does happen in it: an idle simulation would pass too."""
     seen: Counter[str] = Counter()

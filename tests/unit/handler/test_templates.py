@@ -230,6 +230,7 @@ def tree() -> Iterator[Tree]:
         shutil.rmtree(base)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(
     OPTIONS,

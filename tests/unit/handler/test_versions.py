@@ -142,6 +142,7 @@ def hold(handler: Handler, target: str, had: set[Seen], now: Seen, coding: str) 
             assert status == 412 or old.body == now.body
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(STEPS)
 @example([("rename", "f", b"1234", LIVED_NS), ("rename", "f", b"abcd", LIVED_NS)])
