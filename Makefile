@@ -17,7 +17,8 @@ BUILD_TOOLS := 'pip>=23.1' 'meson-python>=0.17' 'meson>=1.3' ninja 'cython>=3.1'
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST = bin/pytest -n $(JOBS) --dist worksteal
 # What `make quick` runs: each layer by itself, every HTTP case without a socket, one connection to each engine.
-QUICK := tests/unit tests/core tests/sim tests/fuzz tests/driver tests/ring tests/package tests/wire/test_in_process.py tests/wire/test_smoke.py
+QUICK := tests/unit tests/core tests/sim tests/fuzz tests/driver tests/ring tests/package/test_tidy.py \
+    tests/package/test_architecture.py tests/wire/test_in_process.py tests/wire/test_smoke.py
 
 .PHONY: help setup serve dev quick layers test clients full check faults fuzz lint asan debug bench memory sweep vm loadtest readme docs fresh clean
 
