@@ -67,7 +67,7 @@ class Kernel(Transfers):
             "watch": self.listener.watch_wake,
             "signal": lambda _: 0,
         }
-        self.bytes_taken = self.leases_begun = 0
+        self.bytes_taken = self.leases_held = 0
         self.next_fd = 100_000
         # What happened, for those who ask whether anything did.
         self.events = Counter(dict.fromkeys(EVENTS, 0))
@@ -122,7 +122,6 @@ class Kernel(Transfers):
             raise Violation(f"two sends at a time: {op}")
         if op.kind == "send_zc":
             self.buffers.must_hold(op)
-            self.leases_begun += 1
             if self.loopback_given_up and socket.route == LOOPBACK:
                 raise Violation(f"zero copy on a route that was given up: {op}")
         return self.must_be_memory(op)

@@ -38,8 +38,8 @@ def must_be_at_rest(world: World) -> None:
     if sum(gauge(f"send_bytes_{way}") for way in ("plain", "splice", "zerocopy")) != world.kernel.bytes_taken:
         raise Violation("the bytes sent are counted wrong")
     ended = sum(gauge("lease_buckets", place) for place in range(25))
-    if ended != world.kernel.leases_begun:
-        raise Violation(f"{ended} leases ended, {world.kernel.leases_begun} begun")
+    if ended != world.kernel.leases_held:
+        raise Violation(f"{ended} leases counted, {world.kernel.leases_held} held bytes")
 
 
 def must_be_logged(world: World) -> None:

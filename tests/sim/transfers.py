@@ -27,6 +27,7 @@ class Transfers:
     held: list[Held]
     events: Counter[str]
     bytes_taken: int
+    leases_held: int
 
     def client_reads(self, socket: Socket, most: int) -> bytes:
         """Up to `most` bytes of what was sent, as they are on the wire now."""
@@ -115,8 +116,7 @@ class Transfers:
         more = op.kind == "send_zc" and self.rng.random() < 0.5
         if more:
             self.held.append(Held(op, snapshot, res, read=True))
-        socket.taken += res
-        self.bytes_taken += res
+        self._taken(socket, op, res)
         self.cq.append(Cqe(op.token, res, more))
 
     def _verdict(self, socket: Socket, op: testing.ExecutedOp) -> int:
@@ -163,9 +163,13 @@ class Transfers:
             self.held.append(held)
         socket.outbound.append((held, snapshot[:size]))
         socket.unread += size
+        self._taken(socket, op, size)
+        self.cq.append(Cqe(op.token, size, held is not None))
+
+    def _taken(self, socket: Socket, op: testing.ExecutedOp, size: int) -> None:
         socket.taken += size
         self.bytes_taken += size
-        self.cq.append(Cqe(op.token, size, held is not None))
+        self.leases_held += op.kind == "send_zc"
 
     def _writable(self, socket: Socket) -> None:
         token, socket.poll = socket.poll, None

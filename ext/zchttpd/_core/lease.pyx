@@ -51,6 +51,7 @@ cdef int lease_end(Ledger* ledger, uint32_t slot, int64_t now_us) noexcept nogil
     zc_assert(mapping.leases > 0)
     mapping.leases -= 1
     ledger.stats.leases_open -= 1
-    stats_lease(ledger.stats, now_us - lease.opened_us)
+    if lease.result > 0:  # else nothing was held
+        stats_lease(ledger.stats, now_us - lease.opened_us)
     slab_give(&ledger.slab, slot)
     return mapping_let_go(ledger.mappings, mapping_slot)

@@ -15,7 +15,7 @@ from collections import namedtuple
 
 from zchttpd._core.cache_key cimport CACHE_KEY_SIZE_MAX, cache_key
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH, HttpDate, http_date_set
-from zchttpd._core.lease cimport Ledger, lease_end, lease_open, ledger_close, ledger_open
+from zchttpd._core.lease cimport Ledger, lease_at, lease_end, lease_open, ledger_close, ledger_open
 from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn, STREAM_WINDOWS, Stream, StreamFile,
     conn_at, machine_close)
@@ -55,8 +55,7 @@ OPS = {
     OP_SHUTDOWN: "shutdown", OP_CANCEL: "cancel", OP_CANCEL_ALL: "cancel_all", OP_RESET: "reset", OP_CLOSE: "close",
     OP_CLEAR: "clear", OP_QUEUED: "queued", OP_REGISTER: "register", OP_ACCEPT: "accept", OP_WATCH: "watch",
     OP_REJECT: "reject", OP_SIGNAL: "signal", OP_SPLICE: "splice", OP_TAKE_VERSION: "take_version",
-    OP_CHECK_VERSION: "check_version", OP_CLOSE_FILE: "close_file", OP_UNREAD: "unread",
-    OP_ROUTE: "route",
+    OP_CHECK_VERSION: "check_version", OP_CLOSE_FILE: "close_file", OP_UNREAD: "unread", OP_ROUTE: "route",
 }
 MORE, LINK, MULTISHOT = OP_MORE, OP_LINK, OP_MULTISHOT
 FRAMES = {FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_LINE_LONG: "line_long",
@@ -347,7 +346,8 @@ cdef class Leases:
     def holds(self, lease: int, generation: int) -> bool:
         return slab_holds(&self.ledger.slab, lease, generation)
 
-    def end(self, lease: int, now_us: int) -> str:
+    def end(self, lease: int, sent: int, now_us: int) -> str:
+        lease_at(&self.ledger, lease).result = sent
         return RESTS[lease_end(&self.ledger, lease, now_us)]
 
 
