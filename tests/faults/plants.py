@@ -161,8 +161,8 @@ PLANTS = (
     Plant(
         "a file whose bytes are gone is believed again",
         "machine.pyx",
-        "    if not version.lost:\n        version.lost = machine.execute",
-        "    if True:\n        version.lost = machine.execute",
+        "    if not version.lost:\n        version.lost = machine_ask",
+        "    if True:\n        version.lost = machine_ask",
     ),
     Plant(
         "a file that was filled from stays open",

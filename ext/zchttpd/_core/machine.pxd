@@ -182,6 +182,7 @@ cdef void machine_set_time(Machine* machine, int64_t now_us, int64_t unix_second
 cdef Conn* conn_at(Machine* machine, uint32_t slot) noexcept nogil
 cdef Op* machine_blank_op(Machine* machine) noexcept nogil
 cdef Op* machine_op(Machine* machine, uint32_t slot, uint8_t op_kind, uint8_t token_kind) noexcept nogil
+cdef int32_t machine_ask(Machine* machine, uint8_t kind, uint8_t flags, int32_t fd, char* address) noexcept nogil
 cdef bint machine_work(Machine* machine, uint32_t slot, uint8_t kind, uint32_t entry) noexcept nogil
 cdef void machine_let_go_mapping(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_let_go_file(Machine* machine, uint32_t slot) noexcept nogil

@@ -13,8 +13,7 @@ from zchttpd._core.mapping cimport (
     Mapping, REST_CLEAR, REST_POOL, mapping_at, mapping_let_go, mappings_close, mappings_open)
 from zchttpd._core.memory cimport memory_give, memory_resize, memory_take
 from zchttpd._core.op cimport (
-    OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE_FILE, OP_GROWN, OP_SEND, OP_SEND_ZC, OP_SPLICE, OP_TAKE_VERSION,
-    OP_WAIT)
+    OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE_FILE, OP_GROWN, OP_SEND, OP_SEND_ZC, OP_SPLICE, OP_TAKE_VERSION, OP_WAIT)
 from zchttpd._core.plans cimport Entry, Plan, entry_at, plan_at, plan_free, plan_unlink, plans_close, plans_open
 from zchttpd._core.queues cimport queues_close, queues_open
 from zchttpd._core.recv_buffer cimport recv_buffer_free
@@ -198,16 +197,21 @@ cdef void machine_close_file(Machine* machine, int32_t fd) noexcept nogil:
     op.fd = fd
 
 
-cdef bint _look(Machine* machine, uint8_t kind, uint8_t flags, Version* version, int32_t fd) noexcept nogil:
-    """Look at an open file now. False for good once its bytes are not those of its version any more."""
+cdef int32_t machine_ask(Machine* machine, uint8_t kind, uint8_t flags, int32_t fd, char* address) noexcept nogil:
+    """The result of an op that is done now, ahead of those that wait for the end of the batch."""
     cdef Op op
     memset(&op, 0, sizeof(Op))
     op.kind = kind
     op.flags = flags
     op.fd = fd
-    op.address = <char*>version
+    op.address = address
+    return machine.execute(machine.driver, &op)
+
+
+cdef bint _look(Machine* machine, uint8_t kind, uint8_t flags, Version* version, int32_t fd) noexcept nogil:
+    """Look at an open file now. False for good once its bytes are not those of its version any more."""
     if not version.lost:
-        version.lost = machine.execute(machine.driver, &op) < 0
+        version.lost = machine_ask(machine, kind, flags, fd, <char*>version) < 0
     return not version.lost
 
 

@@ -6,10 +6,9 @@ They count as what they will be, or a route that copies some sends would look li
 """
 
 from libc.stdint cimport uint8_t
-from libc.string cimport memset
 
-from zchttpd._core.machine cimport Conn, Machine, ROUTE_UNKNOWN, RouteTrial, SEND_AUTO
-from zchttpd._core.op cimport OP_ROUTE, Op
+from zchttpd._core.machine cimport Conn, Machine, ROUTE_UNKNOWN, RouteTrial, SEND_AUTO, machine_ask
+from zchttpd._core.op cimport OP_ROUTE
 from zchttpd._core.stats cimport ROUTE_LOOPBACK, ZEROCOPY_GIVEN_UP, ZEROCOPY_ON
 
 cdef enum:
@@ -20,12 +19,8 @@ cdef enum:
 
 cdef uint8_t routes_of(Machine* machine, Conn* conn) noexcept nogil:
     """The connection's route, asked for when it decides: most connections fetch nothing that is large enough."""
-    cdef Op op
     if conn.route == ROUTE_UNKNOWN:
-        memset(&op, 0, sizeof(Op))
-        op.kind = OP_ROUTE
-        op.fd = conn.fd
-        conn.route = <uint8_t>machine.execute(machine.driver, &op)
+        conn.route = <uint8_t>machine_ask(machine, OP_ROUTE, 0, conn.fd, NULL)
     return conn.route
 
 
