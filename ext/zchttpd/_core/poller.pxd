@@ -4,17 +4,11 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from zchttpd._core.completions cimport Completions
+from zchttpd._core.epoll cimport epoll_event
 from zchttpd._core.op cimport Completion, Op
 from zchttpd._core.pipes cimport Pipe, Pipes
 from zchttpd._core.readers cimport Readers
 from zchttpd._core.sends cimport Sends
-
-cdef extern from "<sys/epoll.h>" nogil:
-    ctypedef union epoll_data_t:
-        int fd
-    cdef struct epoll_event:
-        uint32_t events
-        epoll_data_t data
 
 cdef enum DescriptorKind:
     DESCRIPTOR_SOCKET = 0

@@ -14,6 +14,9 @@ from posix.unistd cimport close
 
 from zchttpd._core.check cimport likely, unlikely, zc_assert
 from zchttpd._core.completions cimport completions_add, completions_close, completions_take
+from zchttpd._core.epoll cimport (
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll_create1,
+    epoll_ctl, epoll_event, epoll_wait)
 from zchttpd._core.op cimport (
     OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_FILL, OP_LINK, OP_POLL, OP_READ, OP_RECV, OP_SEND,
     OP_SPLICE, OP_WATCH)
@@ -24,20 +27,6 @@ from zchttpd._core.sends cimport sends_go
 cdef extern from "<errno.h>" nogil:
     enum:
         ECANCELED
-
-cdef extern from "<sys/epoll.h>" nogil:
-    enum:
-        EPOLL_CLOEXEC
-        EPOLL_CTL_ADD
-        EPOLL_CTL_MOD
-        EPOLL_CTL_DEL
-        EPOLLIN
-        EPOLLOUT
-        EPOLLERR
-        EPOLLHUP
-    int epoll_create1(int flags)
-    int epoll_ctl(int epoll, int what, int fd, epoll_event* event)
-    int epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms)
 
 cdef extern from "<sys/socket.h>" nogil:
     enum:

@@ -17,6 +17,8 @@ import os
 from zchttpd._core.address cimport address_look_up
 from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.completions cimport Completions, completions_add, completions_close, completions_take
+from zchttpd._core.epoll cimport (
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLOUT, epoll_create1, epoll_ctl, epoll_event, epoll_wait)
 from zchttpd._core.mapping cimport MEMFD_SIZE_MIN, Mapping, mapping_at
 from zchttpd._core.op cimport (
     Completion, OP_CANCEL_ALL, OP_CLEAR, OP_CLOSE, OP_LINK, OP_POLL, OP_REGISTER, OP_SEND, OP_SPLICE, Op, Peer)
@@ -40,21 +42,6 @@ cdef extern from "<poll.h>" nogil:
         POLLOUT
         POLLERR
         POLLHUP
-
-cdef extern from "<sys/epoll.h>" nogil:
-    ctypedef union epoll_data_t:
-        int fd
-    cdef struct epoll_event:
-        uint32_t events
-        epoll_data_t data
-    enum:
-        EPOLL_CLOEXEC
-        EPOLL_CTL_ADD
-        EPOLL_CTL_DEL
-        EPOLLOUT
-    int epoll_create1(int flags)
-    int epoll_ctl(int epoll, int what, int fd, epoll_event* event)
-    int epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms)
 
 cdef enum:
     FEW = 64                # first sockets
