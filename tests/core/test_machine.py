@@ -191,10 +191,16 @@ def test_a_refused_connection_lingers_until_the_peer_has_read() -> None:
     assert bench.machine.live()["conns"] == 0
 
 
-def answered_last(bench: Bench, recv: testing.ExecutedOp) -> None:
-    """The client has said that it sends nothing more, and its answer has gone."""
+def last_answer(bench: Bench, recv: testing.ExecutedOp) -> testing.ExecutedOp:
+    """The send of an answer to a client that has said that it sends nothing more."""
     bench.machine.answer(bench.ask(recv), bench.small(keep_alive=0), False)
     [send] = bench.ops()
+    return send
+
+
+def answered_last(bench: Bench, recv: testing.ExecutedOp) -> None:
+    """And it has gone."""
+    send = last_answer(bench, recv)
     bench.step(send.token, send.length)
 
 
@@ -226,8 +232,7 @@ def test_who_has_sent_more_all_the_same_is_waited_for() -> None:
 def test_what_came_behind_the_last_head_is_waited_for() -> None:
     bench = Bench()
     recv = bench.connect()
-    bench.machine.answer(bench.ask(recv), bench.small(keep_alive=0), False)
-    [send] = bench.ops()
+    send = last_answer(bench, recv)
     bench.hear(recv, HEAD)
     bench.step(send.token, send.length)
     assert [op.kind for op in bench.ops()] == ["shutdown"]
@@ -236,8 +241,7 @@ def test_what_came_behind_the_last_head_is_waited_for() -> None:
 def test_who_closes_while_it_is_looked_at_is_closed_once() -> None:
     bench = Bench()
     recv = bench.connect()
-    bench.machine.answer(bench.ask(recv), bench.small(keep_alive=0), False)
-    [send] = bench.ops()
+    send = last_answer(bench, recv)
     bench.machine.deliver(send.token, send.length)
     bench.machine.deliver(recv.token, 0)
     bench.machine.step()
@@ -247,8 +251,7 @@ def test_who_closes_while_it_is_looked_at_is_closed_once() -> None:
 def test_who_has_closed_its_direction_is_closed_without_a_look() -> None:
     bench = Bench()
     recv = bench.connect()
-    bench.machine.answer(bench.ask(recv), bench.small(keep_alive=0), False)
-    [send] = bench.ops()
+    send = last_answer(bench, recv)
     bench.step(recv.token, 0)
     bench.step(send.token, send.length)
     assert [op.kind for op in bench.ops()] == ["close"]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Bounds what the kernel takes for a reader that does not read, so that the server really has to wait for it.
 # Several of loopback's 64 KiB segments must fit, or TCP itself creeps from one window probe to the next.
 SLOW_BUFFER = 256 * 1024
+LARGE = 24 * MIB  # bytes of a file that is streamed
 
 
 @dataclass(slots=True)
@@ -43,6 +44,13 @@ def pattern(size: int, seed: int = 0) -> bytes:
     block = noise(MIB + seed)[:MIB]
     pieces = [b"%08d" % number + block[8:] for number in range(-(-size // MIB))]
     return b"".join(pieces)[:size]
+
+
+def cached_and_streamed(root: Path, cached: int = 2 * MIB) -> Path:
+    """Put a file that is cached and one that is streamed into `root`."""
+    (root / "cached").write_bytes(pattern(cached))
+    (root / "streamed").write_bytes(pattern(LARGE))
+    return root
 
 
 def publish(path: Path, content: bytes) -> None:

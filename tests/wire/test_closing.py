@@ -12,7 +12,7 @@ import pytest
 
 from .client import request
 from .servers import serving
-from .streams import SLOW_BUFFER, pattern
+from .streams import LARGE, SLOW_BUFFER, cached_and_streamed, pattern
 from .tree import FILES, MIB
 
 if TYPE_CHECKING:
@@ -22,16 +22,10 @@ if TYPE_CHECKING:
 # How bytes are sent decides here.
 EVERY_MODE = True
 
-LARGE = 24 * MIB
-
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with one file that is cached and one that is streamed."""
-    root = tmp_path_factory.mktemp("closing")
-    (root / "cached").write_bytes(pattern(2 * MIB))
-    (root / "streamed").write_bytes(pattern(LARGE))
-    return root
+    return cached_and_streamed(tmp_path_factory.mktemp("closing"))
 
 
 def meets_reset(peer: Peer, within_ms: int) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from . import rules
 from .client import ProtocolError, eventually, request
 from .servers import Server, serving
-from .streams import SLOW_BUFFER, begin, pattern
+from .streams import LARGE, SLOW_BUFFER, begin, cached_and_streamed, pattern
 from .tree import FILES, MIB
 
 if TYPE_CHECKING:
@@ -21,15 +21,12 @@ EVERY_MODE = True
 
 KILLED = 200
 PIPES_FREE_MAX = 4  # that a worker keeps for the next splice
-LARGE = 24 * MIB
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with one file that is cached and one that is streamed."""
-    root = tmp_path_factory.mktemp("connections")
-    (root / "cached").write_bytes(pattern(2 * MIB))
-    (root / "streamed").write_bytes(pattern(LARGE))
+    root = cached_and_streamed(tmp_path_factory.mktemp("connections"))
     (root / "small").write_bytes(b"small\n")
     return root
 

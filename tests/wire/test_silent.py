@@ -11,7 +11,7 @@ import pytest
 
 from .client import eventually, request
 from .servers import serving
-from .streams import SLOW_BUFFER, pattern
+from .streams import LARGE, SLOW_BUFFER, cached_and_streamed, pattern
 from .tree import MIB
 
 if TYPE_CHECKING:
@@ -23,16 +23,12 @@ EVERY_MODE = True
 SILENT = 60
 CALLS_MAX = 10  # a second
 THREADS_MAX = 4
-LARGE = 24 * MIB
+CACHED = 8 * MIB
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with one file that is cached and one that is streamed."""
-    root = tmp_path_factory.mktemp("silent")
-    (root / "cached").write_bytes(pattern(8 * MIB))
-    (root / "streamed").write_bytes(pattern(LARGE))
-    return root
+    return cached_and_streamed(tmp_path_factory.mktemp("silent"), CACHED)
 
 
 def threads(server: Server) -> int:
@@ -72,6 +68,6 @@ def test_those_that_do_not_read_cost_no_work(
         eventually("they cost nothing", lambda: calls() <= CALLS_MAX)
         assert threads(server) <= before + THREADS_MAX
         # And those that read after all get every byte.
-        content = pattern(8 * MIB if path == "/cached" else LARGE)
+        content = pattern(CACHED if path == "/cached" else LARGE)
         for peer in peers[:4]:
             assert peer.reply().body == content
