@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from .client import Peer
     from .servers import Server
 
-# How bytes are sent decides here.
-EVERY_MODE = True
-
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
