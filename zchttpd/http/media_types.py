@@ -1,10 +1,15 @@
-"""Media types by file name, the same on every host: the table is this one, not the system's."""
+"""Media types by file name, the same on every host: by the tables beside this file, not the system's."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from zchttpd.config.names import IDENTITY, STORED_CODINGS
-from zchttpd.http.media_type_table import COMPRESSIBLE, OTHERS, TEXT, WELL_KNOWN_TYPES
 from zchttpd.http.target import WELL_KNOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DEFAULT = "application/octet-stream"
 
@@ -14,20 +19,34 @@ _CODED = {b"svgz": "gzip"}
 # Where Apple looked before it was a well-known name.
 _LINKS_OF_APPS = (b"apple-app-site-association",)
 
-
-def _by_extension() -> dict[bytes, str]:
-    table = {}
-    for kinds, charset in ((TEXT, "; charset=utf-8"), (OTHERS, "")):
-        for kind, extensions in kinds.items():
-            for extension in extensions.split():
-                table[extension.encode("ascii")] = kind + charset
-    return table
+# Text that is not said to be UTF-8: it says itself what it is.
+_BARE_TEXT = frozenset(("text/spdx", "text/x-component", "text/x-opml"))
 
 
-_TABLE = _by_extension()
-_WELL_KNOWN = {
-    name.encode("ascii"): kind for kind, names in WELL_KNOWN_TYPES.items() for name in names.split()
-}
+def read_types(name: str) -> Iterator[tuple[str, list[str]]]:
+    """Each type, and the words behind it, of a file in the format of mime.types that is beside this one."""
+    for line in Path(__file__).with_name(name).read_text(encoding="ascii").splitlines():
+        if line and not line.startswith("#"):
+            kind, *words = line.split()
+            yield kind, words
+
+
+def _by_word(name: str) -> dict[bytes, str]:
+    """The type of each word, text with its charset: UTF-8."""
+    return {
+        word.encode("ascii"): kind + ("; charset=utf-8" if _is_utf8(kind) else "")
+        for kind, words in read_types(name)
+        for word in words
+    }
+
+
+def _is_utf8(kind: str) -> bool:
+    return kind.startswith("text/") and kind not in _BARE_TEXT
+
+
+_TABLE = _by_word("mime.types")
+_WELL_KNOWN = _by_word("well-known.types")
+_COMPRESSIBLE = frozenset(kind for kind, _ in read_types("compressible.types"))
 
 
 def _extension(name: bytes) -> bytes:
@@ -65,4 +84,4 @@ def decoded_name(name: bytes, coding: str) -> bytes:
 def compressible(media_type: str) -> bool:
     """Whether files of a type, with or without parameters, commonly shrink when they are compressed."""
     essence = media_type.partition(";")[0].strip().lower()
-    return essence.startswith("text/") or essence.endswith(("+json", "+xml")) or essence in COMPRESSIBLE
+    return essence.startswith("text/") or essence.endswith(("+json", "+xml")) or essence in _COMPRESSIBLE
