@@ -26,6 +26,10 @@ _ON = ("on", "yes", "true", "1")
 _OFF = ("off", "no", "false", "0", "")
 
 
+class StartError(Exception):
+    """The server cannot start; the text is one line: the cause, then the fix."""
+
+
 class SettingsError(ValueError):
     """An option has a value that cannot be used. `name`: its field; `problem`: one line, cause, then fix."""
 

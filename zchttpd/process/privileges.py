@@ -12,7 +12,7 @@ import pwd
 from dataclasses import dataclass
 
 from zchttpd.config.names import ENCODINGS
-from zchttpd.config.options import nearest
+from zchttpd.config.options import StartError, nearest
 
 PR_SET_NO_NEW_PRIVS = 38
 # What a worker, or the supervisor, imports only when it needs it, encodings among it. The user may not be
@@ -30,10 +30,6 @@ _LATE = (
     "zchttpd.telemetry.prometheus",
     "uvloop",
 )
-
-
-class PrivilegeError(Exception):
-    """Privileges cannot be given up; the text is one line: the cause, then the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +99,16 @@ def preload() -> None:
 def confine() -> None:
     """Nothing this process executes gains privileges (PR_SET_NO_NEW_PRIVS, prctl(2)).
 
-    Raises PrivilegeError.
+    Raises StartError.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         why = os.strerror(ctypes.get_errno())
-        raise PrivilegeError(f"PR_SET_NO_NEW_PRIVS is refused ({why}). Run Linux 3.5 or later")
+        raise StartError(f"PR_SET_NO_NEW_PRIVS is refused ({why}). Run Linux 3.5 or later")
 
 
 def become(identity: Identity) -> None:
-    """Be this user from now on: its groups, gid and uid, real, effective and saved. Raises PrivilegeError.
+    """Be this user from now on: its groups, gid and uid, real, effective and saved. Raises StartError.
 
     Called before any ring exists and before workers are forked: what a ring was made with stays with it
     (CVE-2024-22017).
@@ -120,7 +116,7 @@ def become(identity: Identity) -> None:
     if os.geteuid() != 0:
         if os.getresuid() == (identity.uid,) * 3:
             return
-        raise PrivilegeError(
+        raise StartError(
             f"--user {identity.name}: only root may become another user, and this is uid {os.geteuid()}."
             " Start as root, or leave --user out"
         )
@@ -132,7 +128,7 @@ def become(identity: Identity) -> None:
         fix = (
             "Let the container keep CAP_SETUID and CAP_SETGID" if error.errno == errno.EPERM else "See id(1)"
         )
-        raise PrivilegeError(f"--user {identity.name}: {error.strerror}. {fix}") from None
+        raise StartError(f"--user {identity.name}: {error.strerror}. {fix}") from None
     with contextlib.suppress(PermissionError):
         os.setresuid(0, 0, 0)
-        raise PrivilegeError(f"--user {identity.name}: the way back to root is open. Clear the securebits")
+        raise StartError(f"--user {identity.name}: the way back to root is open. Clear the securebits")

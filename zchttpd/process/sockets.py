@@ -10,6 +10,8 @@ import socket
 import stat
 from typing import TYPE_CHECKING, Any
 
+from zchttpd.config.options import StartError
+
 if TYPE_CHECKING:
     from zchttpd.config.settings import Settings
 
@@ -22,17 +24,13 @@ USER_TIMEOUT_FACTOR = 10
 UNIX_MODE = 0o666
 
 
-class ListenError(Exception):
-    """No listening socket could be made; the text is one line: the cause, then the fix."""
-
-
 def open_listeners(
     host: str, port: int, count: int, *, stall_ms: int, flag: str = "--port"
 ) -> list[socket.socket]:
     """`count` listening TCP sockets on one and the same address and port; port 0 takes a free one for all.
 
     More than one share the port by SO_REUSEPORT (socket(7)). TCP_USER_TIMEOUT (tcp(7)) is a multiple of
-    `stall_ms`, in milliseconds. `flag` is what the error texts tell to type. Raises ListenError.
+    `stall_ms`, in milliseconds. `flag` is what the error texts tell to type. Raises StartError.
     """
     failure: OSError | None = None
     addresses = _resolve(host, port)
@@ -53,12 +51,12 @@ def open_listeners(
             for listener in opened:
                 listener.close()
     assert failure is not None
-    raise ListenError(_explain(failure, host, port, flag)) from failure
+    raise StartError(_explain(failure, host, port, flag)) from failure
 
 
 def open_for(settings: Settings, fds: list[int]) -> list[socket.socket]:
     """A listener for each worker: the socket behind `fds`, which were passed to this process, before --unix
-    before --host and --port. Raises ListenError.
+    before --host and --port. Raises StartError.
 
     A port that is opened here is shared by SO_REUSEPORT; any other socket is one and the same for all.
     """
@@ -75,7 +73,7 @@ def open_for(settings: Settings, fds: list[int]) -> list[socket.socket]:
 def open_unix(path: str) -> socket.socket:
     """A listening stream socket at `path`, for everybody who may enter its directory (unix(7)).
 
-    One that a server left behind is replaced. Raises ListenError.
+    One that a server left behind is replaced. Raises StartError.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -88,24 +86,24 @@ def open_unix(path: str) -> socket.socket:
             listener.bind(path)
         os.chmod(path, UNIX_MODE)
         listener.listen(BACKLOG)
-    except (OSError, ListenError) as error:
+    except (OSError, StartError) as error:
         listener.close()
-        if isinstance(error, ListenError):
+        if isinstance(error, StartError):
             raise
         why = os.strerror(error.errno) if error.errno else str(error)
-        raise ListenError(f"cannot listen on {path} ({why}). Type --unix and another path") from error
+        raise StartError(f"cannot listen on {path} ({why}). Type --unix and another path") from error
     return listener
 
 
 def _remove_stale(path: str) -> None:
-    """Raises ListenError unless it is a socket that nobody listens to."""
+    """Raises StartError unless it is a socket that nobody listens to."""
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        raise ListenError(f"{path} is there and is no socket. Type --unix and another path, or: rm {path}")
+        raise StartError(f"{path} is there and is no socket. Type --unix and another path, or: rm {path}")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.setblocking(False)
         # EAGAIN: somebody listens, and has more to do than it can.
         if client.connect_ex(path) != errno.ECONNREFUSED:
-            raise ListenError(
+            raise StartError(
                 f"{path} is already in use. Type --unix with another path, or find who listens with: ss -lxp"
             )
     os.unlink(path)
@@ -113,14 +111,14 @@ def _remove_stale(path: str) -> None:
 
 def _passed(fds: list[int], stall_ms: int) -> socket.socket:
     if len(fds) > 1:
-        raise ListenError(f"{len(fds)} sockets were passed, and one is served. Keep one ListenStream= line")
+        raise StartError(f"{len(fds)} sockets were passed, and one is served. Keep one ListenStream= line")
     try:
         listener = socket.socket(fileno=fds[0])
         listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:
-        raise ListenError(f"descriptor {fds[0]} was passed and is no socket ({error.strerror})") from None
+        raise StartError(f"descriptor {fds[0]} was passed and is no socket ({error.strerror})") from None
     if not listens or listener.type != socket.SOCK_STREAM:
-        raise ListenError("the socket that was passed does not listen. Type ListenStream= and Accept=no")
+        raise StartError("the socket that was passed does not listen. Type ListenStream= and Accept=no")
     # A ring that is to wait for connections would be told EAGAIN.
     listener.setblocking(True)
     if listener.family != socket.AF_UNIX:
@@ -181,7 +179,7 @@ def _resolve(host: str, port: int) -> list[tuple[int, Any]]:
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
         why = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
-        raise ListenError(f"the host {host!r} cannot be resolved ({why}). Type such as 127.0.0.1") from None
+        raise StartError(f"the host {host!r} cannot be resolved ({why}). Type such as 127.0.0.1") from None
     return [(family, address) for family, _, _, _, address in found]
 
 

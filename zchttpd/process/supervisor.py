@@ -13,15 +13,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from zchttpd.config.options import SettingsError, split_address
+from zchttpd.config.options import SettingsError, StartError, split_address
 from zchttpd.engine.limits import files_needed, memory_locked, raise_limits
 from zchttpd.process import privileges
 from zchttpd.process.checks import check_links_into, check_root
 from zchttpd.process.memory_limit import OutOfMemory, advised, budgets, memory_limit, most, shown
-from zchttpd.process.privileges import PrivilegeError
 from zchttpd.process.report import Report, how_it_ended
 from zchttpd.process.sockets import (
-    ListenError,
     open_for,
     open_listeners,
     reaches_others,
@@ -33,13 +31,12 @@ from zchttpd.process.worker import (
     EXIT_CONFIGURATION,
     EXIT_CRASHED,
     Choice,
-    StartError,
     Worker,
     choose,
     die_with_parent,
 )
 from zchttpd.telemetry import log
-from zchttpd.telemetry.access_log import LogError, check_log
+from zchttpd.telemetry.access_log import check_log
 from zchttpd.telemetry.shared_stats import SharedStats
 
 if TYPE_CHECKING:
@@ -88,7 +85,7 @@ def run(settings: Settings, notes: Sequence[str] = ()) -> int:
         _give_up_privileges(settings)
         check_log(settings)
         choice = choose(settings.engine)
-    except (ListenError, LogError, PrivilegeError, StartError) as error:
+    except StartError as error:
         log.complain(str(error))
         return EXIT_FAILED
     except SettingsError as error:
@@ -101,7 +98,7 @@ def run(settings: Settings, notes: Sequence[str] = ()) -> int:
 
 
 def _give_up_privileges(settings: Settings) -> None:
-    """Raises PrivilegeError, and SettingsError when the user of --user may not enter the root."""
+    """Raises StartError, and SettingsError when the user of --user may not enter the root."""
     privileges.confine()
     if settings.user:
         privileges.preload()

@@ -12,6 +12,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
+from zchttpd.config.options import StartError
 from zchttpd.files import compressor
 from zchttpd.process import checks, doctor
 from zchttpd.telemetry import log
@@ -52,10 +53,6 @@ class Serve(Protocol):
         *,
         ready: Callable[[dict[str, object]], None],
     ) -> None: ...
-
-
-class StartError(Exception):
-    """The engine that was asked for cannot run here; the text is one line: the cause, then the fix."""
 
 
 @dataclass(frozen=True, slots=True)

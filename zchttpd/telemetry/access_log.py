@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from zchttpd.config.names import OFF, STDOUT
+from zchttpd.config.options import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -50,10 +51,6 @@ class AccessRecord(NamedTuple):
     agent: bytes
     duration_us: int
     zerocopy: bool
-
-
-class LogError(Exception):
-    """The log cannot be written; the text is one line: the cause, then what to type."""
 
 
 # ---- lines ----
@@ -120,7 +117,7 @@ def _json(text: bytes) -> str:
 
 
 def open_log(path: str) -> int:
-    """A descriptor that appends to the log. Raises LogError."""
+    """A descriptor that appends to the log. Raises StartError."""
     if path == STDOUT:
         return os.dup(1)
     try:
@@ -128,7 +125,7 @@ def open_log(path: str) -> int:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
     except OSError as error:
         why = "nobody reads the pipe" if error.errno == errno.ENXIO else error.strerror
-        raise LogError(
+        raise StartError(
             f"--access-log: {path!r} cannot be written ({why}). Type a file in a directory that this user"
             " may write to, - for standard output, or off"
         ) from None
@@ -188,7 +185,7 @@ class AccessLog:
     def _open_again(self) -> None:
         try:
             fresh = open_log(self._path)
-        except LogError as error:
+        except StartError as error:
             LOGGER.warning("the access log could not be opened, and goes on as before: %s", error)
             return
         old, self._fd = self._fd, fresh
@@ -229,7 +226,7 @@ def make_log(settings: Settings) -> AccessLog | None:
 
 
 def check_log(settings: Settings) -> None:
-    """Raises LogError unless the log can be written."""
+    """Raises StartError unless the log can be written."""
     if settings.access_log == OFF:
         return
     fd = open_log(settings.access_log)

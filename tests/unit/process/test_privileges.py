@@ -12,7 +12,8 @@ import sys
 import pytest
 
 from zchttpd.engine.limits import raise_limits
-from zchttpd.process.privileges import Identity, PrivilegeError, become, resolve
+from zchttpd.config.options import StartError
+from zchttpd.process.privileges import Identity, become, resolve
 
 NOBODY = pwd.getpwnam("nobody")
 GROUP = grp.getgrgid(NOBODY.pw_gid).gr_name
@@ -60,7 +61,7 @@ def test_who_it_cannot_be(text: str, parts: list[str]) -> None:
 def test_only_root_may_become_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "getresuid", lambda: (1000, 1000, 1000))
-    with pytest.raises(PrivilegeError, match="only root may become another user, and this is uid 1000"):
+    with pytest.raises(StartError, match="only root may become another user, and this is uid 1000"):
         become(Identity("nobody", 65534, 65534, (65534,)))
     become(Identity("me", 1000, 1000, (1000,)))
 
@@ -70,7 +71,7 @@ def test_a_way_back_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     for name in ("setgroups", "setresgid", "setresuid"):
         monkeypatch.setattr(os, name, lambda *ids, name=name: tried.append((name, *ids)))
-    with pytest.raises(PrivilegeError, match="way back"):
+    with pytest.raises(StartError, match="way back"):
         become(Identity("me", 5, 6, (6, 7)))
     assert tried == [
         ("setgroups", (6, 7)),
@@ -86,7 +87,7 @@ def test_a_container_that_may_not_is_told_what_it_lacks(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "setgroups", refused)
-    with pytest.raises(PrivilegeError, match="CAP_SETUID and CAP_SETGID"):
+    with pytest.raises(StartError, match="CAP_SETUID and CAP_SETGID"):
         become(Identity("me", 5, 6, (6,)))
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zchttpd.config.options import StartError
 from zchttpd.config.settings import Settings
 from zchttpd.process import sockets
 from zchttpd.process.sockets import (
-    ListenError,
     open_for,
     open_listeners,
     open_unix,
@@ -73,7 +73,7 @@ def test_listeners_share_one_port_and_each_is_given_connections() -> None:
 def test_a_port_in_use_is_refused_even_where_it_is_shared(others: int, ours: int) -> None:
     with listening("127.0.0.1", 0, others) as listeners:
         port = listeners[0].getsockname()[1]
-        with pytest.raises(ListenError) as caught:
+        with pytest.raises(StartError) as caught:
             open_listeners("127.0.0.1", port, ours, stall_ms=STALL_MS)
     text = str(caught.value)
     assert f"port {port} on 127.0.0.1 is already in use" in text
@@ -143,7 +143,7 @@ def test_who_can_connect(host: str, others: bool) -> None:
 
 
 def test_more_sockets_than_one_are_refused() -> None:
-    with pytest.raises(ListenError, match="2 sockets were passed"):
+    with pytest.raises(StartError, match="2 sockets were passed"):
         open_for(Settings(root=Path()), [3, 4])
 
 
@@ -159,12 +159,12 @@ def test_a_host_that_cannot_be_resolved(monkeypatch: pytest.MonkeyPatch, host: s
 
     if len(host) < 64:
         monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    with pytest.raises(ListenError, match=r"cannot be resolved .*Type such as 127"):
+    with pytest.raises(StartError, match=r"cannot be resolved .*Type such as 127"):
         open_listeners(host, 0, 1, stall_ms=STALL_MS)
 
 
 def test_an_address_of_another_machine() -> None:
-    with pytest.raises(ListenError, match=r"192\.0\.2\.1 is not an address of this machine\. Type"):
+    with pytest.raises(StartError, match=r"192\.0\.2\.1 is not an address of this machine\. Type"):
         open_listeners("192.0.2.1", 0, 1, stall_ms=STALL_MS)
 
 
@@ -181,6 +181,6 @@ def test_other_refusals(monkeypatch: pytest.MonkeyPatch, number: int, port: int,
         raise OSError(number, "refused")
 
     monkeypatch.setattr(sockets, "_bind", refuse)
-    with pytest.raises(ListenError) as caught:
+    with pytest.raises(StartError) as caught:
         open_listeners("127.0.0.1", port, 1, stall_ms=STALL_MS, flag="--admin")
     assert text in str(caught.value)

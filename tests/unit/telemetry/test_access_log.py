@@ -13,13 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zchttpd.config.names import LOG_FORMATS
-from zchttpd.config.options import SettingsError
+from zchttpd.config.options import SettingsError, StartError
 from zchttpd.config.settings import Settings
 from zchttpd.telemetry.access_log import (
     AccessLog,
     AccessRecord,
     LineFormatter,
-    LogError,
     address_of,
     check_log,
     escape,
@@ -262,7 +261,7 @@ def test_off_is_no_log(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["missing/log", "."])
 def test_a_path_that_cannot_be_written(tmp_path: Path, name: str) -> None:
-    with pytest.raises(LogError, match=r"--access-log: .* cannot be written .*Type a file"):
+    with pytest.raises(StartError, match=r"--access-log: .* cannot be written .*Type a file"):
         open_log(str(tmp_path / name))
 
 
