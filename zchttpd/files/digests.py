@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from zchttpd.files.singleflight import Pending, SingleFlight
-from zchttpd.files.version import content_tag
+from zchttpd.files.version import content_tag, read_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,16 +100,10 @@ def _digest_at_once(found: Representation) -> str | None:
     except OSError:
         return None
     try:
-        content = bytearray(found.size)
-        # RWF_NOWAIT: preadv2(2). An empty file has nothing to read.
-        whole = not content or os.preadv(fd, [content], 0, os.RWF_NOWAIT) == found.size
-        if whole and found.same_as(os.fstat(fd)):
-            return hashlib.blake2b(content, digest_size=_DIGEST_SIZE).hexdigest()
-    except OSError:
-        pass
+        content = read_at_once(fd, found)
     finally:
         os.close(fd)
-    return None
+    return None if content is None else hashlib.blake2b(content, digest_size=_DIGEST_SIZE).hexdigest()
 
 
 def _digest_aside(found: Representation) -> str:

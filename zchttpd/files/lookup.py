@@ -83,10 +83,9 @@ class FallbackPage(NamedTuple):
 class Entry:
     """What a path resolved to: the unit of revalidation. Everything but `check_at_ms` stays as it was made.
 
-    `generation` is never used twice; `representations` is by encoding and empty unless `kind` is FILE; `name`
-    is the file's own name (`index.html` for a directory), for its media type; `fallback_pages` is by status,
-    200 for a page that takes the place of any route. Until `check_at_ms` it may be used without looking at
-    the file system.
+    `generation` is never used twice; `representations` is by encoding and empty unless `kind` is FILE;
+    `fallback_pages` is by status, 200 for a page that takes the place of any route. Until `check_at_ms` it
+    may be used without looking at the file system.
     """
 
     segments: tuple[bytes, ...]
@@ -97,11 +96,6 @@ class Entry:
     check_at_ms: int
     representations: dict[str, Representation]
     fallback_pages: dict[int, FallbackPage] = field(default_factory=dict)
-
-    @property
-    def name(self) -> bytes:
-        """The last component of the file's path; empty when there is no file."""
-        return self.state.segments[-1] if self.state.segments else b""
 
     @property
     def varies(self) -> bool:

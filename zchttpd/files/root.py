@@ -111,7 +111,7 @@ class Root:
         self._inside, self._outside = _sorted_out(self._path, links_into)
         self._fd = self._open_root()
         self._version = _identity(os.fstat(self._fd))
-        self._walks = not _openat2_works(self._fd) if walk is None else walk
+        self.walks = not _openat2_works(self._fd) if walk is None else walk
         # Old sandboxes refuse faccessat2(2).
         self._tells_access = os.access(
             b".", os.F_OK, dir_fd=self._fd, effective_ids=True, follow_symlinks=False
@@ -121,11 +121,6 @@ class Root:
 
     def _open_root(self) -> int:
         return os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-
-    @property
-    def walks(self) -> bool:
-        """True when paths are resolved component by component, without openat2."""
-        return self._walks
 
     def close(self) -> None:
         """Give the descriptor back; nothing can be opened any more."""
@@ -168,7 +163,7 @@ class Root:
         # A separator inside a segment would step round the policy that checked the segments one by one.
         if b"\0" in path or path.count(b"/") > max(0, len(segments) - 1):
             raise _error(errno.ENOENT, path)
-        if self._walks:
+        if self.walks:
             return self._walk(segments, _whole_flags(flags), path)
         try:
             return self._open_beneath(path, _whole_flags(flags))

@@ -67,9 +67,9 @@ def read_at_once(fd: int, version: Version | Representation) -> bytes | None:
         # EAGAIN: not in the page cache; EOPNOTSUPP: this file system cannot tell.
         if size and os.preadv(fd, [buffer], 0, os.RWF_NOWAIT) != size:
             return None
+        return bytes(buffer) if version.same_as(os.fstat(fd)) else None
     except OSError:
         return None
-    return bytes(buffer) if version.same_as(os.fstat(fd)) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +97,6 @@ class Representation:
     def mtime_ns(self) -> int:
         """Modification time."""
         return self.version.mtime_ns
-
-    @property
-    def ctime_ns(self) -> int:
-        """Time of the last change to content or attributes."""
-        return self.version.ctime_ns
-
-    @property
-    def dev(self) -> int:
-        """Device of the file."""
-        return self.version.dev
-
-    @property
-    def ino(self) -> int:
-        """Inode of the file; never leaves the server."""
-        return self.version.ino
 
     @property
     def in_memory(self) -> bool:

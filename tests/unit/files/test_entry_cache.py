@@ -109,9 +109,9 @@ def test_a_socket_is_nothing(cache: EntryCache, site: Path, monkeypatch: pytest.
 
 
 def test_the_name_is_that_of_the_file(cache: EntryCache, tree: Path) -> None:
-    assert find(cache, "/dir/").name == b"index.html"
-    assert find(cache, "/file.txt").name == b"file.txt"
-    assert find(cache, "/none").name == b""
+    assert find(cache, "/dir/").state.segments == (b"dir", b"index.html")
+    assert find(cache, "/file.txt").state.segments == (b"file.txt",)
+    assert find(cache, "/none").state.segments == ()
 
 
 def test_unreadable(cache: EntryCache, tree: Path, unprivileged: Unprivileged) -> None:
@@ -172,7 +172,7 @@ def test_siblings_are_representations(cache: EntryCache, site: Path) -> None:
     entry = find(cache, "/app.js")
     assert set(entry.representations) == {IDENTITY, "br", "zstd", "gzip"}
     assert entry.varies
-    assert entry.name == b"app.js"
+    assert entry.state.segments == (b"app.js",)
     assert content(entry, "zstd") == b"packed.zst"
     tags = {each.etag for each in entry.representations.values()}
     assert len(tags) == len(entry.representations)

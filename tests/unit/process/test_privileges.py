@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from zchttpd.engine.limits import raise_limits
 from zchttpd.config.options import StartError
+from zchttpd.engine.limits import raise_limits
 from zchttpd.process.privileges import Identity, become, resolve
 
 NOBODY = pwd.getpwnam("nobody")
