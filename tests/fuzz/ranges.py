@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from zchttpd.http.ranges import GAP_SIZE_MAX, RANGES_MAX, UNSATISFIABLE, parse_range
+from zchttpd.http.ranges import GAP_SIZE_MAX, RANGES_MAX, parse_range
 from zchttpd.http.request import Request, parse_request
 from zchttpd.http.response import Metadata, ResponseBuilder
 
@@ -39,8 +39,8 @@ def _spans(value: bytes, size: int) -> None:
         assert result is None
         return
     asked = [span for member in members if (span := _wanted(member, size))]
-    if not isinstance(result, tuple):
-        assert result is UNSATISFIABLE or size == 0
+    if not result:
+        assert result == () or size == 0
         assert not asked
         return
     assert 0 < len(result) <= RANGES_MAX

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import Enum
-from typing import Literal, TypeAlias
 
 RANGES_MAX = 100
 # Each part of a multipart answer costs about this many bytes of its own, so a smaller gap is cheaper to send.
@@ -13,14 +11,6 @@ GAP_SIZE_MAX = 80
 
 # More than 1000 digits count as not valid: int() has limits of its own.
 _SPEC = re.compile(rb"([0-9]{0,1000})-([0-9]{0,1000})")
-
-
-class _Range(Enum):
-    UNSATISFIABLE = "unsatisfiable"
-
-
-UNSATISFIABLE = _Range.UNSATISFIABLE
-Unsatisfiable: TypeAlias = Literal[_Range.UNSATISFIABLE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +26,13 @@ class Span:
         return self.first + self.length
 
 
-def parse_range(value: bytes, size: int) -> tuple[Span, ...] | Unsatisfiable | None:
+def parse_range(value: bytes, size: int) -> tuple[Span, ...] | None:
     """The spans that a Range field asks of a representation of `size` bytes.
 
     None means to ignore the field and send all: another unit, a set that is not valid, or one of more
-    than RANGES_MAX ranges. UNSATISFIABLE means 416: nothing asked for exists. Otherwise the spans do not
-    overlap, all lie inside, and come in the order asked for, unless some were joined because they overlap
-    or are closer than GAP_SIZE_MAX: then they ascend. The work is bounded by the length of the field and
-    RANGES_MAX.
+    than RANGES_MAX ranges. Without spans it is 416: nothing asked for exists. Otherwise they do not overlap,
+    all lie inside, and come in the order asked for, unless some were joined because they overlap or are
+    closer than GAP_SIZE_MAX: then they ascend. The work is bounded by the length of the field and RANGES_MAX.
     """
     unit, equals, members = value.partition(b"=")
     if not equals or unit.lower() != b"bytes" or members.count(b",") >= RANGES_MAX:
@@ -64,7 +53,7 @@ def parse_range(value: bytes, size: int) -> tuple[Span, ...] | Unsatisfiable | N
         return None
     if not spans:
         # A suffix of an empty file can be satisfied, but Content-Range cannot say so.
-        return None if size == 0 and _has_suffix(members) else UNSATISFIABLE
+        return None if size == 0 and _has_suffix(members) else ()
     joined = _join(sorted(spans, key=lambda span: span.first)) if len(spans) > 1 else spans
     return tuple(spans if len(joined) == len(spans) else joined)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from zchttpd.config.names import IDENTITY
 from zchttpd.http.conditional import Outcome, evaluate, if_range_holds
 from zchttpd.http.dates import format_date
-from zchttpd.http.ranges import UNSATISFIABLE, Span, parse_range
+from zchttpd.http.ranges import Span, parse_range
 from zchttpd.http.response_head import PHRASES
 from zchttpd.http.target import quote_query
 
@@ -126,12 +126,12 @@ class ResponseBuilder:
         ):
             return self._whole(metadata, status)
         spans = parse_range(wanted, metadata.size)
-        if spans is UNSATISFIABLE:
-            whole_size = (b"Content-Range", b"bytes */%d" % metadata.size)
-            return self.error(416, (whole_size, *_vary(metadata)))
         # The parts of an encoded file would need a Content-Encoding each, which no client knows.
         if spans is None or (len(spans) > 1 and metadata.encoding != IDENTITY):
             return self._whole(metadata, status)
+        if not spans:
+            whole_size = (b"Content-Range", b"bytes */%d" % metadata.size)
+            return self.error(416, (whole_size, *_vary(metadata)))
         return self._single(metadata, spans[0]) if len(spans) == 1 else self._multiple(metadata, spans)
 
     def error(
