@@ -187,14 +187,14 @@ class StatsCollector:
             "zchttpd_zerocopy_fallbacks",
             "Bodies that asked for zero copy and were copied, by reason.",
             "reason",
-            zip(self._layout.reasons, totals["fallbacks"], strict=False),
+            zip(self._layout.FALLBACK_REASONS, totals["fallbacks"], strict=False),
         )
         yield self._leases(totals["lease_buckets"], totals["lease_us_sum"][0])
         yield _gauges(
             "zchttpd_zerocopy_active",
             "Send mode auto by route: 0 undecided, 1 zero copy, 2 given up, as the kernel copies.",
             "route",
-            zip(self._layout.routes, self._stats.highest("zerocopy_active"), strict=True),
+            zip(self._layout.ROUTES, self._stats.highest("zerocopy_active"), strict=True),
         )
         yield from self._compressions(totals["compressions"], totals["compression_us"])
         for scalar in _SCALARS:
@@ -212,7 +212,7 @@ class StatsCollector:
         family = Family(
             "zchttpd_lease_seconds", "histogram", "How long the kernel held the memory of a zero-copy send."
         )
-        bounds = [*(f"{bound / US_PER_S:.10g}" for bound in self._layout.lease_bounds_us), "+Inf"]
+        bounds = [*(f"{bound / US_PER_S:.10g}" for bound in self._layout.LEASE_BOUNDS_US), "+Inf"]
         for bound, seen in zip(bounds, itertools.accumulate(buckets), strict=True):
             family.samples.append(("_bucket", {"le": bound}, seen))
         family.samples.extend([("_count", {}, sum(buckets)), ("_sum", {}, us_sum / US_PER_S)])

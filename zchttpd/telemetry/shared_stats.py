@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import mmap
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-CELL_SIZE = 8
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
 
 # What is open in a worker is gone when the worker is; what it counted is not.
 GAUGES = (
@@ -26,32 +28,14 @@ GAUGES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where the cells of one block are. `cells`: name -> (first cell, how many). `block_size`: bytes."""
-
-    block_size: int
-    cells: dict[str, tuple[int, int]]
-    lease_bounds_us: tuple[int, ...]
-    reasons: tuple[str, ...]
-    routes: tuple[str, ...]
-
-
-def stats_layout() -> Layout:
-    """The layout of the compiled counters (`_core.stats`). ImportError where zchttpd was not built."""
-    stats = importlib.import_module("zchttpd._core.stats")
-    return Layout(
-        stats.STATS_BYTES,
-        stats.CELLS,
-        tuple(stats.LEASE_BOUNDS_US),
-        tuple(stats.FALLBACK_REASONS),
-        tuple(stats.ROUTES),
-    )
+def stats_layout() -> ModuleType:
+    """Where the cells of one block are (`_core/stats.pyi`). ImportError where zchttpd was not built."""
+    return importlib.import_module("zchttpd._core.stats")
 
 
 def cells_of(block: memoryview, name: str) -> memoryview:
     """The 64-bit cells `name` of one worker's block."""
-    first, count = stats_layout().cells[name]
+    first, count = stats_layout().CELLS[name]
     return block.cast("Q")[first : first + count]
 
 
@@ -61,35 +45,28 @@ class SharedStats:
     def __init__(self, workers: int) -> None:
         self._layout = stats_layout()
         self._workers = workers
-        self._memory = memoryview(mmap.mmap(-1, workers * self._layout.block_size))
-        self._cells = self._memory.cast("Q")
+        self._memory = memoryview(mmap.mmap(-1, workers * self._layout.STATS_BYTES))
 
     def block(self, worker: int) -> memoryview:
         """The block of one worker, as writable bytes."""
-        size = self._layout.block_size
+        size = self._layout.STATS_BYTES
         return self._memory[worker * size : (worker + 1) * size]
 
     def cells(self, worker: int, name: str) -> memoryview:
         """The 64-bit cells `name` of one worker."""
-        first, count = self._layout.cells[name]
-        first += worker * self._layout.block_size // CELL_SIZE
-        return self._cells[first : first + count]
+        return cells_of(self.block(worker), name)
 
     def totals(self) -> dict[str, list[int]]:
         """All cells by name, added over the workers."""
-        return {
-            name: [
-                sum(column)
-                for column in zip(*(self.cells(i, name) for i in range(self._workers)), strict=True)
-            ]
-            for name in self._layout.cells
-        }
+        return {name: [sum(column) for column in self._columns(name)] for name in self._layout.CELLS}
 
     def highest(self, name: str) -> list[int]:
         """The cells `name`, each the highest of any worker."""
-        return [
-            max(column) for column in zip(*(self.cells(i, name) for i in range(self._workers)), strict=True)
-        ]
+        return [max(column) for column in self._columns(name)]
+
+    def _columns(self, name: str) -> Iterator[tuple[int, ...]]:
+        """Each of the cells `name`, of all workers."""
+        return zip(*(self.cells(worker, name) for worker in range(self._workers)), strict=True)
 
     def clear_gauges(self, worker: int) -> None:
         """Zero the gauges of a worker that died. Its counters stay: its successor goes on from them."""
