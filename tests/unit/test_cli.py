@@ -273,7 +273,7 @@ def test_the_capability_counts_only_in_the_first_user_namespace(
 ) -> None:
     pages = {"/proc/self/uid_map": uid_map, "/proc/self/status": f"Name:\tx\nCapEff:\t{cap_eff}\nSeccomp:\t0"}
     monkeypatch.setattr(doctor, "_read", pages.__getitem__)
-    assert doctor._may_lock_anything() is may
+    assert doctor._capable(doctor.CAP_IPC_LOCK) is may
 
 
 @pytest.mark.parametrize(

@@ -20,38 +20,30 @@ _ERROR_PAGES = ("404.html", "403.html", "50x.html")
 
 def check_root(root: Path) -> None:
     """Raises SettingsError unless `root` is a directory that can be searched."""
-    try:
-        if not root.is_dir():
-            if root.exists():
-                problem = f"is not a directory. Type --root and the one that it is in: {root.parent}"
-            else:
-                problem = f"does not exist. {_meant(str(root))}"
-            raise SettingsError("root", f"{str(root)!r} {problem}")
-        usable = os.access(root, os.X_OK)
-    except PermissionError:
-        usable = False
-    if not usable:
-        raise SettingsError(
-            "root", f"{str(root)!r} may not be entered by this user. Type: chmod o+x on it and its parents"
-        )
+    above = f"Type --root and the one that it is in: {root.parent}"
+    _check_directory("root", root, above, _meant(str(root)))
 
 
 def check_links_into(directories: Sequence[Path]) -> None:
     """Raises SettingsError unless all of them are directories that can be searched."""
+    fix = "Type --links-into and a directory that exists"
     for each in directories:
-        shown = repr(str(each))
-        try:
-            if not each.is_dir():
-                what = "is not a directory" if each.exists() else "does not exist"
-                raise SettingsError(
-                    "links_into", f"{shown} {what}. Type --links-into and a directory that exists"
-                )
-            usable = os.access(each, os.X_OK)
-        except PermissionError:
-            usable = False
-        if not usable:
-            fix = "Type: chmod o+x on it and its parents"
-            raise SettingsError("links_into", f"{shown} may not be entered by this user. {fix}")
+        _check_directory("links_into", each, fix, fix)
+
+
+def _check_directory(name: str, path: Path, for_file: str, for_nothing: str) -> None:
+    """`for_file` and `for_nothing`: what to type instead of a path that leads to a file, or to nothing."""
+    shown = repr(str(path))
+    try:
+        if not path.is_dir():
+            problem = f"is not a directory. {for_file}" if path.exists() else f"does not exist. {for_nothing}"
+            raise SettingsError(name, f"{shown} {problem}")
+        usable = os.access(path, os.X_OK)
+    except PermissionError:
+        usable = False
+    if not usable:
+        fix = "Type: chmod o+x on it and its parents"
+        raise SettingsError(name, f"{shown} may not be entered by this user. {fix}")
 
 
 def _meant(root: str) -> str:

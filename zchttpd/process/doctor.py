@@ -127,7 +127,7 @@ def locked_memory(needed: int) -> Finding:
     to it, unless CAP_IPC_LOCK lifts it.
     """
     _, limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    if limit == resource.RLIM_INFINITY or _may_lock_anything():
+    if limit == resource.RLIM_INFINITY or _capable(CAP_IPC_LOCK):
         return Finding("locked memory", State.OK, "no limit")
     text = f"{limit / MIB:.4g} MiB of file bytes can be registered for zero copy"
     if limit >= needed:
@@ -279,10 +279,6 @@ def _refused_with(number: int, *arguments: int | None) -> str:
     libc.syscall(ctypes.c_long(number), *words)
     code = ctypes.get_errno()
     return errno.errorcode.get(code, str(code))
-
-
-def _may_lock_anything() -> bool:
-    return _capable(CAP_IPC_LOCK)
 
 
 def _capable(capability: int) -> bool:

@@ -108,31 +108,23 @@ def die_with_parent(parent: int) -> None:
         os._exit(EXIT_OK)
 
 
+@dataclass(slots=True)
 class Worker:
     """Runs in a process of its own. `report_fd`: a pipe to the supervisor; it gets one line of JSON."""
 
-    def __init__(
-        self,
-        choice: Choice,
-        settings: Settings,
-        listener: socket.socket,
-        stats: memoryview,
-        worker: int,
-        report_fd: int,
-    ) -> None:
-        self._choice = choice
-        self._settings = settings
-        self._listener = listener
-        self._stats = stats
-        self._worker = worker
-        self._report_fd = report_fd
-        self._is_ready = False
+    choice: Choice
+    settings: Settings
+    listener: socket.socket
+    stats: memoryview
+    worker: int
+    report_fd: int
+    is_ready: bool = False
 
     def run(self) -> int:
         """Serve until told to stop; the exit code of the process."""
-        log.setup(self._settings.log_level, f"worker {self._worker}")
+        log.setup(self.settings.log_level, f"worker {self.worker}")
         try:
-            self._serve(self._choice)
+            self._serve(self.choice)
         except StartError as error:
             self._tell({"error": str(error)})
             return EXIT_CONFIGURATION
@@ -145,9 +137,9 @@ class Worker:
         try:
             self._run_engine(choice)
         except OSError as error:
-            if self._is_ready:
+            if self.is_ready:
                 raise
-            if choice.engine == URING and self._settings.engine != URING and error.errno in _REFUSALS:
+            if choice.engine == URING and self.settings.engine != URING and error.errno in _REFUSALS:
                 self._run_engine(_portable(*doctor.refusal(errno.errorcode[error.errno])))
                 return
             raise StartError(
@@ -158,16 +150,16 @@ class Worker:
         def ready(report: dict[str, object]) -> None:
             notes = [
                 *cast("list[str]", report.get("notes", [])),
-                *(doctor.notes(self._settings) if choice.engine == URING else ()),
-                *compressor.notes(self._settings),
-                *checks.notes(self._settings),
+                *(doctor.notes(self.settings) if choice.engine == URING else ()),
+                *compressor.notes(self.settings),
+                *checks.notes(self.settings),
             ]
             self._ready({**report, "notes": [choice.note, *notes] if choice.note else notes})
 
-        choice.serve(self._settings, self._listener, self._stats, self._worker, ready=ready)
+        choice.serve(self.settings, self.listener, self.stats, self.worker, ready=ready)
 
     def _ready(self, report: dict[str, object]) -> None:
-        self._is_ready = True
+        self.is_ready = True
         # What was made while starting lives as long as the worker: the collector need not walk it again.
         gc.collect()
         gc.freeze()
@@ -178,9 +170,9 @@ class Worker:
 
     def _tell(self, report: dict[str, object]) -> None:
         try:
-            os.write(self._report_fd, json.dumps(report).encode("ascii") + b"\n")
+            os.write(self.report_fd, json.dumps(report).encode("ascii") + b"\n")
         except BrokenPipeError:
             # The supervisor is gone; the signal that tells this worker so is on its way.
             pass
         finally:
-            os.close(self._report_fd)
+            os.close(self.report_fd)
