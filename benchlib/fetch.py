@@ -54,15 +54,20 @@ def request_bytes(host: str, port: int, target: str, fields: Fields = ()) -> byt
 
 def fetch(host: str, port: int, target: str, fields: Fields = (), *, timeout_s: float = 30.0) -> Answer:
     """GET `target` and read all of it, on a connection that stays open. Raises OSError or BadAnswer."""
-    parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
-    parser.send(h11.Request(method="GET", target=target, headers=[("Host", host), *fields]))
-    parser.send(h11.EndOfMessage())
     with socket.create_connection((host, port), timeout=timeout_s) as connection:
         connection.sendall(request_bytes(host, port, target, fields))
-        try:
-            return _read(connection, parser, target)
-        except h11.RemoteProtocolError as error:
-            raise BadAnswer(f"{target}: {error}") from error
+        return read_answer(connection, target)
+
+
+def read_answer(connection: socket.socket, target: str) -> Answer:
+    """Read the answer to a GET of `target`, and nothing behind it. Raises OSError or BadAnswer."""
+    parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
+    parser.send(h11.Request(method="GET", target=target, headers=[("Host", "of the request")]))
+    parser.send(h11.EndOfMessage())
+    try:
+        return _read(connection, parser, target)
+    except h11.RemoteProtocolError as error:
+        raise BadAnswer(f"{target}: {error}") from error
 
 
 def _read(connection: socket.socket, parser: h11.Connection, target: str) -> Answer:

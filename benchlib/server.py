@@ -163,14 +163,14 @@ def _version(program: str, kind: Kind) -> str:
     return lines[0].removeprefix("nginx version: ") if lines else "unknown"
 
 
-def _stop(child: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, then SIGKILL for the server's own process group; nothing of it may outlive the run."""
+def stop(child: subprocess.Popen[bytes], patience_s: float = STOP_S_MAX) -> None:
+    """SIGTERM, then SIGKILL for the process group of `child`; nothing of it may outlive the run."""
     if child.poll() is None:
         child.terminate()
         try:
-            child.wait(STOP_S_MAX)
+            child.wait(patience_s)
         except subprocess.TimeoutExpired:
-            say(f"{child.args!r} ignored SIGTERM for {STOP_S_MAX:.0f} s; killing it")
+            say(f"{child.args!r} ignored SIGTERM for {patience_s:.0f} s; killing it")
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
@@ -267,7 +267,7 @@ def running(kind: Kind, program: str, site: Site, core: int) -> Iterator[Server]
                 yield Server(kind.name, kind, child.pid, port, admin_port, version, shown, config, log)
                 return
         finally:
-            _stop(child)
+            stop(child)
     raise CannotMeasure(f"{kind.name} did not start in {START_TRIES} tries; its last words:\n{_tail(log)}")
 
 

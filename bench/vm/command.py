@@ -13,7 +13,6 @@ Exit status: 0 sent without a copy, 1 not, or cannot measure, 2 wrong arguments,
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import socket
@@ -37,7 +36,7 @@ from bench.vm.machine import (
     newest_kernel,
 )
 from benchlib import CannotMeasure, say
-from benchlib.fetch import HEAD_BYTES_MAX, BadAnswer, request_bytes
+from benchlib.fetch import BadAnswer, read_answer, request_bytes
 from benchlib.payload import MIB, Payload, size_label, write_payload
 from benchlib.proc import machine
 from benchlib.scrape import lease_buckets
@@ -87,7 +86,6 @@ class Downloader:
 
     def __init__(self, host: str, port: int, connections: int) -> None:
         self._where = (host, port)
-        self._room = memoryview(bytearray(MIB))
         self._sockets = [socket.create_connection(self._where, timeout=TIMEOUT_S) for _ in range(connections)]
 
     def close(self) -> None:
@@ -96,35 +94,18 @@ class Downloader:
 
     def download(self, payload: Payload, count: int) -> None:
         """Download `payload` `count` times, a multiple of the connections, and check every byte. Raises
-        CannotMeasure.
+        CannotMeasure, BadAnswer or OSError.
         """
         request = request_bytes(*self._where, payload.target)
         for _ in range(count // len(self._sockets)):
             for each in self._sockets:
                 each.sendall(request)
             for each in self._sockets:
-                self._receive(each, payload)
-
-    def _receive(self, connection: socket.socket, payload: Payload) -> None:
-        received = b""
-        while b"\r\n\r\n" not in received:
-            piece = connection.recv(HEAD_BYTES_MAX)
-            if not piece:
-                raise CannotMeasure(f"{payload.target}: closed within the head {received[:200]!r}")
-            received += piece
-        head, _, body = received.partition(b"\r\n\r\n")
-        length = b"\r\ncontent-length: %d\r\n" % payload.size
-        if not head.startswith(b"HTTP/1.1 200 ") or length not in head.lower() + b"\r\n":
-            raise CannotMeasure(f"{payload.target}: answered {head!r}")
-        digest, missing = hashlib.sha256(body), payload.size - len(body)
-        while missing > 0:
-            got = connection.recv_into(self._room[: min(missing, MIB)])
-            if not got:
-                raise CannotMeasure(f"{payload.target}: closed {missing} bytes before the end")
-            digest.update(self._room[:got])
-            missing -= got
-        if missing or digest.hexdigest() != payload.sha256:
-            raise CannotMeasure(f"{payload.target}: other bytes than the file's, {-missing} too many")
+                answer = read_answer(each, payload.target)
+                if answer.status != 200:
+                    raise CannotMeasure(f"{payload.target}: answered {answer.head!r}")
+                if answer.sha256 != payload.sha256:
+                    raise CannotMeasure(f"{payload.target}: other bytes than the file's")
 
 
 def settled(guest: Guest, mode: str) -> dict[str, float]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from bench.vm.agent import CONTROL_PORT
 from benchlib import CannotMeasure
 from benchlib.proc import process_tree
-from benchlib.server import die_with_parent, find_tool
+from benchlib.server import die_with_parent, find_tool, stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -173,11 +173,7 @@ def booted(vng: str, kernel: str, directory: Path, memory: str, copy_by: str) ->
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
     tree = process_tree(child.pid)[1:] if child.poll() is None else ()
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(STOP_S_MAX)
+    stop(child, STOP_S_MAX)
     # QEMU is in vng's group, unless another vng gives it one of its own.
     for pid in tree:
         with suppress(ProcessLookupError):
