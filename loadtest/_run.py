@@ -74,17 +74,9 @@ def begin(environment: Environment) -> Session:
     return made
 
 
-class Cpu:
-    """CPU and wall seconds of this process since `start`."""
-
-    def __init__(self) -> None:
-        self.start()
-
-    def start(self) -> None:
-        self._cpu_s, self._wall_s = time.process_time(), time.monotonic()
-
-    def used(self) -> tuple[float, float]:
-        return time.process_time() - self._cpu_s, time.monotonic() - self._wall_s
+def clocks() -> tuple[float, float]:
+    """CPU and wall seconds of this process, since some moment."""
+    return time.process_time(), time.monotonic()
 
 
 @contextmanager
@@ -138,7 +130,7 @@ class Session:
         self.state: State = "idle"
         self._finishing: gevent.Greenlet | None = None
         self._summary = ""
-        self.cpu = Cpu()
+        self.began = clocks()
         self.worker_cpu: dict[str, tuple[float, float]] = {}
         events = environment.events
         events.test_start.add_listener(self._test_start)
@@ -218,7 +210,7 @@ class Session:
     # A test
 
     def _test_start(self, **_: object) -> None:
-        self.cpu.start()
+        self.began = clocks()
         if self.is_worker:
             self._told.clear()
             self.runner.send_message(ASK, {})
@@ -267,8 +259,13 @@ class Session:
         self.last_report, self.verdict = report, verdict
         self.state = "done"
 
+    def used(self) -> tuple[float, float]:
+        """CPU and wall seconds of this process since the test began."""
+        (cpu_s, wall_s), (cpu_s_before, wall_s_before) = clocks(), self.began
+        return cpu_s - cpu_s_before, wall_s - wall_s_before
+
     def _report_cpu(self, data: dict[str, Any], **_: object) -> None:
-        data[CPU] = self.cpu.used()
+        data[CPU] = self.used()
 
     def _worker_report(self, client_id: str, data: dict[str, Any], **_: object) -> None:
         if CPU in data:
@@ -359,7 +356,7 @@ class Test:
         )
 
     def _client_cost(self) -> ClientCost:
-        used = list(self.session.worker_cpu.values()) or [self.session.cpu.used()]
+        used = list(self.session.worker_cpu.values()) or [self.session.used()]
         shares = [cpu_s / wall_s for cpu_s, wall_s in used if wall_s > 0]
         return ClientCost(sum(cpu_s for cpu_s, _ in used), len(used), max(shares, default=0.0))
 

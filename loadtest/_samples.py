@@ -89,9 +89,8 @@ def read_target(target: Target) -> Reading | None:
             return Reading(time.monotonic(), cpu_ns(workers) / 1e9, resident_bytes(tree), counters)
     except (OSError, ValueError):
         return None
-    remote = Reading(time.monotonic(), 0.0, 0, counters)
-    cpu_s = remote.total("zchttpd_worker_cpu_seconds_total")
-    return Reading(remote.at_s, cpu_s, int(remote.total("zchttpd_worker_resident_bytes")), counters)
+    cpu_s = total(counters, "zchttpd_worker_cpu_seconds_total")
+    return Reading(time.monotonic(), cpu_s, int(total(counters, "zchttpd_worker_resident_bytes")), counters)
 
 
 def has_ring(reading: Reading) -> bool:
@@ -329,12 +328,6 @@ class Results:
 
     def side(self, mode: str) -> Side | None:
         return next((side for side in self.sides if side.mode == mode), None)
-
-    def scene(self, mode: str, name: str) -> Scene | None:
-        return next((each for each in self.scenes if (each.mode, each.name) == (mode, name)), None)
-
-    def scene_names(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(scene.name for scene in self.scenes))
 
     @property
     def requests(self) -> int:

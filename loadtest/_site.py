@@ -8,7 +8,7 @@ import hashlib
 import json
 import random
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from benchlib.payload import KIB, MIB, prose, write_noise
 
@@ -107,15 +107,12 @@ def choose_spans(size: int, source: random.Random) -> list[tuple[str, int, int]]
     return found
 
 
-def spans_of(path: Path, size: int, source: random.Random) -> tuple[Span, ...]:
-    """The spans of a file on disk; none below SEEK_SIZE_MIN."""
-    if size < SEEK_SIZE_MIN:
-        return ()
+def spans_of(file: BinaryIO, size: int, source: random.Random) -> tuple[Span, ...]:
+    """The spans of an open file; none below SEEK_SIZE_MIN."""
     spans = []
-    with path.open("rb") as file:
-        for spec, first, length in choose_spans(size, source):
-            file.seek(first)
-            spans.append(Span(spec, first, length, hashlib.sha256(file.read(length)).hexdigest()))
+    for spec, first, length in choose_spans(size, source) if size >= SEEK_SIZE_MIN else ():
+        file.seek(first)
+        spans.append(Span(spec, first, length, hashlib.sha256(file.read(length)).hexdigest()))
     return tuple(spans)
 
 
@@ -152,7 +149,8 @@ class _Writer:
             self.say(f"writing {name}, {size / MIB:,.0f} MiB")
         path, source = self.place(name), self.source(name)
         digest = write_noise(path, size, source)
-        self.files.append(File(f"/{name}", role, size, digest, spans_of(path, size, source)))
+        with path.open("rb") as file:
+            self.files.append(File(f"/{name}", role, size, digest, spans_of(file, size, source)))
 
 
 def write_tree(root: Path, say: Callable[[str], None], *, large: int = 64 * MIB, seed: int = 1) -> Tree:

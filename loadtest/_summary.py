@@ -9,6 +9,7 @@ import os
 import textwrap
 import time
 from dataclasses import asdict, dataclass, fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from benchlib.plots import write_png
@@ -143,21 +144,8 @@ def write_all(
     place = make_folder(folder)
     report = place / REPORT
     report.write_text(page(results, found), encoding="utf-8")
-    scenes = (
-        (
-            each.name,
-            each.mode,
-            each.requests,
-            each.failures,
-            each.p50_ms,
-            each.p95_ms,
-            each.p99_ms,
-            each.bytes,
-        )
-        for each in results.scenes
-    )
-    headings = ("scene", "mode", "requests", "failures", "p50_ms", "p95_ms", "p99_ms", "bytes")
-    _write_csv(place / SCENES, headings, scenes)
+    figures = ("mode", "requests", "failures", "p50_ms", "p95_ms", "p99_ms", "bytes")
+    _write_csv(place / SCENES, ("scene", *figures), map(attrgetter("name", *figures), results.scenes))
     series = ((mode, *asdict(part).values()) for mode, parts in results.slices.items() for part in parts)
     _write_csv(place / SERIES, ("mode", *(field.name for field in fields(Slice))), series)
     everything = {"verdict": [asdict(each) for each in found], **asdict(results)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import io
 import os
 import random
 import re
@@ -20,17 +21,7 @@ from benchlib.payload import MIB
 from benchlib.server import OURS, find_program, running, temporary_site
 from loadtest._client import WrongAnswer
 from loadtest._samples import Target, has_ring, read_target
-from loadtest._site import (
-    MANIFEST,
-    SEEK_SIZE_MIN,
-    File,
-    Span,
-    Tree,
-    choose_spans,
-    from_json,
-    to_json,
-    write_tree,
-)
+from loadtest._site import MANIFEST, File, Tree, from_json, spans_of, to_json, write_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -225,10 +216,7 @@ def _learned(path: str, body: bytes, media: str, needs: tuple[str, ...]) -> File
     digest = hashlib.sha256(body).hexdigest()
     if media.startswith("text/html"):
         return File(path, "page", len(body), digest, needs=needs)
-    if len(body) < SEEK_SIZE_MIN:
+    spans = spans_of(io.BytesIO(body), len(body), random.Random(path))
+    if not spans:
         return File(path, "image" if media.startswith("image/") else "asset", len(body), digest)
-    spans = tuple(
-        Span(spec, first, length, hashlib.sha256(body[first : first + length]).hexdigest())
-        for spec, first, length in choose_spans(len(body), random.Random(path))
-    )
     return File(path, "video" if media.startswith("video/") else "download", len(body), digest, spans)
