@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchlib.fetch import BadAnswer, fetch
@@ -62,13 +62,12 @@ def validator(answer: Answer) -> Fields:
 
 def _for_server(server: Server, request: Request, *, revalidate: bool) -> Request:
     """`request` as this server is asked it. Raises Unfit, OSError or BadAnswer."""
-    kind = type(request)
-    plain = kind(server.kind.prefix + request.target, request.fields, request.status, request.bodies)
+    plain = replace(request, target=server.kind.prefix + request.target)
     if not revalidate:
         return plain
     answer = fetch(HOST, server.port, plain.target, plain.fields)
     judge(plain, answer)
-    return kind(plain.target, (*plain.fields, *validator(answer)), 304)
+    return replace(plain, fields=(*plain.fields, *validator(answer)), status=304, bodies=())
 
 
 def check(server: Server, workload: Workload) -> Checked:

@@ -6,7 +6,6 @@ How much memory does the machine lose to each silent client? memory.py says how 
 from __future__ import annotations
 
 import resource
-import select
 import socket
 import statistics
 import struct
@@ -124,20 +123,16 @@ def ask(port: int, target: str, receive_buffer: int) -> socket.socket:
 
 def await_answers(clients: Iterable[socket.socket], server: Server) -> None:
     """Wait until each client has the beginning of a 200, without taking it. Raises CannotMeasure."""
-    waiting = {client.fileno(): client for client in clients}
     until = time.monotonic() + ANSWER_S_MAX
-    with select.epoll() as poll:
-        for fd in waiting:
-            poll.register(fd, select.EPOLLIN)
-        while waiting:
-            for fd, _ in poll.poll(max(0.0, until - time.monotonic())):
-                head = waiting.pop(fd).recv(12, socket.MSG_PEEK)
-                poll.unregister(fd)
-                if head != b"HTTP/1.1 200":
-                    raise CannotMeasure(f"{server.name} answered {head!r}; log:\n{server.log_tail()}")
-            if waiting and time.monotonic() > until:
-                words = f"{server.name} did not answer {len(waiting)} clients"
-                raise CannotMeasure(f"{words}; log:\n{server.log_tail()}")
+    for number, client in enumerate(clients):
+        client.settimeout(max(0.1, until - time.monotonic()))
+        try:
+            head = client.recv(12, socket.MSG_PEEK)
+        except TimeoutError:
+            words = f"{server.name} answered {number} clients and then none"
+            raise CannotMeasure(f"{words}; log:\n{server.log_tail()}") from None
+        if head != b"HTTP/1.1 200":
+            raise CannotMeasure(f"{server.name} answered {head!r}; log:\n{server.log_tail()}")
 
 
 def take(server: Server, target: str, workload: Workload, number: int) -> Taken:

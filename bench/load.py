@@ -89,29 +89,13 @@ class Sample:
     copied: int | None = None
     unanswered: ClassVar[int] = 0
 
-    @property
-    def requests_per_s(self) -> float:
-        return self.requests / self.seconds
-
-    @property
-    def s_per_request(self) -> float:
-        return self.seconds / self.requests
-
-    @property
-    def bytes_per_s(self) -> float:
-        return self.bytes / self.seconds
-
-    @property
-    def bytes_per_request(self) -> float:
-        return self.bytes / self.requests
-
-    @property
-    def cpu_us_per_request(self) -> float:
-        return self.server_cpu_s * 1e6 / self.requests
-
-    @property
-    def bytes_per_cpu_s(self) -> float:
-        return self.bytes / self.server_cpu_s
+    requests_per_s = property(lambda self: self.requests / self.seconds)
+    s_per_request = property(lambda self: self.seconds / self.requests)
+    bytes_per_s = property(lambda self: self.bytes / self.seconds)
+    bytes_per_request = property(lambda self: self.bytes / self.requests)
+    cpu_us_per_request = property(lambda self: self.server_cpu_s * 1e6 / self.requests)
+    bytes_per_cpu_s = property(lambda self: self.bytes / self.server_cpu_s)
+    disturbed_share = property(lambda self: self.others_share + self.steal_share)
 
     @property
     def server_share(self) -> float:
@@ -122,10 +106,6 @@ class Sample:
     def client_share(self) -> float:
         """How much of its cores the client used."""
         return self.client_cpu_s / (self.wall_s * self.client_cores)
-
-    @property
-    def disturbed_share(self) -> float:
-        return self.others_share + self.steal_share
 
     @property
     def client_bound(self) -> bool:

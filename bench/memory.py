@@ -22,8 +22,8 @@ from bench.idle import Taken, allow_files, silent_table
 from bench.options import add_cores, add_programs, at_least_one, chosen_program, prepare_outputs, server_names
 from bench.peers import KINDS
 from bench.results import Results, save
-from bench.rounds import INTERRUPTED, SILENT_S, START_S, Progress, Run, exit_status, measuring, perform
-from bench.workloads import RECIPES, Scale
+from bench.rounds import Progress, Run, exit_status, measuring, perform_all, planned_s
+from bench.workloads import Scale, workloads
 from benchlib import CannotMeasure, say
 from benchlib.payload import KIB, MIB, parse_size, size_label
 from benchlib.proc import machine
@@ -78,15 +78,14 @@ def main(chosen: argparse.Namespace) -> int:
     allow_files(chosen.clients)
     results = Results(machine(), {"clients": chosen.clients, "size": chosen.size, "rcvbuf": chosen.rcvbuf})
     scale = Scale(silent_bytes=chosen.size, silent_clients=chosen.clients, receive_buffer=chosen.rcvbuf)
-    progress = Progress(chosen.rounds * len(programs) * (START_S + SILENT_S))
+    silent = workloads(scale)["silent"]
+    progress = Progress(planned_s(silent, len(programs), 0, chosen.rounds))
     with measuring(chosen) as (bench, site):
         kinds = [KINDS[name] for name in programs]
-        try:
-            run = Run(bench, site, kinds, programs, chosen.rounds, scale, results, progress)
-            perform(run, RECIPES["silent"])
-        except KeyboardInterrupt:
-            results.cut_short = INTERRUPTED
-            say(INTERRUPTED)
+        run = Run(bench, site, kinds, programs, chosen.rounds, results, progress)
+        perform_all(run, [silent])
+    if results.cut_short:
+        say(f"memory: {results.cut_short}")
     if results.takings and chosen.json:
         save(results, chosen.json)
     if results.takings:

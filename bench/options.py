@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.peers import KINDS, PEERS_PYTHON
-from bench.workloads import RECIPES
+from bench.workloads import WORKLOADS
 from benchlib import CannotMeasure
 from benchlib.payload import parse_size
 from benchlib.server import find_program
@@ -38,7 +38,7 @@ def names_of(what: str, known: Collection[str]) -> Callable[[str], tuple[str, ..
 
 
 server_names = names_of("server", KINDS)
-workload_names = names_of("workload", RECIPES)
+workload_names = names_of("workload", WORKLOADS)
 
 
 def sizes(text: str) -> tuple[int, ...]:

@@ -22,11 +22,11 @@ from benchlib.server import ends_on_signal, running, temporary_site
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from bench.check import Checked
     from bench.results import Results
-    from bench.workloads import Recipe, Scale, Workload
+    from bench.workloads import Workload
     from benchlib.server import Kind, Server, Site
 
     # Who takes part in a workload, and what it is asked.
@@ -115,7 +115,6 @@ class Run:
     kinds: list[Kind]
     programs: dict[str, str]
     rounds: int | None
-    scale: Scale
     results: Results
     progress: Progress
 
@@ -124,13 +123,13 @@ class Run:
         say(f"  {server}: absent from {workload or 'everything'}: {reason}")
 
 
-def planned_s(recipe: Recipe, servers: int, seconds: float, rounds: int | None) -> float:
+def planned_s(workload: Workload, servers: int, seconds: float, rounds: int | None) -> float:
     """About how long a workload takes."""
-    turns, once = rounds or recipe.rounds, seconds + OVERHEAD_S
-    if recipe.name == "silent":
-        return recipe.files_s + servers * turns * (START_S + SILENT_S)
-    turns = 2 * turns + 1 if recipe.name == "rate" else turns
-    return recipe.files_s + servers * (START_S + 1 + OVERHEAD_S + turns * once)
+    turns, once = rounds or workload.rounds, seconds + OVERHEAD_S
+    if workload.name == "silent":
+        return workload.files_s + servers * turns * (START_S + SILENT_S)
+    turns = 2 * turns + 1 if workload.name == "rate" else turns
+    return workload.files_s + servers * (START_S + 1 + OVERHEAD_S + turns * once)
 
 
 def start(run: Run, stack: ExitStack, workload: Workload) -> Fit:
@@ -274,23 +273,40 @@ def silent(run: Run, workload: Workload, rounds: int) -> None:
                 run.absent(kind.name, workload.name, str(error))
 
 
-def perform(run: Run, recipe: Recipe) -> None:
+def perform(run: Run, workload: Workload) -> None:
     """Do one workload from its files to its figures; its files are gone afterwards."""
-    rounds = run.rounds or recipe.rounds
-    folder = run.site.root / recipe.name
+    folder = run.site.root / workload.name
     folder.mkdir()
-    done_s = run.progress.done_s + planned_s(recipe, len(run.kinds), run.bench.seconds, run.rounds)
+    done_s = run.progress.done_s + planned_s(workload, len(run.kinds), run.bench.seconds, run.rounds)
     try:
-        say(f"{recipe.name}: writing the files of {recipe.title}; {run.progress.left()}")
-        workload = recipe.make(folder, f"/{recipe.name}", run.scale)
-        ways = {"paced": fixed_rate, "silent": silent}
-        ways.get(workload.client, closed_loop)(run, workload, rounds)
-        run.results.workloads[recipe.name] = workload.title
+        say(f"{workload.name}: writing the files of {workload.about}; {run.progress.left()}")
+        measure_all = {"paced": fixed_rate, "silent": silent}.get(workload.client, closed_loop)
+        made = workload.made(folder, f"/{workload.name}")
+        measure_all(run, made, run.rounds or workload.rounds)
+        run.results.workloads[workload.name] = workload.title
     finally:
         # Starts, and what absent servers did not take.
         run.progress.done_s = done_s
         with suppress(FileNotFoundError):
             shutil.rmtree(folder)
+
+
+def perform_all(
+    run: Run, workloads: Iterable[Workload], after_each: Callable[[], None] = lambda: None
+) -> None:
+    """Do one workload after the other until interrupted. One that fails as a whole is noted, and the next is
+    done.
+    """
+    try:
+        for workload in workloads:
+            try:
+                perform(run, workload)
+            except (CannotMeasure, OSError, ValueError) as error:
+                run.results.cut_short = f"{workload.name}: {error}"
+                run.absent("every server", workload.name, str(error))
+            after_each()
+    except KeyboardInterrupt:
+        run.results.cut_short = INTERRUPTED
 
 
 def exit_status(results: Results) -> int:

@@ -27,9 +27,9 @@ from bench.options import (
 )
 from bench.peers import KINDS
 from bench.results import Absent, Results, from_json, save
-from bench.rounds import INTERRUPTED, Progress, Run, exit_status, measuring, perform, planned_s
+from bench.rounds import Progress, Run, exit_status, measuring, perform_all, planned_s
 from bench.summary import page, readme, terminal, write_pictures
-from bench.workloads import QUICK, RECIPES, Scale
+from bench.workloads import QUICK, WORKLOADS
 from benchlib import CannotMeasure, say
 from benchlib.proc import machine, siblings
 from benchlib.server import find_tool
@@ -45,9 +45,9 @@ SECONDS, QUICK_SECONDS = 2, 1
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "workloads:\n" + "\n".join(f"  {name:9}{each.title}" for name, each in RECIPES.items())
+    parser.epilog = "workloads:\n" + "\n".join(f"  {name:9}{each.about}" for name, each in WORKLOADS.items())
     add = parser.add_argument
-    add("--workloads", type=workload_names, metavar="LIST", help=f"of {', '.join(RECIPES)} (default: all)")
+    add("--workloads", type=workload_names, metavar="LIST", help=f"of {', '.join(WORKLOADS)} (default: all)")
     words = f"of {', '.join(KINDS)} (default: {SERVERS})"
     add("--servers", type=server_names, default=server_names(SERVERS), metavar="LIST", help=words)
     add("--quick", action="store_true", help=f"one second, one round, and only {QUICK_WORKLOADS}")
@@ -65,7 +65,7 @@ def complete(chosen: argparse.Namespace) -> None:
     if chosen.resume and not chosen.json:
         chosen.parser.error("--resume needs --json FILE")
     if chosen.workloads is None:
-        chosen.workloads = workload_names(QUICK_WORKLOADS) if chosen.quick else tuple(RECIPES)
+        chosen.workloads = workload_names(QUICK_WORKLOADS) if chosen.quick else tuple(WORKLOADS)
     chosen.seconds = chosen.seconds or (QUICK_SECONDS if chosen.quick else SECONDS)
     chosen.rounds = chosen.rounds or (1 if chosen.quick else None)
 
@@ -75,7 +75,7 @@ def describe(chosen: argparse.Namespace, bench: Bench) -> dict[str, str | int | 
     return {
         "connections": bench.connections,
         "seconds": bench.seconds,
-        "rounds": chosen.rounds or ", ".join(f"{name} {RECIPES[name].rounds}" for name in chosen.workloads),
+        "rounds": chosen.rounds or ", ".join(f"{name} {WORKLOADS[name].rounds}" for name in chosen.workloads),
         "server_core": f"{bench.server_core} (hardware threads {siblings(bench.server_core)})",
         "client_cores": ", ".join(
             f"{core} (hardware threads {siblings(core)})" for core in bench.client_cores
@@ -119,43 +119,25 @@ def find_programs(chosen: argparse.Namespace, results: Results) -> dict[str, str
     return programs
 
 
-def run_all(run: Run, chosen: argparse.Namespace) -> None:
-    """Do every workload that is still missing, and write the file after each. One that fails as a whole is
-    noted, and the next is done.
-    """
-    for name in chosen.workloads:
-        if name in run.results.workloads:
-            continue
-        try:
-            perform(run, RECIPES[name])
-        except (CannotMeasure, OSError, ValueError) as error:
-            run.results.cut_short = f"{name}: {error}"
-            run.absent("every server", name, str(error))
-        if chosen.json:
-            save(run.results, chosen.json)
-
-
 def measure_everything(chosen: argparse.Namespace) -> Results:
     """Measure. What was there before an interruption or a failure is kept. Raises CannotMeasure, OSError or
     ValueError before anything was measured.
     """
     find_tool("wrk", "wrk")
-    scale = QUICK if chosen.quick else Scale()
+    workloads = QUICK if chosen.quick else WORKLOADS
+    idle = workloads["idle"].idle
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    allow_files(scale.idle if hard == resource.RLIM_INFINITY else min(scale.idle, hard - 1024))
+    allow_files(idle if hard == resource.RLIM_INFINITY else min(idle, hard - 1024))
     with ExitStack() as stack:
         bench, site = stack.enter_context(measuring(chosen))
         results = begin(chosen, bench)
         programs = find_programs(chosen, results)
-        todo = [RECIPES[name] for name in chosen.workloads if name not in results.workloads]
+        todo = [workloads[name] for name in chosen.workloads if name not in results.workloads]
         kinds = [KINDS[name] for name in programs]
-        plan_s = sum(planned_s(recipe, len(kinds), bench.seconds, chosen.rounds) for recipe in todo)
+        plan_s = sum(planned_s(each, len(kinds), bench.seconds, chosen.rounds) for each in todo)
         say(f"{len(todo)} workloads, {len(kinds)} servers, about {plan_s / 60:.0f} min")
-        run = Run(bench, site, kinds, programs, chosen.rounds, scale, results, Progress(plan_s))
-        try:
-            run_all(run, chosen)
-        except KeyboardInterrupt:
-            results.cut_short = INTERRUPTED
+        run = Run(bench, site, kinds, programs, chosen.rounds, results, Progress(plan_s))
+        perform_all(run, todo, lambda: save(results, chosen.json) if chosen.json else None)
     return results
 
 

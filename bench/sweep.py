@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from bench.options import add_load, add_programs, chosen_program, prepare_outputs
 from bench.peers import KINDS
 from bench.results import Results
-from bench.rounds import INTERRUPTED, Progress, Run, exit_status, measuring, perform, planned_s
+from bench.rounds import INTERRUPTED, Progress, Run, exit_status, measuring, perform_all, planned_s
 from bench.stats import Row, make_rows, ratio_words
-from bench.workloads import Scale, sized
-from benchlib import CannotMeasure, say
+from bench.workloads import sized
+from benchlib import say
 from benchlib.payload import parse_size, size_label
 from benchlib.proc import machine
 from benchlib.report import Table
@@ -111,23 +111,19 @@ def sweep(chosen: argparse.Namespace, found: dict[str, Results]) -> None:
     }
     with measuring(chosen) as (bench, site):
         plan_s = sum(
-            planned_s(recipe, len(variants(option)), bench.seconds, chosen.rounds)
-            for option, recipes in todo.items()
-            for recipe in recipes
+            planned_s(workload, len(variants(option)), bench.seconds, chosen.rounds)
+            for option, workloads in todo.items()
+            for workload in workloads
         )
         say(f"{', '.join(todo)}: about {plan_s / 60:.0f} min")
         progress = Progress(plan_s)
-        for option, recipes in todo.items():
+        for option, workloads in todo.items():
             kinds = variants(option)
             found[option] = Results(machine(), {"connections": bench.connections, "seconds": bench.seconds})
             programs = {kind.name: program for kind in kinds}
-            run = Run(bench, site, kinds, programs, chosen.rounds, Scale(), found[option], progress)
-            try:
-                for recipe in recipes:
-                    perform(run, recipe)
-            except (KeyboardInterrupt, CannotMeasure, OSError) as error:
-                interrupted = isinstance(error, KeyboardInterrupt)
-                found[option].cut_short = INTERRUPTED if interrupted else str(error)
+            run = Run(bench, site, kinds, programs, chosen.rounds, found[option], progress)
+            perform_all(run, workloads)
+            if found[option].cut_short == INTERRUPTED:
                 break
 
 

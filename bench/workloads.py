@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from benchlib import CannotMeasure
@@ -47,23 +48,34 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One thing to measure. `requests` are asked in turn, over and over.
+    """One thing to measure. `about` says what it is, `title` heads its table.
 
+    `write` writes its files into a folder that is removed afterwards, gets the target of that folder, and
+    returns the `requests`, which are asked in turn, over and over.
     `client`: "wrk", "discard" (drops the bytes in the kernel, one request only), "paced" (a fixed rate) or
-    "silent" (reads nothing). `connections`: None for what the run says. `idle`: connections beside them that
-    do nothing. `receive_buffer`: SO_RCVBUF of silent clients. `revalidate`: ask with the validator that the
-    server itself gave. `cookie`: another one in each request.
+    "silent" (reads nothing). `rounds`: how often it is measured unless the run says otherwise. `files_s`:
+    about how long writing the files takes. `connections`: None for what the run says. `idle`: connections
+    beside them that do nothing. `receive_buffer`: SO_RCVBUF of silent clients. `revalidate`: ask with the
+    validator that the server itself gave. `cookie`: another one in each request.
     """
 
     name: str
+    about: str
     title: str
-    client: str
-    requests: tuple[Request, ...]
+    write: Callable[[Path, str], tuple[Request, ...]] = field(repr=False)
+    client: str = "wrk"
+    rounds: int = 2
+    files_s: float = 0.2
     connections: int | None = None
     idle: int = 0
     receive_buffer: int = 0
     revalidate: bool = False
     cookie: bool = False
+    requests: tuple[Request, ...] = ()
+
+    def made(self, folder: Path, target: str) -> Workload:
+        """This workload with its files written and its requests known."""
+        return replace(self, requests=self.write(folder, target))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,43 +90,23 @@ class Scale:
     receive_buffer: int = 64 * KIB
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a workload comes about: `make` writes its files into a folder that is removed afterwards, and gets
-    the target of that folder. `rounds`: how often it is measured unless the run says otherwise. `files_s`:
-    about how long writing the files takes.
-    """
-
-    name: str
-    title: str
-    make: Callable[[Path, str, Scale], Workload] = field(repr=False)
-    rounds: int = 2
-    files_s: float = 0.2
-
-
-def sized(size: int, client: str = "") -> Recipe:
+def sized(size: int, client: str = "") -> Workload:
     """One file of `size` bytes, over and over."""
     label = size_label(size)
     chosen = client or ("discard" if size >= DISCARD_SIZE_MIN else "wrk")
-
-    def make(folder: Path, target: str, scale: Scale) -> Workload:
-        return Workload(label, f"{label}, keep-alive", chosen, (_file(folder, target, size),))
-
-    return Recipe(label, f"one file of {label}, over and over", make, rounds=2 if size == MIB else 3)
+    about, title = f"one file of {label}, over and over", f"{label}, keep-alive"
+    return Workload(label, about, title, _one_file(size), chosen, rounds=2 if size == MIB else 3)
 
 
-def _file(folder: Path, target: str, size: int, fields: Fields = ()) -> Request:
-    payload = write_payload(folder, size)
-    return Request(f"{target}{payload.target}", fields, bodies=(("", payload.sha256),))
+def _one_file(size: int, *fields: tuple[str, str]) -> Callable[[Path, str], tuple[Request, ...]]:
+    def write(folder: Path, target: str) -> tuple[Request, ...]:
+        payload = write_payload(folder, size)
+        return (Request(f"{target}{payload.target}", fields, bodies=(("", payload.sha256),)),)
+
+    return write
 
 
-def _stream(folder: Path, target: str, scale: Scale) -> Workload:
-    request = _file(folder, target, scale.stream_bytes)
-    title = f"{size_label(scale.stream_bytes)}, one connection"
-    return Workload("stream", title, "discard", (request,), connections=1)
-
-
-def _mix(folder: Path, target: str, scale: Scale) -> Workload:
+def _mix(folder: Path, target: str) -> tuple[Request, ...]:
     try:
         import brotli
     except ImportError as error:
@@ -130,15 +122,10 @@ def _mix(folder: Path, target: str, scale: Scale) -> Workload:
             (folder / f"{name}.br").write_bytes(packed)
             bodies.append(("br", hashlib.sha256(packed).hexdigest()))
         requests.append(Request(f"{target}/{name}", (ACCEPT_BROTLI,), bodies=tuple(bodies)))
-    return Workload("mix", "twenty site files, br accepted", "wrk", tuple(requests))
+    return tuple(requests)
 
 
-def _revalidation(folder: Path, target: str, scale: Scale) -> Workload:
-    request = _file(folder, target, 10 * KIB)
-    return Workload("304", "304 storm", "wrk", (request,), revalidate=True)
-
-
-def _seeks(folder: Path, target: str, scale: Scale) -> Workload:
+def _seeks(folder: Path, target: str) -> tuple[Request, ...]:
     payload = write_payload(folder, SEEK_FILE_BYTES)
     source, requests = random.Random(SEEK_FILE_BYTES), []
     with (folder / payload.target.lstrip("/")).open("rb") as file:
@@ -149,23 +136,7 @@ def _seeks(folder: Path, target: str, scale: Scale) -> Workload:
             digest = hashlib.sha256(file.read(SEEK_BYTES)).hexdigest()
             spec = ("Range", f"bytes={first}-{first + SEEK_BYTES - 1}")
             requests.append(Request(f"{target}{payload.target}", (spec,), 206, (("", digest),)))
-    return Workload("range", "64K seeks in a file of 16M", "wrk", tuple(requests))
-
-
-def _fresh(folder: Path, target: str, scale: Scale) -> Workload:
-    request = _file(folder, target, KIB, (CLOSE,))
-    return Workload("connect", "1K, a new connection for each request", "wrk", (request,))
-
-
-def _cookie(folder: Path, target: str, scale: Scale) -> Workload:
-    request = _file(folder, target, KIB)
-    return Workload("cookie", "1K, another cookie in each request", "wrk", (request,), cookie=True)
-
-
-def _idle(folder: Path, target: str, scale: Scale) -> Workload:
-    request = _file(folder, target, KIB)
-    title = f"1K, {scale.idle} idle connections beside the active ones"
-    return Workload("idle", title, "wrk", (request,), idle=scale.idle)
+    return tuple(requests)
 
 
 def zipf_ranks(files: int, draws: int, source: random.Random) -> list[int]:
@@ -174,55 +145,71 @@ def zipf_ranks(files: int, draws: int, source: random.Random) -> list[int]:
     return source.choices(range(files), cum_weights=totals, k=draws)
 
 
-def _zipf(folder: Path, target: str, scale: Scale) -> Workload:
+def _zipf(files: int, folder: Path, target: str) -> tuple[Request, ...]:
     body, names = random.Random(SMALL_BYTES).randbytes(SMALL_BYTES - 8), []
     for number in range(FOLDERS):
         (folder / f"{number:02}").mkdir()
-    for number in range(scale.small_files):
+    for number in range(files):
         name = f"{number % FOLDERS:02}/{number:06}.bin"
         (folder / name).write_bytes(b"%08d" % number + body)
         names.append(name)
-    drawn = zipf_ranks(scale.small_files, min(DRAWS, 2 * scale.small_files), random.Random(scale.small_files))
+    drawn = zipf_ranks(files, min(DRAWS, 2 * files), random.Random(files))
     kinds = {
         number: Request(
             f"{target}/{names[number]}", bodies=(("", hashlib.sha256(b"%08d" % number + body).hexdigest()),)
         )
         for number in set(drawn)
     }
-    title = f"{scale.small_files} files of 4K, Zipf"
-    return Workload("zipf", title, "wrk", tuple(kinds[number] for number in drawn))
+    return tuple(kinds[number] for number in drawn)
 
 
-def _rate(folder: Path, target: str, scale: Scale) -> Workload:
-    return Workload("rate", "10K at a fixed rate", "paced", (_file(folder, target, 10 * KIB),))
-
-
-def _silent(folder: Path, target: str, scale: Scale) -> Workload:
-    request = _file(folder, target, scale.silent_bytes)
-    title = f"{size_label(scale.silent_bytes)}, clients that never read"
-    clients, buffer = scale.silent_clients, scale.receive_buffer
-    return Workload("silent", title, "silent", (request,), clients, receive_buffer=buffer)
-
-
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
+def workloads(scale: Scale) -> dict[str, Workload]:
+    """All workloads by name."""
+    site = "twenty files of a site with .br siblings, Accept-Encoding: br;q=1, gzip;q=0.8"
+    fresh, cookie = "1K, a new connection for each request", "1K, another cookie in each request"
+    stream, silent = size_label(scale.stream_bytes), size_label(scale.silent_bytes)
+    found = (
         *(sized(size) for size in (KIB, 10 * KIB, 100 * KIB, MIB, 10 * MIB)),
-        Recipe("stream", "one file of 1G on one connection", _stream, files_s=4.0),
-        Recipe(
-            "mix",
-            "twenty files of a site with .br siblings, Accept-Encoding: br;q=1, gzip;q=0.8",
-            _mix,
-            rounds=3,
+        Workload(
+            *("stream", "one file of 1G on one connection", f"{stream}, one connection"),
+            *(_one_file(scale.stream_bytes), "discard"),
+            connections=1,
+            files_s=4.0,
         ),
-        Recipe("304", "revalidations of a file of 10K, by ETag or else by date", _revalidation),
-        Recipe("range", "seeks of 64K in a file of 16M", _seeks),
-        Recipe("connect", "1K, a new connection for each request", _fresh),
-        Recipe("cookie", "1K, another cookie in each request", _cookie),
-        Recipe("idle", "1K over the active connections, beside 10 000 idle ones", _idle),
-        Recipe("zipf", "100 000 files of 4K, drawn by Zipf's law", _zipf, files_s=10.0),
-        Recipe("rate", "10K at a fixed rate: latencies", _rate),
-        Recipe("silent", "10M to clients that never read: memory per connection", _silent, rounds=1),
+        Workload("mix", site, "twenty site files, br accepted", _mix, rounds=3),
+        Workload(
+            *("304", "revalidations of a file of 10K, by ETag or else by date", "304 storm"),
+            _one_file(10 * KIB),
+            revalidate=True,
+        ),
+        Workload("range", "seeks of 64K in a file of 16M", "64K seeks in a file of 16M", _seeks),
+        Workload("connect", fresh, fresh, _one_file(KIB, CLOSE)),
+        Workload("cookie", cookie, cookie, _one_file(KIB), cookie=True),
+        Workload(
+            *("idle", "1K over the active connections, beside 10 000 idle ones"),
+            f"1K, {scale.idle} idle connections beside the active ones",
+            _one_file(KIB),
+            idle=scale.idle,
+        ),
+        Workload(
+            *("zipf", "100 000 files of 4K, drawn by Zipf's law", f"{scale.small_files} files of 4K, Zipf"),
+            partial(_zipf, scale.small_files),
+            files_s=10.0,
+        ),
+        Workload(
+            *("rate", "10K at a fixed rate: latencies", "10K at a fixed rate"), _one_file(10 * KIB), "paced"
+        ),
+        Workload(
+            *("silent", "10M to clients that never read: memory per connection"),
+            f"{silent}, clients that never read",
+            *(_one_file(scale.silent_bytes), "silent"),
+            rounds=1,
+            connections=scale.silent_clients,
+            receive_buffer=scale.receive_buffer,
+        ),
     )
-}
-QUICK = Scale(256 * MIB, 10_000, 2_000)
+    return {workload.name: workload for workload in found}
+
+
+WORKLOADS = workloads(Scale())
+QUICK = workloads(Scale(256 * MIB, 10_000, 2_000))

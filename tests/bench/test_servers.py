@@ -21,7 +21,7 @@ from bench.clients import Connection as DiscardConnection
 from bench.clients import Ended, Plan, drive, receive
 from bench.idle import ask, await_answers, silent_table
 from bench.peers import KINDS
-from bench.workloads import RECIPES
+from bench.workloads import WORKLOADS
 from benchlib import CannotMeasure
 from benchlib.fetch import fetch, request_bytes
 from benchlib.payload import write_payload
@@ -165,7 +165,7 @@ def test_every_configuration_can_be_filled_in(kind: Kind) -> None:
     assert "{%" not in config
     values = (*kind.arguments, *(value for _, value in kind.environment))
     assert not any("{" in item.format(**names) for item in values)
-    assert set(dict(kind.skips)) <= set(RECIPES)
+    assert set(dict(kind.skips)) <= set(WORKLOADS)
     assert kind.ours == (kind.config is None)
 
 

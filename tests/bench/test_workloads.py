@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench import __main__ as commands
+from bench import rounds
 from bench import run as bench_run
 from bench.check import Unfit, check, judge, validator
 from bench.load import Bench, client_command
 from bench.options import chosen_program
 from bench.peers import KINDS
 from bench.results import Results, from_json, save
-from bench.rounds import Progress, Run, perform, planned_s
-from bench.workloads import RECIPES, Recipe, Request, Scale, sized, zipf_ranks
+from bench.rounds import Progress, Run, perform, perform_all, planned_s
+from bench.workloads import WORKLOADS, Request, Scale, Workload, sized, workloads, zipf_ranks
 from benchlib import CannotMeasure
 from benchlib.fetch import Answer, BadAnswer, fetch
 from benchlib.server import Server, running, temporary_site
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 KIB = 2**10
-TINY = Scale(stream_bytes=64 * KIB, small_files=200, idle=3, silent_bytes=64 * KIB)
+TINY = workloads(Scale(stream_bytes=64 * KIB, small_files=200, idle=3, silent_bytes=64 * KIB))
 FIRST_CORE = min(os.sched_getaffinity(0))
 
 
@@ -73,9 +74,9 @@ def options(words: list[str]) -> argparse.Namespace:
 # Files and requests
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", WORKLOADS)
 def test_requests_name_files_that_are_there(name: str, tmp_path: Path) -> None:
-    workload = RECIPES[name].make(tmp_path, f"/{name}", TINY)
+    workload = TINY[name].made(tmp_path, f"/{name}")
     assert workload.name == name
     assert workload.requests
     for request in list(dict.fromkeys(workload.requests))[:50]:
@@ -90,7 +91,7 @@ def test_requests_name_files_that_are_there(name: str, tmp_path: Path) -> None:
 
 
 def test_the_mix_is_twenty_files_and_the_text_among_them_has_siblings(tmp_path: Path) -> None:
-    workload = RECIPES["mix"].make(tmp_path, "/mix", TINY)
+    workload = TINY["mix"].made(tmp_path, "/mix")
     assert len(set(workload.requests)) == 20
     packed = [path for path in tmp_path.iterdir() if path.suffix == ".br"]
     assert len(packed) == 13
@@ -139,7 +140,7 @@ def test_revalidation_uses_what_the_server_gave() -> None:
 
 
 def test_a_server_is_asked_with_its_prefix_and_its_own_tag(tmp_path: Path) -> None:
-    workload = RECIPES["304"].make(tmp_path, "/304", TINY)
+    workload = TINY["304"].made(tmp_path, "/304")
     body = next(tmp_path.iterdir()).read_bytes()
     full = b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: %d\r\n\r\n' % len(body) + body
     unchanged = b'HTTP/1.1 304 Not Modified\r\nETag: "e"\r\n\r\n'
@@ -181,11 +182,11 @@ def test_broken_answers_are_refused(text: bytes, words: str) -> None:
 
 def test_clients_are_pinned_and_given_what_they_ask(tmp_path: Path) -> None:
     cores = Bench(0, (2, 3), 64, 4.0, tmp_path)
-    workload = sized(KIB).make(tmp_path, "/1K", TINY)
+    workload = sized(KIB).made(tmp_path, "/1K")
     wrk = client_command(cores, stub(80), workload, make_checked(1000), 4.0)
     assert wrk[:5] == ["taskset", "-c", "2,3", "wrk", "-t2"]
     assert {"-c64", "4", "http://127.0.0.1:80/0"} <= set(wrk)
-    stream = RECIPES["stream"].make(tmp_path, "/stream", TINY)
+    stream = TINY["stream"].made(tmp_path, "/stream")
     discard = client_command(cores, stub(80), stream, make_checked(1000), 0.5)
     assert discard[:3] == ["taskset", "-c", "2,3"]
     assert discard[-2] == "discard"
@@ -199,7 +200,7 @@ def test_clients_are_pinned_and_given_what_they_ask(tmp_path: Path) -> None:
 
 def test_wrk_reads_many_requests_from_a_file(tmp_path: Path) -> None:
     cores = Bench(0, (1,), 64, 4.0, tmp_path)
-    workload = sized(KIB).make(tmp_path, "/1K", TINY)
+    workload = sized(KIB).made(tmp_path, "/1K")
     argv = client_command(cores, stub(80), workload, make_checked(10, 20), 1.0)
     written = (tmp_path / "nginx.requests").read_bytes()
     assert argv[-2:] == ["--", str(tmp_path / "nginx.requests")]
@@ -209,7 +210,7 @@ def test_wrk_reads_many_requests_from_a_file(tmp_path: Path) -> None:
 
 def test_cookies_are_never_the_same_in_two_runs(tmp_path: Path) -> None:
     cores = Bench(0, (1,), 64, 4.0, tmp_path)
-    workload = RECIPES["cookie"].make(tmp_path, "/cookie", TINY)
+    workload = TINY["cookie"].made(tmp_path, "/cookie")
     runs = [client_command(cores, stub(80), workload, make_checked(10), 1.0) for _ in range(2)]
     assert runs[0][-1] != runs[1][-1]
     assert (tmp_path / "nginx.requests").read_bytes().endswith(b"\r\nCookie: session=")
@@ -217,10 +218,10 @@ def test_cookies_are_never_the_same_in_two_runs(tmp_path: Path) -> None:
 
 def test_options_of_the_bench() -> None:
     chosen = options([])
-    assert (chosen.workloads, chosen.seconds, chosen.rounds) == (tuple(RECIPES), 2, None)
+    assert (chosen.workloads, chosen.seconds, chosen.rounds) == (tuple(WORKLOADS), 2, None)
     quick = options(["--quick", "--rounds", "2"])
     assert (quick.seconds, quick.rounds) == (1, 2)
-    assert set(quick.workloads) < set(RECIPES)
+    assert set(quick.workloads) < set(WORKLOADS)
     with pytest.raises(SystemExit):
         options(["--resume"])
     with pytest.raises(SystemExit):
@@ -248,7 +249,7 @@ def test_progress_stretches_the_plan_as_the_machine_does() -> None:
 
 def test_the_whole_plan_is_about_half_an_hour() -> None:
     servers = len(bench_run.SERVERS.split(","))
-    total = sum(planned_s(recipe, servers, bench_run.SECONDS, None) for recipe in RECIPES.values())
+    total = sum(planned_s(each, servers, bench_run.SECONDS, None) for each in WORKLOADS.values())
     assert 15 * 60 < total < 32 * 60
 
 
@@ -262,8 +263,8 @@ def test_a_tiny_run_measures_marks_and_leaves_nothing() -> None:
             "portable": str(Path(sys.executable).with_name("zchttpd")),
             "aiohttp": "/bin/false",
         }
-        recipe = sized(64 * KIB, "discard")
-        perform(Run(cores, site, kinds, programs, 2, TINY, results, Progress(1.0)), recipe)
+        workload = sized(64 * KIB, "discard")
+        perform(Run(cores, site, kinds, programs, 2, results, Progress(1.0)), workload)
         assert [path.name for path in site.root.iterdir()] == ["nonce.txt"]
     assert [(sample.server, sample.round, sample.errors) for sample in results.samples] == [
         ("portable", 1, 0),
@@ -280,20 +281,21 @@ def test_a_workload_that_fails_does_not_end_the_run(tmp_path: Path, monkeypatch:
     """The first cannot write its files; the second is done, and the file has both."""
     made: list[str] = []
 
-    def stand_in(run: Run, recipe: Recipe) -> None:
-        made.append(recipe.name)
-        if recipe.name == "1K":
+    def stand_in(run: Run, workload: Workload) -> None:
+        made.append(workload.name)
+        if workload.name == "1K":
             raise OSError("no space left")
-        run.results.workloads[recipe.name] = recipe.title
+        run.results.workloads[workload.name] = workload.title
 
-    monkeypatch.setattr(bench_run, "perform", stand_in)
-    chosen = options(["--workloads", "1K,mix,10K", "--json", str(tmp_path / "bench.json")])
+    monkeypatch.setattr(rounds, "perform", stand_in)
+    path = tmp_path / "bench.json"
     results = Results({}, {"connections": 64, "seconds": 2.0}, workloads={"10K": "done before"})
     with temporary_site() as site:
         cores = Bench(0, (1,), 64, 2.0, site.directory)
-        bench_run.run_all(Run(cores, site, [], {}, None, TINY, results, Progress(1.0)), chosen)
+        run = Run(cores, site, [], {}, None, results, Progress(1.0))
+        perform_all(run, [WORKLOADS["1K"], WORKLOADS["mix"]], lambda: save(results, path))
     assert made == ["1K", "mix"]
-    kept = from_json((tmp_path / "bench.json").read_text())
+    kept = from_json(path.read_text())
     assert set(kept.workloads) == {"mix", "10K"}
     assert kept.cut_short == "1K: no space left"
     assert [(each.workload, each.reason) for each in kept.absent] == [("1K", "no space left")]
@@ -315,6 +317,6 @@ def test_an_unfit_server_is_stopped_and_named() -> None:
     with temporary_site() as site:
         program = str(Path(sys.executable).with_name("zchttpd"))
         with running(KINDS["portable"], program, site, FIRST_CORE) as server:
-            workload = sized(KIB).make(site.root, "/elsewhere", TINY)
+            workload = sized(KIB).made(site.root, "/elsewhere")
             with pytest.raises(Unfit, match="answers 404 where 200 is right"):
                 check(server, workload)
