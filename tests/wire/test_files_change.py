@@ -190,3 +190,26 @@ def _body(server: Server, path: str) -> bytes | None:
             assert peer.reset, "cut off, but in a way that looks complete"
             return None
     return bytes(body)
+
+
+def test_no_request_is_lost_after_an_overwrite(tmp_path: Path, kind: tuple[str, str]) -> None:
+    """Also before the entry is due: no byte has left, so the file is looked at again."""
+    engine, send_mode = kind
+    path, size = tmp_path / "file", 8 * MIB
+    publish(path, pattern(size))
+    asks = (request("/file"), request("/file", "Range: bytes=1000-7000000"))
+    options = {"memory": 8 * MIB, "stream_memory": 4 * MIB, "revalidate_ms": 60_000}
+    with (
+        serving(tmp_path, engine=engine, send_mode=send_mode, **options) as server,
+        server.peer() as kept,
+    ):
+        for seed in range(3):
+            if seed:
+                with open(path, "r+b", buffering=0) as file:
+                    file.write(pattern(size, seed))
+            now = path.read_bytes()
+            for ask in (kept.ask, kept.ask, server.ask):
+                for asked, body in zip(asks, (now, now[1000:7_000_001]), strict=True):
+                    reply = ask(asked)
+                    assert reply.status in (200, 206)
+                    assert reply.body == body
