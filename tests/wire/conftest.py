@@ -70,12 +70,12 @@ class Fleet:
         """A new directory in the root of that server."""
         return Corner(self.server(*kind), Path(tempfile.mkdtemp(dir=self._root)))
 
-    def leave(self) -> None:
-        """Stop all of them; raises one error with everything that was wrong."""
+    def leave(self, complaint: str = "") -> None:
+        """Stop all of them; raises one error with all that was wrong but complaints like `complaint`."""
         wrong: list[str] = []
         for server in self._running.values():
             try:
-                server.leave_clean()
+                server.leave_clean(complaint)
             except Exception as error:
                 wrong.append(str(error))
         assert not wrong, "\n".join(wrong)

@@ -12,6 +12,7 @@ from zchttpd.engine.bodies import Bodies, Body, Holding, State, name_of
 from zchttpd.engine.limits import ATTEMPTS_MAX, PLANS_PER_ENTRY, REUSED
 from zchttpd.engine.parts import idle_ms, inlined, wants_part
 from zchttpd.files.lookup import exhausted
+from zchttpd.files.settling import Settling
 from zchttpd.files.singleflight import Job
 from zchttpd.handler.answer import Answer
 from zchttpd.handler.errors import describe_error
@@ -52,6 +53,7 @@ class Loader:
         self._by_number: dict[int, Holding] = {}
         self._streaming: set[Holding] = set()
         self._bodies = Bodies(settings, mappings_max)
+        self._settling = Settling(mailbox.post)
         self._refusals: dict[int, int] = {}
         self._idle_ms = idle_ms(settings)
         self._silent_until_ms = 0
@@ -100,6 +102,10 @@ class Loader:
             self._reply(ticket, answer, holding, None)
             return
         try:
+            settling = self._settling.job(answer.representation)
+            if settling is not None:
+                settling.waiting.append(partial(self._on_made, ticket, head, attempt))
+                return
             body = self._body(answer, holding, attempt, now_ms)
         except OSError as error:
             self._fail(ticket, head, attempt, error, holding, now_ms)

@@ -21,6 +21,7 @@ from zchttpd.config.names import AUTO, missing_encodings
 from zchttpd.files.announced import Announced
 from zchttpd.files.encoders import ENCODERS, chosen
 from zchttpd.files.memfd import fill, new_memory_file, read_through
+from zchttpd.files.settling import settle
 from zchttpd.files.version import Representation
 
 if TYPE_CHECKING:
@@ -230,6 +231,7 @@ class Compressor:
         # opened then by its number is looked at: only the very version that was asked for is read.
         fd = base.open()
         try:
+            settle(fd, base.mtime_ns)
             content = self._encode[encoding](read_through(Announced(fd, base.size, base.mtime_ns)))
             if not base.same_as(os.fstat(fd)):
                 raise OSError(errno.ESTALE, "the file changed while it was compressed")

@@ -1,0 +1,117 @@
+"""Files that are written to in place while they are asked for: complete answers have bytes of one version."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .client import ProtocolError, request
+from .conftest import Fleet
+from .streams import publish
+from .tree import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .servers import Corner
+
+STREAMED = 8 * MIB
+MEMORY = 16 * MIB  # a quarter of it is what is cached
+
+
+@pytest.fixture(scope="module")
+def fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fleet]]:
+    """Servers that stream a file of STREAMED bytes, and that cache it."""
+    root = tmp_path_factory.mktemp("written")
+    fleets = {
+        name: Fleet(root, memory=memory, stream_memory=4 * MIB, revalidate_ms=20)
+        for name, memory in (("streamed", MEMORY), ("cached", 16 * MEMORY))
+    }
+    yield fleets
+    for fleet in fleets.values():
+        fleet.leave(complaint="a file could not be read: (the file was replaced|Stale)")
+
+
+@pytest.fixture(params=["streamed", "cached"])
+def written(request: pytest.FixtureRequest, fleets: dict[str, Fleet], kind: tuple[str, str]) -> Corner:
+    return fleets[request.param].corner(kind)
+
+
+@pytest.mark.parametrize("wanted", [MIB, 1000], ids=["part", "few bytes"])
+def test_what_is_just_being_written_is_not_read(written: Corner, wanted: int) -> None:
+    """A write sets the time when it begins: by then its last bytes are still the old ones."""
+    size = 32 * MIB
+    path = written.path / "file"
+    publish(path, bytes(size))
+    with open(path, "r+b", buffering=0) as file:
+        for number in range(1, 4):
+            before = path.stat().st_mtime_ns
+            new = bytes([number]) * size
+            writer = threading.Thread(target=os.pwrite, args=(file.fileno(), new, 0))
+            writer.start()
+            while path.stat().st_mtime_ns == before:
+                assert writer.is_alive()
+            reply = written.ask("/file", f"Range: bytes=-{wanted}")
+            writer.join()
+            assert reply.status == 206
+            if reply.field(b"etag") == written.ask("/file", method="HEAD").field(b"etag"):
+                assert reply.body == new[:wanted]
+
+
+@contextmanager
+def overwriting(path: Path) -> Iterator[None]:
+    """Writes the file anew in place, again and again, all of it in one call and with other bytes."""
+    over = threading.Event()
+    rng = random.Random(1)
+
+    def write() -> None:
+        with open(path, "r+b", buffering=0) as file:
+            number = 0
+            while not over.wait(rng.uniform(0, 0.03)):
+                number += 1
+                os.pwrite(file.fileno(), bytes([number % 251]) * STREAMED, 0)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        writer.join()
+
+
+def outcome(written: Corner) -> str:
+    """What becomes of a request for a file of which each version has one value in all bytes."""
+    versions: set[int] = set()
+
+    def note(piece: bytes) -> None:
+        versions.update(piece[:1] if piece.count(piece[:1]) == len(piece) else piece)
+
+    with written.server.peer() as peer:
+        try:
+            reply = peer.ask(request(written.url + "/file"), note)
+        except ProtocolError:
+            assert peer.ended
+            return "broken off"
+    if reply.status == 503:
+        return "refused"
+    return "mixed" if len(versions) > 1 else "complete"
+
+
+@pytest.mark.parametrize("complete", [8, pytest.param(1000, marks=pytest.mark.slow)])
+def test_no_complete_answer_is_mixed(written: Corner, complete: int) -> None:
+    """Nor is it one of a few that get through: a writer that never rests does not keep all of them away."""
+    publish(written.path / "file", bytes(STREAMED))
+    seen: Counter[str] = Counter()
+    with overwriting(written.path / "file"):
+        while seen["complete"] < complete and seen.total() < 10 * complete:
+            seen[outcome(written)] += 1
+    assert not seen["mixed"], seen
+    assert seen["complete"], seen
