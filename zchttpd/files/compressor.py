@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from zchttpd.config.names import AUTO, missing_encodings
 from zchttpd.files.announced import Announced
 from zchttpd.files.encoders import ENCODERS, chosen
+from zchttpd.files.lru import Lru
 from zchttpd.files.memfd import fill, new_memory_file, read_through
 from zchttpd.files.settling import settle
 from zchttpd.files.version import Representation
@@ -127,7 +128,7 @@ class Compressor:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="compress")
         self._lock = threading.Lock()
         self._made: OrderedDict[_Key, tuple[Compressed, bytes]] = OrderedDict()
-        self._unfit: OrderedDict[_Key, None] = OrderedDict()
+        self._unfit: Lru[_Key, bool] = Lru(UNFIT_MAX)
         self._pending: set[_Key] = set()
         self._held = 0
         self._results = cells("compressions")
@@ -220,9 +221,7 @@ class Compressor:
                 self._store(key, made)
             elif result != "failed":
                 # Descriptors and memory come back; the rest will not be otherwise for this version.
-                self._unfit[key] = None
-                if len(self._unfit) > UNFIT_MAX:
-                    self._unfit.popitem(last=False)
+                self._unfit.put(key, True)
             self._count(encoding, result)
             self._spent_us[_PLACES[encoding]] += spent_us
 

@@ -7,10 +7,10 @@ import errno
 import hashlib
 import logging
 import os
-from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from zchttpd.files.lru import Lru
 from zchttpd.files.singleflight import Pending, SingleFlight
 from zchttpd.files.version import content_tag, read_at_once
 
@@ -47,10 +47,9 @@ class Digests:
     """
 
     def __init__(self, post: Callable[[Callable[[], None]], None] | None, digests_max: int) -> None:
-        self._digests_max = digests_max
         self._small = SingleFlight(post, threads=SMALL_THREADS, jobs_max=SMALL_MAX)
         self._large = SingleFlight(post, jobs_max=LARGE_MAX)
-        self._known: OrderedDict[Version, str] = OrderedDict()
+        self._known: Lru[Version, str] = Lru(digests_max)
 
     def tag_of(self, found: Representation, *, wait: bool = False) -> str | None:
         """The entity tag of a representation, with its quotes. None: there is none, or not yet.
@@ -60,11 +59,9 @@ class Digests:
         """
         if found.etag is not None:
             return found.etag
-        digest = self._known.get(found.version)
+        digest = self._known.use(found.version)
         if digest is None:
             digest = self._make(found, wait=wait)
-        else:
-            self._known.move_to_end(found.version)
         return content_tag(found.version, found.encoding, digest) if digest else None
 
     def _make(self, found: Representation, *, wait: bool) -> str | None:
@@ -74,7 +71,7 @@ class Digests:
         if digest is None and not jobs.threaded:
             digest = _digest(found)
         if digest is not None:
-            self._store(found.version, digest)
+            self._known.put(found.version, digest)
             return digest
         late = jobs.age_s() > PATIENCE_S
         job = jobs.find(found.version)
@@ -82,15 +79,10 @@ class Digests:
             if jobs.full and not wait:
                 return None
             make = partial(_digest if small else _digest_aside, found)
-            job = jobs.start(found.version, make, partial(self._store, found.version))
+            job = jobs.start(found.version, make, partial(self._known.put, found.version))
         if wait or (small and not late):
             raise Pending(job)
         return None
-
-    def _store(self, version: Version, digest: str) -> None:
-        self._known[version] = digest
-        if len(self._known) > self._digests_max:
-            self._known.popitem(last=False)
 
 
 def _digest_at_once(found: Representation) -> str | None:

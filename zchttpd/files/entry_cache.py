@@ -6,12 +6,11 @@ import errno
 import itertools
 import os
 import time
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from zchttpd.config.names import IDENTITY
 from zchttpd.files.digests import Digests
-from zchttpd.files.history import History, Past
+from zchttpd.files.history import Past
 from zchttpd.files.listing_cache import ListingCache
 from zchttpd.files.lookup import (
     SIBLING_LAG_NS,
@@ -23,6 +22,7 @@ from zchttpd.files.lookup import (
     PathState,
     exhausted,
 )
+from zchttpd.files.lru import Lru
 from zchttpd.files.singleflight import Pending, SingleFlight
 from zchttpd.files.sizes import Sizes, Unsized
 from zchttpd.files.version import Representation, Version, time_tag
@@ -45,38 +45,6 @@ _ATTEMPTS = 3
 _Key = tuple[tuple[bytes, ...], bool]
 
 
-class _Table:
-    """Entries by path, at most `size_max`; the one unused for longest goes first."""
-
-    def __init__(self, size_max: int) -> None:
-        self._size_max = size_max
-        self._entries: OrderedDict[_Key, Entry] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __contains__(self, key: _Key) -> bool:
-        return key in self._entries
-
-    def get(self, key: _Key) -> Entry | None:
-        """The entry, which thereby counts as used now."""
-        entry = self._entries.get(key)
-        if entry is not None:
-            self._entries.move_to_end(key)
-        return entry
-
-    def put(self, key: _Key, entry: Entry) -> None:
-        self._entries[key] = entry
-        self._entries.move_to_end(key)
-        if len(self._entries) > self._size_max:
-            self._entries.popitem(last=False)
-
-    def drop(self, key: _Key, entry: Entry) -> None:
-        # Its place may have been taken by a later edition.
-        if self._entries.get(key) is entry:
-            del self._entries[key]
-
-
 class EntryCache:
     """Entries of the paths beneath `root`. Holds no descriptor. Times in milliseconds of the caller's clock.
 
@@ -97,13 +65,14 @@ class EntryCache:
         self._wall = wall
         kept = max(VERSIONS_MIN, settings.plans_max)
         self.digests = Digests(post, kept)
-        self._history = History(kept)
+        # What was not looked up for longest is forgotten.
+        self._pasts: Lru[_Key, Past] = Lru(kept)
         self.listings = ListingCache(root, SingleFlight(post)) if settings.listing else None
         self._lookup = Lookup(root, settings, self.listings)
         self._generations = itertools.count(1)
         # An entry without a plan saves little, and the other way round.
-        self._present = _Table(settings.plans_max)
-        self._absent = _Table(min(ABSENT_MAX, settings.plans_max))
+        self._present: Lru[_Key, Entry] = Lru(settings.plans_max)
+        self._absent: Lru[_Key, Entry] = Lru(min(ABSENT_MAX, settings.plans_max))
         self._sizes = Sizes(root)
 
     def __len__(self) -> int:
@@ -117,7 +86,7 @@ class EntryCache:
         that is to be listed.
         """
         key = (segments, directory)
-        entry = self._present.get(key) or self._absent.get(key)
+        entry = self._present.use(key) or self._absent.use(key)
         if entry is not None and (now_ms < entry.check_at_ms or self.revalidate(entry, now_ms)):
             return entry
         self._root.refresh()
@@ -157,12 +126,13 @@ class EntryCache:
         if same:
             entry.check_at_ms = now_ms + self._revalidate_ms
             # An engine that replays answers asks for nothing but this: it counts as use.
-            table.get(key)
-        else:
-            table.drop(key, entry)
+            table.use(key)
+        elif table.get(key) is entry:
+            # Else its place has been taken by a later edition.
+            del table[key]
         return same
 
-    def _table_of(self, entry: Entry) -> _Table:
+    def _table_of(self, entry: Entry) -> Lru[_Key, Entry]:
         return self._present if entry.kind is Kind.FILE else self._absent
 
     def _make(self, segments: tuple[bytes, ...], directory: bool, now_ms: int) -> Entry:
@@ -187,7 +157,8 @@ class EntryCache:
         representations: dict[str, Representation] = {}
         if state.kind is not Kind.FILE:
             return state.kind, representations
-        past = self._history.of(key)
+        past = self._pasts.use(key) or Past()
+        self._pasts.put(key, past)
         past.see([version for _, version in state.versions])
         base = state.versions[0][1]
         for encoding, version in state.versions:

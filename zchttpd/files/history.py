@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from zchttpd.files.version import make_last_modified
 
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from zchttpd.files.version import Representation, Version
 
 _NEVER = -(1 << 63)
-
-_Key: TypeAlias = tuple[tuple[bytes, ...], bool]
 
 
 @dataclass(slots=True)
@@ -66,22 +63,3 @@ class Past:
             there.date_s = max(there.date_s, found.last_modified_s)
         if found.etag is not None:
             there.mtime_ns = found.mtime_ns
-
-
-class History:
-    """The past of at most `paths_max` paths; what was not looked up for longest is forgotten."""
-
-    def __init__(self, paths_max: int) -> None:
-        self._paths_max = paths_max
-        self._pasts: OrderedDict[_Key, Past] = OrderedDict()
-
-    def of(self, key: _Key) -> Past:
-        """The past of a path, to be kept up by the caller."""
-        past = self._pasts.get(key)
-        if past is None:
-            past = self._pasts[key] = Past()
-            if len(self._pasts) > self._paths_max:
-                self._pasts.popitem(last=False)
-        else:
-            self._pasts.move_to_end(key)
-        return past

@@ -8,13 +8,16 @@ import logging
 import os
 import sys
 import time
-from collections import OrderedDict, deque
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
+    from concurrent.futures import Future
 
 LOGGER = logging.getLogger("zchttpd")
 
@@ -26,46 +29,20 @@ SWITCH_S = 0.0005
 _SWEEP = 1000
 
 
+@dataclass(slots=True, eq=False)
 class Job:
-    """One call of `make`, under way since `began_s` (monotonic seconds; None while it waits for a thread).
+    """Something that is being made, since `began_s` (monotonic seconds; None while it waits for a thread).
 
     `waiting` are called with its error or None, on the loop's thread.
     """
 
-    __slots__ = ("_key", "_make", "_store", "began_s", "waiting")
+    began_s: float | None = None
+    waiting: list[Callable[[OSError | None], None]] = field(default_factory=list)
 
-    def __init__(self, key: Hashable, make: Callable[[], Any], store: Callable[[Any], object]) -> None:
-        self._key = key
-        self._make = make
-        self._store = store
-        self.began_s: float | None = None
-        self.waiting: list[Callable[[OSError | None], None]] = []
-
-    @property
-    def key(self) -> Hashable:
-        """What is made."""
-        return self._key
-
-    def make(self) -> tuple[Any, Exception | None]:
-        """Make it; for the thread. Raises nothing."""
-        try:
-            return self._make(), None
-        except Exception as error:
-            return None, error
-
-    def end(self, made: Any, error: Exception | None) -> None:
-        """Store it, and tell those that wait; for the loop."""
-        if error is None:
-            try:
-                self._store(made)
-            except Exception as failed:
-                error = failed
-        if error is not None and not isinstance(error, OSError):
-            LOGGER.error("what a request waits for could not be made", exc_info=error)
-            error = OSError(errno.EIO, repr(error))
-        waiting, self.waiting = self.waiting, []
-        for tell in waiting:
-            tell(error)
+    def run(self, make: Callable[[], Any]) -> Any:
+        """Make it; in a thread."""
+        self.began_s = time.monotonic()
+        return make()
 
 
 class LoopMailbox:
@@ -108,10 +85,9 @@ class SingleFlight:
         self, post: Callable[[Callable[[], None]], None] | None, *, threads: int = 1, jobs_max: int = JOBS_MAX
     ) -> None:
         self._post = post
-        self._threads = threads
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="make")
         self._jobs_max = jobs_max
-        self._jobs: OrderedDict[Hashable, Job] = OrderedDict()
-        self._begun = 0
+        self._jobs: dict[Hashable, Job] = {}
 
     @property
     def threaded(self) -> bool:
@@ -144,9 +120,11 @@ class SingleFlight:
             return known
         if self.full:
             raise OSError(errno.EBUSY, "too many directories or files are being read")
-        job = self._jobs[key] = Job(key, make, store)
+        job = self._jobs[key] = Job()
         sys.setswitchinterval(SWITCH_S)
-        self._begin()
+        post, end = self._post, partial(self._end, key, job, store)
+        assert post is not None
+        self._executor.submit(job.run, make).add_done_callback(lambda made: post(partial(end, made)))
         return job
 
     def sweep(self, objects: list[Any]) -> None:
@@ -156,26 +134,21 @@ class SingleFlight:
         else:
             Thread(target=_sweep, args=(objects,), daemon=True).start()
 
-    def _begin(self) -> None:
-        """Begin what waits for its turn, as far as there are threads."""
-        for job in self._jobs.values():
-            if self._begun == self._threads:
-                return
-            if job.began_s is None:
-                self._begun += 1
-                job.began_s = time.monotonic()
-                Thread(target=self._work, args=(job,), name="make", daemon=True).start()
-
-    def _work(self, job: Job) -> None:
-        made, error = job.make()
-        assert self._post is not None
-        self._post(partial(self._end, job, made, error))
-
-    def _end(self, job: Job, made: Any, error: Exception | None) -> None:
-        del self._jobs[job.key]
-        self._begun -= 1
-        self._begin()
-        job.end(made, error)
+    def _end(self, key: Hashable, job: Job, store: Callable[[Any], object], made: Future[Any]) -> None:
+        """Store it, and tell those that wait."""
+        del self._jobs[key]
+        error = made.exception()
+        if error is None:
+            try:
+                store(made.result())
+            except Exception as failed:
+                error = failed
+        if error is not None and not isinstance(error, OSError):
+            LOGGER.error("what a request waits for could not be made", exc_info=error)
+            error = OSError(errno.EIO, repr(error))
+        waiting, job.waiting = job.waiting, []
+        for tell in waiting:
+            tell(error)
 
 
 def _sweep(objects: list[Any]) -> None:

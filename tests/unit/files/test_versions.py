@@ -11,7 +11,6 @@ import pytest
 from zchttpd.config.names import IDENTITY
 from zchttpd.config.settings import Settings
 from zchttpd.files.entry_cache import EntryCache
-from zchttpd.files.history import History
 from zchttpd.files.root import Root
 from zchttpd.files.version import Version, make_last_modified
 
@@ -103,14 +102,3 @@ def test_where_the_time_was_set_equal_bytes_have_equal_tags_everywhere(tmp_path:
     digest = hashlib.blake2b(b"same", digest_size=16).hexdigest()
     assert one[f"x.js {IDENTITY}"] == f'"h{digest}-4"'
     assert one["x.js br"] == f'"h{digest}-4-br"'
-
-
-def test_the_past_of_so_many_paths_is_kept() -> None:
-    history = History(2)
-    first = history.of(((b"a",), False))
-    history.of(((b"b",), False))
-    assert history.of(((b"a",), False)) is first
-    history.of(((b"c",), False))
-    assert history.of(((b"a",), False)) is first
-    second = history.of(((b"b",), False))
-    assert second.mtime_ns == NEVER
