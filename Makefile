@@ -154,7 +154,7 @@ readme: setup ## put the figures of the last bench into README.md and docs/figur
 	$(BIN)/python tools/fill.py docs/figures.md bench <results/page.md
 
 docs: setup ## make the option table of docs/options.md again
-	$(BIN)/python -c 'from zchttpd.config.reference import docs_table; print(docs_table())' | $(BIN)/python tools/fill.py docs/options.md options
+	$(BIN)/python tools/options_table.py | $(BIN)/python tools/fill.py docs/options.md options
 
 fresh: ## serve and quick tests in minimal Debian 12 and 13, as root and with sudo; wants root (20 min)
 	tools/need fresh

@@ -13,7 +13,6 @@ import pytest
 from zchttpd import __version__, cli
 from zchttpd.config.names import FEATURES
 from zchttpd.config.options import flag_of, variable_of
-from zchttpd.config.reference import docs_table
 from zchttpd.config.settings import OPTIONS
 from zchttpd.telemetry import metrics, prometheus
 from zchttpd.telemetry.shared_stats import SharedStats, stats_layout
@@ -26,6 +25,7 @@ README = TOP / "README.md"
 OPTIONS_PAGE = TOP / "docs" / "options.md"
 PAGES = (*sorted(TOP.glob("*.md")), *sorted((TOP / "docs").rglob("*.md")))
 FILL = runpy.run_path(str(TOP / "tools" / "fill.py"))["fill"]
+OPTIONS_TABLE = runpy.run_path(str(TOP / "tools" / "options_table.py"))["docs_table"]()
 
 # Flags of other programs that the documents name outside of a command line.
 FLAGS_OF_OTHERS = {"--ulimit", "--security-opt"}
@@ -71,7 +71,7 @@ def test_readme_opens_with_the_two_commands() -> None:
 
 def test_option_table_is_made_from_the_settings() -> None:
     page = text_of(OPTIONS_PAGE)
-    assert page == FILL(page, "options", docs_table()), "type: make docs"
+    assert page == FILL(page, "options", OPTIONS_TABLE), "type: make docs"
     for name in OPTIONS:
         assert f"`{flag_of(name)} " in page or f"`{flag_of(name)}`" in page
         assert f"`{variable_of(name)}`" in page
@@ -152,6 +152,15 @@ def test_metrics_that_are_named_exist() -> None:
     reasons = re.search(r"counts each: (.*?)\.\n", prose_of(README), re.DOTALL)
     assert reasons is not None
     assert re.findall(r"`(\w+)` \(", reasons[1]) == list(stats_layout().FALLBACK_REASONS)
+
+
+def test_the_docs_table_has_a_row_for_each_option() -> None:
+    rows = [line for line in OPTIONS_TABLE.splitlines() if line.startswith("| `--")]
+    assert len(rows) == len(OPTIONS)
+    for name in OPTIONS:
+        [row] = [row for row in rows if re.match(rf"\| `{flag_of(name)}[ `]", row)]
+        assert variable_of(name) in row
+        assert len(re.split(r"(?<!\\)\|", row)) == 6, row
 
 
 def test_features_are_documented() -> None:

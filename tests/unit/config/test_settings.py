@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,6 @@ from zchttpd.config.options import (
     split_address,
     variable_of,
 )
-from zchttpd.config.reference import docs_table
 from zchttpd.config.settings import OPTIONS, Settings, default_text
 from zchttpd.process.checks import check_root, notes
 
@@ -330,12 +328,3 @@ def test_usable_cpus_keep_to_the_quota(monkeypatch: pytest.MonkeyPatch, cpu_max:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
     monkeypatch.setattr(Path, "read_text", lambda self, encoding: cpu_max)
     assert options.usable_cpus() == cpus
-
-
-def test_the_docs_table_has_a_row_for_each_option() -> None:
-    rows = [line for line in docs_table().splitlines() if line.startswith("| `--")]
-    assert len(rows) == len(OPTIONS)
-    for name in OPTIONS:
-        [row] = [row for row in rows if re.match(rf"\| `{flag_of(name)}[ `]", row)]
-        assert variable_of(name) in row
-        assert len(re.split(r"(?<!\\)\|", row)) == 6, row

@@ -1,4 +1,4 @@
-"""The options as a document."""
+"""Prints the options of zchttpd as Markdown, for docs/options.md."""
 
 from __future__ import annotations
 
@@ -29,3 +29,7 @@ def docs_table() -> str:
                 lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(docs_table())
