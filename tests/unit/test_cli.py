@@ -169,7 +169,7 @@ def test_doctor_names_a_missing_rung_its_cost_and_its_cure(
 def test_a_refused_ring_is_explained(
     monkeypatch: pytest.MonkeyPatch, error: str, disabled: str, user: int, cause: str, fix: str
 ) -> None:
-    monkeypatch.setattr(doctor, "_read", lambda path: disabled)
+    monkeypatch.setattr(doctor, "read", lambda path: disabled)
     monkeypatch.setattr("os.geteuid", lambda: user)
     assert cause in doctor.refusal(error)[0]
     assert fix in doctor.refusal(error)[1]
@@ -253,7 +253,7 @@ def test_few_open_files_are_explained(
     monkeypatch: pytest.MonkeyPatch, limit: int, most: str, fix: str
 ) -> None:
     monkeypatch.setattr(doctor, "_capable", lambda which: True)
-    monkeypatch.setattr(doctor, "_read", lambda path: most)
+    monkeypatch.setattr(doctor, "read", lambda path: most)
     monkeypatch.setattr(resource, "getrlimit", lambda which: (64, limit))
     assert doctor.open_files(65536).fix == fix
     assert doctor.open_files(limit).state is State.OK
@@ -272,7 +272,7 @@ def test_the_capability_counts_only_in_the_first_user_namespace(
     monkeypatch: pytest.MonkeyPatch, uid_map: str, cap_eff: str, may: bool
 ) -> None:
     pages = {"/proc/self/uid_map": uid_map, "/proc/self/status": f"Name:\tx\nCapEff:\t{cap_eff}\nSeccomp:\t0"}
-    monkeypatch.setattr(doctor, "_read", pages.__getitem__)
+    monkeypatch.setattr(doctor, "read", lambda path: pages[str(path)])
     assert doctor._capable(doctor.CAP_IPC_LOCK) is may
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from zchttpd.config.names import ENCODINGS, FEATURES, missing_encodings
 from zchttpd.engine.limits import SPARE_FDS, files_needed, memory_needed
-from zchttpd.process.memory_limit import advised, budgets, memory_limit, most, shown
+from zchttpd.process.memory_limit import advised, budgets, memory_limit, most, read, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +75,7 @@ def refusal(error: str) -> tuple[str, str]:
             "run Linux 6.0 or later, or let the sandbox pass io_uring_setup",
         )
     if error in ("EPERM", "EACCES"):
-        disabled = _read("/proc/sys/kernel/io_uring_disabled")
+        disabled = read(Path("/proc/sys/kernel/io_uring_disabled"))
         if disabled == "2":
             return (
                 "kernel.io_uring_disabled is 2: nobody may use io_uring",
@@ -166,7 +166,7 @@ def open_files(needed: int) -> Finding:
 
 def _open_files_cure(limit: int, needed: int) -> str:
     lower = f"--connections-max {limit - SPARE_FDS}" if limit > SPARE_FDS else "a lower --connections-max"
-    most = _read("/proc/sys/fs/nr_open")
+    most = read(Path("/proc/sys/fs/nr_open"))
     if most.isdecimal() and int(most) < needed:
         # Above it setrlimit(2) refuses root as well.
         return f"{lower}, or sysctl -w fs.nr_open={needed} and then {raising('nofile', str(needed))}"
@@ -283,16 +283,9 @@ def _refused_with(number: int, *arguments: int | None) -> str:
 
 def _capable(capability: int) -> bool:
     # The kernel wants it in the first user namespace; root of a rootless container does not have it there.
-    if _read("/proc/self/uid_map").split() != ["0", "0", "4294967295"]:
+    if read(Path("/proc/self/uid_map")).split() != ["0", "0", "4294967295"]:
         return False
-    for line in _read("/proc/self/status").splitlines():
+    for line in read(Path("/proc/self/status")).splitlines():
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> capability & 1)
     return False
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="ascii").strip()
-    except OSError:
-        return ""

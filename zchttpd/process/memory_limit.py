@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from zchttpd.config.options import MIB, flag_of, format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from zchttpd.config.load import Given
     from zchttpd.config.settings import Settings
@@ -46,7 +46,7 @@ def memory_limit(top: Path = Path("/")) -> Limit:
     for mount, own, names in _groups(top):
         for group in (own, *own.parents):
             for name in names:
-                text = _read(group / name)
+                text = read(group / name)
                 if text.isdecimal():
                     found.append(Limit(int(text), f"{name} of {'/' / group.relative_to(top)}"))
             if group == mount:
@@ -74,7 +74,7 @@ class OutOfMemory:
 
     def _kills(self) -> int:
         for file in self._files:
-            match = re.search(r"^oom_kill (\d+)$", _read(file), re.MULTILINE)
+            match = re.search(r"^oom_kill (\d+)$", read(file), re.MULTILINE)
             if match:
                 return int(match[1])
         return 0
@@ -84,9 +84,9 @@ def fit(given: Given, limit: Limit) -> tuple[Settings, list[str]]:
     """The settings with defaults that fit below `limit`, and lines for the start report: what became less,
     and what was given and may not fit. All options of memory are for each worker.
     """
-    settings, names = given.settings, _names(given.settings)
-    free = {name: _size(settings, name) for name in names if name not in given.sources}
-    room = _room(settings, limit) - sum(_size(settings, name) for name in names if name not in free)
+    settings, sizes = given.settings, _sizes(given.settings)
+    free = {name: size for name, size in sizes.items() if name not in given.sources}
+    room = _room(settings, limit) - (sum(sizes.values()) - sum(free.values()))
     lines = []
     less: dict[str, Any] = {}
     if sum(free.values()) > room:
@@ -103,7 +103,7 @@ def fit(given: Given, limit: Limit) -> tuple[Settings, list[str]]:
                 f"memory: {', '.join(told)}, because {limit}. Raise that, or type the size that you want"
             )
         settings = replace(settings, **less)
-    if most(settings) > limit.size and len(free) < len(names):
+    if most(settings) > limit.size and len(free) < len(sizes):
         lines.append(
             f"memory: {budgets(settings)} may take {shown(most(settings))} in all, and {limit}, so workers"
             f" may be killed. Type --memory {shown(advised(settings, limit))}, or raise the limit"
@@ -113,7 +113,7 @@ def fit(given: Given, limit: Limit) -> tuple[Settings, list[str]]:
 
 def budgets(settings: Settings) -> str:
     """The options of memory as they are typed, and how often they count."""
-    told = " ".join(f"{flag_of(name)} {shown(_size(settings, name))}" for name in _names(settings))
+    told = " ".join(f"{flag_of(name)} {shown(size)}" for name, size in _sizes(settings).items())
     return f"{told} for each of {settings.worker_count} workers" if settings.worker_count > 1 else told
 
 
@@ -121,13 +121,13 @@ def most(settings: Settings) -> int:
     """Bytes that all processes take at most, connections aside. Files that were evicted and are still read
     may take half as much again as --memory.
     """
-    each = sum(_size(settings, name) for name in _names(settings)) + settings.memory // 2
+    each = sum(_sizes(settings).values()) + settings.memory // 2
     return settings.worker_count * (each + PROCESS_SIZE) + PROCESS_SIZE
 
 
 def advised(settings: Settings, limit: Limit) -> int:
     """A --memory that fits below `limit`, and is less than the one of `settings`."""
-    others = sum(_size(settings, name) for name in _names(settings)) - settings.memory
+    others = sum(_sizes(settings).values()) - settings.memory
     wanted = min(settings.memory // 2, _room(settings, limit) - others)
     return max(MIB, wanted // MIB * MIB)
 
@@ -137,16 +137,10 @@ def shown(size: int) -> str:
     return format_size(size if size < 8 * MIB else size // MIB * MIB)
 
 
-def _names(settings: Settings) -> Sequence[str]:
-    names = ["memory", "stream_memory"]
-    if settings.compress:
-        names.append("compress_memory")
-    return names
-
-
-def _size(settings: Settings, name: str) -> int:
-    size: int = getattr(settings, name)
-    return size
+def _sizes(settings: Settings) -> dict[str, int]:
+    """The options of memory that count, by name."""
+    sizes = {"memory": settings.memory, "stream_memory": settings.stream_memory}
+    return {**sizes, "compress_memory": settings.compress_memory} if settings.compress else sizes
 
 
 def _least(settings: Settings, name: str) -> int:
@@ -163,17 +157,17 @@ def _room(settings: Settings, limit: Limit) -> int:
 
 
 def _machine_size(top: Path) -> int:
-    match = re.search(r"^MemTotal: +(\d+) kB$", _read(top / "proc/meminfo"), re.MULTILINE)
+    match = re.search(r"^MemTotal: +(\d+) kB$", read(top / "proc/meminfo"), re.MULTILINE)
     return int(match[1]) * 1024 if match else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _groups(top: Path) -> Iterator[tuple[Path, Path, tuple[str, ...]]]:
     """(where it is mounted, this process's own group, names of limits) of each hierarchy with memory."""
     own: dict[str, str] = {}
-    for line in _read(top / "proc/self/cgroup").splitlines():
+    for line in read(top / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         own.update(dict.fromkeys(controllers.split(","), path))
-    for line in _read(top / "proc/self/mountinfo").splitlines():
+    for line in read(top / "proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         kind, _, options = (*after.split(" "), "", "")[:3]
         controller = {"cgroup2": "", "cgroup": "memory"}.get(kind)
@@ -191,7 +185,8 @@ def _groups(top: Path) -> Iterator[tuple[Path, Path, tuple[str, ...]]]:
         yield mount, mount / inside.strip("/"), names
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
+    """The text of a file of the kernel; empty where there is none."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
@@ -21,10 +21,10 @@ TEXT_TYPE = CONTENT_TYPE_LATEST
 
 class _Collected(Collector):
     def __init__(self, families: Iterable[Family]) -> None:
-        self._metrics = [_metric_of(family) for family in families]
+        self._families = families
 
     def collect(self) -> Iterator[Metric]:
-        return iter(self._metrics)
+        return map(_metric_of, self._families)
 
 
 def _metric_of(family: Family) -> Metric:
@@ -36,6 +36,4 @@ def _metric_of(family: Family) -> Metric:
 
 def render(families: Iterable[Family]) -> bytes:
     """The text, of the media type TEXT_TYPE."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collected(families))
-    return generate_latest(registry)
+    return generate_latest(_Collected(families))
