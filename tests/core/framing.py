@@ -6,7 +6,7 @@ import re
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from zchttpd.http.request import _TOKEN
+from zchttpd.http.request import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _VERSION = (b"H", b"T", b"T", b"P", b"/", b"[0-9]", rb"\.", b"[0-9]", rb"\r", rb"\n")
 _REQUEST_LINE_BEGUN = re.compile(
     rb"(?:\r\n?|%b(?: (?:[\x21-\x7e]+(?: %b%b)?)?)?)?"
-    % (_TOKEN, b"".join(b"(?:" + each for each in _VERSION), b")?" * len(_VERSION))
+    % (TOKEN, b"".join(b"(?:" + each for each in _VERSION), b")?" * len(_VERSION))
 )
 
 

@@ -6,8 +6,8 @@ import re
 
 from zchttpd.config.options import did_you_mean, nearest
 
-_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_DIRECTIVE = re.compile(rf'({_TOKEN})(?:=({_TOKEN}|"(?:[^"\\]|\\.)*"))?')
+TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_DIRECTIVE = re.compile(rf'({TOKEN})(?:=({TOKEN}|"(?:[^"\\]|\\.)*"))?')
 # Of answers: RFC 9111 section 5.2.2, RFC 5861, RFC 8246.
 SECONDS = ("max-age", "s-maxage", "stale-while-revalidate", "stale-if-error")
 _KNOWN = (

@@ -12,20 +12,22 @@ import fnmatch
 import re
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zchttpd.config import options as opt
-from zchttpd.config.cache_control import SECONDS, check_cache_control, is_cache_control
+from zchttpd.config.cache_control import SECONDS, TOKEN, check_cache_control, is_cache_control
 from zchttpd.config.names import STORED_CODINGS
 from zchttpd.config.options import Group, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
-TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_Rule = TypeVar("_Rule")
 _HEADER = re.compile(rf"(.*?\S)\s+({TOKEN})[ \t]*:(.*)", re.DOTALL)
 _FIELD = re.compile(rf"{TOKEN}[ \t]*:[ \t]*\S.*", re.DOTALL)
+# RFC 9110 section 8.3.1: a type, and parameters whose values are tokens or quoted.
+_PARAMETER = rf'[ \t]*;[ \t]*{TOKEN}=(?:{TOKEN}|"[\x20\x21\x23-\x5b\x5d-\x7e\t]*")'
+_MEDIA_TYPE = re.compile(rf"{TOKEN}/{TOKEN}(?:{_PARAMETER})*")
 _VISIBLE = re.compile(r"[\x20-\x7e\t]+")
 # They say where a message ends or which file version it carries: not for anybody to say twice.
 _OURS = frozenset(
@@ -72,26 +74,6 @@ class HeaderRule:
             option = _OPTIONS_OF.get(self.name.lower(), "another field")
             raise ValueError(f"{self.name} is set by the server itself. Type {option}")
         _check_value(self.value)
-
-
-def parse_cache_rules(text: str) -> tuple[CacheRule, ...]:
-    """Lines of PATTERN=VALUE. Raises ValueError with a one-line text."""
-    return tuple(_parse_cache_rule(line) for line in lines(text))
-
-
-def parse_patterns(text: str) -> tuple[str, ...]:
-    """Lines of one pattern of files each. Raises ValueError with a one-line text."""
-    return tuple(_parse_pattern(line) for line in lines(text))
-
-
-def parse_header_rules(text: str) -> tuple[HeaderRule, ...]:
-    """Lines of `PATTERN Name: value`. Raises ValueError with a one-line text."""
-    return tuple(_parse_header_rule(line) for line in lines(text))
-
-
-def lines(text: str) -> list[str]:
-    """The rules of a text: its lines, but for the empty ones."""
-    return [line.strip(" \t") for line in text.split("\n") if line.strip(" \t")]
 
 
 def _parse_cache_rule(line: str) -> CacheRule:
@@ -199,16 +181,6 @@ class CodingRule:
             )
 
 
-def parse_type_rules(text: str) -> tuple[TypeRule, ...]:
-    """Lines of PATTERN=TYPE. Raises ValueError with a one-line text."""
-    return tuple(TypeRule(*_split(line, "TYPE", "*.html=text/html")) for line in lines(text))
-
-
-def parse_coding_rules(text: str) -> tuple[CodingRule, ...]:
-    """Lines of PATTERN=CODING. Raises ValueError with a one-line text."""
-    return tuple(CodingRule(*_split(line, "CODING", "*.svgz=gzip")) for line in lines(text))
-
-
 def _split(line: str, what: str, example: str) -> tuple[str, str]:
     pattern, equals, value = (part.strip(" \t") for part in line.partition("="))
     if not equals:
@@ -216,11 +188,20 @@ def _split(line: str, what: str, example: str) -> tuple[str, str]:
     return pattern, value
 
 
-# RFC 9110 section 8.3.1: a type, and parameters whose values are tokens or quoted.
-_PARAMETER = rf'[ \t]*;[ \t]*{TOKEN}=(?:{TOKEN}|"[\x20\x21\x23-\x5b\x5d-\x7e\t]*")'
+def _each(parse: Callable[[str], _Rule]) -> Callable[[str], tuple[_Rule, ...]]:
+    """Reads a text of one rule on each line. It raises ValueError with a one-line text."""
+
+    def read(text: str) -> tuple[_Rule, ...]:
+        return tuple(parse(line.strip(" \t")) for line in text.split("\n") if line.strip(" \t"))
+
+    return read
 
 
-_MEDIA_TYPE = re.compile(rf"{TOKEN}/{TOKEN}(?:{_PARAMETER})*")
+parse_cache_rules = _each(_parse_cache_rule)
+parse_patterns = _each(_parse_pattern)
+parse_header_rules = _each(_parse_header_rule)
+parse_type_rules = _each(lambda line: TypeRule(*_split(line, "TYPE", "*.html=text/html")))
+parse_coding_rules = _each(lambda line: CodingRule(*_split(line, "CODING", "*.svgz=gzip")))
 
 
 def option(parse: Any, metavar: str, text: str, **more: Any) -> Any:

@@ -77,7 +77,7 @@ class ErrorAnswers:
 
     def failure(self, head: bytes) -> Answer:
         """500. Made before: what failed once might fail again while it is told."""
-        return self._failure_of_head if head.startswith(b"HEAD ") else self._failure
+        return self._failures[head.startswith(b"HEAD ")]
 
     def unavailable(self, request: Request, error: OSError, now_ms: int) -> Answer:
         """503: descriptors or memory ran out, or a file changes too fast. Logged once a second."""
@@ -98,13 +98,11 @@ class ErrorAnswers:
         return entry if entry.kind is Kind.FILE else None
 
     def _make_failures(self) -> None:
-        for with_content in (True, False):
-            builder = ResponseBuilder(None, with_content=with_content)
-            answer = self._encoder.encode(None, builder.error(500, reason=_FAILURE, page=self._fault_page))
-            if with_content:
-                self._failure = answer
-            else:
-                self._failure_of_head = answer
+        self._failures = {}
+        for bodiless in (False, True):
+            builder = ResponseBuilder(None, with_content=not bodiless)
+            response = builder.error(500, reason=_FAILURE, page=self._fault_page)
+            self._failures[bodiless] = self._encoder.encode(None, response)
 
     def _read_fault_page(self, now_ms: int) -> None:
         """Have the site's page for 500 and 503 at hand. Raises nothing: what was read before is kept."""

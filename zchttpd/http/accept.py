@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from zchttpd.config.names import IDENTITY
+from zchttpd.http.request import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,12 +15,11 @@ if TYPE_CHECKING:
 
 # On equal wishes the smallest is sent: what brotli makes ahead of time is seldom larger than the others.
 PREFERENCE = ("br", "zstd", "gzip", IDENTITY)
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_MEMBER = re.compile(rb"(" + _TOKEN + rb")(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?")
+_QVALUE = rb"[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)"
+_WEIGHT = re.compile(_QVALUE)
+_MEMBER = re.compile(rb"(" + TOKEN + rb")(?:[ \t]*;[ \t]*" + _QVALUE + rb")?")
 # No client lists more; what comes behind is not looked at.
 MEMBERS_MAX = 100
-
-_WEIGHT = re.compile(rb"[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 
 # What `navigates` and `prefers_json` look at, for Vary.
 NAVIGATION_VARY = b"Accept, Sec-Fetch-Mode"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from zchttpd.http.request import FIELDS_MAX, READ_FIELDS
+from zchttpd.http.request import FIELDS_MAX, READ_FIELDS, TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,8 +24,7 @@ def lines_but(names: Iterable[bytes]) -> re.Pattern[bytes]:
     """Finds whole, valid field lines (RFC 9110 section 5) of other names, each behind a line end."""
     # A token, then visible bytes, blanks and obs-text (sections 5.6.2 and 5.5); never a control character.
     return re.compile(
-        rb"(?<=\n)(?!(?:%b):)[!#$%%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n"
-        % b"|".join(sorted(names)),
+        rb"(?<=\n)(?!(?:%b):)%b:[\t\x20-\x7e\x80-\xff]*\r\n" % (b"|".join(sorted(names)), TOKEN),
         re.IGNORECASE,
     )
 

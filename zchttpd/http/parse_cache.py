@@ -15,6 +15,7 @@ from zchttpd.http.request import (
     FIELDS_MAX,
     FRAMING_FIELDS,
     TARGET_SIZE_MAX,
+    TOKEN,
     HttpError,
     Request,
     parse_request,
@@ -24,7 +25,7 @@ PARSED_MAX = 1024
 FRAME_SIZE_MAX = 512
 
 # Origin-form alone, without a fragment; the rest is for `parse_request`.
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) (/[\x21\x22\x24-\x7e]*) (HTTP/1\.[0-9])\r\n")
+_REQUEST_LINE = re.compile(rb"(%b) (/[\x21\x22\x24-\x7e]*) (HTTP/1\.[0-9])\r\n" % TOKEN)
 _UNFRAMING_LINE = lines_but(FRAMING_FIELDS)
 _ANSWER_LINE = re.compile(
     rb"(?<=\n)(%b):[\t ]*((?:[\x21-\x7e\x80-\xff]+(?:[\t ]+[\x21-\x7e\x80-\xff]+)*)?)[\t ]*\r\n"

@@ -17,8 +17,8 @@ TARGET_SIZE_MAX = 8192
 FIELDS_MAX = 100
 BODY_SIZE_MAX = 2**63 - 1
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n")
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n")
 # RFC 3986 section 3.2.2, without the comma of sub-delims: two hosts in one field are an attack, not a name.
 _HOST = re.compile(
     rb"(?:(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+|\[[0-9A-Fa-f:.]+\]|\[[vV][0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+;=:]+\])"
@@ -96,10 +96,6 @@ class Request:
         """The value of the field `name` (lower-case); repeated ones joined by ", " (RFC 9110 section 5.3)."""
         values = [value for key, value in self.headers if key == name]
         return b", ".join(values) if values else None
-
-    def fields(self, name: bytes) -> list[bytes]:
-        """Each value of the field `name` (lower-case), in order."""
-        return [value for key, value in self.headers if key == name]
 
 
 def parse_request(head: bytes, *, target_size_max: int = TARGET_SIZE_MAX) -> Request | HttpError:

@@ -295,10 +295,8 @@ def test_fields() -> None:
     """RFC 9110 section 5.3: repeated fields are one list; names in any case, values without their space."""
     request = accepted(get(b"/", b"aCCept: \t a \t", b"Range:", b"Cookie: c", b"ACCEPT: b,c"))
     assert request.field(b"accept") == b"a, b,c"
-    assert request.fields(b"accept") == [b"a", b"b,c"]
     assert request.field(b"range") == b""
     assert request.field(b"if-range") is None
-    assert request.fields(b"if-range") == []
     assert request.field(b"cookie") is None, "nothing may depend on a field that is not in ANSWER_FIELDS"
 
 
