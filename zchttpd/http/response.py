@@ -155,7 +155,7 @@ class ResponseBuilder:
         )
         return self._build(status, fields, (page.content,), close=close)
 
-    def redirect(self, reference: bytes, query: bytes | None, *, status: int = 301) -> Response:
+    def redirect(self, reference: bytes, query: bytes | None) -> Response:
         """Point to another path of this server (RFC 9110 section 10.2.2), with the query of the request.
 
         `reference` is relative to the path of the request and encoded, as `slash_added` gives it; raises
@@ -166,30 +166,16 @@ class ResponseBuilder:
                 f"{reference!r} could lead to another host. Give a path relative to the request's"
             )
         location = reference if query is None else reference + b"?" + quote_query(query)
-        return self.error(status, ((b"Location", location),))
+        return self.error(301, ((b"Location", location),))
 
     def _whole(self, metadata: Metadata, status: int) -> Response:
-        headers = (
-            (b"Content-Type", metadata.media_type.encode("ascii")),
-            (b"Content-Length", b"%d" % metadata.size),
-            *_coding(metadata.encoding),
-            *(_validators(metadata) if status == 200 else ()),
-            _NOSNIFF,
-            *_vary(metadata),
-        )
-        return self._build(status, headers, (Slice(0, metadata.size),) if metadata.size else ())
+        parts = (Slice(0, metadata.size),) if metadata.size else ()
+        return self._content(status, metadata, metadata.media_type.encode("ascii"), parts)
 
     def _single(self, metadata: Metadata, span: Span) -> Response:
-        headers = (
-            (b"Content-Type", metadata.media_type.encode("ascii")),
-            (b"Content-Length", b"%d" % span.length),
-            (b"Content-Range", _content_range(span, metadata.size)),
-            *_coding(metadata.encoding),
-            *_validators(metadata),
-            _NOSNIFF,
-            *_vary(metadata),
-        )
-        return self._build(206, headers, (Slice(span.first, span.length),))
+        place = ((b"Content-Range", _content_range(span, metadata.size)),)
+        parts = (Slice(span.first, span.length),)
+        return self._content(206, metadata, metadata.media_type.encode("ascii"), parts, place)
 
     def _multiple(self, metadata: Metadata, spans: tuple[Span, ...]) -> Response:
         """RFC 9110 sections 14.6 and 15.3.7.2.
@@ -208,15 +194,28 @@ class ResponseBuilder:
             )
             parts.append(Slice(span.first, span.length))
         parts.append(b"\r\n--%s--\r\n" % boundary)
+        return self._content(206, metadata, b"multipart/byteranges; boundary=" + boundary, tuple(parts))
+
+    def _content(
+        self,
+        status: int,
+        metadata: Metadata,
+        media_type: bytes,
+        parts: tuple[bytes | Slice, ...],
+        place: Fields = (),
+    ) -> Response:
+        """All of the representation, or of its parts; as the page of an error it has no validators."""
         length = sum(len(part) if isinstance(part, bytes) else part.length for part in parts)
         headers = (
-            (b"Content-Type", b"multipart/byteranges; boundary=" + boundary),
+            (b"Content-Type", media_type),
             (b"Content-Length", b"%d" % length),
-            *_validators(metadata),
+            *place,
+            *_coding(metadata.encoding),
+            *(_validators(metadata) if status in (200, 206) else ()),
             _NOSNIFF,
             *_vary(metadata),
         )
-        return self._build(206, headers, tuple(parts))
+        return self._build(status, headers, parts)
 
     def _build(
         self, status: int, headers: Fields, parts: tuple[bytes | Slice, ...], *, close: bool = False

@@ -101,7 +101,6 @@ def test_redirect(reference: bytes, query: bytes | None, location: bytes) -> Non
     assert (response.status, fields_of(response)[b"location"]) == (301, location)
     assert response.keep_alive
     assert b"evil" not in received(request, response)
-    assert ResponseBuilder(ask()).redirect(reference, query, status=308).status == 308
 
 
 @pytest.mark.parametrize(
