@@ -5,16 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.peers import KINDS, PEERS_PYTHON
 from bench.workloads import WORKLOADS
 from benchlib import CannotMeasure
+from benchlib.options import names_of
 from benchlib.payload import parse_size
 from benchlib.server import find_program
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
 
 PROGRAMS = tuple(dict.fromkeys(kind.program for kind in KINDS.values()))
 TOP = Path(__file__).resolve().parents[1]
@@ -22,19 +19,6 @@ WHERE = {
     "zchttpd": "beside this Python, then on PATH",
     PEERS_PYTHON: ".venv-peers/bin/python, which make makes",
 }
-
-
-def names_of(what: str, known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
-    """An argparse type for "a,b" of what is `known`; a name given twice counts once."""
-
-    def read(text: str) -> tuple[str, ...]:
-        names = tuple(dict.fromkeys(text.split(",")))
-        for name in names:
-            if name not in known:
-                raise argparse.ArgumentTypeError(f"no {what} {name!r}; choose from {', '.join(known)}")
-        return names
-
-    return read
 
 
 server_names = names_of("server", KINDS)

@@ -37,7 +37,7 @@ from loadtest._samples import (
     scenes_of,
     slices,
 )
-from loadtest._targets import MODES, Stage, parse_targets, split_host, start_own, visit_running
+from loadtest._targets import Stage, parse_targets, split_host, start_own, visit_running
 from loadtest._verdict import PLAIN
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Session:
             self.runner.register_message(ASK, self._answer_worker)
         try:
             with signals_wait() as say_or_leave:
-                self._set_stage(say_or_leave)
+                self.choose(environment.host or "", say_or_leave)
         except CannotMeasure as error:
             say(f"loadtest: {error}")
             sys.exit(1)
@@ -156,15 +156,9 @@ class Session:
 
     # The stage
 
-    def _set_stage(self, say: Callable[[str], None] = say) -> None:
-        """Choose what is tested: --targets, else --host (or what the web interface says), else our own
-        servers.
-        """
-        self.choose(self.environment.host or "", say)
-
     def choose(self, host: str, say: Callable[[str], None] = say) -> None:
-        """Have `host` tested, or our own servers where it is empty. Raises CannotMeasure, and then nothing
-        has changed.
+        """Have --targets tested, else `host` (of --host, or of the web interface), else our own servers.
+        Raises CannotMeasure, and then nothing has changed.
         """
         if self.stage is not None and host == self._host:
             return
@@ -175,12 +169,8 @@ class Session:
             self.stage = visit_running((target,), self.options.paths, say)
         else:
             if self._own is None:
-                modes = tuple(dict.fromkeys(self.options.modes.split(",")))
-                if unknown := [mode for mode in modes if mode not in MODES]:
-                    names = ", ".join(map(repr, unknown))
-                    raise CannotMeasure(f"--modes: no mode {names}; choose from {', '.join(MODES)}")
                 with ExitStack() as starting:
-                    self._own = start_own(modes, self.options.large, say, starting)
+                    self._own = start_own(self.options.modes, self.options.large, say, starting)
                     self._stack.push(starting.pop_all())
             self.stage = self._own
         self._host = host
@@ -216,7 +206,7 @@ class Session:
             self.runner.send_message(ASK, {})
             return
         try:
-            self._set_stage()
+            self.choose(self.environment.host or "")
         except CannotMeasure as error:
             say(f"loadtest: {error}")
             self.stage = None
@@ -309,7 +299,7 @@ class Test:
         self._ended = False
         # In a thread: users keep this one so busy that looks would come late, and too few for a verdict.
         self._watching = gevent.get_hub().threadpool.spawn(self._watch)
-        self._looking = gevent.spawn(self._look_on)
+        self._looking = gevent.spawn(self._look_at_users)
 
     def _look_at_servers(self) -> None:
         # All or none, so that the readings of different servers pair up.
@@ -328,18 +318,14 @@ class Test:
                 self._look_at_servers()
             sleep(WATCH_S)
 
-    def _look_on(self) -> None:
+    def _look_at_users(self) -> None:
         while True:
             gevent.sleep(LOOK_S)
-            self._look_at_users()
-
-    def _look_at_users(self) -> None:
-        runner = self.session.runner
-        total = runner.stats.total
-        self.users = max(self.users, runner.user_count)
-        at_s = time.monotonic() - self.started_s
-        self.moments.append(Moment(at_s, runner.user_count, total.current_rps, total.current_fail_per_sec))
-        self._tell(at_s)
+            runner, at_s = self.session.runner, time.monotonic() - self.started_s
+            total, users = runner.stats.total, runner.user_count
+            self.users = max(self.users, users)
+            self.moments.append(Moment(at_s, users, total.current_rps, total.current_fail_per_sec))
+            self._tell(at_s)
 
     def _tell(self, at_s: float) -> None:
         """A line of progress where locust prints no table."""

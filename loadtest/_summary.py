@@ -8,6 +8,7 @@ import math
 import os
 import textwrap
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -81,11 +82,9 @@ def make_folder(results: Path, moment: float | None = None, pid: int | None = No
     name = f"loadtest-{stamp}-{os.getpid() if pid is None else pid}"
     for number in range(1000):
         folder = results / (f"{name}-{number}" if number else name)
-        try:
+        with suppress(FileExistsError):
             folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return folder
+            return folder
     raise FileExistsError(f"{results / name} and 999 more exist; remove some")
 
 

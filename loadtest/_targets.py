@@ -159,9 +159,7 @@ def _fetch(target: Target, path: str) -> tuple[str, bytes] | None:
     """(media type, body) of a 200, None for a 404. Raises WrongAnswer or OSError."""
     connection = http.client.HTTPConnection(target.host, target.port, timeout=30)
     try:
-        connection.putrequest("GET", path, skip_accept_encoding=True)
-        connection.putheader("Accept-Encoding", "identity")
-        connection.endheaders()
+        connection.request("GET", path)
         response = connection.getresponse()
         if response.status == 404:
             return None

@@ -4,11 +4,11 @@ templates/verdict.txt.j2.
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from benchlib.report import paragraphs
+from benchlib.spread import Spread, spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,16 +39,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """CPU per response (us) of a mode and of plain, and their ratio in the parts of the run."""
+    """CPU per response (us) of a mode and of plain, and their `ratio` in the parts of the run."""
 
     mode: str
     judged: Judgement
     ours_us: float
     plain_us: float
     parts: int
-    median: float
-    low: float
-    high: float
+    ratio: Spread
 
 
 def path_of(side: Side) -> Path:
@@ -68,14 +66,14 @@ def judge(ratios: Sequence[float], whole: float) -> Judgement:
     """
     if len(ratios) < PARTS_MIN:
         return "too short"
-    median, low, high = statistics.median(ratios), min(ratios), max(ratios)
-    if max(abs(low - 1), abs(high - 1), abs(whole - 1)) <= SAME:
+    found = spread(ratios)
+    if max(abs(found.low - 1), abs(found.high - 1), abs(whole - 1)) <= SAME:
         return "same"
-    if abs(median - 1) <= (high - low) / 2:
+    if abs(found.median - 1) <= (found.high - found.low) / 2:
         return "unclear"
-    if low > 1 and whole > 1:
+    if found.low > 1 and whole > 1:
         return "more"
-    return "less" if high < 1 and whole < 1 else "unclear"
+    return "less" if found.high < 1 and whole < 1 else "unclear"
 
 
 def compare(results: Results, mode: str) -> Comparison | None:
@@ -84,9 +82,8 @@ def compare(results: Results, mode: str) -> Comparison | None:
     if ours is None or base is None or ours.cpu_us_per_request is None or not base.cpu_us_per_request:
         return None
     ratios = results.ratios.get(mode, ())
-    judged = judge(ratios, ours.cpu_us_per_request / base.cpu_us_per_request)
-    spread = (statistics.median(ratios), min(ratios), max(ratios)) if ratios else (1.0, 1.0, 1.0)
-    return Comparison(mode, judged, ours.cpu_us_per_request, base.cpu_us_per_request, len(ratios), *spread)
+    costs = ours.cpu_us_per_request, base.cpu_us_per_request
+    return Comparison(mode, judge(ratios, costs[0] / costs[1]), *costs, len(ratios), spread(ratios or (1.0,)))
 
 
 def findings(results: Results) -> tuple[Finding, ...]:

@@ -18,6 +18,7 @@ from locust import LoadTestShape, events
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from benchlib import CannotMeasure, say
+from benchlib.options import names_of
 from benchlib.payload import MIB, parse_size
 from benchlib.report import render
 from benchlib.server import free_port
@@ -87,8 +88,8 @@ def add_options(parser: LocustArgumentParser) -> None:
 
     words = "ramp, spike or soak up to -u users within -t seconds (default: -u users all the time)"
     setting("--shape", "", "SHAPE", words, choices=("", *SHAPES))
-    modes = ",".join(MODES)
-    setting("--modes", modes, "LIST", f"servers to start when there is no --host (default: {modes})")
+    words = f"servers to start when there is no --host (default: {','.join(MODES)})"
+    setting("--modes", MODES, "LIST", words, type=names_of("mode", MODES))
     words = "servers that already run: where files are served, and after the slash the admin listener"
     setting("--targets", "", "NAME=H:P/H:P,...", words)
     setting("--target-admin", "", "H:P", "the admin listener of the server named by --host")
