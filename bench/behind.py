@@ -84,12 +84,10 @@ def _found(results: Results) -> Iterator[Behind]:
         words = f"p99 at {common[0].median('rate'):,.0f} requests/s"
         rounds = {row.server: row.by_round("p99_ms") for row in common if row.comparable}
         yield from _compare(results, "rate", words, {each.server for each in results.paced}, rounds)
-    kept: dict[str, dict[int, float]] = {}
-    for taken in results.takings:
-        if taken.steady and taken.clear:
-            kept.setdefault(taken.server, {})[taken.round] = taken.per_connection
+    kept = make_rows([taken for taken in results.takings if taken.steady and taken.clear])
+    rounds = {row.server: row.by_round("per_connection") for row in kept}
     measured = {taken.server for taken in results.takings}
-    yield from _compare(results, "silent", "memory per connection", measured, kept)
+    yield from _compare(results, "silent", "memory per connection", measured, rounds)
 
 
 def where_behind(results: Results) -> list[Behind]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import resource
 import socket
-import statistics
 import struct
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from bench.stats import make_rows
 from benchlib import CannotMeasure, say
 from benchlib.fetch import BadAnswer, fetch, request_bytes
 from benchlib.proc import Memory, read_memory, resident_bytes
@@ -88,6 +88,7 @@ class Taken:
     resident: int
     left: int
     steady: bool
+    workload: ClassVar[str] = "silent"
 
     @property
     def per_connection(self) -> float:
@@ -169,15 +170,11 @@ def take(server: Server, target: str, workload: Workload, number: int) -> Taken:
 def silent_table(takings: Sequence[Taken], title: str = "", absent: Iterable[tuple[str, ...]] = ()) -> Table:
     """Medians of each server, KiB per connection; the spread of the rounds beside the figure that counts."""
     lines = []
-    for server in dict.fromkeys(taken.server for taken in takings):
-        group = [taken for taken in takings if taken.server == server]
-        figures = sorted(taken.per_connection / 1024 for taken in group)
-        pockets = [
-            f"{statistics.median(getattr(taken, pocket) / taken.clients for taken in group) / 1024:,.0f}"
-            for pocket in ("tcp", "slab", "resident", "left")
-        ]
-        spread = f"{figures[0]:,.0f} to {figures[-1]:,.0f}"
-        disturbed = sum(not taken.steady for taken in group)
+    for row in make_rows(takings):
+        each, kib = row.spread("per_connection"), row.samples[0].clients * 1024
+        pockets = [f"{row.median(pocket) / kib:,.0f}" for pocket in ("tcp", "slab", "resident", "left")]
+        rounds = f"{each.low / 1024:,.0f} to {each.high / 1024:,.0f}"
+        disturbed = sum(not taken.steady for taken in row.samples)
         mark = f"{disturbed} rounds disturbed" if disturbed else ""
-        lines.append((server, f"{statistics.median(figures):,.0f}", spread, *pockets, mark))
+        lines.append((row.server, f"{each.median / 1024:,.0f}", rounds, *pockets, mark))
     return Table(title, HEADINGS, [*lines, *absent], (0, len(HEADINGS) - 1))

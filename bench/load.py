@@ -236,26 +236,23 @@ def run_client(argv: list[str], seconds: float) -> tuple[str, float]:
     interrupted. Raises CannotMeasure.
     """
     used_before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    child = subprocess.Popen(
-        argv,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=die_with_parent,
-    )
     try:
-        output, _ = child.communicate(timeout=seconds + 90)
+        done = subprocess.run(
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=seconds + 90,
+            check=False,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
     except subprocess.TimeoutExpired:
         raise CannotMeasure(f"{' '.join(argv)} did not end") from None
-    finally:
-        if child.poll() is None:
-            child.kill()
-            child.wait()
-    if child.returncode:
-        raise CannotMeasure(f"{' '.join(argv)} failed ({child.returncode}):\n{output}")
+    if done.returncode:
+        raise CannotMeasure(f"{' '.join(argv)} failed ({done.returncode}):\n{done.stdout}")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return output, used.ru_utime + used.ru_stime - used_before.ru_utime - used_before.ru_stime
+    return done.stdout, used.ru_utime + used.ru_stime - used_before.ru_utime - used_before.ru_stime
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,25 +314,19 @@ def measure(bench: Bench, server: Server, workload: Workload, checked: Checked, 
     copies: dict[str, Any] = {}
     if before is not None and after is not None:
         copies = {kind: int(after.get(kind, 0) - before.get(kind, 0)) for kind in ("zero_copied", "copied")}
+    requests = equivalent_requests(load, checked, bench.connections_of(workload))
     return Sample(
         server=server.name,
         workload=workload.name,
         client=workload.client,
         round=round_number,
-        seconds=load.seconds,
-        requests=equivalent_requests(load, checked, bench.connections_of(workload)),
-        completed=load.requests,
-        bytes=load.bytes,
-        errors=load.errors,
+        **{**asdict(load), "requests": requests, "completed": load.requests},
         server_cpu_s=side.server_cpu_s,
-        client_cpu_s=load.client_cpu_s,
         # The discarding client is one process and counts its own CPU within its own measuring time.
         wall_s=load.seconds if discards else side.wall_s,
         client_cores=1 if discards else cores,
         client_idle_share=side.theirs.idle_s / side.wall_s / cores,
         **side.shares(cores),
-        p50_us=load.p50_us,
-        p99_us=load.p99_us,
         resident_bytes=side.resident,
         **copies,
     )

@@ -15,7 +15,6 @@ Exit status: 0 measured (whatever the verdict), 1 cannot measure, 2 wrong argume
 
 from __future__ import annotations
 
-import statistics
 from typing import TYPE_CHECKING
 
 from bench.idle import Taken, allow_files, silent_table
@@ -23,6 +22,7 @@ from bench.options import add_cores, add_programs, at_least_one, chosen_program,
 from bench.peers import KINDS
 from bench.results import Results, save
 from bench.rounds import Progress, Run, exit_status, measuring, perform_all, planned_s
+from bench.stats import make_rows
 from bench.workloads import Scale, workloads
 from benchlib import CannotMeasure, say
 from benchlib.payload import KIB, MIB, parse_size, size_label
@@ -37,10 +37,7 @@ GOAL = 0.1
 
 def verdict(takings: list[Taken]) -> str:
     """Say whether zero copy takes at most GOAL of what plain takes."""
-    medians = {
-        server: statistics.median(taken.per_connection for taken in takings if taken.server == server)
-        for server in {taken.server for taken in takings}
-    }
+    medians = {row.server: row.median("per_connection") for row in make_rows(takings)}
     if not {"zerocopy", "plain"} <= medians.keys():
         return "no verdict: needs zerocopy and plain"
     if not all(taken.steady for taken in takings if taken.server in ("zerocopy", "plain")):

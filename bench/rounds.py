@@ -140,21 +140,17 @@ def start(run: Run, stack: ExitStack, workload: Workload) -> Fit:
         if reason is not None:
             run.absent(kind.name, workload.name, reason)
             continue
-        # A server of its own stack, so that an unfit one does not stay.
-        own = ExitStack()
-        try:
-            server = own.enter_context(
-                running(kind, run.programs[kind.name], run.site, run.bench.server_core)
-            )
-            checked = check(server, workload)
-        except (CannotMeasure, Unfit) as error:
-            own.close()
-            run.absent(kind.name, workload.name, str(error))
-            continue
-        except BaseException:
-            own.close()
-            raise
-        stack.push(own.pop_all())
+        # A stack of its own, so that an unfit one does not stay.
+        with ExitStack() as own:
+            try:
+                server = own.enter_context(
+                    running(kind, run.programs[kind.name], run.site, run.bench.server_core)
+                )
+                checked = check(server, workload)
+            except (CannotMeasure, Unfit) as error:
+                run.absent(kind.name, workload.name, str(error))
+                continue
+            stack.push(own.pop_all())
         note_peer(run.results, server, checked, workload.name)
         run.progress.done_s += START_S
         fit[kind.name] = (server, checked)

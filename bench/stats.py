@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from benchlib.spread import spread
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
+
+    from benchlib.spread import Spread
 
     # One server under one workload in one round: of load.py, or of another measurement with rounds.
     Sample = Any
@@ -19,25 +22,6 @@ STEAL_SHARE = 0.01
 # With more than this taken away from a server, its figures are no longer its own.
 DISTURBED_SHARE = 0.2
 State = Literal["met", "missed", "unclear", "not measurable"]
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Median, lowest and highest of the rounds."""
-
-    median: float
-    low: float
-    high: float
-
-
-def spread(values: Iterable[float]) -> Spread:
-    """Raises statistics.StatisticsError when there are no values."""
-    found = list(values)
-    return Spread(statistics.median(found), min(found, default=0.0), max(found, default=0.0))
-
-
-def ratio_words(ratio: Spread | None) -> str:
-    return "" if ratio is None else f"{ratio.median:.2f} [{ratio.low:.2f} to {ratio.high:.2f}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +118,6 @@ class Goal:
     @property
     def figure(self) -> str:
         return "cpu_us_per_request" if self.metric == "cpu" else "requests_per_s"
-
-    def words(self, baseline: str = BASELINE) -> str:
-        if self.metric == "cpu":
-            return f"at most {self.bound:g}x {baseline}'s CPU per request at {self.workload}"
-        return f"at least {self.bound:g}x {baseline}'s throughput at {self.workload}"
 
 
 GOALS = (

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from bench.behind import behind_lines
 from bench.idle import HEADINGS, silent_table
-from bench.stats import BASELINE, make_rows, make_verdicts, paced_rows, ratio_words
+from bench.stats import BASELINE, make_rows, make_verdicts, paced_rows
 from benchlib.plots import Group, Plot, write_png
 from benchlib.report import TEMPLATES, Table, paragraphs, render
+from benchlib.spread import ratio_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from bench.idle import Taken
     from bench.results import Absent, Results
-    from bench.stats import Row, Spread, Verdict
+    from bench.stats import Row
+    from benchlib.spread import Spread
 
 # What the short table shows, in this order, of what was measured.
 SHORT = ("1K", "10K", "100K", "1M", "10M", "mix", "304", "connect", "cookie")
@@ -186,18 +188,6 @@ def short_table(results: Results) -> Table:
 # Sentences
 
 
-def verdict_lines(verdicts: list[Verdict]) -> list[str]:
-    """Say each goal, and under it each server's verdict."""
-    lines: list[str] = []
-    goal = None
-    for verdict in verdicts:
-        if verdict.goal != goal:
-            goal = verdict.goal
-            lines.append(f"wanted: {goal.words()}")
-        lines.append(f"  {verdict.server}: {verdict.state} ({verdict.words})")
-    return lines
-
-
 def left_out(results: Results) -> list[str]:
     """Which servers' rows are no ground for a comparison, by workload."""
     rows = [(f"rate, {row.workload}", row) for row in paced_rows(results.paced)]
@@ -211,26 +201,16 @@ def left_out(results: Results) -> list[str]:
     return found
 
 
-def behind_words(results: Results) -> list[str]:
+def behind(results: Results) -> list[str]:
     """Where zchttpd is behind a peer, and what could not be compared."""
-    missing = left_out(results)
-    nowhere = "  nowhere among what could be compared" if missing else "  nowhere"
-    lines = [f"  {line}" for line in behind_lines(results)] or [nowhere]
-    if missing:
-        lines.append(f"  not compared, the core was shared or there were errors: {', '.join(missing)}")
-    return [
-        "zchttpd (auto, the default) is behind a peer, by more than 2 % in every round, here (throughput "
-        "only where the client was not our limit):",
-        *lines,
-    ]
+    return render("behind.txt.j2", behind=behind_lines(results), missing=left_out(results)).splitlines()
 
 
 def conclusions(results: Results) -> list[str]:
     """The verdicts, then where a peer is ahead."""
-    lines = verdict_lines(make_verdicts(make_rows(results.samples), results.ours()))
-    if not lines:
-        lines.append(f"no goal judged: needs {BASELINE} and zchttpd at 1K, 10K, 100K or 10M")
-    return [*lines, *behind_words(results)]
+    verdicts = make_verdicts(make_rows(results.samples), results.ours())
+    lines = render("verdicts.txt.j2", verdicts=verdicts, baseline=BASELINE).splitlines()
+    return [*lines, *behind(results)]
 
 
 # Plots
@@ -265,11 +245,9 @@ def plots_of(results: Results) -> tuple[Plot, ...]:
             row.server: row.median("p99_ms") for row in paced_rows(results.paced) if row.workload == rate
         }
         add(f"p99 at a fixed rate ({rate}), ms", note, found)
-    kept: dict[str, list[float]] = {}
-    for taken in results.takings:
-        kept.setdefault(taken.server, []).append(taken.per_connection / 1024)
+    lost = {row.server: row.median("per_connection") / 1024 for row in make_rows(results.takings)}
     note = "What the machine lost to each client that asked for 10 MiB and read nothing."
-    add("KiB per silent client", note, {server: statistics.median(each) for server, each in kept.items()})
+    add("KiB per silent client", note, lost)
     return tuple(plots)
 
 
@@ -289,7 +267,7 @@ def document(template: str, results: Results, plots: tuple[Plot, ...] = ()) -> s
         baseline=BASELINE,
         everywhere=[each for each in results.absent if not each.workload],
         conclusions=conclusions(results),
-        behind=behind_words(results),
+        behind=behind(results),
         method=paragraphs("method.txt.j2", settings=settings),
         about={**machine, **settings},
         where=(

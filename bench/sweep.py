@@ -16,13 +16,14 @@ from bench.options import add_load, add_programs, chosen_program, prepare_output
 from bench.peers import KINDS
 from bench.results import Results
 from bench.rounds import INTERRUPTED, Progress, Run, exit_status, measuring, perform_all, planned_s
-from bench.stats import Row, make_rows, ratio_words
+from bench.stats import Row, make_rows
 from bench.workloads import sized
 from benchlib import say
 from benchlib.payload import parse_size, size_label
 from benchlib.proc import machine
 from benchlib.report import Table
 from benchlib.server import Kind, with_arguments
+from benchlib.spread import ratio_words
 
 YARDSTICK = "plain"
 

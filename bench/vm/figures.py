@@ -7,10 +7,11 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bench.stats import Row, make_rows, ratio_words
+from bench.stats import Row, make_rows
 from benchlib.payload import GIB, size_label
-from benchlib.report import Table, paragraphs, render
+from benchlib.report import TEMPLATES, Table, paragraphs, render
 from benchlib.scrape import FALLBACKS, NOTIFICATIONS, Buckets, duration, growth, percentile_bound
+from benchlib.spread import ratio_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,6 +94,9 @@ def calls(copies: Mapping[str, int]) -> str:
     return ", ".join(f"{count} calls of {copier}" for copier, count in copies.items())
 
 
+TEMPLATES.filters["calls"] = calls
+
+
 def proven(samples: Sequence[Sample]) -> str:
     """Say whether the kernel sent what it was asked to send without copying: by its own account, and because
     none of its functions that copy was called.
@@ -159,18 +163,13 @@ def to_json(results: Results) -> str:
 
 def conclusions(results: Results) -> list[str]:
     """What the run shows, a line for each."""
-    lines = [proven(results.samples)]
-    for each in results.controls:
-        counts = f"{each.zero_copied} not copied, {each.copied} copied, {each.unknown} unknown"
-        lines.append(f"control, {each.route}: {counts}; {calls(each.copies)}")
-    lines.append(crossover(results.samples))
-    for row in rows_of(results.samples):
-        if row.server == ZEROCOPY and (ratio := row.ratio(COST)):
-            lines.append(f"zero copy costs {ratio.median:.2f}x plain at {row.workload}")
-    for name, last in results.endings.items():
-        if last["status"] != 0:
-            lines.append(f"{name} ended with status {last['status']} on SIGTERM; its log:\n{last['log']}")
-    return lines + ([f"INCOMPLETE: {results.cut_short}"] if results.cut_short else [])
+    return render(
+        "vm_conclusions.txt.j2",
+        results=results,
+        proven=proven(results.samples),
+        crossover=crossover(results.samples),
+        rows=rows_of(results.samples),
+    ).splitlines()
 
 
 def document(template: str, results: Results) -> str:

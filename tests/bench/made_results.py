@@ -55,9 +55,9 @@ def make_paced(
     )
 
 
-def make_taken(server: str, available: int, *, steady: bool = True) -> Taken:
+def make_taken(server: str, available: int, number: int = 1, *, steady: bool = True) -> Taken:
     """Ten silent clients that took `available` bytes together."""
-    return Taken(server, 1, 10, available, tcp=20480, slab=10240, resident=0, left=0, steady=steady)
+    return Taken(server, number, 10, available, tcp=20480, slab=10240, resident=0, left=0, steady=steady)
 
 
 def make_results(*servers: str) -> Results:

@@ -268,7 +268,8 @@ def test_memory_without_a_comparison_is_not_judged() -> None:
 
 
 def test_the_memory_table_shows_median_and_rounds() -> None:
-    text = silent_table([make_taken("plain", 1024 * 10 * figure) for figure in (3, 9, 5)]).plain()
+    takings = [make_taken("plain", 1024 * 10 * figure, number) for number, figure in enumerate((3, 9, 5))]
+    text = silent_table(takings).plain()
     assert text.splitlines()[1].split() == ["plain", "5", "3", "to", "9", "2", "1", "0", "0"]
     assert "1 rounds disturbed" in silent_table([make_taken("plain", 1, steady=False)]).plain()
 

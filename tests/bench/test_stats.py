@@ -11,9 +11,10 @@ import pytest
 
 from bench.load import Load, equivalent_requests, parse_load
 from bench.options import at_least_one, prepare_outputs, server_names, sizes, workload_names
-from bench.stats import GOALS, Goal, judge, make_rows, make_verdicts, spread
+from bench.stats import GOALS, Goal, judge, make_rows, make_verdicts
 from benchlib import CannotMeasure
 from benchlib.payload import parse_size, size_label, write_payload
+from benchlib.spread import spread
 
 from .made_results import make_checked, make_sample
 

@@ -12,7 +12,6 @@ import threading
 import pytest
 
 from bench.__main__ import make_parser
-from bench.stats import spread
 from bench.vm.agent import COPIERS, hits
 from bench.vm.command import Downloader, how_many, in_turn
 from bench.vm.figures import (
@@ -33,6 +32,7 @@ from bench.vm.machine import COPYING, GATHERING, newest_kernel
 from benchlib import CannotMeasure
 from benchlib.fetch import BadAnswer
 from benchlib.payload import Payload
+from benchlib.spread import spread
 
 NO_COPIES = dict.fromkeys(COPIERS, 0)
 
