@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EPOCH = 1_700_000_000
+BEGAN_US = 5_000_000
 STEPS = 800
 DRAIN_MS_MAX = 10_000_000
 OPS_PER_COMPLETION = 8
@@ -32,7 +33,7 @@ class World:
         self.rng = rng = random.Random(seed)
         testing_memory.fail_after(-1)
         self.allocated_before = testing_memory.live()
-        self.now_us = 5_000_000
+        self.now_us = BEGAN_US
         self.window = rng.choice((4096, 8192))
         self.limits = random_limits(rng, self.window)
         self.logs = rng.choice((0, 512, 1 << 18))  # bytes for access records
