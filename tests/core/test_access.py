@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import select
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,6 +56,8 @@ def test_a_record_is_kept_when_the_response_is_over() -> None:
     bench.step(send.token, 20)
     bench.wait(12)
     assert bench.taken() == []
+    [poll] = bench.ops()
+    bench.step(poll.token, select.POLLOUT)
     [rest] = bench.ops()
     bench.step(rest.token, 30)
     [record] = bench.taken()

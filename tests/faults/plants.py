@@ -305,8 +305,8 @@ PLANTS = (
     Plant(
         "a window of the reserve is kept while the socket takes nothing",
         "conn.pyx",
-        "            stream_give_back(machine, slot)\n",
-        "            pass\n",
+        "        stream_give_back(machine, slot)\n",
+        "        pass\n",
         "tests/core/test_streams.py",
     ),
     Plant(

@@ -522,6 +522,7 @@ cdef void _send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept n
         op = machine_op(machine, slot, OP_SEND, TOKEN_SEND)
         op.address = conn.image + segment.offset + conn.done
         op.length = <uint32_t>(segment.length - conn.done)
+        conn.asked = op.length
         conn.sends += 1
         if not last:
             op.flags = OP_MORE
@@ -554,7 +555,8 @@ cdef void _on_zerocopy(Machine* machine, uint32_t lease_slot, uint32_t generatio
         machine_notified(machine, lease_slot, completion.res)
         # A stream that was held up by its share of the pool may go on.
         if slab_holds(&machine.conns, slot, conn_generation) and conn_at(machine, slot).state == CONN_SENDING:
-            if conn_at(machine, slot).stream != NULL and conn_at(machine, slot).sends == 0:
+            if (conn_at(machine, slot).stream != NULL and conn_at(machine, slot).sends == 0
+                    and not conn_at(machine, slot).flags & CONN_POLLING):
                 stream_pump(machine, slot, COPY_NO)
         return
     lease.result = completion.res
@@ -588,13 +590,13 @@ cdef void _on_sent(Machine* machine, uint32_t slot, int32_t res, uint8_t way) no
         return
     if res > 0:
         _advance(machine, slot, <uint32_t>res)
+        # What was not taken whole found no more room: to try again would but be refused.
+        if conn.sends == 0 and <uint32_t>res < conn.asked:
+            _await_room(machine, slot)
     elif res == -ECANCELED or res == -EINTR:
         pass    # a linked window whose head went out short, or a signal: sent again below
     elif res == -EAGAIN:
-        if conn.stream != NULL and conn.stream.count > 0 and conn.stream.from_reserve:
-            stream_give_back(machine, slot)
-        machine_op(machine, slot, OP_POLL, TOKEN_POLL)
-        conn.flags |= CONN_POLLING
+        _await_room(machine, slot)
     elif zerocopy and (res == -EOPNOTSUPP or res == -EINVAL):
         conn.flags |= CONN_NO_ZEROCOPY
     elif zerocopy and (res == -ENOMEM or res == -ENOBUFS):
@@ -603,6 +605,14 @@ cdef void _on_sent(Machine* machine, uint32_t slot, int32_t res, uint8_t way) no
         _fail(machine, slot, res)
         return
     _go_on(machine, slot, copy_reason)
+
+
+cdef void _await_room(Machine* machine, uint32_t slot) noexcept nogil:
+    cdef Conn* conn = conn_at(machine, slot)
+    if conn.stream != NULL and conn.stream.count > 0 and conn.stream.from_reserve:
+        stream_give_back(machine, slot)
+    machine_op(machine, slot, OP_POLL, TOKEN_POLL)
+    conn.flags |= CONN_POLLING
 
 
 cdef void _go_on(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil:

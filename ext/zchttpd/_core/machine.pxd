@@ -72,6 +72,7 @@ cdef struct Conn:
     uint8_t flags           # ConnFlag
     uint8_t route           # Route, or ROUTE_UNKNOWN
     uint8_t sends           # sends under way
+    uint32_t asked          # bytes that the last of them is to send
     uint16_t ops_open       # ops whose last completion has not come
     uint16_t refuse_status  # for WORK_REFUSE; REFUSED_HEAD more if it began as a HEAD request; 0 unless it is being refused
     uint8_t answers         # responses begun, 2 for any more

@@ -321,16 +321,19 @@ cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping_
         op = machine_op(machine, slot, OP_SEND, TOKEN_SEND)
     op.address = mapping.base + offset
     op.length = size
+    conn.asked = size
 
 
 cdef void _splice(Machine* machine, uint32_t slot, Mapping* mapping, uint64_t offset, uint64_t length) noexcept nogil:
     """Send bytes of a sealed memory file, without a lease: nobody can write its pages, which live as long as they must."""
+    cdef Conn* conn = conn_at(machine, slot)
     cdef Op* op = machine_op(machine, slot, OP_SPLICE, TOKEN_SPLICE)
     op.file = mapping.memfd
     op.offset = offset
     op.address = mapping.base + offset
     op.length = <uint32_t>min(length, <uint64_t>SPLICE_SIZE_MAX)
-    conn_at(machine, slot).sends += 1
+    conn.asked = op.length
+    conn.sends += 1
 
 
 cdef void machine_end_lease(Machine* machine, uint32_t lease_slot) noexcept nogil:

@@ -30,7 +30,7 @@ cdef enum:
     PIPE_SIZE = 1 << 20
     FREE_MAX = 4            # more are closed
     KEPT_MAX = 16           # of 64 that a user's limit allows in all
-    SHARE_SIZE = 64 * 1024  # put in at a time where what is left will be thrown away
+    SHARE_SIZE = 128 * 1024  # put in at a time where what is left will be thrown away
 
 
 cdef void pipes_close(Pipes* pipes) noexcept nogil:
@@ -77,37 +77,43 @@ cdef Pipe* _take(Pipes* pipes) noexcept nogil:
 
 
 cdef ssize_t pipes_send(Pipes* pipes, Pipe** kept, const Op* op) noexcept nogil:
-    """Send some bytes of an OP_SPLICE. `kept`: the pipe that the socket keeps, or NULL. Returns how many the socket took, or
-    -errno: -EAGAIN when it takes none now, -EMFILE and the like when there is no pipe."""
-    cdef Pipe* pipe
-    cdef int64_t offset = <int64_t>op.offset
+    """Send bytes of an OP_SPLICE, as many as the socket takes. `kept`: the pipe that it keeps, or NULL. Returns how many,
+    or -errno: -EAGAIN when it takes none now, -EMFILE and the like when there is no pipe."""
+    cdef Pipe* pipe = kept[0]
+    cdef int64_t offset
     cdef uint32_t most
+    cdef uint32_t sent = 0
     cdef ssize_t got
-    if kept[0] != NULL and (kept[0].file != op.file or kept[0].offset != op.offset or kept[0].left > op.length):
+    if pipe != NULL and (pipe.file != op.file or pipe.offset != op.offset or pipe.left > op.length):
         pipes_drop(pipes, kept)
-    pipe = kept[0]
+        pipe = NULL
     if pipe == NULL:
         pipe = _take(pipes)
         if pipe == NULL:
             return -errno
-        most = pipe.size if pipes.kept < KEPT_MAX else min(pipe.size, <uint32_t>SHARE_SIZE)
-        got = splice(op.file, &offset, pipe.sink, NULL, min(op.length, most), SPLICE_F_NONBLOCK)
-        if got <= 0:
-            got = -errno if got < 0 else -EINVAL
-            _close(pipe)
-            return got
-        pipe.left = <uint32_t>got
         pipe.file = op.file
         pipe.offset = op.offset
-    got = splice(pipe.source, NULL, op.fd, NULL, pipe.left,
-                 SPLICE_F_NONBLOCK | (SPLICE_F_MORE if op.flags & OP_MORE or pipe.left < op.length else 0))
-    if got < 0:
-        got = -errno
-    else:
+    most = pipe.size if kept[0] != NULL or pipes.kept < KEPT_MAX else min(pipe.size, <uint32_t>SHARE_SIZE)
+    while True:
+        if pipe.left == 0:
+            offset = <int64_t>pipe.offset
+            got = splice(op.file, &offset, pipe.sink, NULL, min(op.length - sent, most), SPLICE_F_NONBLOCK)
+            if got <= 0:
+                got = -errno if got < 0 else -EINVAL
+                break
+            pipe.left = <uint32_t>got
+        got = splice(pipe.source, NULL, op.fd, NULL, pipe.left,
+                     SPLICE_F_NONBLOCK | (SPLICE_F_MORE if op.flags & OP_MORE or sent + pipe.left < op.length else 0))
+        if got < 0:
+            got = -errno
+            break
         pipe.left -= <uint32_t>got
         pipe.offset += <uint64_t>got
+        sent += <uint32_t>got
+        if pipe.left > 0 or sent == op.length:
+            break
     _put(pipes, kept, pipe)
-    return got
+    return sent if sent > 0 else got
 
 
 cdef void _put(Pipes* pipes, Pipe** kept, Pipe* pipe) noexcept nogil:
