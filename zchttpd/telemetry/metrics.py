@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from zchttpd import __version__
 from zchttpd.config.names import ENCODINGS
 from zchttpd.files.compressor import RESULTS
-from zchttpd.telemetry.shared_stats import SharedStats, stats_layout
+from zchttpd.telemetry.shared_stats import ACTIVE, GAUGES, SharedStats, stats_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -61,105 +61,52 @@ def _gauges(name: str, text: str, label: str, values: Iterable[tuple[str, float]
     return Family(name, "gauge", text, [("", {label: each}, value) for each, value in values])
 
 
-@dataclass(frozen=True, slots=True)
-class _Scalar:
-    """One metric that has no label: cell `cell`, summed over the workers."""
-
-    name: str
-    cell: str
-    text: str
-    gauge: bool
+def _cells(prefix: str, *values: str) -> dict[str, str]:
+    """The cell of each value of a label."""
+    return {value: f"{prefix}_{value}" for value in values}
 
 
-@dataclass(frozen=True, slots=True)
-class _Labelled:
-    """One counter with one label: each value of the label has a cell of its own."""
-
-    name: str
-    label: str
-    cells: dict[str, str]
-    text: str
-
-
-_SCALARS = (
-    _Scalar(
-        "zchttpd_leases_open", "leases_open", "Zero-copy sends whose memory the kernel may still read.", True
-    ),
-    _Scalar("zchttpd_mappings_open", "mappings_open", "File versions held in memory.", True),
-    _Scalar("zchttpd_mapped_bytes", "mapped_bytes", "Bytes of file versions held in memory.", True),
-    _Scalar("zchttpd_registered_bytes", "registered_bytes", "Bytes registered with io_uring.", True),
-    _Scalar(
-        "zchttpd_zombie_mappings_open",
-        "zombies_open",
-        "Outdated file versions that a send still reads.",
-        True,
-    ),
-    _Scalar("zchttpd_windows_open", "windows_open", "Windows of the streaming pool in use.", True),
-    _Scalar("zchttpd_pool_bytes", "pool_bytes", "Bytes of the streaming windows, in use or not.", True),
-    _Scalar("zchttpd_entries_open", "entries_open", "Paths whose file is known.", True),
-    _Scalar("zchttpd_connections_open", "connections_open", "Connections open.", True),
-    _Scalar("zchttpd_plans_open", "plans_open", "Request heads remembered with their response.", True),
-    _Scalar("zchttpd_compressions_pending", "compressions_pending", "Files that are being compressed.", True),
-    _Scalar("zchttpd_compressed_bytes", "compressed_bytes", "Bytes of encodings that were made.", True),
-    _Scalar("zchttpd_connections", "connections_total", "Connections accepted.", False),
-    _Scalar("zchttpd_enters", "enters", "io_uring_enter system calls.", False),
-    _Scalar("zchttpd_completions", "completions", "Completions of operations.", False),
-    _Scalar(
-        "zchttpd_stale_completions", "stale_completions", "Completions for a connection already gone.", False
-    ),
-    _Scalar("zchttpd_aborts", "aborts", "Connections that ended in the middle of a response.", False),
-    _Scalar(
-        "zchttpd_access_records_dropped",
+# By metric: its cell, and what it says.
+_COUNTERS = {
+    "zchttpd_connections": ("connections_total", "Connections accepted."),
+    "zchttpd_enters": ("enters", "io_uring_enter system calls."),
+    "zchttpd_completions": ("completions", "Completions of operations."),
+    "zchttpd_stale_completions": ("stale_completions", "Completions for a connection already gone."),
+    "zchttpd_aborts": ("aborts", "Connections that ended in the middle of a response."),
+    "zchttpd_access_records_dropped": (
         "access_dropped",
         "Lines that the access log lacks: its file or pipe was too slow, or failed.",
-        False,
     ),
-    _Scalar("zchttpd_accept_errors", "accept_errors", "Accepts that failed.", False),
-)
+    "zchttpd_accept_errors": ("accept_errors", "Accepts that failed."),
+}
 
-_LABELLED = (
-    _Labelled(
-        "zchttpd_sends",
-        "mode",
-        {"zerocopy": "sends_zerocopy", "plain": "sends_plain", "splice": "sends_splice"},
-        "Send operations, by how they leave.",
-    ),
-    _Labelled(
-        "zchttpd_send_bytes",
-        "mode",
-        {"zerocopy": "send_bytes_zerocopy", "plain": "send_bytes_plain", "splice": "send_bytes_splice"},
-        "Bytes sent, by how they leave.",
-    ),
-    _Labelled(
-        "zchttpd_zerocopy_notifications",
+_MODES = ("zerocopy", "plain", "splice")
+# Of counters with one label: the label, the cell of each of its values, and what it says.
+_LABELLED = {
+    "zchttpd_sends": ("mode", _cells("sends", *_MODES), "Send operations, by how they leave."),
+    "zchttpd_send_bytes": ("mode", _cells("send_bytes", *_MODES), "Bytes sent, by how they leave."),
+    "zchttpd_zerocopy_notifications": (
         "usage",
-        {
-            "zero_copied": "notifications_zero_copied",
-            "copied": "notifications_copied",
-            "unknown": "notifications_unknown",
-        },
+        _cells("notifications", "zero_copied", "copied", "unknown"),
         "Ends of zero-copy sends: what the kernel really did with the bytes.",
     ),
-    _Labelled(
-        "zchttpd_zerocopy_delivered",
+    "zchttpd_zerocopy_delivered": (
         "usage",
-        {"zero_copied": "delivered_zero_copied", "copied": "delivered_copied"},
+        _cells("delivered", "zero_copied", "copied"),
         "Zero-copy sends known to have reached the peer, by what the kernel did with the bytes. Those of "
         "connections that ended then or in the middle are left out: a reset ends sends without a copy.",
     ),
-    _Labelled(
-        "zchttpd_plan_lookups",
+    "zchttpd_plan_lookups": (
         "result",
         {"hit": "plan_hits", "miss": "plan_misses"},
         "Request heads looked up among the remembered ones.",
     ),
-    _Labelled(
-        "zchttpd_timeouts",
+    "zchttpd_timeouts": (
         "kind",
-        {"head": "timeouts_head", "idle": "timeouts_idle", "stall": "timeouts_stall"},
+        _cells("timeouts", "head", "idle", "stall"),
         "Connections ended by a time limit.",
     ),
-)
+}
 
 
 class StatsCollector:
@@ -180,9 +127,8 @@ class StatsCollector:
             "status",
             ((str(status), count) for status, count in statuses if count or status == 200),
         )
-        for each in _LABELLED:
-            counts = ((value, totals[cell][0]) for value, cell in each.cells.items())
-            yield _counter(each.name, each.text, each.label, counts)
+        for name, (label, cells, text) in _LABELLED.items():
+            yield _counter(name, text, label, ((value, totals[cell][0]) for value, cell in cells.items()))
         yield _counter(
             "zchttpd_zerocopy_fallbacks",
             "Bodies that asked for zero copy and were copied, by reason.",
@@ -194,15 +140,13 @@ class StatsCollector:
             "zchttpd_zerocopy_active",
             "Send mode auto by route: 0 undecided, 1 zero copy, 2 given up, as the kernel copies.",
             "route",
-            zip(self._layout.ROUTES, self._stats.highest("zerocopy_active"), strict=True),
+            zip(self._layout.ROUTES, self._stats.highest(ACTIVE), strict=True),
         )
         yield from self._compressions(totals["compressions"], totals["compression_us"])
-        for scalar in _SCALARS:
-            value = totals[scalar.cell][0]
-            if scalar.gauge:
-                yield _gauge(scalar.name, scalar.text, value)
-            else:
-                yield Family(scalar.name, "counter", scalar.text, [("_total", {}, value)])
+        for cell, (name, text) in GAUGES.items():
+            yield _gauge(name, text, totals[cell][0])
+        for name, (cell, text) in _COUNTERS.items():
+            yield Family(name, "counter", text, [("_total", {}, totals[cell][0])])
         yield from self._about_workers()
         yield Family(
             "zchttpd_build", "info", "The running version.", [("_info", {"version": __version__}, 1)]

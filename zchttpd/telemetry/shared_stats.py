@@ -10,22 +10,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-# What is open in a worker is gone when the worker is; what it counted is not.
-GAUGES = (
-    "leases_open",
-    "mappings_open",
-    "mapped_bytes",
-    "registered_bytes",
-    "zombies_open",
-    "windows_open",
-    "pool_bytes",
-    "connections_open",
-    "plans_open",
-    "entries_open",
-    "compressed_bytes",
-    "compressions_pending",
-    "zerocopy_active",
-)
+# The metric of each cell of what is open, and what it says. What is open in a worker is gone when the worker
+# is; what it counted is not.
+GAUGES = {
+    "leases_open": ("zchttpd_leases_open", "Zero-copy sends whose memory the kernel may still read."),
+    "mappings_open": ("zchttpd_mappings_open", "File versions held in memory."),
+    "mapped_bytes": ("zchttpd_mapped_bytes", "Bytes of file versions held in memory."),
+    "registered_bytes": ("zchttpd_registered_bytes", "Bytes registered with io_uring."),
+    "zombies_open": ("zchttpd_zombie_mappings_open", "Outdated file versions that a send still reads."),
+    "windows_open": ("zchttpd_windows_open", "Windows of the streaming pool in use."),
+    "pool_bytes": ("zchttpd_pool_bytes", "Bytes of the streaming windows, in use or not."),
+    "entries_open": ("zchttpd_entries_open", "Paths whose file is known."),
+    "connections_open": ("zchttpd_connections_open", "Connections open."),
+    "plans_open": ("zchttpd_plans_open", "Request heads remembered with their response."),
+    "compressions_pending": ("zchttpd_compressions_pending", "Files that are being compressed."),
+    "compressed_bytes": ("zchttpd_compressed_bytes", "Bytes of encodings that were made."),
+}
+# Whether `auto` sends without a copy, by route.
+ACTIVE = "zerocopy_active"
 
 
 def stats_layout() -> ModuleType:
@@ -70,7 +72,7 @@ class SharedStats:
 
     def clear_gauges(self, worker: int) -> None:
         """Zero the gauges of a worker that died. Its counters stay: its successor goes on from them."""
-        for name in GAUGES:
+        for name in (*GAUGES, ACTIVE):
             cells = self.cells(worker, name)
             for index in range(len(cells)):
                 cells[index] = 0

@@ -18,7 +18,7 @@ from zchttpd.files.compressor import RESULTS
 from zchttpd.files.encoders import ENCODERS
 from zchttpd.telemetry import prometheus
 from zchttpd.telemetry.metrics import StatsCollector, WorkerInfo, cpu_seconds, flat_json, resident_bytes
-from zchttpd.telemetry.shared_stats import GAUGES, SharedStats
+from zchttpd.telemetry.shared_stats import ACTIVE, GAUGES, SharedStats
 
 STUBS = runpy.run_path(str(Path(__file__).parents[1] / "stub_server.py"))
 WORKERS = 3
@@ -205,8 +205,8 @@ def test_a_dead_worker_leaves_its_counts_and_takes_what_was_open(stats: SharedSt
         for index in range(count):
             put(stats, name, 1, 1, 1, at=index)
     stats.clear_gauges(1)
-    assert {name for name, cells in stats.totals().items() if set(cells) != {WORKERS}} == set(GAUGES)
-    assert all(set(stats.cells(1, name)) == {0} for name in GAUGES)
+    assert {name for name, cells in stats.totals().items() if set(cells) != {WORKERS}} == {*GAUGES, ACTIVE}
+    assert all(set(stats.cells(1, name)) == {0} for name in (*GAUGES, ACTIVE))
 
 
 def test_the_compiled_layout_has_the_cells_that_are_shown() -> None:
