@@ -28,7 +28,7 @@ from bench.options import (
 from bench.peers import KINDS
 from bench.results import Absent, Results, from_json, save
 from bench.rounds import Progress, Run, exit_status, measuring, perform_all, planned_s
-from bench.summary import page, readme, terminal, write_pictures
+from bench.summary import document, write_pictures
 from bench.workloads import QUICK, WORKLOADS
 from benchlib import CannotMeasure, say
 from benchlib.proc import machine, siblings
@@ -146,13 +146,13 @@ def report(chosen: argparse.Namespace, results: Results) -> None:
     if chosen.json:
         save(results, chosen.json)
     if chosen.readme:
-        chosen.readme.write_text(readme(results))
+        chosen.readme.write_text(document("readme.md.j2", results) + "\n")
     if chosen.page:
-        chosen.page.write_text(page(results))
+        chosen.page.write_text(document("figures.md.j2", results))
     if chosen.plots:
         write_pictures(results, chosen.plots)
         say(f"wrote bench.html and bench.png into {chosen.plots}")
-    print(terminal(results))
+    print(document("terminal.txt.j2", results).rstrip("\n"))
 
 
 def main(chosen: argparse.Namespace) -> int:

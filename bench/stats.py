@@ -171,15 +171,13 @@ def _judge(goal: Goal, mine: Row, base: Row) -> tuple[State, str]:
     return "met" if worst else "unclear" if best else "missed", figures
 
 
-def make_verdicts(
-    rows: list[Row], ours: list[str], goals: tuple[Goal, ...] = GOALS, baseline: str = BASELINE
-) -> list[Verdict]:
+def make_verdicts(rows: list[Row], ours: list[str], goals: tuple[Goal, ...] = GOALS) -> list[Verdict]:
     """Judge each goal for each server of `ours` that was measured beside the baseline."""
     by_key = {(row.workload, row.server): row for row in rows}
     return [
         judge(goal, mine, base)
         for goal in goals
-        if (base := by_key.get((goal.workload, baseline)))
+        if (base := by_key.get((goal.workload, BASELINE)))
         for server in ours
         if (mine := by_key.get((goal.workload, server)))
     ]

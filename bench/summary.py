@@ -279,21 +279,6 @@ def document(template: str, results: Results, plots: tuple[Plot, ...] = ()) -> s
     )
 
 
-def terminal(results: Results) -> str:
-    """The whole report for a terminal."""
-    return document("terminal.txt.j2", results).rstrip("\n")
-
-
-def readme(results: Results) -> str:
-    """The fragment between the README's markers."""
-    return document("readme.md.j2", results) + "\n"
-
-
-def page(results: Results) -> str:
-    """Everything, for docs/figures.md."""
-    return document("figures.md.j2", results)
-
-
 def write_pictures(results: Results, folder: Path) -> None:
     """Write bench.html and bench.png into `folder`. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)

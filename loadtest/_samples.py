@@ -329,18 +329,6 @@ class Results:
     def side(self, mode: str) -> Side | None:
         return next((side for side in self.sides if side.mode == mode), None)
 
-    @property
-    def requests(self) -> int:
-        return sum(scene.requests for scene in self.scenes)
-
-    @property
-    def failures(self) -> int:
-        return sum(scene.failures for scene in self.scenes)
-
-    @property
-    def body_bytes(self) -> int:
-        return sum(scene.bytes for scene in self.scenes)
-
 
 def scenes_of(entries: Iterable[Any], modes: tuple[str, ...]) -> tuple[Scene, ...]:
     """Locust's statistics entries, whose names are `MODE scene`, in the order of scene, then of `modes`.

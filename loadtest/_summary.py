@@ -31,7 +31,6 @@ WIDTH = 118
 MARKS = {"good": "+", "bad": "!", "note": "-"}
 REPORT, PICTURE, SCENES, SERIES = "report.html", "plots.png", "requests.csv", "series.csv"
 EVERYTHING = "results.json"
-SCENE_HEADINGS = ("request", "server", "answers", "failures", "median ms", "95% ms", "99% ms", "MiB")
 NOTHING = "-"
 
 
@@ -62,18 +61,6 @@ def server_rows(sides: Sequence[Side]) -> list[Row]:
         names, cells, whys = zip(*(line.split(" | ") for line in lines), strict=True)
         rows.append(Row(names[0], cells, whys[0]))
     return [row for row in rows if any(cell != NOTHING for cell in row.cells)]
-
-
-def scene_rows(results: Results) -> list[tuple[str, ...]]:
-    """The cells below SCENE_HEADINGS."""
-    return [
-        (
-            *(scene.name, scene.mode, f"{scene.requests:,}", f"{scene.failures:,}"),
-            *(f"{ms:,.0f}" if ms >= 10 else f"{ms:.1f}" for ms in (scene.p50_ms, scene.p95_ms, scene.p99_ms)),
-            f"{scene.bytes / 2**20:,.1f}",
-        )
-        for scene in results.scenes
-    ]
 
 
 def make_folder(results: Path, moment: float | None = None, pid: int | None = None) -> Path:
@@ -109,8 +96,6 @@ def page(results: Results, found: Sequence[Finding]) -> str:
         results=results,
         verdict=found,
         rows=server_rows(results.sides),
-        scene_headings=SCENE_HEADINGS,
-        scene_rows=scene_rows(results),
         plots=plots_of(results),
     )
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.options import at_least_one, prepare_outputs, sizes
-from bench.vm.figures import MODES, ZEROCOPY, Control, Results, Sample, document, proven, to_json, usage
+from bench.vm.figures import MODES, ZEROCOPY, Results, Sample, document, proven, to_json, usage
 from bench.vm.machine import (
     COPY_BY,
     COPYING,
@@ -182,7 +182,7 @@ def rounds(guest: Guest, chosen: argparse.Namespace, payloads: list[Payload], en
                 break
 
 
-def control(guest: Guest, route: str, payload: Payload) -> Control:
+def control(guest: Guest, route: str, payload: Payload) -> dict[str, Any]:
     """Send over a route that must copy, and count the same things."""
     before, copies = settled(guest, ZEROCOPY), guest.ask("clocks")["copies"]
     if route == "loopback":
@@ -192,8 +192,7 @@ def control(guest: Guest, route: str, payload: Payload) -> Control:
         down.download(payload, CONTROL_RESPONSES)
         down.close()
     counts = usage(before, settled(guest, ZEROCOPY))
-    del counts["fallbacks"]
-    return Control(route, copies=grown(copies, guest.ask("clocks")["copies"]), **counts)
+    return {"route": route, **counts, "copies": grown(copies, guest.ask("clocks")["copies"])}
 
 
 def write_plan(directory: Path, root: Path, zchttpd: str) -> None:
@@ -211,7 +210,7 @@ def run(chosen: argparse.Namespace) -> Results:
     """Boot, measure, stop. What was measured before an error or Ctrl-C is kept."""
     end = time.monotonic() + chosen.seconds
     samples: list[Sample] = []
-    controls: list[Control] = []
+    controls: list[dict[str, Any]] = []
     endings: dict[str, Any] = {}
     cut_short = ""
     kernel = chosen.kernel or newest_kernel(os.listdir("/boot"))

@@ -15,12 +15,9 @@ from bench.stats import paced_rows
 from bench.summary import (
     document,
     heads_table,
-    page,
     plots_of,
-    readme,
     short_table,
     tables,
-    terminal,
     write_pictures,
 )
 
@@ -94,7 +91,8 @@ def test_a_disturbed_row_is_named_and_not_compared(wrong: dict[str, object]) -> 
     found = make_results("auto", "nginx")
     found.samples = [make_sample("auto", server_cpu_s=0.05), make_sample("nginx", **wrong)]
     assert behind_lines(found) == []
-    assert "not compared, the core was shared or there were errors: 1K (nginx)" in terminal(found)
+    words = "not compared, the core was shared or there were errors: 1K (nginx)"
+    assert words in document("terminal.txt.j2", found)
 
 
 def test_latency_is_compared_at_the_common_rate() -> None:
@@ -113,7 +111,7 @@ def test_a_disturbed_latency_is_not_compared() -> None:
     for share in ("others_share", "client_others_share"):
         found.paced = [make_paced("auto", "common", 900.0), dataclasses.replace(quiet, **{share: 0.3})]
         assert behind_lines(found) == []
-        assert "there were errors: rate, common (nginx)" in terminal(found)
+        assert "there were errors: rate, common (nginx)" in document("terminal.txt.j2", found)
 
 
 def test_memory_is_compared_where_it_kept_still() -> None:
@@ -174,7 +172,7 @@ def test_errors_and_interruptions_have_a_status(results: Results) -> None:
 
 
 def test_the_terminal_report_has_tables_verdict_and_absent_servers(results: Results) -> None:
-    text = terminal(results)
+    text = document("terminal.txt.j2", results)
     for expected in (
         "wanted: at most 0.85x nginx's CPU per request at 1K",
         "auto: met (0.70x",
@@ -188,7 +186,7 @@ def test_the_terminal_report_has_tables_verdict_and_absent_servers(results: Resu
         assert expected in text, expected
     assert "INCOMPLETE" not in text
     results.cut_short = "interrupted"
-    assert "INCOMPLETE: interrupted" in terminal(results)
+    assert "INCOMPLETE: interrupted" in document("terminal.txt.j2", results)
 
 
 def test_other_codings_are_said_where_servers_differ(results: Results) -> None:
@@ -216,7 +214,7 @@ def test_the_short_table_has_ratios_and_says_where_the_client_was_the_limit(resu
 
 
 def test_the_readme_is_short_and_the_page_has_everything(results: Results) -> None:
-    short, whole = readme(results), page(results)
+    short, whole = (document(name, results) for name in ("readme.md.j2", "figures.md.j2"))
     assert "  - silent: auto's memory per connection is 2.00x nginx's" in short
     assert "docs/figures.md" in short
     assert len(short.splitlines()) < 25

@@ -16,7 +16,6 @@ from bench.vm.agent import COPIERS, hits
 from bench.vm.command import Downloader, how_many, in_turn
 from bench.vm.figures import (
     HEADINGS,
-    Control,
     Results,
     Sample,
     added,
@@ -59,7 +58,15 @@ def make_results(samples: list[Sample], **changed: object) -> Results:
         },
         "settings": {"rounds": 1},
         "samples": samples,
-        "controls": [Control("loopback", 0, 16, 0, {"skb_copy_ubufs": 48})],
+        "controls": [
+            {
+                "route": "loopback",
+                "zero_copied": 0,
+                "copied": 16,
+                "unknown": 0,
+                "copies": {"skb_copy_ubufs": 48},
+            }
+        ],
         "endings": {"zerocopy": {"status": 0, "log": ""}},
         "cut_short": "",
         **changed,
