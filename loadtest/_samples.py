@@ -59,17 +59,13 @@ class Reading:
     def count(self, name: str) -> float:
         return self.counters.get(name, 0.0)
 
-    def total(self, prefix: str) -> float:
-        """The sum over all labels of one metric."""
-        return total(self.counters, prefix)
-
     @property
     def requests(self) -> float:
-        return self.total("zchttpd_requests_total")
+        return total(self.counters, "zchttpd_requests_total")
 
     @property
     def sent_bytes(self) -> float:
-        return self.total("zchttpd_send_bytes_total")
+        return total(self.counters, "zchttpd_send_bytes_total")
 
 
 def read_target(target: Target) -> Reading | None:
@@ -91,11 +87,6 @@ def read_target(target: Target) -> Reading | None:
         return None
     cpu_s = total(counters, "zchttpd_worker_cpu_seconds_total")
     return Reading(time.monotonic(), cpu_s, int(total(counters, "zchttpd_worker_resident_bytes")), counters)
-
-
-def has_ring(reading: Reading) -> bool:
-    """Whether a server that has answered before did so through io_uring."""
-    return reading.count("zchttpd_enters_total") > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from benchlib import CannotMeasure
 from benchlib.payload import MIB
 from benchlib.server import OURS, find_program, running, temporary_site
 from loadtest._client import WrongAnswer
-from loadtest._samples import Target, has_ring, read_target
+from loadtest._samples import Target, read_target
 from loadtest._site import MANIFEST, File, Tree, from_json, spans_of, to_json, write_tree
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def start_own(modes: tuple[str, ...], large: int, say: Callable[[str], None], st
             if reading is None:
                 raise CannotMeasure(f"{mode}: its admin listener does not answer; log:\n{server.log_tail()}")
             # Without io_uring zchttpd serves all the same, but not in the mode asked for.
-            if mode != PORTABLE and not has_ring(reading):
+            if mode != PORTABLE and not reading.count("zchttpd_enters_total"):
                 missing[mode] = _refusal(server)
                 say(f"{mode} is left out: {missing[mode]}")
                 continue
