@@ -27,6 +27,11 @@
 #define zc_likely(condition) __builtin_expect(!!(condition), 1)
 #define zc_unlikely(condition) __builtin_expect(!!(condition), 0)
 
+/* Linux 6.1; older ones answer EINVAL. */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
 /* Cells that two threads share. */
 static inline uint64_t zc_load(const uint64_t *cell) { return __atomic_load_n(cell, __ATOMIC_ACQUIRE); }
 static inline void zc_store(uint64_t *cell, uint64_t value) { __atomic_store_n(cell, value, __ATOMIC_RELEASE); }

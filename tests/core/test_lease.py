@@ -191,3 +191,18 @@ def test_a_snapshot_that_is_a_memory_file_cannot_be_written_to_once_sealed() -> 
 def test_windows_are_never_memory_files() -> None:
     mappings = Leases(MAPPINGS, LEASES, memfd_size_min=1)
     assert mappings.row(mappings.make(PAGE, window=True))["memfd"] == -1
+
+
+@pytest.mark.parametrize(("pages", "huge"), [(7, 0), (8, 16), (16, 16), (23, 16), (24, 32)])
+def test_a_huge_page_that_would_be_less_than_half_full_is_left_out(pages: int, huge: int) -> None:
+    mappings = Leases(MAPPINGS, LEASES, memfd_size_min=1, huge_size=16 * PAGE)
+    row = mappings.row(mappings.make(pages * PAGE))
+    assert row["huge"] == huge * PAGE
+    assert row["capacity"] == max(huge, pages) * PAGE
+    assert os.fstat(row["memfd"]).st_size == row["capacity"]
+    assert not huge or row["address"] % (16 * PAGE) == 0
+
+
+def test_only_memory_files_have_huge_pages() -> None:
+    mappings = Leases(MAPPINGS, LEASES, huge_size=PAGE)
+    assert mappings.row(mappings.make(4 * PAGE))["huge"] == 0

@@ -45,6 +45,17 @@ def test_a_read_that_fails(driver: Driver, tmp_path: Path) -> None:
     os.close(fd)
 
 
+def test_a_thread_makes_huge_pages(driver: Driver) -> None:
+    """Whether there are any or not, there is an answer, and the bytes are what they were."""
+    memory = bytearray(b"m") * 4096
+    driver.push("collapse", -1, 7, memory=memory)
+    found: list[tuple[int, int]] = []
+    while not found:
+        found = results(driver)
+    assert found == [(7, -errno.EINVAL)]
+    assert memory == bytearray(b"m") * 4096
+
+
 @pytest.fixture
 def hung() -> Iterator[Callable[[], tuple[int, int]]]:
     """Makes files whose reads do not return until something is written to the other end."""

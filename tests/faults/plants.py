@@ -303,6 +303,13 @@ PLANTS = (
     ),
     # Windows: memory that is bounded, and that nobody waits for in vain.
     Plant(
+        "the making of huge pages is taken for a read, again and again",
+        "fill.pyx",
+        "        mapping.collapsing = 0\n",
+        "        pass\n",
+        "tests/sim/test_sim.py",
+    ),
+    Plant(
         "a window of the reserve is kept while the socket takes nothing",
         "conn.pyx",
         "        stream_give_back(machine, slot)\n",

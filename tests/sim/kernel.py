@@ -59,6 +59,7 @@ class Kernel(Transfers):
             "cancel_accept": self.listener.cancel,
             "read": self._read,
             "fill": self._read,
+            "collapse": self._collapse,
             "take_version": self.files.take_version,
             "check_version": self.files.check_version,
             "close_file": self.files.close_file,
@@ -131,6 +132,11 @@ class Kernel(Transfers):
             self.ledger.reads(op)
         self.files.must_be_open(op)
         self.sq.push(op, b"", lambda: self.files.submit(op))
+
+    def _collapse(self, op: testing.ExecutedOp) -> None:
+        res = self.rng.choice((0, 0, -errno.ENOMEM, -errno.EINVAL))
+        self.must_be_memory(op)
+        self.sq.push(op, b"", lambda: self.later.append(Cqe(op.token, res)))
 
     def end_of_batch(self) -> None:
         """The worker has nothing more to submit."""

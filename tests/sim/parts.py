@@ -18,6 +18,7 @@ RARE = (0.002, 0.02)
 FAULTS = {
     "short_send": USUAL,
     "short_link": USUAL,
+    "no_room": RARE,
     "no_notification": USUAL,
     "stray_notification": USUAL,
     "zc_memory": USUAL,
@@ -54,7 +55,7 @@ EVENTS = (
     *("kept_waiting", "hogged", "no_memory", "no_memory_reset", "emfile"),
     *("sq_full", "cq_full", "in_worker", "late_receive", "auto_given_up", "auto_kept"),
     *("filled", "torn", "unregistered", "accepted", "one_accept", "rejected", "woken", "signal"),
-    *("stray", "splice", "route", "unread", "shutdown"),
+    *("stray", "splice", "route", "unread", "shutdown", "collapse"),
 )
 
 

@@ -137,13 +137,16 @@ class Transfers:
         if self.chance("interrupted"):
             return -errno.EINTR
         size = min(op.length, socket.room - socket.unread)
-        if size <= 0:
+        if size <= 0 or self.chance("no_room"):
             self.events["no_room"] += 1
             socket.full = True
             return -errno.EAGAIN
         # What is linked to is short only where there is no room, or something went wrong.
         short = self.chance("short_link" if op.flags & testing.LINK else "short_send")
-        return self.rng.randint(1, size) if short else size
+        sent = self.rng.randint(1, size) if short else size
+        # The machine takes a short send for a full socket, unless another waited for it to go whole.
+        socket.full = sent < op.length and not op.flags & testing.LINK
+        return sent
 
     def _failed(self, op: testing.ExecutedOp, snapshot: bytes, res: int) -> Cqe:
         """The completion of a send that sent nothing; of a zero-copy one a notification may follow."""

@@ -60,6 +60,7 @@ class World:
             zerocopy_able=rng.random() < 0.9,
             reports_usage=self.reports_usage,
             memfd_size_min=rng.choice((0, 0, 1)),
+            huge_size=rng.choice((0, 4096, 16384)),
         )
         self.machine.before = self.before
         self.machine.after = self.after

@@ -23,6 +23,9 @@ ZC_SIZE_MIN = 16 * KIB
 SIZES = {"64k": 64 * KIB, "1m": MIB, "5m": 5 * MIB + 4321, "16m": 16 * MIB, "64m": 64 * MIB}
 MEMORY = 8 * MIB
 STREAM_MEMORY = 4 * MIB
+# What the gauge says of a route that `auto` has given up.
+GIVEN_UP = 2
+HUGE_PAGE = 2 * MIB
 
 
 @pytest.fixture(scope="module")
@@ -177,15 +180,14 @@ def test_plain_never_sends_zerocopy(files: Path) -> None:
 @pytest.mark.uring
 def test_auto_gives_zerocopy_up_where_the_kernel_copies(files: Path) -> None:
     """On loopback every notification says COPIED: `auto` must notice, say so, and go on by reference."""
-    given_up = 2
     with serving(files, send_mode="auto") as server:
         for _ in range(400):
             assert download(server, "/1m")[1] == digest_of(pattern(MIB))
-            if server.metric('zerocopy_active{route="loopback"}') == given_up:
+            if server.metric('zerocopy_active{route="loopback"}') == GIVEN_UP:
                 break
         server.wait_for_rest()
         before = server.metrics()
-        assert before['zerocopy_active{route="loopback"}'] == given_up
+        assert before['zerocopy_active{route="loopback"}'] == GIVEN_UP
         assert before[SENDS_ZEROCOPY] > 0, "it gave up without having tried"
         assert download(server, "/5m")[1] == digest_of(pattern(SIZES["5m"]))
         after = server.metrics()
@@ -198,6 +200,18 @@ def test_auto_gives_zerocopy_up_where_the_kernel_copies(files: Path) -> None:
             after['zerocopy_fallbacks_total{reason="copied"}']
             == before['zerocopy_fallbacks_total{reason="copied"}']
         )
+
+
+@pytest.mark.uring
+def test_what_auto_cached_before_it_knew_is_made_anew_of_huge_pages(files: Path) -> None:
+    with serving(files, revalidate_ms=10, send_mode="auto") as server:
+        for _ in range(1000):
+            assert download(server, "/1m")[1] == digest_of(pattern(MIB))
+            server.wait_for_rest()
+            if server.metric("mapped_bytes") == HUGE_PAGE:
+                break
+        assert server.metric('zerocopy_active{route="loopback"}') == GIVEN_UP
+        assert server.metric("mapped_bytes") == HUGE_PAGE, "its only snapshot lies in one"
 
 
 def test_a_small_receive_buffer_is_no_standstill(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class Body:
 
     `number` is the engine's mapping or source; `waiting` are requests that came while it was being filled.
     `part`: it streams to those that want a part of a file that is not cached. `makeshift`: it streams only
-    because there was no room to cache it. `since_ms`: when it was opened.
+    because there was no room to cache it. `since_ms`: when it was opened. `taken`: bytes of its mapping.
     """
 
     representation: Representation
@@ -49,6 +49,7 @@ class Body:
     part: bool = False
     makeshift: bool = False
     since_ms: int = 0
+    taken: int = 0
     waiting: list[tuple[int, bytes, int]] = field(default_factory=list)
 
 
@@ -143,7 +144,7 @@ class Bodies:
         body = self._filling.pop(number)
         size = body.representation.size
         if error or size < self.inline_below:
-            self._mapped_bytes -= size
+            self._mapped_bytes -= body.taken
             self._mapped -= 1
             if not error:
                 body.small = self.engine.read(number, 0, size)
@@ -177,6 +178,12 @@ class Bodies:
         """
         return self.engine.snapshot_bytes + size <= self._settings.memory * 3 // 2
 
+    def outgrown(self, body: Body) -> bool:
+        """Whether it streams and there is room by now, or has small pages and could have huge ones."""
+        if body.state is State.MAPPED:
+            return self.engine.could_be_huge(body.number)
+        return body.makeshift and self.has_room(body.representation.size)
+
     def used(self) -> tuple[tuple[int, int], ...]:
         """What they take of each budget, and how much that is."""
         return (
@@ -200,8 +207,9 @@ class Bodies:
         except MemoryError as error:
             raise OSError(f"no memory to read {size} bytes") from error
         body = Body(representation, State.FILLING, number=number)
+        body.taken = self.engine.capacity(number)
         self._filling[number] = body
-        self._mapped_bytes += size
+        self._mapped_bytes += body.taken
         self._mapped += 1
         return body
 
@@ -228,7 +236,7 @@ class Bodies:
     def _drop(self, body: Body) -> None:
         del (self._parts if body.part else self._whole)[body.representation]
         if body.state is State.MAPPED:
-            self._mapped_bytes -= body.representation.size
+            self._mapped_bytes -= body.taken
             self._mapped -= 1
             self.engine.drop(body.number)
         elif body.state is State.STREAMED:

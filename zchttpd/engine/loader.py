@@ -295,10 +295,8 @@ class Loader:
         return body
 
     def _outgrown(self, holding: Holding) -> bool:
-        """Whether a body that streams for want of room could be cached by now."""
-        return any(
-            body.makeshift and self._bodies.has_room(body.representation.size) for body in holding.bodies
-        )
+        """Whether a body could be kept in a better way by now."""
+        return any(self._bodies.outgrown(body) for body in holding.bodies)
 
     def _on_filled(self, number: int, error: int, now_ms: int) -> None:
         body = self._bodies.filled(number, error)

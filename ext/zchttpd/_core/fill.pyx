@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, uint32_t
 from zchttpd._core.machine cimport (
     machine_blank_op, machine_close_file, machine_let_go_mapping, machine_version_holds)
 from zchttpd._core.mapping cimport Mapping, mapping_at, mapping_hold, mapping_seal
-from zchttpd._core.op cimport OP_FILL, Op
+from zchttpd._core.op cimport OP_COLLAPSE, OP_FILL, Op
 from zchttpd._core.slab cimport slab_holds
 from zchttpd._core.token cimport NO_SLOT, TOKEN_FILL, token_pack
 from zchttpd._core.version cimport version_match
@@ -16,6 +16,7 @@ cdef extern from "<errno.h>" nogil:
 
 cdef enum:
     FILLS_MAX = 2               # files that are read at a time
+    COLLAPSE_SIZE_MAX = 1 << 30
     FILL_SIZE = 256 * 1024      # bytes of one read: well under a millisecond of copying
 
 
@@ -37,7 +38,22 @@ cdef void _start(Machine* machine) noexcept nogil:
         machine.fill_first = mapping_at(&machine.mappings, slot).next
         mapping_at(&machine.mappings, slot).next = NO_SLOT
         machine.fills += 1
-        _read(machine, slot)
+        if mapping_at(&machine.mappings, slot).huge:
+            _collapse(machine, slot)
+        else:
+            _read(machine, slot)
+
+
+cdef void _collapse(Machine* machine, uint32_t slot) noexcept nogil:
+    """Have its huge pages made while it is empty: nothing is to be copied then, and no page fault is left to be had."""
+    cdef Mapping* mapping = mapping_at(&machine.mappings, slot)
+    cdef Op* op = machine_blank_op(machine)
+    op.kind = OP_COLLAPSE
+    op.slot = slot
+    op.token = token_pack(TOKEN_FILL, slot, machine.mappings.slab.generations[slot])
+    op.address = mapping.base
+    op.length = <uint32_t>min(mapping.huge, <size_t>COLLAPSE_SIZE_MAX)
+    mapping.collapsing = 1
 
 
 cdef void _read(Machine* machine, uint32_t slot) noexcept nogil:
@@ -59,6 +75,11 @@ cdef void fill_step(Machine* machine, uint32_t slot, uint32_t generation, int32_
         machine.stats.stale_completions += 1
         return
     mapping = mapping_at(&machine.mappings, slot)
+    if mapping.collapsing:
+        # Small pages do where there are no huge ones.
+        mapping.collapsing = 0
+        _read(machine, slot)
+        return
     if res > 0:
         mapping.filled += <size_t>res
         if mapping.filled < mapping.length:

@@ -299,7 +299,9 @@ cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping_
     cdef uint32_t lease
     cdef Op* op
     zc_assert(mapping.refs > 0 and offset + size <= mapping.length)
-    if reason == COPY_NO:
+    if mapping.huge:
+        reason = COPY_BY_MODE
+    elif reason == COPY_NO:
         # A rest that is small is copied on purpose, like any small body.
         reason = _copy_reason(machine, conn, mapping) if length >= machine.limits.zc_size_min else COPY_BY_MODE
     elif reason != COPY_BY_MODE and machine.send_mode == SEND_PLAIN:

@@ -24,6 +24,7 @@ cdef struct Mapping:
     int32_t buffer      # index in the registered-buffer table, -1 when not registered
     int32_t fd          # file that it is being filled from, -1 otherwise
     int32_t memfd       # memory file that it is a mapping of, sealed once filled; -1 when it is anonymous
+    size_t huge         # of the capacity, bytes that are to lie in huge pages: it leaves by reference only. 0: none
     Version version     # that is to fill it
     uint32_t refs       # owner + plans + leases + streams
     uint32_t leases     # open leases on it
@@ -32,19 +33,23 @@ cdef struct Mapping:
     uint32_t holder_generation
     uint8_t kind        # MappingKind
     uint8_t zombie      # its owner has let go, others have not
+    uint8_t collapsing  # its huge pages are being made
 
 cdef enum:
     MEMFD_SIZE_MIN = 16 * 1024  # a file wants a descriptor, and less than a few pages costs little to copy
+    HUGE_SIZE = 2 * 1024 * 1024
 
 cdef struct Mappings:
     Slab slab           # of Mapping
     size_t memfd_size_min   # snapshots of so many bytes are memory files, for a driver that sends those; 0: none are
+    size_t huge_size        # of a huge page of memory files; 0: a driver that has none
     Stats* stats
 
 cdef int mappings_open(Mappings* mappings, uint32_t capacity, Stats* stats) noexcept nogil
 cdef void mappings_close(Mappings* mappings) noexcept nogil
 cdef Mapping* mapping_at(Mappings* mappings, uint32_t slot) noexcept nogil
-cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noexcept nogil
+cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind, bint huge) noexcept nogil
+cdef size_t mapping_huge_length(Mappings* mappings, size_t length) noexcept nogil
 cdef void mapping_seal(Mappings* mappings, uint32_t slot) noexcept nogil
 cdef void mapping_registered(Mappings* mappings, uint32_t slot) noexcept nogil
 cdef void mapping_hold(Mappings* mappings, uint32_t slot) noexcept nogil

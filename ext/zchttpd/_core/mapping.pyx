@@ -7,8 +7,9 @@ Where the driver sends by reference, a snapshot is a memory file (memfd_create(2
 write its pages any more, so it may be closed and unmapped while they still lie in queues of sockets. They live on there.
 """
 
-from libc.stdint cimport uint8_t, uint32_t
-from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE, madvise, mmap, munmap
+from libc.stdint cimport uint8_t, uint32_t, uintptr_t
+from posix.mman cimport (
+    MAP_ANONYMOUS, MAP_FAILED, MAP_FIXED, MAP_PRIVATE, MAP_SHARED, PROT_NONE, PROT_READ, PROT_WRITE, madvise, mmap, munmap)
 from posix.types cimport off_t
 from posix.unistd cimport close, ftruncate
 
@@ -30,6 +31,7 @@ cdef extern from "<fcntl.h>" nogil:
         F_SEAL_GROW
         F_SEAL_FUTURE_WRITE
     int fcntl(int fd, int command, int value)
+    int fallocate(int fd, int mode, off_t offset, off_t length)
 
 cdef enum:
     PAGE = 4096
@@ -58,20 +60,23 @@ cdef Mapping* mapping_at(Mappings* mappings, uint32_t slot) noexcept nogil:
     return <Mapping*>slab_row(&mappings.slab, slot)
 
 
-cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noexcept nogil:
-    """Memory for `length` > 0 bytes, with one reference: the owner's. NO_SLOT when there is no slot or no memory."""
-    cdef size_t capacity = (length + PAGE - 1) // PAGE * PAGE
+cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind, bint huge) noexcept nogil:
+    """Memory for `length` > 0 bytes, with one reference: the owner's. NO_SLOT when there is no slot or no memory. `huge`: in
+    huge pages, if it is a memory file; they are made by collapsing it."""
+    cdef size_t huge_length = mapping_huge_length(mappings, length) if huge else 0
+    cdef size_t capacity = max(huge_length, (length + PAGE - 1) // PAGE * PAGE)
     cdef char* base
     cdef int memfd = -1
     cdef uint32_t slot = slab_take(&mappings.slab)
     if slot == NO_SLOT:
         return NO_SLOT
     if kind == MAPPING_SNAPSHOT and mappings.memfd_size_min and length >= mappings.memfd_size_min:
-        memfd = _memory_file(length)
+        memfd = _memory_file(max(huge_length, length), huge_length, mappings.huge_size)
+    if memfd < 0:
+        huge_length = 0
     base = <char*>MAP_FAILED
     if not memory_refuses():
-        base = <char*>mmap(NULL, capacity, PROT_READ | PROT_WRITE,
-                           MAP_SHARED if memfd >= 0 else MAP_PRIVATE | MAP_ANONYMOUS, memfd, 0)
+        base = _map(capacity, memfd, mappings.huge_size if huge_length else 0)
     if base == <char*>MAP_FAILED:
         if memfd >= 0:
             close(memfd)
@@ -79,8 +84,9 @@ cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noex
         return NO_SLOT
     # The kernel charges a zero-copy send for the offset in its page as well: in a huge page that is up to 2 MiB a
     # fragment, socket budgets are used up by air, and receivers with small buffers starve. Also where huge pages are the
-    # rule.
-    madvise(base, capacity, MADV_NOHUGEPAGE)
+    # rule. What leaves by reference is charged for its bytes alone.
+    if not huge_length:
+        madvise(base, capacity, MADV_NOHUGEPAGE)
     cdef Mapping* mapping = mapping_at(mappings, slot)
     mapping.base = base
     mapping.length = length
@@ -88,6 +94,7 @@ cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noex
     mapping.buffer = -1
     mapping.fd = -1
     mapping.memfd = memfd
+    mapping.huge = huge_length
     mapping.refs = 1
     mapping.kind = kind
     mapping.next = NO_SLOT
@@ -100,12 +107,45 @@ cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind) noex
     return slot
 
 
-cdef int _memory_file(size_t length) noexcept nogil:
+cdef size_t mapping_huge_length(Mappings* mappings, size_t length) noexcept nogil:
+    """Bytes of the huge pages for `length` bytes: the last is one only if it gets at least half full."""
+    if not mappings.huge_size:
+        return 0
+    return (length + mappings.huge_size // 2) // mappings.huge_size * mappings.huge_size
+
+
+cdef char* _map(size_t capacity, int memfd, size_t alignment) noexcept nogil:
+    """A mapping of a memory file, or of anonymous memory where `memfd` is -1, at a multiple of `alignment`, or anywhere if
+    that is 0. MAP_FAILED if there is no memory."""
+    cdef int flags = MAP_SHARED if memfd >= 0 else MAP_PRIVATE | MAP_ANONYMOUS
+    cdef char* space
+    cdef char* base
+    if not alignment:
+        return <char*>mmap(NULL, capacity, PROT_READ | PROT_WRITE, flags, memfd, 0)
+    space = <char*>mmap(NULL, capacity + alignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if space == <char*>MAP_FAILED:
+        return space
+    base = space + (alignment - <uintptr_t>space % alignment) % alignment
+    if base > space:
+        munmap(space, base - space)
+    munmap(base + capacity, space + alignment - base)
+    if mmap(base, capacity, PROT_READ | PROT_WRITE, flags | MAP_FIXED, memfd, 0) == MAP_FAILED:
+        munmap(base, capacity)
+        return <char*>MAP_FAILED
+    return base
+
+
+cdef int _memory_file(size_t length, size_t huge_length, size_t huge_size) noexcept nogil:
     """One of this length, or -1 when there is no descriptor: then the memory is anonymous, and copied from."""
     cdef int memfd = -1 if memory_refuses() else memfd_create("snapshot", MFD_CLOEXEC | MFD_ALLOW_SEALING)
+    cdef size_t offset = 0
     if memfd >= 0 and ftruncate(memfd, <off_t>length) < 0:
         close(memfd)
         return -1
+    # Nothing is collapsed where there is no page at all.
+    while memfd >= 0 and offset < huge_length:
+        fallocate(memfd, 0, <off_t>offset, PAGE)
+        offset += huge_size
     return memfd
 
 

@@ -28,6 +28,7 @@ cdef enum OpKind:
     OP_CLOSE_FILE = 22      # close the file `fd`. No completion
     OP_UNREAD = 23      # ask how many bytes of the peer nobody has received; the result says
     OP_ROUTE = 24       # ask which way the connection goes; the result is its Route
+    OP_COLLAPSE = 25    # make huge pages of the mapping's memory file (madvise(2), MADV_COLLAPSE); it may fail
 
 cdef enum OpFlag:
     OP_MORE = 1         # MSG_MORE: the body follows at once

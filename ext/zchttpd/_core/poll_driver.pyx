@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
 import os
 
 from zchttpd._core.address cimport address_look_up
-from zchttpd._core.mapping cimport MEMFD_SIZE_MIN
+from zchttpd._core.mapping cimport HUGE_SIZE, MEMFD_SIZE_MIN
 from zchttpd._core.op cimport Completion, Op, Peer
 from zchttpd._core.poller cimport (
     Poller, poller_close, poller_give_back, poller_has_more, poller_open, poller_push, poller_reap, poller_wait)
@@ -34,6 +34,7 @@ cdef class PollWorker(Worker):
         self._set_features(False, False, True)
         if send_mode != "plain":
             self.machine.mappings.memfd_size_min = MEMFD_SIZE_MIN
+            self.machine.mappings.huge_size = HUGE_SIZE
 
     def __dealloc__(self):
         # A read that hangs in a thread may come back, and must find the memory that it reads into.

@@ -18,7 +18,7 @@ from zchttpd._core.epoll cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll_create1,
     epoll_ctl, epoll_event, epoll_wait)
 from zchttpd._core.op cimport (
-    OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_FILL, OP_LINK, OP_POLL, OP_READ, OP_RECV, OP_SEND,
+    OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_COLLAPSE, OP_FILL, OP_LINK, OP_POLL, OP_READ, OP_RECV, OP_SEND,
     OP_SPLICE, OP_WATCH)
 from zchttpd._core.pipes cimport pipes_close, pipes_drop
 from zchttpd._core.readers cimport Read, readers_close, readers_collect, readers_open, readers_read
@@ -177,7 +177,7 @@ cdef void poller_push(Poller* poller, const Op* op) noexcept nogil:
             sends_go(&poller.pushed, &poller.pipes, &_at(poller, op.fd).pipe, &poller.done)
     elif kind == OP_RECV:
         _arm(poller, op.fd, DESCRIPTOR_SOCKET, op.token)
-    elif kind == OP_READ or kind == OP_FILL:
+    elif kind == OP_READ or kind == OP_FILL or kind == OP_COLLAPSE:
         if readers_read(poller.readers, op, &res):
             _complete(poller, op.token, res)
     elif kind == OP_POLL:

@@ -26,7 +26,7 @@ cdef uint32_t pool_take(Machine* machine, uint32_t conn_slot) noexcept nogil:
         machine.pool_free = mapping_at(&machine.mappings, slot).next
         machine.pool_free_count -= 1
     elif machine.pool_made < machine.limits.window_count:
-        slot = mapping_make(&machine.mappings, machine.limits.window_size, MAPPING_WINDOW)
+        slot = mapping_make(&machine.mappings, machine.limits.window_size, MAPPING_WINDOW, False)
         if slot == NO_SLOT:
             # Perhaps none is out that could come back: whoever waits must not depend on it.
             machine.pool_retry_at_ms = machine.now_ms + POOL_RETRY_MS

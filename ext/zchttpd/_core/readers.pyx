@@ -7,9 +7,14 @@ the other reads nor the end of the process. Threads are started when they are ne
 from libc.errno cimport EAGAIN, ENOMEM, EOPNOTSUPP, errno
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
+from posix.mman cimport madvise
 from posix.unistd cimport close, read, write
 
 from zchttpd._core.check cimport unlikely
+from zchttpd._core.op cimport OP_COLLAPSE
+
+cdef extern from "zc_compat.h" nogil:
+    int MADV_COLLAPSE
 
 cdef extern from "<signal.h>" nogil:
     ctypedef struct sigset_t:
@@ -111,9 +116,10 @@ cdef uint32_t readers_close(Readers* readers) noexcept nogil:
 
 cdef bint readers_read(Readers* readers, const Op* op, int32_t* res) noexcept nogil:
     """Read from the page cache. True when that is done, with the bytes read or -errno in `res`. What is not there a thread
-    reads, as it does all where the file system cannot tell: False, and it is collected later."""
-    cdef ssize_t got = _read(op, RWF_NOWAIT)
-    if got < 0 and (errno == EAGAIN or errno == EOPNOTSUPP):
+    reads, as it does all where the file system cannot tell: False, and it is collected later. A thread makes huge pages
+    too."""
+    cdef ssize_t got = -1 if op.kind == OP_COLLAPSE else _read(op, RWF_NOWAIT)
+    if op.kind == OP_COLLAPSE or got < 0 and (errno == EAGAIN or errno == EOPNOTSUPP):
         res[0] = _push(readers, op)
         return res[0] < 0
     res[0] = -errno if got < 0 else <int32_t>got
@@ -204,7 +210,10 @@ cdef void* _run(void* of) noexcept nogil:
         readers.queued -= 1
         readers.reading += 1
         pthread_mutex_unlock(&readers.lock)
-        got = _read(&item.op, 0)
+        if item.op.kind == OP_COLLAPSE:
+            got = madvise(item.op.address, item.op.length, MADV_COLLAPSE)
+        else:
+            got = _read(&item.op, 0)
         item.res = -errno if got < 0 else <int32_t>got
         pthread_mutex_lock(&readers.lock)
         readers.reading -= 1

@@ -9,10 +9,14 @@ from posix.unistd cimport close, write
 
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.op cimport (
-    OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_MULTISHOT,
+    OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_COLLAPSE, OP_FILL, OP_LINK, OP_MORE,
+    OP_MULTISHOT,
     OP_READ, OP_RECV, OP_SEND, OP_SEND_ZC, OP_WATCH)
 
 import errno as errno_names
+
+cdef extern from "zc_compat.h" nogil:
+    int MADV_COLLAPSE
 
 cdef extern from "<sys/socket.h>" nogil:
     enum:
@@ -261,6 +265,8 @@ cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
             sqe.flags |= lib.IOSQE_IO_LINK
     elif op.kind == OP_READ or op.kind == OP_FILL:
         lib.io_uring_prep_read(sqe, op.fd, op.address, op.length, op.offset)
+    elif op.kind == OP_COLLAPSE:
+        lib.io_uring_prep_madvise(sqe, op.address, op.length, MADV_COLLAPSE)
     elif op.kind == OP_ACCEPT:
         # A splice waits unless its socket does not block; sends and receives through the ring do not care.
         if op.flags & OP_MULTISHOT:

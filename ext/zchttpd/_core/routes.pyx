@@ -5,11 +5,11 @@ when the peer has been heard from since: so in the middle of a trial most of tho
 They count as what they will be, or a route that copies some sends would look like one that copies all.
 """
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t
 
 from zchttpd._core.machine cimport Conn, Machine, ROUTE_UNKNOWN, RouteTrial, SEND_AUTO, machine_ask
 from zchttpd._core.op cimport OP_ROUTE
-from zchttpd._core.stats cimport ROUTE_LOOPBACK, ZEROCOPY_GIVEN_UP, ZEROCOPY_ON
+from zchttpd._core.stats cimport ROUTE_COUNT, ROUTE_LOOPBACK, ZEROCOPY_GIVEN_UP, ZEROCOPY_ON
 
 cdef enum:
     TRIAL = 32      # sends that were delivered before there is a verdict
@@ -40,6 +40,17 @@ cdef bint routes_spare(Machine* machine, uint8_t route) noexcept nogil:
     if trial.spared == RETRY + 1:
         _begin(trial)
     return trial.spared <= RETRY
+
+
+cdef bint routes_refer(Machine* machine) noexcept nogil:
+    """Whether large snapshots are better made to leave by reference: zero copy saves nothing on any route that is known."""
+    cdef uint32_t route
+    cdef bint given_up = not machine.zerocopy_able
+    for route in range(ROUTE_COUNT):
+        if machine.stats.zerocopy_active[route] == ZEROCOPY_ON:
+            return False
+        given_up = given_up or machine.stats.zerocopy_active[route] == ZEROCOPY_GIVEN_UP
+    return given_up
 
 
 cdef void routes_copied(Machine* machine, uint8_t route) noexcept nogil:

@@ -24,8 +24,8 @@ from zchttpd._core.mapping cimport (
     mapping_disown, mapping_hold, mapping_let_go, mapping_make, mapping_registered, mapping_seal, mapping_unmap,
     mappings_close, mappings_open)
 from zchttpd._core.op cimport (
-    Completion, OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE, OP_CLOSE_FILE, OP_FILL,
-    OP_LINK, OP_MORE, OP_MULTISHOT, OP_POLL, OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER, OP_REJECT, OP_RESET,
+    Completion, OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE, OP_CLOSE_FILE, OP_COLLAPSE,
+    OP_FILL, OP_LINK, OP_MORE, OP_MULTISHOT, OP_POLL, OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER, OP_REJECT, OP_RESET,
     OP_ROUTE, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN, OP_SIGNAL, OP_SPLICE, OP_TAKE_VERSION, OP_UNREAD, OP_WATCH, Op, Peer)
 from zchttpd._core.plans cimport (
     NO_ROW, Plan, PlanTable, SEGMENT_LITERAL, Segment, cache_key_hash, entry_at, plan_at, plan_free, plan_make,
@@ -55,7 +55,8 @@ OPS = {
     OP_SHUTDOWN: "shutdown", OP_CANCEL: "cancel", OP_CANCEL_ALL: "cancel_all", OP_RESET: "reset", OP_CLOSE: "close",
     OP_CLEAR: "clear", OP_QUEUED: "queued", OP_REGISTER: "register", OP_ACCEPT: "accept", OP_WATCH: "watch",
     OP_REJECT: "reject", OP_SIGNAL: "signal", OP_SPLICE: "splice", OP_TAKE_VERSION: "take_version",
-    OP_CHECK_VERSION: "check_version", OP_CLOSE_FILE: "close_file", OP_UNREAD: "unread", OP_ROUTE: "route",
+    OP_CHECK_VERSION: "check_version", OP_CLOSE_FILE: "close_file", OP_COLLAPSE: "collapse", OP_UNREAD: "unread",
+    OP_ROUTE: "route",
 }
 MORE, LINK, MULTISHOT = OP_MORE, OP_LINK, OP_MULTISHOT
 FRAMES = {FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_LINE_LONG: "line_long",
@@ -290,12 +291,13 @@ cdef class Leases:
     cdef Ledger ledger
     cdef Stats stats
 
-    def __cinit__(self, mappings_max: int, leases_max: int, memfd_size_min: int = 0):
+    def __cinit__(self, mappings_max: int, leases_max: int, memfd_size_min: int = 0, huge_size: int = 0):
         memset(&self.stats, 0, sizeof(Stats))
         if (mappings_open(&self.mappings, mappings_max, &self.stats) < 0
                 or ledger_open(&self.ledger, leases_max, &self.mappings, &self.stats) < 0):
             raise MemoryError
         self.mappings.memfd_size_min = memfd_size_min
+        self.mappings.huge_size = huge_size
 
     def __dealloc__(self):
         ledger_close(&self.ledger)
@@ -309,7 +311,7 @@ cdef class Leases:
         return [self.stats.lease_buckets[i] for i in range(CELLS["lease_buckets"][1])]
 
     def make(self, length: int, window: bool = False) -> int | None:
-        cdef uint32_t slot = mapping_make(&self.mappings, length, MAPPING_WINDOW if window else MAPPING_SNAPSHOT)
+        cdef uint32_t slot = mapping_make(&self.mappings, length, MAPPING_WINDOW if window else MAPPING_SNAPSHOT, True)
         return None if slot == NO_SLOT else slot
 
     def row(self, slot: int) -> dict:
@@ -317,7 +319,7 @@ cdef class Leases:
         return {
             "address": <uintptr_t>mapping.base, "length": mapping.length, "capacity": mapping.capacity,
             "buffer": mapping.buffer, "refs": mapping.refs, "leases": mapping.leases, "zombie": bool(mapping.zombie),
-            "memfd": mapping.memfd,
+            "memfd": mapping.memfd, "huge": mapping.huge,
         }
 
     def seal(self, slot: int) -> None:
@@ -379,7 +381,7 @@ cdef class SimWorker(Worker):
 
     def __init__(self, *, execute, handler, dict limits, now_us=1_000_000, unix_second=1, plans_max=64, mappings_max=256,
                  drain_ms_max=10_000_000, zerocopy_able=True, reports_usage=True, accept_multishot=True,
-                 send_mode="zerocopy", access_bytes=0, memfd_size_min=0):
+                 send_mode="zerocopy", access_bytes=0, memfd_size_min=0, huge_size=0):
         self.execute = execute
         self.now_us = now_us
         self.unix_second = unix_second
@@ -402,6 +404,7 @@ cdef class SimWorker(Worker):
             limits=limits, send_mode=send_mode, plans_max=plans_max, mappings_max=mappings_max,
             drain_ms_max=drain_ms_max, access_bytes=access_bytes)
         self.machine.mappings.memfd_size_min = memfd_size_min
+        self.machine.mappings.huge_size = huge_size
         mallopt(M_PERTURB, POISON)
         # So that runs replay.
         self.machine.table.key[0] = 1
@@ -518,7 +521,7 @@ cdef class SimWorker(Worker):
 
     def hog(self) -> int:
         """A mapping that nobody fills, so that there is room for one less. Raises MemoryError."""
-        cdef uint32_t slot = mapping_make(&self.machine.mappings, 1, MAPPING_SNAPSHOT)
+        cdef uint32_t slot = mapping_make(&self.machine.mappings, 1, MAPPING_SNAPSHOT, False)
         if slot == NO_SLOT:
             raise MemoryError
         return <uint64_t>self.machine.mappings.slab.generations[slot] << 24 | slot

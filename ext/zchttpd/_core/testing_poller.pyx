@@ -7,8 +7,8 @@ from libc.string cimport memset
 import os
 
 from zchttpd._core.op cimport (
-    OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_FILL, OP_LINK, OP_MORE, OP_POLL, OP_READ, OP_RECV,
-    OP_SEND, OP_SPLICE, OP_WATCH, Completion, Op)
+    OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_COLLAPSE, OP_FILL, OP_LINK, OP_MORE, OP_POLL, OP_READ,
+    OP_RECV, OP_SEND, OP_SPLICE, OP_WATCH, Completion, Op)
 from zchttpd._core.poller cimport (
     Poller, poller_close, poller_give_back, poller_has_more, poller_open, poller_push, poller_reap, poller_wait)
 
@@ -17,6 +17,7 @@ from collections import namedtuple
 KINDS = {
     "recv": OP_RECV, "send": OP_SEND, "read": OP_READ, "fill": OP_FILL, "poll": OP_POLL, "cancel": OP_CANCEL,
     "cancel_all": OP_CANCEL_ALL, "close": OP_CLOSE, "accept": OP_ACCEPT, "watch": OP_WATCH, "splice": OP_SPLICE,
+    "collapse": OP_COLLAPSE,
 }
 MORE, LINK = OP_MORE, OP_LINK
 

@@ -76,6 +76,7 @@ cdef extern from "zc_uring.h" nogil:
     void io_uring_prep_send_zc_fixed(io_uring_sqe* sqe, int fd, const void* buffer, size_t length, int flags,
                                      unsigned zc_flags, unsigned buf_index)
     void io_uring_prep_read(io_uring_sqe* sqe, int fd, void* buffer, unsigned length, uint64_t offset)
+    void io_uring_prep_madvise(io_uring_sqe* sqe, void* address, unsigned length, int advice)
     void io_uring_prep_poll_add(io_uring_sqe* sqe, int fd, unsigned mask)
     void io_uring_prep_shutdown(io_uring_sqe* sqe, int fd, int how)
     void io_uring_prep_close(io_uring_sqe* sqe, int fd)

@@ -19,7 +19,7 @@ from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.completions cimport Completions, completions_add, completions_close, completions_take
 from zchttpd._core.epoll cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLOUT, epoll_create1, epoll_ctl, epoll_event, epoll_wait)
-from zchttpd._core.mapping cimport MEMFD_SIZE_MIN, Mapping, mapping_at
+from zchttpd._core.mapping cimport HUGE_SIZE, MEMFD_SIZE_MIN, Mapping, mapping_at
 from zchttpd._core.op cimport (
     Completion, OP_CANCEL_ALL, OP_CLEAR, OP_CLOSE, OP_LINK, OP_POLL, OP_REGISTER, OP_SEND, OP_SPLICE, Op, Peer)
 from zchttpd._core.pipes cimport Pipe, Pipes, pipes_close, pipes_drop
@@ -93,6 +93,7 @@ cdef class UringWorker(Worker):
                            self._has(FEATURE_MULTISHOT_ACCEPT))
         if send_mode == "auto":
             self.machine.mappings.memfd_size_min = MEMFD_SIZE_MIN
+            self.machine.mappings.huge_size = HUGE_SIZE
 
     def __dealloc__(self):
         cdef uint32_t i

@@ -25,12 +25,13 @@ from zchttpd._core.machine cimport (
     machine_open_access, machine_retire_entry, machine_set_time, machine_source_holds, machine_take_version,
     machine_try_free_plan)
 from zchttpd._core.mapping cimport (
-    MAPPING_SNAPSHOT, Mapping, mapping_at, mapping_disown, mapping_hold, mapping_make, mapping_registered,
-    mapping_unmap)
+    MAPPING_SNAPSHOT, Mapping, mapping_at, mapping_disown, mapping_hold, mapping_huge_length, mapping_make,
+    mapping_registered, mapping_unmap)
 from zchttpd._core.op cimport Completion, OP_QUEUED, OP_REGISTER, OP_SIGNAL, OP_UNREAD, OP_WATCH, Op
 from zchttpd._core.plans cimport (
     Plan, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Segment, entry_at, plan_at, plan_make)
 from zchttpd._core.pool cimport pool_trim
+from zchttpd._core.routes cimport routes_refer
 from zchttpd._core.slab cimport slab_holds, slab_row, slab_take
 from zchttpd._core.stats cimport ROUTE_COUNT, Stats, ZEROCOPY_ON
 from zchttpd._core.system cimport system_now_us, system_unix_second
@@ -175,7 +176,8 @@ cdef class Worker:
         The handler hears of the end through `filled`: ESTALE if the file has not, or no longer, the bytes of this mtime.
         Raises MemoryError when there is no slot or no memory.
         """
-        cdef uint32_t slot = mapping_make(&self.machine.mappings, size, MAPPING_SNAPSHOT)
+        cdef bint huge = mapping_huge_length(&self.machine.mappings, size) > 0 and routes_refer(&self.machine)
+        cdef uint32_t slot = mapping_make(&self.machine.mappings, size, MAPPING_SNAPSHOT, huge)
         cdef Mapping* mapping
         if slot == NO_SLOT:
             machine_close_file(&self.machine, fd)
@@ -186,6 +188,16 @@ cdef class Worker:
         machine_take_version(&self.machine, &mapping.version, fd, grown)
         fill_begin(&self.machine, slot)
         return _number(slot, self.machine.mappings.slab.generations[slot])
+
+    def capacity(self, mapping: int) -> int:
+        """Bytes of memory that a mapping takes: its file's, and what its last page has to spare."""
+        return mapping_at(&self.machine.mappings, self._slot(&self.machine.mappings.slab, mapping)).capacity
+
+    def could_be_huge(self, mapping: int) -> bool:
+        """Whether a filled mapping would get huge pages if it were made now, and has none."""
+        cdef Mapping* row = mapping_at(&self.machine.mappings, self._slot(&self.machine.mappings.slab, mapping))
+        return (row.memfd >= 0 and row.huge == 0 and mapping_huge_length(&self.machine.mappings, row.length) > 0
+                and routes_refer(&self.machine))
 
     def register_mapping(self, mapping: int) -> int:
         """Register a filled mapping. Returns 0, or the errno that says why it stays unregistered."""
@@ -505,7 +517,7 @@ cdef class Worker:
         """Put a mapping into the buffer table now. Returns 0 or -errno; 0 also where nothing is to be registered."""
         cdef Op op
         cdef int32_t result
-        if self.machine.send_mode == SEND_PLAIN:
+        if self.machine.send_mode == SEND_PLAIN or mapping_at(&self.machine.mappings, slot).huge:
             return 0
         memset(&op, 0, sizeof(Op))
         op.kind = OP_REGISTER
