@@ -48,6 +48,7 @@ class Bench:
                 "connections_max": CONNECTIONS_MAX,
                 "refusals_max": REFUSALS_MAX,
                 "leases_per_connection": 8,
+                "part_bytes_max": 1000,
             }
             | limits,
         )

@@ -98,6 +98,21 @@ PLANTS = (
         "    return True\n",
         "tests/core/test_auto.py",
     ),
+    # The cache: nobody pushes out what others use.
+    Plant(
+        "answers with parts are remembered without a bound",
+        "conn.pyx",
+        "    if machine.table.part_bytes + bytes > machine.limits.part_bytes_max:\n",
+        "    if False:\n",
+        "tests/core/test_remembered.py",
+    ),
+    Plant(
+        "what was used long ago counts like what is used now",
+        "plans.pyx",
+        "    entry.uses = entry.uses >> passed if passed < 32 else 0\n",
+        "    pass\n",
+        "tests/core/test_remembered.py",
+    ),
     # Bytes: one response is one version of one file, whole and in order.
     Plant(
         "a short send of a head begins anew",

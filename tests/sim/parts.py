@@ -165,6 +165,7 @@ def random_limits(rng: random.Random, window: int) -> dict[str, int]:
         "connections_max": rng.choice((1, 3, 8, 16)),
         "refusals_max": rng.choice((1, 4, 256)),
         "leases_per_connection": rng.choice((1, 3, 64)),
+        "part_bytes_max": rng.choice((1, 600, 100_000)),
     }
 
 

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .client import request
+from .client import eventually, request
 from .tree import MIB, noise
 
 if TYPE_CHECKING:
@@ -71,6 +71,14 @@ def download(server: Server, path: str, *lines: str) -> tuple[Reply, tuple[int, 
     with server.peer() as peer:
         reply = peer.ask(request(path, *lines), digest)
     return reply, digest.result
+
+
+def cache(server: Server, path: str) -> None:
+    """Have a large file in memory: it is, a while after the whole of it was asked for twice."""
+    before, size = server.metric("fill_bytes_total"), 0
+    for _ in range(2):
+        _, (size, _) = download(server, path)
+    eventually("it is in memory", lambda: server.metric("fill_bytes_total") >= before + size)
 
 
 def begin(server: Server, path: str, head_start: int = 1) -> Peer:

@@ -10,7 +10,7 @@ import pytest
 
 from .client import request
 from .servers import SENDS_ZEROCOPY, Server, serving
-from .streams import begin, digest_of, download, pattern
+from .streams import begin, cache, digest_of, download, pattern
 from .tree import KIB, MIB
 
 if TYPE_CHECKING:
@@ -185,6 +185,7 @@ def test_auto_gives_zerocopy_up_where_the_kernel_copies(files: Path) -> None:
             assert download(server, "/1m")[1] == digest_of(pattern(MIB))
             if server.metric('zerocopy_active{route="loopback"}') == GIVEN_UP:
                 break
+        cache(server, "/5m")
         server.wait_for_rest()
         before = server.metrics()
         assert before['zerocopy_active{route="loopback"}'] == GIVEN_UP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -14,7 +15,7 @@ from .client import ProtocolError, eventually, request
 from .conftest import Fleet
 from .growth import appending, before_reads, stretch
 from .servers import Corner, Server, serving
-from .streams import begin, pattern, publish
+from .streams import begin, cache, pattern, publish
 from .tree import KIB, MIB
 
 if TYPE_CHECKING:
@@ -105,26 +106,6 @@ def test_emptied_and_grown_again_during_a_slow_download(growing: Corner, size: i
         assert bytes(got) == old[: len(got)]
 
 
-@pytest.mark.parametrize("longer", [0, 10], ids=["same size", "longer"])
-def test_written_anew_while_it_is_being_filled(growing: Corner, longer: int) -> None:
-    """Before each of the reads that a fill consists of, in turn: no answer has bytes of both."""
-    size = 1536 * KIB
-    for when in range(1, 20):
-        old, new = pattern(size, seed=when), pattern(size + longer, seed=when + 100)
-        path = growing.path / f"file{when}"
-        publish(path, old)
-
-        def rewrite(number: int, path: Path = path, new: bytes = new, when: int = when) -> None:
-            if number == when:
-                with open(path, "r+b", buffering=0) as file:
-                    file.write(new)
-                os.utime(path, ns=(0, time.time_ns() - 10**9))
-
-        with before_reads(path, rewrite):
-            body = growing.ask(f"/{path.name}").body
-        assert body in (old, new), f"mixed when it was written to before read {when}"
-
-
 # ---- descriptors of files that nobody reads ----
 
 
@@ -195,8 +176,10 @@ def test_a_part_does_not_have_the_whole_read(roomy: Server, tmp_path: Path) -> N
         assert roomy.ask(request("/file", method="HEAD")).status == 200
         assert roomy.ask(request("/file", "Range: bytes=0-9", method="HEAD")).status == 200
     eventually("no window is out", lambda: roomy.metric("mapped_bytes") == before)
-    # Who wants the whole has it cached, and then parts come from there too.
-    assert roomy.ask(request("/file")).body == content
+    assert roomy.metric("fills_total") == 0
+    # Whoever wants the whole again has it cached, and then parts come from there too.
+    cache(roomy, "/file")
+    eventually("no window is out", lambda: roomy.metric("windows_open") == 0)
     cached = roomy.metric("mapped_bytes")
     assert cached >= len(content)
     (tmp_path / "file").write_bytes(b"")
@@ -220,3 +203,40 @@ def test_a_part_of_what_was_written_to_in_place_is_of_the_new(roomy: Server, tmp
     for _ in range(3):
         assert roomy.ask(asked).body == new[100:600_001]
     assert roomy.ask(request("/file")).body == new
+
+
+@pytest.mark.parametrize("longer", [0, 10], ids=["same size", "longer"])
+def test_written_anew_while_it_is_being_filled(roomy: Server, tmp_path: Path, longer: int) -> None:
+    """Before each of the reads that a fill consists of, in turn, and those of who is served meanwhile: no
+    answer has bytes of both.
+    """
+    size = 1536 * KIB
+    for when in range(1, 30):
+        old, new = pattern(size, seed=when), pattern(size + longer, seed=when + 100)
+        path = tmp_path / f"file{when}"
+        publish(path, old)
+
+        def rewrite(number: int, path: Path = path, new: bytes = new, when: int = when) -> None:
+            if number == when:
+                with open(path, "r+b", buffering=0) as file:
+                    file.write(new)
+                os.utime(path, ns=(0, time.time_ns() - 10**9))
+
+        roomy.ask(request(f"/{path.name}"))
+        fills = roomy.metric("fills_total")
+        with before_reads(path, rewrite):
+            got = [body_of(roomy, path.name) for _ in range(2)]
+            assert roomy.metric("fills_total") > fills
+        for body in got:
+            whole = new if body[8:64] == new[8:64] else old
+            assert body == whole[: len(body)], f"mixed when it was written to before read {when}"
+
+
+def body_of(server: Server, name: str) -> bytes:
+    """What comes, if it is broken off too."""
+    got = bytearray()
+    with server.peer() as peer:
+        peer.send(request(f"/{name}"))
+        with contextlib.suppress(ProtocolError):
+            peer.reply(sink=got.extend)
+    return bytes(got)

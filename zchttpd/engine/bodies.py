@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from zchttpd.engine.limits import CACHED_PART, streamed_max
+from zchttpd.engine.limits import CACHED_PART, LIVE_SIZE_MIN, streamed_max
 from zchttpd.files.version import read_at_once
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class Body:
     """The bytes of one representation: a few of them here, more in a mapping, or too many and so streamed.
 
     `number` is the engine's mapping or source; `waiting` are requests that came while it was being filled.
-    `part`: it streams to those that want a part of a file that is not cached. `makeshift`: it streams only
-    because there was no room to cache it. `since_ms`: when it was opened. `taken`: bytes of its mapping.
+    `live`: it streams from a file that could be cached and is not. `makeshift`: so does a small one, because
+    there was no room. `since_ms`: when it was opened. `taken`: bytes of its mapping.
     """
 
     representation: Representation
@@ -46,7 +46,7 @@ class Body:
     small: bytes = b""
     number: int = -1
     owners: int = 0
-    part: bool = False
+    live: bool = False
     makeshift: bool = False
     since_ms: int = 0
     taken: int = 0
@@ -55,12 +55,13 @@ class Body:
 
 @dataclass(slots=True, eq=False)
 class Holding:
-    """An entry of the cache as the engine knows it."""
+    """An entry of the cache as the engine knows it. `placed_ms`: when it was last known to be used."""
 
     entry: Entry
     number: int
     bodies: set[Body] = field(default_factory=set)
     plans: dict[tuple[bytes, tuple[object, ...]], int] = field(default_factory=dict)
+    placed_ms: int = 0
 
     @property
     def streamed(self) -> list[Body]:
@@ -71,14 +72,14 @@ class Holding:
 class Bodies:
     """Opens bodies, has them filled, and counts what they take. Their owners are holdings.
 
-    At most one body of each representation, and one more for parts of it as long as that is not in memory.
+    At most one body of each representation, and one more that streams as long as that is not in memory.
     """
 
     def __init__(self, settings: Settings, mappings_max: int) -> None:
         self._settings = settings
         self._mappings_max = mappings_max
         self._whole: dict[Representation, Body] = {}
-        self._parts: dict[Representation, Body] = {}
+        self._live: dict[Representation, Body] = {}
         self._filling: dict[int, Body] = {}
         self._mapped_bytes = 0
         self._mapped = 0
@@ -96,38 +97,63 @@ class Bodies:
         body = self._whole.get(representation)
         return body is not None and body.state in (State.INLINE, State.MAPPED)
 
-    def part_of(self, representation: Representation) -> Body | None:
-        """What streams to those that want a part, if they need it."""
-        return self._parts.get(representation)
+    def live_of(self, representation: Representation) -> Body | None:
+        """What streams to those that came before it was cached."""
+        return self._live.get(representation)
+
+    def lives(self, representation: Representation) -> bool:
+        """Whether it is large enough to be sent from its file as long as it is not cached, as it may be."""
+        return (
+            LIVE_SIZE_MIN <= representation.size <= self._cached_max
+            and not representation.in_memory
+            and not self.cached(representation)
+        )
 
     def find(
-        self,
-        representation: Representation,
-        now_ms: int,
-        *,
-        part: bool,
-        grown: bool,
-        content: bytes | None = None,
+        self, representation: Representation, now_ms: int, *, grown: bool, content: bytes | None = None
     ) -> Body:
-        """The bytes of a representation, begun to be read if they are new, or what streams a `part` of them.
+        """The bytes of a representation, begun to be read if they are new, or what streams them.
 
         `content`: them, if they have been read. `grown`, and OSError, as `Representation.open` has them.
         """
-        part = part and representation.size <= self._cached_max and not self.cached(representation)
-        known = self._parts if part else self._whole
+        live = self.lives(representation)
+        known = self._live if live else self._whole
         body = known.get(representation)
         if body is None and content is not None and len(content) < self.inline_below:
             body = known[representation] = self._inline(representation, content)
         elif body is None:
             fd = representation.open(grown=grown)
             body = (
-                self._stream(fd, representation, part=True, grown=grown)
-                if part
+                self._stream(fd, representation, live=True, grown=grown)
+                if live
                 else self._open(fd, representation, grown=grown)
             )
             body.since_ms = now_ms
             known[representation] = body
         return body
+
+    def may_snapshot(self, representation: Representation) -> bool:
+        """Whether a snapshot of what lives could be begun now."""
+        return representation not in self._whole and self.has_room(representation.size)
+
+    def snapshot(self, representation: Representation, now_ms: int) -> Body:
+        """Have all bytes of what lives read into memory; until they are there it goes on to live.
+
+        Raises OSError as `Representation.open` has it.
+        """
+        body = self._fill(representation.open(), representation, grown=False)
+        body.since_ms = now_ms
+        self._whole[representation] = body
+        return body
+
+    def weight(self, body: Body) -> int:
+        """Bytes of --memory that come free when it is dropped."""
+        return body.representation.size if body.state in (State.INLINE, State.MAPPED) else 0
+
+    def missing(self, size: int) -> int:
+        """Bytes of --memory that something must make room for before `size` more are cached."""
+        taken, limit = self.used()[0]
+        return taken + size - limit
 
     def lost(self, body: Body) -> bool:
         """Whether it streams from a file that has other bytes by now."""
@@ -163,11 +189,14 @@ class Bodies:
         if body.owners == 0 and self._whole.get(body.representation) is body:
             self._drop(body)
 
-    def literal(self, body: Body, offset: int, length: int) -> bytes | None:
-        """The bytes of a window if it is cheaper to join them to the head than to send them on their own."""
+    def literal(self, body: Body, offset: int, length: int, length_max: int) -> bytes | None:
+        """The bytes of a window if it is cheaper to join them to the head than to send them on their own.
+
+        Of what can be sent on its own at most `length_max` bytes are.
+        """
         if body.state is State.INLINE:
             return body.small[offset : offset + length]
-        if body.state is State.MAPPED and length < self.inline_below:
+        if body.state is State.MAPPED and length < self.inline_below and length <= length_max:
             return self.engine.read(body.number, offset, length)
         return None
 
@@ -189,8 +218,11 @@ class Bodies:
         return (
             (self._mapped_bytes + self._inline_bytes + self.engine.image_bytes, self._settings.memory),
             (self._mapped, self._mappings_max),
-            (self._streamed, self._streamed_max),
         )
+
+    def streams_too_many(self) -> bool:
+        """Whether more files are open for streaming than may be."""
+        return self._streamed > self._streamed_max
 
     def _open(self, fd: int, representation: Representation, *, grown: bool) -> Body:
         size = representation.size
@@ -202,6 +234,10 @@ class Bodies:
         cacheable = size <= self._cached_max
         if not (cacheable and self.has_room(size)):
             return self._stream(fd, representation, makeshift=cacheable, grown=grown)
+        return self._fill(fd, representation, grown=grown)
+
+    def _fill(self, fd: int, representation: Representation, *, grown: bool) -> Body:
+        size = representation.size
         try:
             number = self.engine.fill(fd, size, representation.mtime_ns, grown)
         except MemoryError as error:
@@ -223,7 +259,7 @@ class Bodies:
         representation: Representation,
         *,
         grown: bool,
-        part: bool = False,
+        live: bool = False,
         makeshift: bool = False,
     ) -> Body:
         try:
@@ -231,10 +267,10 @@ class Bodies:
         except MemoryError as error:
             raise OSError("no room for another streamed file") from error
         self._streamed += 1
-        return Body(representation, State.STREAMED, number=number, part=part, makeshift=makeshift)
+        return Body(representation, State.STREAMED, number=number, live=live, makeshift=makeshift)
 
     def _drop(self, body: Body) -> None:
-        del (self._parts if body.part else self._whole)[body.representation]
+        del (self._live if body.live else self._whole)[body.representation]
         if body.state is State.MAPPED:
             self._mapped_bytes -= body.taken
             self._mapped -= 1

@@ -32,6 +32,12 @@ REFUSALS_PART = 4
 # A file that would take more of the memory than this part of it is
 # not cached whole.
 CACHED_PART = 4
+# The whole of a smaller file is read in less time than it takes to do otherwise. A larger one is sent from
+# where it is, until the whole of it has been asked for so often within a while.
+LIVE_SIZE_MIN = 256 * 1024
+ASKED_MIN = 2
+# Answers with parts of files that are remembered take so much beside the memory, as its part.
+PARTS_PART = 16
 # A file may change faster than it can be read: after so many attempts the request is told 503.
 ATTEMPTS_MAX = 3
 # Plans of one entry that are found again by their head, and the statuses of those; ranges and the like are

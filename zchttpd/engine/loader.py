@@ -8,9 +8,11 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
+from zchttpd.engine.admission import Admission
 from zchttpd.engine.bodies import Bodies, Body, Holding, State, name_of
+from zchttpd.engine.holdings import Holdings
 from zchttpd.engine.limits import ATTEMPTS_MAX, PLANS_PER_ENTRY, REUSED
-from zchttpd.engine.parts import idle_ms, inlined, wants_part
+from zchttpd.engine.parts import INLINED_SIZE_MAX, idle_ms, inlined, wants_part
 from zchttpd.files.lookup import exhausted
 from zchttpd.files.settling import Settling
 from zchttpd.files.singleflight import Job
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("zchttpd")
 
-# Eviction goes on to this far below a budget, so that sorting by age is paid once for many.
+# Eviction goes on to this far below a budget, a few holdings at a time.
 SLACK_PART = 16
+EVICTED_AT_A_TIME = 64
 COMPLAINT_MS_MIN = 1000
 # The engine adds this to the status that refuses what began as a HEAD request.
 REFUSED_HEAD = 1000
@@ -49,11 +52,11 @@ class Loader:
         self._mailbox = mailbox
         self._handler = handler
         self._cache = cache
-        self._holdings: dict[tuple[tuple[bytes, ...], bool], Holding] = {}
-        self._by_number: dict[int, Holding] = {}
+        self._holdings = Holdings()
         self._streaming: set[Holding] = set()
         self._bodies = Bodies(settings, mappings_max)
         self._settling = Settling(mailbox.post)
+        self._admission = Admission(self._bodies, self._holdings)
         self._refusals: dict[int, int] = {}
         self._idle_ms = idle_ms(settings)
         self._silent_until_ms = 0
@@ -61,7 +64,7 @@ class Loader:
 
     def begin(self, engine: Worker) -> None:
         """From now on it answers through this engine."""
-        self.engine = self._bodies.engine = engine
+        self.engine = self._bodies.engine = self._admission.engine = engine
 
     def __call__(
         self, work: list[tuple[str, int, bytes | int]], filled: list[tuple[int, int]], now_ms: int
@@ -134,8 +137,9 @@ class Loader:
             self.engine.abandon(ticket)
 
     def _on_stale(self, ticket: int, number: int, now_ms: int) -> None:
-        holding = self._by_number.get(number)
+        holding = self._holdings.numbered(number)
         if holding is not None:
+            self._holdings.use(holding, now_ms)
             if any(self._bodies.lost(body) for body in holding.bodies):
                 # Written to in place: who comes now is told of what is there now.
                 self._retire(holding)
@@ -176,14 +180,16 @@ class Loader:
         self.engine.answer(ticket, plan, False)
 
     def _reply(self, ticket: int, answer: Answer, holding: Holding | None, body: Body | None) -> None:
-        reused = answer.cacheable and holding is not None and answer.status in REUSED
+        # The next request for the whole is to come here too: it may be for a snapshot.
+        cacheable = answer.cacheable and not (body is not None and body.live and not wants_part(answer))
+        reused = cacheable and holding is not None and answer.status in REUSED
         key = (answer.head, answer.parts)
         plan = holding.plans.get(key) if reused and holding is not None else None
         if plan is not None:
             self.engine.answer(ticket, plan, True)
             return
         plan = self._plan(answer, holding, body)
-        self.engine.answer(ticket, plan, answer.cacheable)
+        self.engine.answer(ticket, plan, cacheable)
         if reused and holding is not None and len(holding.plans) < PLANS_PER_ENTRY:
             holding.plans[key] = plan
         else:
@@ -192,6 +198,7 @@ class Loader:
     def _plan(self, answer: Answer, holding: Holding | None, body: Body | None) -> int:
         """Literal bytes, small windows among them, become one image; the rest is sent from where it is."""
         image = bytearray(answer.head)
+        copied_max = INLINED_SIZE_MAX
         segments: list[tuple[str, int, int]] = []
         literal_from = 0
         for part in answer.parts:
@@ -199,9 +206,10 @@ class Loader:
                 image += part
                 continue
             assert body is not None
-            literal = self._bodies.literal(body, part.offset, part.length)
+            literal = self._bodies.literal(body, part.offset, part.length, copied_max)
             if literal is not None:
                 image += literal
+                copied_max -= len(literal)
                 continue
             if len(image) > literal_from:
                 segments.append(("literal", literal_from, len(image) - literal_from))
@@ -228,25 +236,22 @@ class Loader:
     # ---- entries and bodies ----
 
     def _hold(self, entry: Entry) -> Holding:
-        key = (entry.segments, entry.directory)
-        holding = self._holdings.get(key)
+        holding = self._holdings.of(entry)
         if holding is not None:
             if holding.entry is entry:
+                self._holdings.use(holding, self.engine.now_ms)
                 self.engine.refresh(holding.number, entry.check_at_ms)
                 return holding
             self._retire(holding)
         holding = Holding(entry, self.engine.entry(entry.check_at_ms))
-        self._holdings[key] = holding
-        self._by_number[holding.number] = holding
+        self._holdings.add(holding, self.engine.now_ms)
         return holding
 
-    def _retire(self, holding: Holding) -> None:
+    def _retire(self, holding: Holding, *, evicted: bool = False) -> None:
         """Outdated or evicted: responses under way finish, no new one begins."""
-        key = (holding.entry.segments, holding.entry.directory)
-        if self._holdings.get(key) is not holding:
+        if not self._holdings.remove(holding):
             return
-        del self._holdings[key], self._by_number[holding.number]
-        self.engine.retire(holding.number)
+        self.engine.retire(holding.number, evicted=evicted)
         for body in holding.bodies:
             self._bodies.release(body)
         holding.bodies.clear()
@@ -254,10 +259,8 @@ class Loader:
 
     def _unstream(self, holding: Holding) -> None:
         """Let go of its files, and of all plans: some of them read from those. Responses under way finish."""
-        del self._by_number[holding.number]
         self.engine.retire(holding.number)
-        holding.number = self.engine.entry(holding.entry.check_at_ms)
-        self._by_number[holding.number] = holding
+        self._holdings.renumber(holding, self.engine.entry(holding.entry.check_at_ms))
         holding.plans.clear()
         for body in holding.streamed:
             holding.bodies.remove(body)
@@ -284,15 +287,20 @@ class Loader:
             small = inlined(answer, self._bodies.inline_below, grown=grown)
             if small is not None:
                 return small
-        body = self._bodies.find(representation, now_ms, part=part, grown=grown, content=answer.content)
+        body = self._bodies.find(representation, now_ms, grown=grown, content=answer.content)
+        self._own(holding, body)
+        if self._bodies.lost(body):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name_of(representation))
+        if holding is not None and body.live and not part and self._admission.wants(representation, now_ms):
+            self._own(holding, self._bodies.snapshot(representation, now_ms))
+        return body
+
+    def _own(self, holding: Holding | None, body: Body) -> None:
         if holding is not None and body not in holding.bodies:
             holding.bodies.add(body)
             body.owners += 1
             if body.state is State.STREAMED:
                 self._streaming.add(holding)
-        if self._bodies.lost(body):
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name_of(representation))
-        return body
 
     def _outgrown(self, holding: Holding) -> bool:
         """Whether a body could be kept in a better way by now."""
@@ -302,7 +310,7 @@ class Loader:
         body = self._bodies.filled(number, error)
         waiting, body.waiting = body.waiting, []
         if error:
-            for holding in [each for each in self._holdings.values() if body in each.bodies]:
+            for holding in [each for each in self._holdings if body in each.bodies]:
                 holding.bodies.discard(body)
                 self._retire(holding)
                 holding.entry.check_at_ms = now_ms
@@ -310,9 +318,9 @@ class Loader:
             for ticket, head, attempt in waiting:
                 self._fail(ticket, head, attempt, failure, None, now_ms)
             return
-        part = self._bodies.part_of(body.representation)
-        for holding in [each for each in self._streaming if part in each.bodies]:
-            # From here on parts of it are sent from memory too.
+        live = self._bodies.live_of(body.representation)
+        for holding in [each for each in self._streaming if live in each.bodies]:
+            # From here on it is sent from memory.
             self._unstream(holding)
         for ticket, head, attempt in waiting:
             self._on_head(ticket, head, attempt, now_ms)
@@ -320,14 +328,28 @@ class Loader:
 
     def _shrink(self) -> None:
         """Evict what has not been used for longest until the budgets hold."""
-        if not self._over(0):
-            return
-        oldest = sorted(self._holdings.values(), key=lambda holding: self.engine.used_at_ms(holding.number))
-        for holding in oldest:
-            if not self._over(SLACK_PART):
-                break
-            if not any(body.state is State.FILLING for body in holding.bodies):
-                self._retire(holding)
+        if self._bodies.streams_too_many():
+            for holding in sorted(self._streaming, key=lambda each: self.engine.used_at_ms(each.number)):
+                self._unstream(holding)
+                if not self._bodies.streams_too_many():
+                    break
+        slack_part = 0
+        while self._over(slack_part) and self._evict_some():
+            slack_part = SLACK_PART
+
+    def _evict_some(self) -> bool:
+        """Evict a few, as long as a budget asks for it. False when there is nothing that could be."""
+        evictable = 0
+
+        def enough(holding: Holding) -> bool:
+            nonlocal evictable
+            evictable += not _fills(holding)
+            return evictable == EVICTED_AT_A_TIME
+
+        for holding in self._holdings.unused(self.engine.used_at_ms, enough):
+            if not _fills(holding) and self._over(SLACK_PART):
+                self._retire(holding, evicted=True)
+        return evictable > 0
 
     def _over(self, slack_part: int) -> bool:
         """Whether any budget, less its `slack_part`-th part (0: less nothing), is exceeded."""
@@ -340,3 +362,7 @@ class Loader:
             if taken > limit - (limit // slack_part if slack_part else 0):
                 return True
         return False
+
+
+def _fills(holding: Holding) -> bool:
+    return any(body.state is State.FILLING for body in holding.bodies)

@@ -1,18 +1,17 @@
-"""Answers that want but a part of a file: they do not have the whole of it read first."""
+"""Answers that want but a part of a file: they never have the whole of it read."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
+from zchttpd.engine.limits import LIVE_SIZE_MIN
 from zchttpd.http.response import Slice
 
 if TYPE_CHECKING:
     from zchttpd.config.settings import Settings
     from zchttpd.handler.answer import Answer
 
-# The whole of a smaller file is read in less time than it takes to do otherwise.
-PART_SIZE_MIN = 256 * 1024
 # Copying so much takes no time that others would notice.
 INLINED_SIZE_MAX = 64 * 1024
 # Files that are sent from where they are, and that nobody asks for, are closed after so many looks at them.
@@ -26,12 +25,12 @@ def idle_ms(settings: Settings) -> int:
 
 
 def wants_part(answer: Answer) -> bool:
-    """Whether it is better sent from the file than after a fill, as long as the whole is not in memory."""
+    """Whether it wants less than the whole of a file, and one that is too large to be read for that."""
     found = answer.representation
     return (
         found is not None
         and not found.in_memory
-        and found.size >= PART_SIZE_MIN
+        and found.size >= LIVE_SIZE_MIN
         and _wanted(answer) < found.size
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from zchttpd.engine.access_records import unpack_records
 from zchttpd.engine.limits import (
     MAPPINGS_MAX,
+    PARTS_PART,
     PIPE_FDS,
     connections_max,
     memory_files_max,
@@ -101,6 +102,7 @@ def serve(
             "connections_max": admitted,
             "refusals_max": refused,
             "leases_per_connection": LEASES_PER_CONNECTION,
+            "part_bytes_max": settings.memory // PARTS_PART,
         },
         send_mode=settings.send_mode,
         plans_max=settings.plans_max,

@@ -78,6 +78,9 @@ _COUNTERS = {
         "Lines that the access log lacks: its file or pipe was too slow, or failed.",
     ),
     "zchttpd_accept_errors": ("accept_errors", "Accepts that failed."),
+    "zchttpd_fills": ("fills", "File versions that were begun to be read into memory."),
+    "zchttpd_fill_bytes": ("fill_bytes", "Bytes read for them."),
+    "zchttpd_evictions": ("evictions", "Paths whose file made room for others."),
 }
 
 _MODES = ("zerocopy", "plain", "splice")

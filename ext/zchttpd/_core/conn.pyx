@@ -21,15 +21,15 @@ from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_IMAGE_OWN, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
     CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, Conn, REFUSED_HEAD,
-    ROUTE_UNKNOWN, SEND_AUTO, WORK_HEAD, WORK_REFUSE, WORK_STALE, conn_at, machine_end_lease,
+    ROUTE_UNKNOWN, SEND_AUTO, WORK_HEAD, WORK_REFUSE, WORK_STALE, conn_at, machine_end_lease, machine_forget_parts,
     machine_notified, machine_op, machine_send_window, machine_source_holds, machine_try_free_plan, machine_work)
 from zchttpd._core.memory cimport memory_give, memory_take
 from zchttpd._core.op cimport (
     OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND,
     OP_SHUTDOWN, OP_UNREAD, Op)
 from zchttpd._core.plans cimport (
-    Entry, NO_ROW, Plan, Row, SEGMENT_LITERAL, SEGMENT_MAPPED, Segment, entry_at, plan_at, plans_admit, plans_drop_row,
-    plans_find)
+    Entry, NO_ROW, PARTIAL_CONTENT, Plan, Row, SEGMENT_LITERAL, SEGMENT_MAPPED, Segment, entry_at, entry_use, plan_at,
+    plans_admit, plans_drop_row, plans_find)
 from zchttpd._core.queues cimport QUEUE_HALF, queues_remove
 from zchttpd._core.recv_buffer cimport (
     FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, frame, recv_buffer_append,
@@ -52,10 +52,6 @@ cdef enum SentWay:
     SENT_PLAIN = 0
     SENT_ZEROCOPY = 1
     SENT_SPLICED = 2
-
-cdef enum:
-    PARTIAL_CONTENT = 206
-
 
 # ---- what the driver calls ----
 
@@ -144,6 +140,7 @@ cdef bint conn_answer(Machine* machine, uint32_t slot, uint32_t generation, uint
     cdef Conn* conn
     cdef uint32_t unrowed
     cdef uint32_t key_length = 0
+    cdef bint part = plan_at(&machine.table, plan_slot).status == PARTIAL_CONTENT
     if not slab_holds(&machine.conns, slot, generation):
         return False
     conn = conn_at(machine, slot)
@@ -152,12 +149,10 @@ cdef bint conn_answer(Machine* machine, uint32_t slot, uint32_t generation, uint
             conn.refuse_status and conn.refuse_status % REFUSED_HEAD != plan_at(&machine.table, plan_slot).status):
         return False
     conn.row = NO_ROW
-    if cacheable:
+    if cacheable and (not part or _part_fits(machine, plan_slot)):
         key_length = cache_key(conn.received.bytes + conn.received.start, conn.head_length, machine.cache_key)
     if key_length > 0:
-        # The ranges of a file are very many, and each costs an image: only one that comes back is remembered.
-        conn.row = plans_admit(&machine.table, machine.cache_key, key_length, plan_slot,
-                               plan_at(&machine.table, plan_slot).status != PARTIAL_CONTENT, &unrowed)
+        conn.row = plans_admit(&machine.table, machine.cache_key, key_length, plan_slot, not part, &unrowed)
         if conn.row != NO_ROW:
             conn.row_edition = machine.table.rows[conn.row].edition
         if unrowed != NO_SLOT:
@@ -168,6 +163,15 @@ cdef bint conn_answer(Machine* machine, uint32_t slot, uint32_t generation, uint
     conn.head_length = 0
     _begin(machine, slot, plan_slot)
     return True
+
+
+cdef bint _part_fits(Machine* machine, uint32_t plan_slot) noexcept nogil:
+    """Whether one more answer with parts of a file may be remembered. The ranges of a file are very many, and what they take
+    is no part of --memory: when there is no room for another, all make room."""
+    cdef uint64_t bytes = plan_at(&machine.table, plan_slot).image_length
+    if machine.table.part_bytes + bytes > machine.limits.part_bytes_max:
+        machine_forget_parts(machine)
+    return bytes <= machine.limits.part_bytes_max
 
 
 cdef void conn_retry(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil:
@@ -399,7 +403,7 @@ cdef bint _usable(Machine* machine, uint32_t slot, uint32_t row_index, uint32_t*
             conn_at(machine, slot).row_edition = machine.table.rows[row_index].edition
             _park(machine, slot, WORK_STALE, plan.entry)
             return False
-        entry.used_at_ms = machine.now_ms
+        entry_use(entry, machine.now_ms)
     machine.stats.plan_hits += 1
     plan_slot[0] = found
     return True

@@ -82,6 +82,7 @@ cdef void fill_step(Machine* machine, uint32_t slot, uint32_t generation, int32_
         return
     if res > 0:
         mapping.filled += <size_t>res
+        machine.stats.fill_bytes += <uint32_t>res
         if mapping.filled < mapping.length:
             _read(machine, slot)
             return

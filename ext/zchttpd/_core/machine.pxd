@@ -125,6 +125,7 @@ cdef struct Limits:
     uint32_t connections_max
     uint32_t refusals_max           # connections above connections_max that are told 503
     uint32_t leases_per_connection
+    uint64_t part_bytes_max         # of plans that are remembered and answer with parts of files
 
 # What is done on the spot, for those who need its result at once.
 ctypedef int32_t (*Execute)(void* driver, const Op* op) noexcept nogil
@@ -192,6 +193,7 @@ cdef void machine_take_version(Machine* machine, Version* version, int32_t fd, b
 cdef bint machine_version_holds(Machine* machine, Version* version, int32_t fd, bint wait) noexcept nogil
 cdef bint machine_source_holds(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil
+cdef void machine_forget_parts(Machine* machine) noexcept nogil
 cdef void machine_retire_entry(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping, uint64_t offset, uint64_t length,
                               uint8_t copy_reason) noexcept nogil

@@ -14,7 +14,9 @@ from zchttpd._core.mapping cimport (
 from zchttpd._core.memory cimport memory_give, memory_resize, memory_take
 from zchttpd._core.op cimport (
     OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE_FILE, OP_GROWN, OP_SEND, OP_SEND_ZC, OP_SPLICE, OP_TAKE_VERSION, OP_WAIT)
-from zchttpd._core.plans cimport Entry, Plan, entry_at, plan_at, plan_free, plan_unlink, plans_close, plans_open
+from zchttpd._core.plans cimport (
+    Entry, PARTIAL_CONTENT, Plan, ROW_WAYS, entry_at, plan_at, plan_free, plan_unlink, plans_close, plans_drop_row,
+    plans_open)
 from zchttpd._core.queues cimport queues_close, queues_open
 from zchttpd._core.recv_buffer cimport recv_buffer_free
 from zchttpd._core.routes cimport routes_copied, routes_not_copied, routes_of, routes_spare
@@ -247,12 +249,23 @@ cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil:
         plan.source = NO_SLOT
         machine_let_go_file(machine, held)
     if plan.dead:
+        if plan.rows > 0 and plan.status == PARTIAL_CONTENT:
+            machine.table.part_bytes -= plan.image_length
         machine.table.image_bytes -= plan.image_length
         memory_give(plan.image)
         plan.image = NULL
         plan.image_length = 0
     if unreachable:
         plan_free(&machine.table, slot)
+
+
+cdef void machine_forget_parts(Machine* machine) noexcept nogil:
+    """No cache key leads any more to a plan that answers with parts of a file: their images are very many."""
+    cdef uint32_t i
+    for i in range(machine.table.set_count * ROW_WAYS):
+        if (machine.table.rows[i].cache_key != NULL
+                and plan_at(&machine.table, machine.table.rows[i].plan).status == PARTIAL_CONTENT):
+            machine_try_free_plan(machine, plans_drop_row(&machine.table, i))
 
 
 cdef void machine_retire_entry(Machine* machine, uint32_t slot) noexcept nogil:

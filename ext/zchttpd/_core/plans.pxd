@@ -19,6 +19,8 @@ cdef struct Entry:
     int64_t check_at_ms     # valid until then (monotonic)
     int64_t used_at_ms      # last replay
     uint32_t first_plan     # list of its plans
+    uint32_t uses           # replays, of which half are forgotten each period
+    uint32_t period         # when some last were, in periods
 
 cdef struct Plan:
     char* image             # literal bytes: the head, and small bodies behind it
@@ -59,17 +61,21 @@ cdef struct PlanTable:
     uint16_t* doorkeeper    # tags of cache keys seen once
     uint64_t[2] key         # of the hash, random per process
     uint64_t image_bytes    # held by images
+    uint64_t part_bytes     # of these, by those of plans that cache keys lead to and that answer with parts of files
     Stats* stats
 
 cdef enum:
     ROW_WAYS = 8
     NO_ROW = 0xFFFFFFFF
+    PARTIAL_CONTENT = 206
+    USE_PERIOD_SHIFT = 16   # of milliseconds: about a minute
 
 cdef int plans_open(PlanTable* table, uint32_t row_count, uint32_t entry_count, uint64_t key0, uint64_t key1,
                     Stats* stats) noexcept nogil
 cdef void plans_close(PlanTable* table) noexcept nogil
 cdef Plan* plan_at(PlanTable* table, uint32_t slot) noexcept nogil
 cdef Entry* entry_at(PlanTable* table, uint32_t slot) noexcept nogil
+cdef void entry_age(Entry* entry, uint32_t period) noexcept nogil
 cdef uint64_t cache_key_hash(PlanTable* table, const char* cache_key, uint32_t length) noexcept nogil
 cdef uint32_t plans_find(PlanTable* table, const char* cache_key, uint32_t length) noexcept nogil
 cdef uint32_t plans_admit(PlanTable* table, const char* cache_key, uint32_t length, uint32_t plan,
@@ -79,3 +85,12 @@ cdef uint32_t plan_make(PlanTable* table, uint32_t entry, const char* image, uin
                         const Segment* segments, uint32_t segment_count) noexcept nogil
 cdef void plan_unlink(PlanTable* table, uint32_t slot) noexcept nogil
 cdef void plan_free(PlanTable* table, uint32_t slot) noexcept nogil
+
+
+cdef inline void entry_use(Entry* entry, int64_t now_ms) noexcept nogil:
+    """A plan of it is replayed now."""
+    cdef uint32_t period = <uint32_t>(now_ms >> USE_PERIOD_SHIFT)
+    entry.used_at_ms = now_ms
+    if entry.period != period:
+        entry_age(entry, period)
+    entry.uses += 1

@@ -63,6 +63,13 @@ cdef Entry* entry_at(PlanTable* table, uint32_t slot) noexcept nogil:
     return <Entry*>slab_row(&table.entries, slot)
 
 
+cdef void entry_age(Entry* entry, uint32_t period) noexcept nogil:
+    """Forget half of its uses for each period that has passed."""
+    cdef uint32_t passed = period - entry.period
+    entry.uses = entry.uses >> passed if passed < 32 else 0
+    entry.period = period
+
+
 cdef inline uint64_t _turn(uint64_t word, int bits) noexcept nogil:
     return (word << bits) | (word >> (64 - bits))
 
@@ -161,6 +168,8 @@ cdef uint32_t plans_admit(PlanTable* table, const char* cache_key, uint32_t leng
     row.plan = plan
     row.used = 1
     row.edition += 1
+    if plan_at(table, plan).rows == 0 and plan_at(table, plan).status == PARTIAL_CONTENT:
+        table.part_bytes += plan_at(table, plan).image_length
     plan_at(table, plan).rows += 1
     return chosen
 
@@ -175,6 +184,8 @@ cdef uint32_t plans_drop_row(PlanTable* table, uint32_t row_index) noexcept nogi
     row.used = 0
     row.edition += 1
     plan_at(table, row.plan).rows -= 1
+    if plan_at(table, row.plan).rows == 0 and plan_at(table, row.plan).status == PARTIAL_CONTENT:
+        table.part_bytes -= plan_at(table, row.plan).image_length
     return row.plan
 
 

@@ -62,6 +62,9 @@ cdef struct Stats:
     uint64_t zerocopy_active[2]     # by Route, a Verdict
     uint64_t entries_open
     uint64_t access_dropped         # access records for which there was no room, or that could not be written
+    uint64_t fills                  # snapshots begun
+    uint64_t fill_bytes             # and bytes read for them
+    uint64_t evictions              # entries that made room
     uint64_t compressions[24]       # by encoding and result; these four are written by threads of the compressor
     uint64_t compression_us[4]      # by encoding
     uint64_t compressions_pending

@@ -549,7 +549,7 @@ cdef class SimWorker(Worker):
             "windows": self.machine.pool_made, "windows_left": pool_windows_left(&self.machine),
             "leases": self.machine.ledger.slab.live, "plans": self.machine.table.plans.live,
             "entries": self.machine.table.entries.live, "image_bytes": self.machine.table.image_bytes,
-            "filed": self.machine.wheel.filed,
+            "filed": self.machine.wheel.filed, "part_bytes": self.machine.table.part_bytes,
         }
 
     def husks(self) -> int:

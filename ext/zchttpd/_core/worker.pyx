@@ -29,7 +29,8 @@ from zchttpd._core.mapping cimport (
     mapping_registered, mapping_unmap)
 from zchttpd._core.op cimport Completion, OP_QUEUED, OP_REGISTER, OP_SIGNAL, OP_UNREAD, OP_WATCH, Op
 from zchttpd._core.plans cimport (
-    Plan, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Segment, entry_at, plan_at, plan_make)
+    Entry, Plan, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Segment, USE_PERIOD_SHIFT, entry_age, entry_at,
+    entry_use, plan_at, plan_make)
 from zchttpd._core.pool cimport pool_trim
 from zchttpd._core.routes cimport routes_refer
 from zchttpd._core.slab cimport slab_holds, slab_row, slab_take
@@ -123,8 +124,8 @@ cdef class Worker:
 
     @property
     def image_bytes(self) -> int:
-        """Bytes held by the images of plans."""
-        return self.machine.table.image_bytes
+        """Bytes held by the images of plans, less those that answer with parts of files and have a budget of their own."""
+        return self.machine.table.image_bytes - self.machine.table.part_bytes
 
     @property
     def plans_held(self) -> tuple:
@@ -159,7 +160,7 @@ cdef class Worker:
         if plan_at(&self.machine.table, slot).dead:
             raise LookupError("the entry of this plan has been retired")
         if plan_at(&self.machine.table, slot).entry != NO_SLOT:
-            entry_at(&self.machine.table, plan_at(&self.machine.table, slot).entry).used_at_ms = self.machine.now_ms
+            entry_use(entry_at(&self.machine.table, plan_at(&self.machine.table, slot).entry), self.machine.now_ms)
         return conn_answer(&self.machine, ticket & 0xFFFFFF, ticket >> 24, slot, cacheable)
 
     def retry(self, ticket: int) -> None:
@@ -186,6 +187,7 @@ cdef class Worker:
         mapping.fd = fd
         version_announce(&mapping.version, size, <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF))
         machine_take_version(&self.machine, &mapping.version, fd, grown)
+        self.machine.stats.fills += 1
         fill_begin(&self.machine, slot)
         return _number(slot, self.machine.mappings.slab.generations[slot])
 
@@ -258,8 +260,15 @@ cdef class Worker:
         """When a plan of the entry was last replayed."""
         return entry_at(&self.machine.table, self._slot(&self.machine.table.entries, entry)).used_at_ms
 
-    def retire(self, entry: int) -> None:
-        """The entry is outdated: no new replay of its plans."""
+    def uses(self, entry: int) -> int:
+        """How often plans of the entry were replayed; of what is about a minute old a half, and so on."""
+        cdef Entry* row = entry_at(&self.machine.table, self._slot(&self.machine.table.entries, entry))
+        entry_age(row, <uint32_t>(self.machine.now_ms >> USE_PERIOD_SHIFT))
+        return row.uses
+
+    def retire(self, entry: int, *, bint evicted=False) -> None:
+        """The entry is outdated, or `evicted`: no new replay of its plans."""
+        self.machine.stats.evictions += evicted
         machine_retire_entry(&self.machine, self._slot(&self.machine.table.entries, entry))
 
     def plan(self, *, int status, bytes image, int date_at, list segments, bint keep_alive, bint linger, object entry=None,

@@ -1,0 +1,54 @@
+"""Which large files are worth a snapshot: those that are asked for more often than what they would push out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zchttpd.engine.frequency_sketch import FrequencySketch
+from zchttpd.engine.limits import ASKED_MIN
+
+if TYPE_CHECKING:
+    from zchttpd._core.worker import Worker
+    from zchttpd.engine.bodies import Bodies, Holding
+    from zchttpd.engine.holdings import Holdings
+    from zchttpd.files.version import Representation
+
+# What a file would push out is looked at no further.
+VICTIMS_MAX = 256
+
+
+class Admission:
+    """Counts who asks for the whole of a file that is not cached. `engine` counts the others."""
+
+    engine: Worker
+
+    def __init__(self, bodies: Bodies, holdings: Holdings) -> None:
+        self._bodies = bodies
+        self._holdings = holdings
+        self._asked = FrequencySketch()
+
+    def wants(self, representation: Representation, now_ms: int) -> bool:
+        """The whole of what lives is asked for. Whether a snapshot of it is to be begun."""
+        asked = self._asked.add(representation.segments, now_ms)
+        return (
+            asked >= ASKED_MIN
+            and self._bodies.may_snapshot(representation)
+            and self._is_worth(asked, self._bodies.missing(representation.size))
+        )
+
+    def _is_worth(self, asked: int, missing: int) -> bool:
+        """Whether what was `asked` for so often is worth those that `missing` bytes would push out."""
+        looked = 0
+
+        def enough(holding: Holding) -> bool:
+            nonlocal asked, missing, looked
+            weight = sum(self._bodies.weight(body) for body in holding.bodies)
+            if weight:
+                missing -= weight
+                asked -= self.engine.uses(holding.number)
+            looked += 1
+            return missing <= 0 or asked <= 0 or looked == VICTIMS_MAX
+
+        if missing > 0:
+            self._holdings.unused(self.engine.used_at_ms, enough)
+        return missing <= 0 < asked
