@@ -49,6 +49,7 @@ class Bench:
                 "refusals_max": REFUSALS_MAX,
                 "leases_per_connection": 8,
                 "part_bytes_max": 1000,
+                "held_bytes_max": 1 << 20,
             }
             | limits,
         )
@@ -148,7 +149,7 @@ class Bench:
 
     def mapping(self, content: bytes, registered: bool) -> int:
         """A snapshot of a file, filled."""
-        number: int = self.machine.fill(*self.file(content), False)
+        number: int = self.machine.fill(*self.file(content), False, 1)
         self.machine.flush()
         [fill] = [op for op in self._ops if op.kind == "fill"]
         self._ops.remove(fill)

@@ -82,6 +82,7 @@ def test_uses_are_counted_and_half_of_them_is_forgotten_each_period() -> None:
     assert whole.machine.uses(whole.entry) == 8
     whole.wait(PERIOD_MS)
     assert whole.machine.uses(whole.entry) == 4
+    whole.ops()
     whole.recv = whole.connect()
     whole.asks(1)
     assert whole.machine.uses(whole.entry) == 5

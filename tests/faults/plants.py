@@ -113,6 +113,47 @@ PLANTS = (
         "    pass\n",
         "tests/core/test_remembered.py",
     ),
+    Plant(
+        "what responses under way hold is not bounded",
+        "machine.pyx",
+        "machine.stats.held_bytes + length <= machine.limits.held_bytes_max",
+        "True",
+        "tests/core/test_held.py",
+    ),
+    Plant(
+        "an answer that is not remembered counts as what can be evicted",
+        "machine.pyx",
+        "    plan_loosen(&machine.table, slot)\n",
+        "",
+    ),
+    # Fills: nobody waits for another's disk.
+    Plant(
+        "a fill waits for its device before the page cache has been asked",
+        "fill.pyx",
+        "    op.flags = OP_NOWAIT if mapping.fill_queue == AT_HAND else 0\n",
+        "    op.flags = 0\n",
+        "tests/core/test_fill.py",
+    ),
+    Plant(
+        "all devices share the places of one",
+        "fill.pyx",
+        "        elif machine.fill_queues[i].device == device:\n",
+        "        else:\n",
+        "tests/core/test_fill.py",
+    ),
+    Plant(
+        "as many files of a device are read at a time as are asked for",
+        "fill.pyx",
+        "    while queue.reading < FILLS_MAX and queue.waiting > 0:\n",
+        "    while queue.waiting > 0:\n",
+    ),
+    Plant(
+        "a request is told 503 however well its fill goes on",
+        "conn.pyx",
+        "        conn_at(machine, slot).awaits = mapping\n",
+        "        pass\n",
+        "tests/core/test_fill.py",
+    ),
     # Bytes: one response is one version of one file, whole and in order.
     Plant(
         "a short send of a head begins anew",

@@ -126,6 +126,8 @@ def check_gauges(machine: testing.SimWorker, window_count: int, window: int, sta
     gauge = machine.gauge
     if gauge("stale_completions") != stale:
         raise Violation(f"{gauge('stale_completions')} stale completions, {stale} sent")
+    if gauge("held_bytes") != machine.held():
+        raise Violation(f"{gauge('held_bytes')} bytes counted as held, there are {machine.held()}")
     if gauge("connections_open") != live["conns"]:
         raise Violation("connections_open is wrong")
     # Windows count as mappings while they are out; those that nobody has are the pool's.

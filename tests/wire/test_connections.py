@@ -10,7 +10,7 @@ import pytest
 from . import rules
 from .client import ProtocolError, eventually, request
 from .servers import Server, serving
-from .streams import LARGE, SLOW_BUFFER, begin, cached_and_streamed, pattern
+from .streams import LARGE, SLOW_BUFFER, begin, cache, cached_and_streamed, pattern
 from .tree import FILES, MIB
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def test_killed_clients_leave_nothing_behind(large: Path, kind: tuple[str, str],
     with serving(large, engine=engine, send_mode=send_mode, memory=8 * MIB, stream_memory=4 * MIB) as server:
         for path in ("/cached", "/streamed", "/small"):
             assert server.ask(request(path)).status == 200
+        cache(server, "/cached")
         server.wait_for_rest()
         before, fds, with_pipes = server.metrics(), server.fds_but_pipes(), server.fds()
         peers = [server.peer(receive_buffer=SLOW_BUFFER) for _ in range(KILLED)]

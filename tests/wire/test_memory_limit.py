@@ -82,7 +82,7 @@ def test_more_files_than_fit_are_served_by_one_worker(
 def test_a_worker_that_was_killed_for_its_memory_is_told_with_the_cure(group: Path, large: Path) -> None:
     complaint = "supervisor: worker 0 was killed"
     with serving(large, complaint=complaint, send_mode="plain", memory="256M", cgroup=group) as server:
-        assert "may take 418M in all" in server.stdout()
+        assert "may take 499M in all" in server.stdout()
         for number in range(FILES):
             # The one at which the worker is killed is cut.
             with contextlib.suppress(ProtocolError, OSError):

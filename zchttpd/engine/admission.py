@@ -1,4 +1,4 @@
-"""Which large files are worth a snapshot: those that are asked for more often than what they would push out."""
+"""Which large files are worth a snapshot: those asked for more often than what they would push out."""
 
 from __future__ import annotations
 

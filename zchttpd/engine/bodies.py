@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from zchttpd.engine.limits import CACHED_PART, LIVE_SIZE_MIN, streamed_max
+from zchttpd.engine.limits import CACHED_PART, LIVE_SIZE_MIN, evicted_max, streamed_max
 from zchttpd.files.version import read_at_once
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class Bodies:
 
         Half a budget on top is for that, and for what comes in before the handler has evicted.
         """
-        return self.engine.snapshot_bytes + size <= self._settings.memory * 3 // 2
+        return self.engine.snapshot_bytes + size <= self._settings.memory + evicted_max(self._settings)
 
     def outgrown(self, body: Body) -> bool:
         """Whether it streams and there is room by now, or has small pages and could have huge ones."""

@@ -38,6 +38,12 @@ LIVE_SIZE_MIN = 256 * 1024
 ASKED_MIN = 2
 # Answers with parts of files that are remembered take so much beside the memory, as its part.
 PARTS_PART = 16
+# So do requests and responses under way, in what nobody else uses: at least so many bytes. Beyond that who
+# wants more than a little is told 503.
+HELD_PART = 4
+HELD_MIN = 2 << 20
+# Files that were evicted and are still being sent may take so much beside it before new ones are streamed.
+EVICTED_PART = 2
 # A file may change faster than it can be read: after so many attempts the request is told 503.
 ATTEMPTS_MAX = 3
 # Plans of one entry that are found again by their head, and the statuses of those; ranges and the like are
@@ -90,6 +96,21 @@ def raise_limits(files: int, memory: int = 0) -> None:
             resource.setrlimit(resource.RLIMIT_MEMLOCK, (memory, memory))
             return
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
+
+
+def parts_max(settings: Settings) -> int:
+    """Bytes of answers with parts of files that one worker remembers."""
+    return settings.memory // PARTS_PART
+
+
+def held_max(settings: Settings) -> int:
+    """Bytes that requests and responses under way may hold in one worker."""
+    return max(HELD_MIN, settings.memory // HELD_PART)
+
+
+def evicted_max(settings: Settings) -> int:
+    """Bytes of files that were evicted and are still being sent, in one worker."""
+    return settings.memory // EVICTED_PART
 
 
 def memory_needed(settings: Settings) -> int:

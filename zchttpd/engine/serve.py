@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from zchttpd.engine.access_records import unpack_records
 from zchttpd.engine.limits import (
     MAPPINGS_MAX,
-    PARTS_PART,
     PIPE_FDS,
     connections_max,
+    held_max,
     memory_files_max,
+    parts_max,
     streamed_max,
 )
 from zchttpd.engine.loader import Loader
@@ -102,7 +103,8 @@ def serve(
             "connections_max": admitted,
             "refusals_max": refused,
             "leases_per_connection": LEASES_PER_CONNECTION,
-            "part_bytes_max": settings.memory // PARTS_PART,
+            "part_bytes_max": parts_max(settings),
+            "held_bytes_max": held_max(settings),
         },
         send_mode=settings.send_mode,
         plans_max=settings.plans_max,

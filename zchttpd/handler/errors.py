@@ -30,6 +30,7 @@ FAULT_PAGE_SIZE_MAX = 64 * 1024
 
 _FAILURE = "Something went wrong here."
 _COMPLAINT_MS_MIN = 1000
+_RETRY_AFTER = ((b"Retry-After", b"1"),)
 _FIXES = {
     errno.EMFILE: "Raise the limit of open files, or type a lower --connections-max. See: zchttpd doctor",
     errno.ENFILE: "Raise the limit of this machine: sysctl -w fs.file-max=1000000",
@@ -73,7 +74,9 @@ class ErrorAnswers:
     def refused(self, http_error: HttpError) -> Answer:
         """To a head that is not valid, or to what never became one; the connection closes."""
         builder = ResponseBuilder(None, with_content=not http_error.bodiless)
-        return self._encoder.encode(None, builder.error(http_error.status, reason=http_error.reason))
+        later = _RETRY_AFTER if http_error.status == 503 else ()
+        response = builder.error(http_error.status, later, reason=http_error.reason)
+        return self._encoder.encode(None, response)
 
     def failure(self, head: bytes) -> Answer:
         """500. Made before: what failed once might fail again while it is told."""
@@ -87,7 +90,7 @@ class ErrorAnswers:
         self._read_fault_page(now_ms)
         builder = ResponseBuilder(request, self._fields)
         # Each connection that closes gives a descriptor back.
-        response = builder.error(503, ((b"Retry-After", b"1"),), page=self._fault_page, close=True)
+        response = builder.error(503, _RETRY_AFTER, page=self._fault_page, close=True)
         return self._encoder.encode(request, response)
 
     def page_of(self, status: int, now_ms: int) -> Entry | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from zchttpd.config.names import ENCODINGS, FEATURES, missing_encodings
 from zchttpd.engine.limits import SPARE_FDS, files_needed, memory_needed
-from zchttpd.process.memory_limit import advised, budgets, memory_limit, most, read, shown
+from zchttpd.process.memory_limit import advised, beside, budgets, memory_limit, most, read, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -142,7 +142,10 @@ def locked_memory(needed: int) -> Finding:
 
 def memory(settings: Settings, limit: Limit) -> Finding:
     """Whether what `settings` may take fits below `limit`."""
-    text = f"{budgets(settings)} may take {shown(most(settings))} in all; {limit}"
+    text = (
+        f"{budgets(settings)} may take {shown(most(settings))} in all, {shown(beside(settings))} of it what"
+        f" clients have each worker hold beside them; {limit}"
+    )
     if most(settings) <= limit.size:
         return Finding("memory", State.OK, text)
     fix = f"--memory {shown(advised(settings, limit))}, or raise the limit"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zchttpd.config.options import MIB, flag_of, format_size
+from zchttpd.engine.limits import evicted_max, held_max, parts_max
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,11 +119,15 @@ def budgets(settings: Settings) -> str:
 
 
 def most(settings: Settings) -> int:
-    """Bytes that all processes take at most, connections aside. Files that were evicted and are still read
-    may take half as much again as --memory.
-    """
-    each = sum(_sizes(settings).values()) + settings.memory // 2
+    """Bytes that all processes take at most, but for what the kernel keeps for connections."""
+    each = sum(_sizes(settings).values()) + beside(settings)
     return settings.worker_count * (each + PROCESS_SIZE) + PROCESS_SIZE
+
+
+def beside(settings: Settings) -> int:
+    """Bytes of each worker beside the options of memory: what clients have it hold, and receive buffers."""
+    received = settings.recv_buffers * settings.recv_buffer_size
+    return evicted_max(settings) + held_max(settings) + parts_max(settings) + received
 
 
 def advised(settings: Settings, limit: Limit) -> int:

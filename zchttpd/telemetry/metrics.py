@@ -104,6 +104,11 @@ _LABELLED = {
         {"hit": "plan_hits", "miss": "plan_misses"},
         "Request heads looked up among the remembered ones.",
     ),
+    "zchttpd_refused": (
+        "reason",
+        _cells("refused", "memory"),
+        "Requests for which there was no room: most are told 503.",
+    ),
     "zchttpd_timeouts": (
         "kind",
         _cells("timeouts", "head", "idle", "stall"),

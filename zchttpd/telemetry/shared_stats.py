@@ -19,6 +19,10 @@ GAUGES = {
     "registered_bytes": ("zchttpd_registered_bytes", "Bytes registered with io_uring."),
     "zombies_open": ("zchttpd_zombie_mappings_open", "Outdated file versions that a send still reads."),
     "windows_open": ("zchttpd_windows_open", "Windows of the streaming pool in use."),
+    "held_bytes": (
+        "zchttpd_held_bytes",
+        "Bytes of requests and responses under way that nothing else uses.",
+    ),
     "pool_bytes": ("zchttpd_pool_bytes", "Bytes of the streaming windows, in use or not."),
     "entries_open": ("zchttpd_entries_open", "Paths whose file is known."),
     "connections_open": ("zchttpd_connections_open", "Connections open."),

@@ -20,9 +20,10 @@ from zchttpd._core.http_date cimport HTTP_DATE_LENGTH
 from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_IMAGE_OWN, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
-    CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, Conn, REFUSED_HEAD,
+    CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, Conn, HELD_SMALL, REFUSED_HEAD,
     ROUTE_UNKNOWN, SEND_AUTO, WORK_HEAD, WORK_REFUSE, WORK_STALE, conn_at, machine_end_lease, machine_forget_parts,
-    machine_notified, machine_op, machine_send_window, machine_source_holds, machine_try_free_plan, machine_work)
+    machine_has_room, machine_notified, machine_op, machine_send_window, machine_source_holds, machine_try_free_plan,
+    machine_work)
 from zchttpd._core.memory cimport memory_give, memory_take
 from zchttpd._core.op cimport (
     OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND,
@@ -185,7 +186,7 @@ cdef void conn_retry(Machine* machine, uint32_t slot, uint32_t generation) noexc
 
 cdef void conn_abandon(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil:
     """The handler has no answer, not even an error: drop the connection."""
-    if slab_holds(&machine.conns, slot, generation):
+    if slab_holds(&machine.conns, slot, generation) and conn_at(machine, slot).state == CONN_PARKED:
         _abort(machine, slot)
 
 
@@ -282,7 +283,8 @@ cdef void _on_received(Machine* machine, uint32_t slot, const Completion* comple
 cdef void _arm_recv(Machine* machine, uint32_t slot) noexcept nogil:
     """Receive whenever there is room for what may come; stop when a peer sends ahead more than it may."""
     cdef Conn* conn = conn_at(machine, slot)
-    cdef uint32_t most = 2 * machine.limits.head_size_max
+    # Whoever sends ahead has to wait when memory is short.
+    cdef uint32_t most = 2 * machine.limits.head_size_max if machine_has_room(machine, HELD_SMALL + 1) else HELD_SMALL
     cdef uint32_t waiting = conn.received.end - conn.received.start
     if conn.state == CONN_CLOSING or conn.state == 0 or conn.flags & CONN_PEER_DONE:
         return
@@ -308,7 +310,7 @@ cdef void _append(Machine* machine, uint32_t slot, const char* bytes, uint32_t l
     if conn.head_began_ms == 0 and conn.state == CONN_READING:
         conn.head_began_ms = machine.now_ms
         _set_deadline(machine, slot, machine.limits.head_ms_max)
-    if recv_buffer_append(&conn.received, bytes, length) < 0:
+    if recv_buffer_append(&conn.received, bytes, length, &machine.stats.held_bytes) < 0:
         _abort(machine, slot)
 
 
@@ -363,6 +365,10 @@ cdef void _read_heads(Machine* machine, uint32_t slot) noexcept nogil:
         if found == FRAME_HEAD and head_length == 2 and not conn.flags & CONN_CRLF_SKIPPED:
             conn.flags |= CONN_CRLF_SKIPPED
             recv_buffer_consume(&conn.received, 2)
+            if conn.received.capacity > HELD_SMALL and not machine_has_room(machine, conn.received.capacity):
+                machine.stats.refused_memory += 1
+                _refuse(machine, slot, 503)
+                return
             if conn.received.bytes == NULL:
                 # Behind a request rather than before one: the connection is as idle as it was.
                 conn.head_began_ms = 0
@@ -479,7 +485,11 @@ cdef bint _hold_plan(Machine* machine, uint32_t slot, uint32_t plan_slot) noexce
     if plan.date_at >= 0 and plan.image_second != machine.http_date.second:
         if plan.image_held > 0:
             # A response of an earlier second is still being sent from the image: leave that as it is.
-            conn.image = <char*>memory_take(plan.image_length)
+            conn.image = NULL
+            if machine_has_room(machine, plan.image_length):
+                conn.image = <char*>memory_take(plan.image_length)
+            else:
+                machine.stats.refused_memory += 1
             if conn.image == NULL:
                 conn.image = plan.image
                 plan.image_held += 1
@@ -495,6 +505,7 @@ cdef bint _hold_plan(Machine* machine, uint32_t slot, uint32_t plan_slot) noexce
 
 
 cdef void _let_go_plan(Machine* machine, uint32_t slot) noexcept nogil:
+            machine.stats.held_bytes += plan.image_length
     """The connection lets go of its plan, if it has one."""
     cdef Conn* conn = conn_at(machine, slot)
     cdef uint32_t plan_slot = conn.plan
@@ -515,6 +526,7 @@ cdef void _let_go_plan(Machine* machine, uint32_t slot) noexcept nogil:
     machine_try_free_plan(machine, plan_slot)
 
 
+        machine.stats.held_bytes -= plan.image_length
 cdef void _send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil:
     """Send what comes next; nothing of this connection is being sent."""
     cdef Conn* conn = conn_at(machine, slot)

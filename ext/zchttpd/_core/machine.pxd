@@ -40,6 +40,9 @@ cdef enum ConnFlag:
     CONN_POLLING = 128      # a poll is under way
 
 cdef enum:
+    HELD_SMALL = 4096   # bytes that are never refused: what one request and one answer without a body take
+
+cdef enum:
     ROUTE_UNKNOWN = 0xFF    # nobody has needed it yet
 
 cdef enum HandlerWork:
@@ -139,6 +142,7 @@ cdef struct Machine:
     Slab sources            # of StreamFile
     Mappings mappings
     Ledger ledger
+    uint64_t held_bytes_max         # of what requests and responses under way hold
     PlanTable table
     TimerWheel wheel
     Queues queues           # of connections
@@ -204,3 +208,4 @@ cdef void machine_clear(Machine* machine, uint32_t slot) noexcept nogil
 cdef enum:
     COPY_BY_MODE = 0xFF     # no reason to count: the mode, or the size, says so
     COPY_NO = 0xFE          # zero copy, if nothing speaks against it
+cdef bint machine_has_room(Machine* machine, uint32_t length) noexcept nogil

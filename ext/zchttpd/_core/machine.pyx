@@ -15,10 +15,9 @@ from zchttpd._core.memory cimport memory_give, memory_resize, memory_take
 from zchttpd._core.op cimport (
     OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE_FILE, OP_GROWN, OP_SEND, OP_SEND_ZC, OP_SPLICE, OP_TAKE_VERSION, OP_WAIT)
 from zchttpd._core.plans cimport (
-    Entry, PARTIAL_CONTENT, Plan, ROW_WAYS, entry_at, plan_at, plan_free, plan_unlink, plans_close, plans_drop_row,
-    plans_open)
+    Entry, PARTIAL_CONTENT, Plan, ROW_WAYS, entry_at, plan_at, plan_free, plan_free_image, plan_loosen, plan_unlink,
+    plans_close, plans_drop_row, plans_open)
 from zchttpd._core.queues cimport queues_close, queues_open
-from zchttpd._core.recv_buffer cimport recv_buffer_free
 from zchttpd._core.routes cimport routes_copied, routes_not_copied, routes_of, routes_spare
 from zchttpd._core.slab cimport slab_close, slab_give, slab_holds, slab_open, slab_row
 from zchttpd._core.stats cimport REASON_COPIED, REASON_LEASES, REASON_MEMLOCK, REASON_UNSUPPORTED
@@ -69,7 +68,7 @@ cdef void machine_close(Machine* machine) noexcept nogil:
     cdef Conn* conn
     for slot in range(machine.conns.fresh):
         conn = conn_at(machine, slot)
-        recv_buffer_free(&conn.received)
+        memory_give(conn.received.bytes)
         memory_give(conn.stream)
         conn.stream = NULL
         if conn.flags & CONN_IMAGE_OWN:
@@ -238,7 +237,10 @@ cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil:
     cdef Plan* plan = plan_at(&machine.table, slot)
     cdef uint32_t held
     cdef bint unreachable = plan.rows == 0 and not plan.kept
-    if plan.active > 0 or not (plan.dead or unreachable):
+    if not (plan.dead or unreachable):
+        return
+    plan_loosen(&machine.table, slot)
+    if plan.active > 0:
         return
     held = plan.mapping
     if held != NO_SLOT:
@@ -249,14 +251,14 @@ cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil:
         plan.source = NO_SLOT
         machine_let_go_file(machine, held)
     if plan.dead:
-        if plan.rows > 0 and plan.status == PARTIAL_CONTENT:
-            machine.table.part_bytes -= plan.image_length
-        machine.table.image_bytes -= plan.image_length
-        memory_give(plan.image)
-        plan.image = NULL
-        plan.image_length = 0
+        plan_free_image(&machine.table, slot)
     if unreachable:
         plan_free(&machine.table, slot)
+cdef bint machine_has_room(Machine* machine, uint32_t length) noexcept nogil:
+    """Whether requests and responses under way may hold `length` bytes more. Little is always let through."""
+    return length <= HELD_SMALL or machine.stats.held_bytes + length <= machine.limits.held_bytes_max
+
+
 
 
 cdef void machine_forget_parts(Machine* machine) noexcept nogil:

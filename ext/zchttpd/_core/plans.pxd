@@ -41,6 +41,7 @@ cdef struct Plan:
     uint16_t status
     uint8_t kept            # the handler still has its number
     uint8_t dead            # its entry is gone: no new replay
+    uint8_t loose           # only replays under way lead to it: its image counts as theirs
     uint8_t keep_alive
     uint8_t linger          # unread request bytes may follow: read and discard before closing
 
@@ -62,6 +63,7 @@ cdef struct PlanTable:
     uint64_t[2] key         # of the hash, random per process
     uint64_t image_bytes    # held by images
     uint64_t part_bytes     # of these, by those of plans that cache keys lead to and that answer with parts of files
+    uint64_t loose_bytes    # and by those of loose plans
     Stats* stats
 
 cdef enum:
@@ -83,6 +85,8 @@ cdef uint32_t plans_admit(PlanTable* table, const char* cache_key, uint32_t leng
 cdef uint32_t plans_drop_row(PlanTable* table, uint32_t row) noexcept nogil
 cdef uint32_t plan_make(PlanTable* table, uint32_t entry, const char* image, uint32_t image_length, int32_t date_at,
                         const Segment* segments, uint32_t segment_count) noexcept nogil
+cdef void plan_loosen(PlanTable* table, uint32_t slot) noexcept nogil
+cdef void plan_free_image(PlanTable* table, uint32_t slot) noexcept nogil
 cdef void plan_unlink(PlanTable* table, uint32_t slot) noexcept nogil
 cdef void plan_free(PlanTable* table, uint32_t slot) noexcept nogil
 

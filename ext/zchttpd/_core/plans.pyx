@@ -184,7 +184,8 @@ cdef uint32_t plans_drop_row(PlanTable* table, uint32_t row_index) noexcept nogi
     row.used = 0
     row.edition += 1
     plan_at(table, row.plan).rows -= 1
-    if plan_at(table, row.plan).rows == 0 and plan_at(table, row.plan).status == PARTIAL_CONTENT:
+    if plan_at(table, row.plan).rows == 0 and plan_at(table, row.plan).status == PARTIAL_CONTENT \
+            and not plan_at(table, row.plan).loose:
         table.part_bytes -= plan_at(table, row.plan).image_length
     return row.plan
 
@@ -228,6 +229,30 @@ cdef uint32_t plan_make(PlanTable* table, uint32_t entry, const char* image, uin
     return slot
 
 
+cdef void plan_loosen(PlanTable* table, uint32_t slot) noexcept nogil:
+    """Nothing leads to it any more but replays under way."""
+    cdef Plan* plan = plan_at(table, slot)
+    if plan.loose:
+        return
+    plan.loose = 1
+    table.loose_bytes += plan.image_length
+    table.stats.held_bytes += plan.image_length
+    if plan.rows > 0 and plan.status == PARTIAL_CONTENT:
+        table.part_bytes -= plan.image_length
+
+
+cdef void plan_free_image(PlanTable* table, uint32_t slot) noexcept nogil:
+    """Its image goes; nobody sends from it."""
+    cdef Plan* plan = plan_at(table, slot)
+    table.image_bytes -= plan.image_length
+    if plan.loose:
+        table.loose_bytes -= plan.image_length
+        table.stats.held_bytes -= plan.image_length
+    memory_give(plan.image)
+    plan.image = NULL
+    plan.image_length = 0
+
+
 cdef void plan_unlink(PlanTable* table, uint32_t slot) noexcept nogil:
     """Take the plan out of its entry's list."""
     cdef Plan* plan = plan_at(table, slot)
@@ -248,10 +273,8 @@ cdef void plan_free(PlanTable* table, uint32_t slot) noexcept nogil:
     zc_assert(plan.rows == 0 and plan.active == 0 and plan.image_held == 0)
     zc_assert(plan.mapping == NO_SLOT and plan.source == NO_SLOT)
     plan_unlink(table, slot)
-    table.image_bytes -= plan.image_length
-    memory_give(plan.image)
+    plan_free_image(table, slot)
     memory_give(plan.segments)
-    plan.image = NULL
     plan.segments = NULL
     table.stats.plans_open -= 1
     slab_give(&table.plans, slot)

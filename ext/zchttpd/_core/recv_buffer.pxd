@@ -1,6 +1,6 @@
 # Bytes received and not yet consumed, and the framing of heads.
 
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef enum Frame:
     FRAME_MORE = 0       # no end of a head in sight yet
@@ -28,9 +28,10 @@ cdef struct RecvBuffer:
     uint32_t start      # first unconsumed byte
     uint32_t end        # one past the last
     uint32_t capacity
+    uint64_t* held      # where its memory is counted, NULL while it has none
 
 cdef int frame(HeadFramer* framer, const char* bytes, uint32_t length, uint32_t line_max, uint32_t head_max,
                uint32_t* head_length) noexcept nogil
-cdef int recv_buffer_append(RecvBuffer* buffer, const char* bytes, uint32_t length) noexcept nogil
+cdef int recv_buffer_append(RecvBuffer* buffer, const char* bytes, uint32_t length, uint64_t* held) noexcept nogil
 cdef void recv_buffer_consume(RecvBuffer* buffer, uint32_t length) noexcept nogil
 cdef void recv_buffer_free(RecvBuffer* buffer) noexcept nogil

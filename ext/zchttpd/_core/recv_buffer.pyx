@@ -6,7 +6,7 @@ as for ever. What the head says is h11's to judge, and h11 must agree about wher
 """
 
 from libc.errno cimport ENOMEM
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy, memmove, memset
 
 from zchttpd._core.memory cimport memory_give, memory_resize
@@ -103,8 +103,9 @@ cdef bint _may_continue(HeadFramer* framer, const uint8_t* bytes, uint32_t at, u
     return True
 
 
-cdef int recv_buffer_append(RecvBuffer* buffer, const char* bytes, uint32_t length) noexcept nogil:
-    """Copy `length` bytes behind what waits. Returns 0 or -ENOMEM, then the buffer is as it was."""
+cdef int recv_buffer_append(RecvBuffer* buffer, const char* bytes, uint32_t length, uint64_t* held) noexcept nogil:
+    """Copy `length` bytes behind what waits. Returns 0 or -ENOMEM, then the buffer is as it was. The memory that it has is
+    counted in `held`."""
     cdef uint32_t waiting = buffer.end - buffer.start
     cdef uint32_t capacity
     cdef char* grown
@@ -122,6 +123,8 @@ cdef int recv_buffer_append(RecvBuffer* buffer, const char* bytes, uint32_t leng
             grown = <char*>memory_resize(buffer.bytes, capacity)
             if grown == NULL:
                 return -ENOMEM
+            held[0] += capacity - buffer.capacity
+            buffer.held = held
             buffer.bytes = grown
             buffer.capacity = capacity
     memcpy(buffer.bytes + buffer.end, bytes, length)
@@ -137,5 +140,7 @@ cdef void recv_buffer_consume(RecvBuffer* buffer, uint32_t length) noexcept nogi
 
 
 cdef void recv_buffer_free(RecvBuffer* buffer) noexcept nogil:
+    if buffer.held != NULL:
+        buffer.held[0] -= buffer.capacity
     memory_give(buffer.bytes)
     memset(buffer, 0, sizeof(RecvBuffer))

@@ -65,6 +65,8 @@ CELLS = {
     "fills": _cell(&_shape.fills, 8),
     "fill_bytes": _cell(&_shape.fill_bytes, 8),
     "evictions": _cell(&_shape.evictions, 8),
+    "held_bytes": _cell(&_shape.held_bytes, 8),
+    "refused_memory": _cell(&_shape.refused_memory, 8),
     "compressions": _cell(&_shape.compressions, sizeof(_shape.compressions)),
     "compression_us": _cell(&_shape.compression_us, sizeof(_shape.compression_us)),
     "compressions_pending": _cell(&_shape.compressions_pending, 8),

@@ -17,8 +17,8 @@ from zchttpd._core.cache_key cimport CACHE_KEY_SIZE_MAX, cache_key
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH, HttpDate, http_date_set
 from zchttpd._core.lease cimport Ledger, lease_at, lease_end, lease_open, ledger_close, ledger_open
 from zchttpd._core.machine cimport (
-    CONN_CLOSING, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn, STREAM_WINDOWS, Stream, StreamFile,
-    conn_at, machine_close)
+    CONN_CLOSING, CONN_IMAGE_OWN, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn, STREAM_WINDOWS,
+    Stream, StreamFile, conn_at, machine_close)
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, MAPPING_WINDOW, Mapping, Mappings, REST_CLEAR, REST_NOTHING, REST_POOL, mapping_at,
     mapping_disown, mapping_hold, mapping_let_go, mapping_make, mapping_registered, mapping_seal, mapping_unmap,
@@ -162,6 +162,7 @@ cdef class Heads:
     """A receive buffer with its framer: received bytes in, heads out."""
 
     cdef RecvBuffer buffer
+    cdef readonly uint64_t held         # bytes of memory
     cdef HeadFramer framer
     cdef readonly uint32_t line_max
     cdef readonly uint32_t head_max
@@ -182,7 +183,7 @@ cdef class Heads:
         return self.buffer.bytes != NULL
 
     def append(self, received: bytes) -> None:
-        if recv_buffer_append(&self.buffer, received, len(received)) < 0:
+        if recv_buffer_append(&self.buffer, received, len(received), &self.held) < 0:
             raise MemoryError
 
     def look(self) -> tuple[str, int | None]:
@@ -551,6 +552,24 @@ cdef class SimWorker(Worker):
             "entries": self.machine.table.entries.live, "image_bytes": self.machine.table.image_bytes,
             "filed": self.machine.wheel.filed, "part_bytes": self.machine.table.part_bytes,
         }
+
+    def held(self) -> int:
+        """Bytes that requests and responses under way hold."""
+        cdef uint32_t slot
+        cdef uint64_t bytes = 0
+        cdef Conn* conn
+        cdef Plan* plan
+        for slot in range(self.machine.conns.fresh):
+            conn = conn_at(&self.machine, slot)
+            if conn.received.bytes != NULL:
+                bytes += conn.received.capacity
+            if conn.flags & CONN_IMAGE_OWN:
+                bytes += plan_at(&self.machine.table, conn.plan).image_length
+        for slot in range(self.machine.table.plans.fresh):
+            plan = plan_at(&self.machine.table, slot)
+            if plan.image != NULL and (plan.dead or (plan.rows == 0 and not plan.kept)):
+                bytes += plan.image_length
+        return bytes
 
     def husks(self) -> int:
         """Dead plans that have nothing any more but heads that still lead to them."""

@@ -21,7 +21,8 @@ from zchttpd._core.conn cimport (
 from zchttpd._core.fill cimport fill_begin, fill_step, fill_take_ended
 from zchttpd._core.machine cimport (
     Conn, Limits, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, StreamFile, WORK_HEAD, WORK_STALE, Work, conn_at,
-    machine_blank_op, machine_close, machine_close_file, machine_let_go_file, machine_let_go_mapping, machine_open,
+    machine_blank_op, machine_close, machine_close_file, machine_has_room, machine_let_go_file, machine_let_go_mapping,
+    machine_open,
     machine_open_access, machine_retire_entry, machine_set_time, machine_source_holds, machine_take_version,
     machine_try_free_plan)
 from zchttpd._core.mapping cimport (
@@ -124,8 +125,9 @@ cdef class Worker:
 
     @property
     def image_bytes(self) -> int:
-        """Bytes held by the images of plans, less those that answer with parts of files and have a budget of their own."""
-        return self.machine.table.image_bytes - self.machine.table.part_bytes
+        """Bytes held by the images of plans that can be evicted, less those that answer with parts of files and have a
+        budget of their own."""
+        return self.machine.table.image_bytes - self.machine.table.part_bytes - self.machine.table.loose_bytes
 
     @property
     def plans_held(self) -> tuple:
@@ -299,6 +301,9 @@ cdef class Worker:
                 rows[i].kind = SEGMENT_KINDS[segments[i][0]]
                 rows[i].offset = segments[i][1]
                 rows[i].length = segments[i][2]
+        if not machine_has_room(&self.machine, len(image)):
+            self.machine.stats.refused_memory += 1
+            raise MemoryError("responses under way hold too much")
                 if rows[i].kind == SEGMENT_LITERAL:
                     bound = len(image)
                 elif rows[i].kind == SEGMENT_MAPPED and mapping_slot != NO_SLOT:

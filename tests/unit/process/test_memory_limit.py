@@ -166,7 +166,7 @@ def test_what_was_given_stays_and_is_told_with_numbers_and_the_cure() -> None:
     settings, lines = fitted(128, memory="256M", stream_memory="16M")
     assert (settings.memory, settings.stream_memory) == (256 * MIB, 16 * MIB)
     [line] = lines
-    assert "--memory 256M --stream-memory 16M may take 432M in all, and memory.max of /a is 128M" in line
+    assert "--memory 256M --stream-memory 16M may take 513M in all, and memory.max of /a is 128M" in line
     assert line.endswith("Type --memory 32M, or raise the limit")
     assert fitted(128, memory="32M", stream_memory="16M")[1] == []
 
@@ -182,7 +182,7 @@ def test_the_doctor_adds_up_what_the_workers_take(monkeypatch: pytest.MonkeyPatc
     settings = Settings(root=Path(), workers=2)
     [low] = [each for each in doctor.examine(settings) if each.subject == "memory"]
     assert low.state is doctor.State.LOW
-    assert low.text.startswith("--memory 256M --stream-memory 64M for each of 2 workers may take 944M in all")
+    assert low.text.startswith("--memory 256M --stream-memory 64M for each of 2 workers may take 1106M in all")
     assert "memory.max of /a is 128M" in low.text
     assert low.fix.startswith("--memory ")
     fine = doctor.memory(fitted(128)[0], Limit(128 * MIB, "memory.max of /a"))
