@@ -8,6 +8,7 @@ from zchttpd._core.token cimport TOKEN_ACCEPT, token_kind
 
 cdef extern from "<sys/socket.h>" nogil:
     enum:
+        AF_UNIX
         AF_INET
         AF_INET6
     cdef struct sockaddr:
@@ -78,6 +79,8 @@ cdef uint8_t address_route(int fd) noexcept nogil:
         return ROUTE_NETWORK
     # A peer with our own address is on this machine, whatever the address.
     if getpeername(fd, <sockaddr*>&peer, &peer_length) == 0 and _same_host(&address, &peer):
+        return ROUTE_LOOPBACK
+    if (<sockaddr*>&address).sa_family == AF_UNIX:
         return ROUTE_LOOPBACK
     if (<sockaddr*>&address).sa_family == AF_INET:
         return ROUTE_LOOPBACK if ntohl((<sockaddr_in*>&address).sin_addr.s_addr) >> 24 == 127 else ROUTE_NETWORK
