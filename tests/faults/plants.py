@@ -249,8 +249,8 @@ PLANTS = (
     Plant(
         "a plan goes while it is replayed",
         "machine.pyx",
-        "    if plan.active > 0 or not (plan.dead or unreachable):",
-        "    if not (plan.dead or unreachable):",
+        "    if plan.active > 0:\n        return\n    held = plan.mapping\n",
+        "    held = plan.mapping\n",
     ),
     Plant(
         "equal hashes are equal heads",
@@ -421,14 +421,15 @@ PLANTS = (
     Plant(
         "an image of its own is not given back",
         "conn.pyx",
-        "        memory_give(conn.image)\n        conn.flags &= ~CONN_IMAGE_OWN\n",
-        "        conn.flags &= ~CONN_IMAGE_OWN\n",
+        "        memory_give(conn.image)\n        machine.stats.held_bytes -= plan.image_length\n",
+        "        machine.stats.held_bytes -= plan.image_length\n",
     ),
     Plant(
         "a head that cannot be kept is forgotten",
         "conn.pyx",
-        "    if recv_buffer_append(&conn.received, bytes, length) < 0:\n        _abort(machine, slot)\n",
-        "    recv_buffer_append(&conn.received, bytes, length)\n",
+        "    if recv_buffer_append(&conn.received, bytes, length, &machine.stats.held_bytes) < 0:\n"
+        "        _abort(machine, slot)\n",
+        "    recv_buffer_append(&conn.received, bytes, length, &machine.stats.held_bytes)\n",
         "tests/core/test_memory.py",
     ),
     Plant(

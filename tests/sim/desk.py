@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .exchange import Ask, content, refusal, response_head
+from .files import device_of
 from .parts import Violation
 
 if TYPE_CHECKING:
@@ -278,9 +279,10 @@ class Desk:
         """The request waits until there is a snapshot. Raises MemoryError."""
         fill = self.filling.get(ask.name)
         if fill is None:
-            number = self.machine.fill(*self.open_file(ask.name))
+            number = self.machine.fill(*self.open_file(ask.name), device_of(ask.name))
             fill = self.filling[ask.name] = Fill(number, self.files[ask.name].version)
         fill.waiting.append((ticket, ask.head))
+        self.machine.await_fill(ticket, fill.number)
 
     def filled(self, filled: list[tuple[int, int]]) -> None:
         """Snapshots are full, or could not be had."""

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import errno
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from zchttpd._core import testing
 
 from .parts import Cqe, Violation
 
 if TYPE_CHECKING:
-    from zchttpd._core import testing
-
     from .kernel import Kernel
 
 FIRST_FD = 1_000_000
+DEVICES = 3
+# Snapshots of a device that may wait for it at a time.
+FILLS_MAX = 2
+
+
+def device_of(name: str) -> int:
+    """Where a file lies."""
+    return zlib.crc32(name.encode()) % DEVICES
 
 
 class Disk(Protocol):
@@ -105,6 +114,18 @@ class Files:
         self.must_be_open(op)
         self.kernel.must_be_memory(op)
         self.reads.append(op)
+        if op.kind == "fill" and not op.flags & testing.NOWAIT:
+            self._must_be_few(device_of(self.open[op.fd].name))
+
+    def _must_be_few(self, device: int) -> None:
+        waiting = [
+            op
+            for op in self.reads + self.hung
+            if op.kind == "fill" and not op.flags & testing.NOWAIT
+            if device_of(self.open[op.fd].name) == device
+        ]
+        if len(waiting) > FILLS_MAX:
+            raise Violation(f"{len(waiting)} files of a device are read at a time: {waiting}")
 
     def wake(self) -> None:
         """What hung goes on."""
@@ -116,7 +137,11 @@ class Files:
     def go_on(self, op: testing.ExecutedOp) -> None:
         """A read comes to its end, or hangs."""
         self.reads.remove(op)
-        if self.kernel.chance(f"{op.kind}_hangs"):
+        if op.flags & testing.NOWAIT and self.kernel.chance("not_at_hand"):
+            self.kernel.events["not_at_hand"] += 1
+            self.kernel.cq.append(Cqe(op.token, -self.kernel.rng.choice((errno.EAGAIN, errno.EOPNOTSUPP))))
+            return
+        if not op.flags & testing.NOWAIT and self.kernel.chance(f"{op.kind}_hangs"):
             self.hung.append(op)
             self.kernel.events[f"{op.kind}_hangs"] += 1
             return

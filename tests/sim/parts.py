@@ -39,6 +39,7 @@ FAULTS = {
     "read_hangs": (0.2, 0.6),
     "fill_hangs": (0.1, 0.4),
     "fill_error": (0.2, 0.5),
+    "not_at_hand": (0.3, 1.0),
     "fill_shrinks": (0.1, 0.4),
     "short_fill": (0.1, 0.6),
     "register_fails": (0.1, 1.0),
@@ -50,7 +51,7 @@ FAULTS = {
 EVENTS = (
     *("cancelled_link", "poll", "queued", "stalled", "link", "no_room", "clear", "late_notification"),
     *("read_hangs", "read_woken", "short_read", "read_error", "read_shrinks", "torn_read"),
-    *("fill_hangs", "fill_woken", "short_fill", "fill_error", "fill_shrinks", "torn_fill"),
+    *("not_at_hand", "fill_hangs", "fill_woken", "short_fill", "fill_error", "fill_shrinks", "torn_fill"),
     *("check_same", "check_grown", "check_changed", "check_error", "changed_at_once"),
     *("kept_waiting", "hogged", "no_memory", "no_memory_reset", "emfile"),
     *("sq_full", "cq_full", "in_worker", "late_receive", "auto_given_up", "auto_kept"),
@@ -166,8 +167,8 @@ def random_limits(rng: random.Random, window: int) -> dict[str, int]:
         "refusals_max": rng.choice((1, 4, 256)),
         "leases_per_connection": rng.choice((1, 3, 64)),
         "part_bytes_max": rng.choice((1, 600, 100_000)),
-    }
         "held_bytes_max": 1 << 20,
+    }
 
 
 def random_habits(rng: random.Random) -> Habits:

@@ -44,7 +44,7 @@ CELL_COUNTS = {
             *("connections_open", "connections_total"),
             *("plan_hits", "plan_misses", "plans_open", "stale_completions", "enters", "completions"),
             *("timeouts_head", "timeouts_idle", "timeouts_stall", "aborts", "accept_errors"),
-            *("access_dropped", "fills", "fill_bytes", "evictions"),
+            *("access_dropped", "fills", "fill_bytes", "evictions", "held_bytes", "refused_memory"),
         ),
         1,
     ),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .client import request
 from .servers import SENDS_ZEROCOPY, serving
-from .streams import digest_of, download, pattern
+from .streams import cache, digest_of, download, pattern
 from .tree import KIB, MIB
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def test_cached_files_leave_by_splice_and_small_ones_with_their_head(tmp_path: P
     with serving(site(tmp_path), engine="portable", memory=8 * MIB, stream_memory=4 * MIB) as server:
         assert "(portable (" in server.stdout()
         assert "send mode splice" in server.stdout()
+        cache(server, "/cached")
         before = server.metrics()
         for name, size in SIZES.items():
             assert download(server, f"/{name}")[1] == digest_of(pattern(size)), name
@@ -50,7 +51,7 @@ def test_multipart_is_spliced_too(tmp_path: Path) -> None:
     content = pattern(MIB)
     (tmp_path / "file").write_bytes(content)
     with serving(tmp_path, engine="portable") as server:
-        assert len(server.ask(request("/file")).body) == MIB
+        cache(server, "/file")
         server.wait_for_rest()
         before = server.metric(SPLICE_BYTES)
         reply = server.ask(request("/file", "Range: bytes=0-9,100000-899999"))

@@ -38,7 +38,7 @@ class Body:
 
     `number` is the engine's mapping or source; `waiting` are requests that came while it was being filled.
     `live`: it streams from a file that could be cached and is not. `makeshift`: so does a small one, because
-    there was no room. `since_ms`: when it was opened. `taken`: bytes of its mapping.
+    there was no room. `taken`: bytes of its mapping.
     """
 
     representation: Representation
@@ -48,7 +48,6 @@ class Body:
     owners: int = 0
     live: bool = False
     makeshift: bool = False
-    since_ms: int = 0
     taken: int = 0
     waiting: list[tuple[int, bytes, int]] = field(default_factory=list)
 
@@ -109,9 +108,7 @@ class Bodies:
             and not self.cached(representation)
         )
 
-    def find(
-        self, representation: Representation, now_ms: int, *, grown: bool, content: bytes | None = None
-    ) -> Body:
+    def find(self, representation: Representation, *, grown: bool, content: bytes | None = None) -> Body:
         """The bytes of a representation, begun to be read if they are new, or what streams them.
 
         `content`: them, if they have been read. `grown`, and OSError, as `Representation.open` has them.
@@ -128,7 +125,6 @@ class Bodies:
                 if live
                 else self._open(fd, representation, grown=grown)
             )
-            body.since_ms = now_ms
             known[representation] = body
         return body
 
@@ -136,19 +132,18 @@ class Bodies:
         """Whether a snapshot of what lives could be begun now."""
         return representation not in self._whole and self.has_room(representation.size)
 
-    def snapshot(self, representation: Representation, now_ms: int) -> Body:
+    def snapshot(self, representation: Representation) -> Body:
         """Have all bytes of what lives read into memory; until they are there it goes on to live.
 
         Raises OSError as `Representation.open` has it.
         """
         body = self._fill(representation.open(), representation, grown=False)
-        body.since_ms = now_ms
         self._whole[representation] = body
         return body
 
     def weight(self, body: Body) -> int:
         """Bytes of --memory that come free when it is dropped."""
-        return body.representation.size if body.state in (State.INLINE, State.MAPPED) else 0
+        return body.taken if body.state is State.MAPPED else len(body.small)
 
     def missing(self, size: int) -> int:
         """Bytes of --memory that something must make room for before `size` more are cached."""
@@ -239,7 +234,9 @@ class Bodies:
     def _fill(self, fd: int, representation: Representation, *, grown: bool) -> Body:
         size = representation.size
         try:
-            number = self.engine.fill(fd, size, representation.mtime_ns, grown)
+            # Memory is a device of its own.
+            device = 0 if representation.in_memory else representation.version.dev
+            number = self.engine.fill(fd, size, representation.mtime_ns, grown, device)
         except MemoryError as error:
             raise OSError(f"no memory to read {size} bytes") from error
         body = Body(representation, State.FILLING, number=number)

@@ -80,11 +80,7 @@ class Loader:
         for kind, ticket, subject in work:
             if kind == "head":
                 assert isinstance(subject, bytes)
-                try:
-                    self._on_head(ticket, subject, 1, now_ms)
-                except MemoryError:
-                    # No room for its plan: one request less, not the whole batch.
-                    self._refuse_head(ticket, subject, 503)
+                self._answer(ticket, subject, 1, now_ms)
             elif kind == "stale":
                 assert isinstance(subject, int)
                 self._on_stale(ticket, subject, now_ms)
@@ -95,6 +91,18 @@ class Loader:
         self._shrink()
 
     # ---- requests ----
+
+    def _answer(self, ticket: int, head: bytes, attempt: int, now_ms: int) -> None:
+        """One request that cannot be answered is one less, and no other's harm."""
+        try:
+            try:
+                self._on_head(ticket, head, attempt, now_ms)
+            except MemoryError:
+                # No room for its plan, or for what responses under way hold.
+                self._refuse_head(ticket, head, 503)
+        except Exception:
+            LOGGER.exception("a request could not be answered")
+            self.engine.abandon(ticket)
 
     def _on_head(self, ticket: int, head: bytes, attempt: int, now_ms: int) -> None:
         answer = self._handler.answer(head, now_ms)
@@ -118,7 +126,7 @@ class Loader:
             self._reply(ticket, body, holding, None)
             return
         if body.state is State.FILLING:
-            if now_ms - body.since_ms > self._settings.stall_ms_max:
+            if not self.engine.await_fill(ticket, body.number):
                 # A disk that does not answer: who waits is told 503 by now, and who comes is at once.
                 self._refuse_head(ticket, head, 503)
                 return
@@ -128,14 +136,10 @@ class Loader:
 
     def _on_made(self, ticket: int, head: bytes, attempt: int, error: OSError | None) -> None:
         """What a request waited for has been made, or could not be."""
-        try:
-            if error is None:
-                self._on_head(ticket, head, attempt, self.engine.now_ms)
-            else:
-                self._fail(ticket, head, attempt, error, None, self.engine.now_ms)
-        except Exception:
-            LOGGER.exception("a request could not be answered")
-            self.engine.abandon(ticket)
+        if error is None:
+            self._answer(ticket, head, attempt, self.engine.now_ms)
+        else:
+            self._fail(ticket, head, attempt, error, None, self.engine.now_ms)
 
     def _on_stale(self, ticket: int, number: int, now_ms: int) -> None:
         holding = self._holdings.numbered(number)
@@ -168,7 +172,7 @@ class Loader:
             self._retire(holding)
             # What the cache believed of it is outdated too.
             holding.entry.check_at_ms = now_ms
-        self._on_head(ticket, head, attempt + 1, now_ms)
+        self._answer(ticket, head, attempt + 1, now_ms)
 
     def _refuse_head(self, ticket: int, head: bytes, status: int) -> None:
         self._refuse(ticket, status + (REFUSED_HEAD if head.startswith(b"HEAD ") else 0))
@@ -288,12 +292,14 @@ class Loader:
             small = inlined(answer, self._bodies.inline_below, grown=grown)
             if small is not None:
                 return small
-        body = self._bodies.find(representation, now_ms, grown=grown, content=answer.content)
+        body = self._bodies.find(representation, grown=grown, content=answer.content)
         self._own(holding, body)
         if self._bodies.lost(body):
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name_of(representation))
         if holding is not None and body.live and not part and self._admission.wants(representation, now_ms):
-            self._own(holding, self._bodies.snapshot(representation, now_ms))
+            # It goes on to live when this fails: nobody waits for it.
+            with contextlib.suppress(OSError):
+                self._own(holding, self._bodies.snapshot(representation))
         return body
 
     def _own(self, holding: Holding | None, body: Body) -> None:
@@ -324,7 +330,7 @@ class Loader:
             # From here on it is sent from memory.
             self._unstream(holding)
         for ticket, head, attempt in waiting:
-            self._on_head(ticket, head, attempt, now_ms)
+            self._answer(ticket, head, attempt, now_ms)
         self._bodies.forsaken(body)
 
     def _shrink(self) -> None:

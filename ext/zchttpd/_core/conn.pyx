@@ -6,7 +6,7 @@ second starts only when the first has gone whole. Whatever happens to the connec
 """
 
 from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOBUFS, ENOMEM, EOPNOTSUPP, ETIMEDOUT
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from zchttpd._core.access_record cimport (
@@ -16,6 +16,7 @@ from zchttpd._core.admission cimport (
     admission_oldest_idle)
 from zchttpd._core.cache_key cimport cache_key
 from zchttpd._core.check cimport unlikely, zc_assert
+from zchttpd._core.fill cimport fill_progress_ms
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH
 from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.machine cimport (
@@ -173,6 +174,13 @@ cdef bint _part_fits(Machine* machine, uint32_t plan_slot) noexcept nogil:
     if machine.table.part_bytes + bytes > machine.limits.part_bytes_max:
         machine_forget_parts(machine)
     return bytes <= machine.limits.part_bytes_max
+
+
+cdef void conn_await_fill(Machine* machine, uint32_t slot, uint32_t generation, uint32_t mapping) noexcept nogil:
+    """The parked head waits for a fill: for as long as that makes progress."""
+    if slab_holds(&machine.conns, slot, generation) and conn_at(machine, slot).state == CONN_PARKED:
+        conn_at(machine, slot).awaits = mapping
+        conn_at(machine, slot).awaits_generation = machine.mappings.slab.generations[mapping]
 
 
 cdef void conn_retry(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil:
@@ -357,6 +365,10 @@ cdef void _read_heads(Machine* machine, uint32_t slot) noexcept nogil:
         found = frame(&conn.framer, conn.received.bytes + conn.received.start, conn.received.end - conn.received.start,
                       machine.limits.line_size_max, machine.limits.head_size_max, &head_length)
         if found == FRAME_MORE:
+            if conn.received.capacity > HELD_SMALL and not machine_has_room(machine, conn.received.capacity):
+                machine.stats.refused_memory += 1
+                _refuse(machine, slot, 503)
+                return
             if conn.head_began_ms == 0:
                 conn.head_began_ms = machine.now_ms
                 _set_deadline(machine, slot, machine.limits.head_ms_max)
@@ -365,10 +377,6 @@ cdef void _read_heads(Machine* machine, uint32_t slot) noexcept nogil:
         if found == FRAME_HEAD and head_length == 2 and not conn.flags & CONN_CRLF_SKIPPED:
             conn.flags |= CONN_CRLF_SKIPPED
             recv_buffer_consume(&conn.received, 2)
-            if conn.received.capacity > HELD_SMALL and not machine_has_room(machine, conn.received.capacity):
-                machine.stats.refused_memory += 1
-                _refuse(machine, slot, 503)
-                return
             if conn.received.bytes == NULL:
                 # Behind a request rather than before one: the connection is as idle as it was.
                 conn.head_began_ms = 0
@@ -433,6 +441,7 @@ cdef void _park(Machine* machine, uint32_t slot, uint8_t kind, uint32_t entry) n
     cdef Conn* conn = conn_at(machine, slot)
     queues_remove(&machine.queues, slot)
     conn.state = CONN_PARKED
+    conn.awaits = NO_SLOT
     _set_deadline(machine, slot, machine.limits.stall_ms_max)
     if not machine_work(machine, slot, kind, entry):
         _abort(machine, slot)
@@ -496,6 +505,7 @@ cdef bint _hold_plan(Machine* machine, uint32_t slot, uint32_t plan_slot) noexce
                 return False
             memcpy(conn.image, plan.image, plan.image_length)
             conn.flags |= CONN_IMAGE_OWN
+            machine.stats.held_bytes += plan.image_length
         else:
             plan.image_second = machine.http_date.second
         memcpy(conn.image + plan.date_at, machine.http_date.text, HTTP_DATE_LENGTH)
@@ -505,7 +515,6 @@ cdef bint _hold_plan(Machine* machine, uint32_t slot, uint32_t plan_slot) noexce
 
 
 cdef void _let_go_plan(Machine* machine, uint32_t slot) noexcept nogil:
-            machine.stats.held_bytes += plan.image_length
     """The connection lets go of its plan, if it has one."""
     cdef Conn* conn = conn_at(machine, slot)
     cdef uint32_t plan_slot = conn.plan
@@ -517,6 +526,7 @@ cdef void _let_go_plan(Machine* machine, uint32_t slot) noexcept nogil:
                           conn.received.bytes != NULL)
     if conn.flags & CONN_IMAGE_OWN:
         memory_give(conn.image)
+        machine.stats.held_bytes -= plan.image_length
         conn.flags &= ~CONN_IMAGE_OWN
     else:
         plan.image_held -= 1
@@ -526,7 +536,6 @@ cdef void _let_go_plan(Machine* machine, uint32_t slot) noexcept nogil:
     machine_try_free_plan(machine, plan_slot)
 
 
-        machine.stats.held_bytes -= plan.image_length
 cdef void _send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil:
     """Send what comes next; nothing of this connection is being sent."""
     cdef Conn* conn = conn_at(machine, slot)
@@ -745,6 +754,8 @@ cdef void _expired(Machine* machine, uint32_t slot) noexcept nogil:
         _set_deadline(machine, slot, machine.limits.stall_ms_max)
     elif conn.state == CONN_LINGERING:
         _close(machine, slot)
+    elif conn.state == CONN_PARKED and not conn.refuse_status and _waits_until_ms(machine, conn) > machine.now_ms:
+        _set_deadline(machine, slot, <uint32_t>(_waits_until_ms(machine, conn) - machine.now_ms))
     elif conn.state == CONN_PARKED:
         # The bytes of its file do not come, and nothing of the response has left.
         machine.stats.timeouts_stall += 1
@@ -752,6 +763,13 @@ cdef void _expired(Machine* machine, uint32_t slot) noexcept nogil:
             _abort(machine, slot)
         else:
             _refuse(machine, slot, 503)
+
+
+cdef int64_t _waits_until_ms(Machine* machine, Conn* conn) noexcept nogil:
+    """Until when a parked head may wait for a fill that gets no further; 0 when it waits for none."""
+    if conn.awaits == NO_SLOT or not slab_holds(&machine.mappings.slab, conn.awaits, conn.awaits_generation):
+        return 0
+    return fill_progress_ms(machine, conn.awaits) + machine.limits.stall_ms_max
 
 
 # ---- the end ----

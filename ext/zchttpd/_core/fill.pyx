@@ -1,11 +1,16 @@
-"""The reads that fill snapshots, queued so that they never hold the loop up for long."""
+"""The reads that fill snapshots, queued so that they never hold the loop up for long.
 
-from libc.stdint cimport int32_t, uint32_t
+First a snapshot is filled from the page cache, for which no disk is waited. What that does not have waits for its device: a
+few files of each are read at a time, so that one that is slow, or hangs, holds up nobody but those who want its files.
+"""
+
+from libc.errno cimport EAGAIN, EOPNOTSUPP
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from zchttpd._core.machine cimport (
-    machine_blank_op, machine_close_file, machine_let_go_mapping, machine_version_holds)
+    FILL_QUEUES, FillQueue, machine_blank_op, machine_close_file, machine_let_go_mapping, machine_version_holds)
 from zchttpd._core.mapping cimport Mapping, mapping_at, mapping_hold, mapping_seal
-from zchttpd._core.op cimport OP_COLLAPSE, OP_FILL, Op
+from zchttpd._core.op cimport OP_COLLAPSE, OP_FILL, OP_NOWAIT, Op
 from zchttpd._core.slab cimport slab_holds
 from zchttpd._core.token cimport NO_SLOT, TOKEN_FILL, token_pack
 from zchttpd._core.version cimport version_match
@@ -15,30 +20,65 @@ cdef extern from "<errno.h>" nogil:
         ESTALE
 
 cdef enum:
-    FILLS_MAX = 2               # files that are read at a time
+    FILLS_MAX = 2               # files of a queue that are read at a time
     COLLAPSE_SIZE_MAX = 1 << 30
     FILL_SIZE = 256 * 1024      # bytes of one read: well under a millisecond of copying
+    AT_HAND = 0                 # the queue of what the page cache may have
 
 
-cdef void fill_begin(Machine* machine, uint32_t slot) noexcept nogil:
+cdef void fill_begin(Machine* machine, uint32_t slot, uint64_t device) noexcept nogil:
     """Read the mapping's file, whose version has been taken, into it. The fill holds a reference until it is taken."""
     mapping_hold(&machine.mappings, slot)
-    if machine.fill_first == NO_SLOT:
-        machine.fill_first = slot
+    mapping_at(&machine.mappings, slot).device = device
+    mapping_at(&machine.mappings, slot).progress_at_ms = machine.now_ms
+    _push(machine, slot, AT_HAND)
+
+
+cdef inline bint _is_used(const FillQueue* queue) noexcept nogil:
+    return queue.reading > 0 or queue.waiting > 0
+
+
+cdef uint32_t _queue_of(Machine* machine, uint64_t device) noexcept nogil:
+    """The queue of a device. Where there are more devices than queues, some share one."""
+    cdef uint32_t free = NO_SLOT
+    cdef uint32_t i
+    for i in range(AT_HAND + 1, FILL_QUEUES):
+        if not _is_used(&machine.fill_queues[i]):
+            if free == NO_SLOT:
+                free = i
+        elif machine.fill_queues[i].device == device:
+            return i
+    if free == NO_SLOT:
+        return <uint32_t>(AT_HAND + 1 + device % (FILL_QUEUES - AT_HAND - 1))
+    machine.fill_queues[free].device = device
+    return free
+
+
+cdef void _push(Machine* machine, uint32_t slot, uint32_t number) noexcept nogil:
+    """Let it be filled in a queue, when its turn comes."""
+    cdef FillQueue* queue = &machine.fill_queues[number]
+    mapping_at(&machine.mappings, slot).fill_queue = number
+    mapping_at(&machine.mappings, slot).next = NO_SLOT
+    if queue.waiting == 0:
+        queue.first = slot
     else:
-        mapping_at(&machine.mappings, machine.fill_last).next = slot
-    machine.fill_last = slot
-    _start(machine)
+        mapping_at(&machine.mappings, queue.last).next = slot
+    queue.last = slot
+    queue.waiting += 1
+    _start(machine, number)
 
 
-cdef void _start(Machine* machine) noexcept nogil:
+cdef void _start(Machine* machine, uint32_t number) noexcept nogil:
+    cdef FillQueue* queue = &machine.fill_queues[number]
     cdef uint32_t slot
-    while machine.fills < FILLS_MAX and machine.fill_first != NO_SLOT:
-        slot = machine.fill_first
-        machine.fill_first = mapping_at(&machine.mappings, slot).next
+    while queue.reading < FILLS_MAX and queue.waiting > 0:
+        slot = queue.first
+        queue.first = mapping_at(&machine.mappings, slot).next
+        queue.waiting -= 1
+        queue.reading += 1
         mapping_at(&machine.mappings, slot).next = NO_SLOT
-        machine.fills += 1
-        if mapping_at(&machine.mappings, slot).huge:
+        mapping_at(&machine.mappings, slot).progress_at_ms = machine.now_ms
+        if mapping_at(&machine.mappings, slot).huge and number == AT_HAND:
             _collapse(machine, slot)
         else:
             _read(machine, slot)
@@ -60,17 +100,20 @@ cdef void _read(Machine* machine, uint32_t slot) noexcept nogil:
     cdef Mapping* mapping = mapping_at(&machine.mappings, slot)
     cdef Op* op = machine_blank_op(machine)
     op.kind = OP_FILL
+    op.flags = OP_NOWAIT if mapping.fill_queue == AT_HAND else 0
     op.fd = mapping.fd
     op.slot = slot
     op.token = token_pack(TOKEN_FILL, slot, machine.mappings.slab.generations[slot])
     op.address = mapping.base + mapping.filled
     op.offset = mapping.filled
     op.length = <uint32_t>min(mapping.length - mapping.filled, <size_t>FILL_SIZE)
+    mapping.reading = 1
 
 
 cdef void fill_step(Machine* machine, uint32_t slot, uint32_t generation, int32_t res) noexcept nogil:
-    """A read has completed with `res`: read on, or end, and let the next file begin."""
+    """A read has completed with `res`: read on, or wait for the device, or end, and let the next file begin."""
     cdef Mapping* mapping
+    cdef uint32_t number
     if not slab_holds(&machine.mappings.slab, slot, generation):
         machine.stats.stale_completions += 1
         return
@@ -80,12 +123,28 @@ cdef void fill_step(Machine* machine, uint32_t slot, uint32_t generation, int32_
         mapping.collapsing = 0
         _read(machine, slot)
         return
+    number = mapping.fill_queue
+    mapping.reading = 0
     if res > 0:
         mapping.filled += <size_t>res
         machine.stats.fill_bytes += <uint32_t>res
+        mapping.progress_at_ms = machine.now_ms
+        machine.fill_queues[number].progress_at_ms = machine.now_ms
         if mapping.filled < mapping.length:
             _read(machine, slot)
             return
+    machine.fill_queues[number].reading -= 1
+    if number == AT_HAND and (res == -EAGAIN or res == -EOPNOTSUPP):
+        _push(machine, slot, _queue_of(machine, mapping.device))
+    else:
+        _end(machine, slot, res)
+    _start(machine, number)
+
+
+cdef void _end(Machine* machine, uint32_t slot, int32_t res) noexcept nogil:
+    """Its last read has completed with `res`."""
+    cdef Mapping* mapping = mapping_at(&machine.mappings, slot)
+    if res > 0:
         version_match(&mapping.version, mapping.base)
         if not machine_version_holds(machine, &mapping.version, mapping.fd, True):
             res = -ESTALE
@@ -98,8 +157,14 @@ cdef void fill_step(Machine* machine, uint32_t slot, uint32_t generation, int32_
     mapping.fd = -1 if res > 0 else res - 1
     mapping.next = machine.filled_first
     machine.filled_first = slot
-    machine.fills -= 1
-    _start(machine)
+
+
+cdef int64_t fill_progress_ms(Machine* machine, uint32_t slot) noexcept nogil:
+    """When bytes last came for a fill; while it waits for its turn, for those that it waits for."""
+    cdef Mapping* mapping = mapping_at(&machine.mappings, slot)
+    if mapping.reading:
+        return mapping.progress_at_ms
+    return max(mapping.progress_at_ms, machine.fill_queues[mapping.fill_queue].progress_at_ms)
 
 
 cdef uint32_t fill_take_ended(Machine* machine, int32_t* error) noexcept nogil:

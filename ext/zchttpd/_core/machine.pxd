@@ -95,6 +95,8 @@ cdef struct Conn:
     int32_t queued_last     # unacknowledged bytes at the last stall check, -1 before the first
     int64_t deadline_ms     # monotonic
     int64_t head_began_ms   # first byte of the head under way, 0 before it
+    uint32_t awaits         # parked: mapping whose fill it waits for, or NO_SLOT
+    uint32_t awaits_generation
 
 cdef struct RouteTrial:     # what `auto` knows of a route
     uint32_t delivered      # zero-copy sends that the peers have for sure
@@ -107,6 +109,17 @@ cdef struct StreamFile:         # a file that streams
     Version version
     int32_t fd              # owned
     uint32_t refs           # owner + plans
+
+cdef enum:
+    FILL_QUEUES = 17
+
+cdef struct FillQueue:      # of snapshots, through Mapping.next
+    uint64_t device
+    uint32_t first          # those that wait to be filled
+    uint32_t last
+    uint32_t waiting        # how many
+    uint32_t reading        # those that are being filled
+    int64_t progress_at_ms  # bytes last came
 
 cdef struct Work:           # for the handler
     uint32_t conn
@@ -129,6 +142,7 @@ cdef struct Limits:
     uint32_t refusals_max           # connections above connections_max that are told 503
     uint32_t leases_per_connection
     uint64_t part_bytes_max         # of plans that are remembered and answer with parts of files
+    uint64_t held_bytes_max         # of what requests and responses under way hold
 
 # What is done on the spot, for those who need its result at once.
 ctypedef int32_t (*Execute)(void* driver, const Op* op) noexcept nogil
@@ -142,7 +156,6 @@ cdef struct Machine:
     Slab sources            # of StreamFile
     Mappings mappings
     Ledger ledger
-    uint64_t held_bytes_max         # of what requests and responses under way hold
     PlanTable table
     TimerWheel wheel
     Queues queues           # of connections
@@ -161,10 +174,8 @@ cdef struct Machine:
     uint8_t accepting       # an accept is under way
     uint8_t accept_multishot    # the driver can accept until further notice
     int64_t accept_at_ms    # when to accept again after an error, 0 when nothing is in the way
-    uint32_t fill_first     # snapshots that wait to be filled, as a list through Mapping.next
-    uint32_t fill_last
-    uint32_t fills          # snapshots that are being filled
-    uint32_t filled_first   # and those whose fill has ended
+    FillQueue[FILL_QUEUES] fill_queues  # first that of what the page cache may have, then by device
+    uint32_t filled_first   # snapshots whose fill has ended, as a list through Mapping.next
     uint32_t pool_free      # list of free windows
     uint32_t pool_free_count
     uint32_t pool_made      # windows made so far
@@ -197,6 +208,7 @@ cdef void machine_take_version(Machine* machine, Version* version, int32_t fd, b
 cdef bint machine_version_holds(Machine* machine, Version* version, int32_t fd, bint wait) noexcept nogil
 cdef bint machine_source_holds(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil
+cdef bint machine_has_room(Machine* machine, uint32_t length) noexcept nogil
 cdef void machine_forget_parts(Machine* machine) noexcept nogil
 cdef void machine_retire_entry(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping, uint64_t offset, uint64_t length,
@@ -208,4 +220,3 @@ cdef void machine_clear(Machine* machine, uint32_t slot) noexcept nogil
 cdef enum:
     COPY_BY_MODE = 0xFF     # no reason to count: the mode, or the size, says so
     COPY_NO = 0xFE          # zero copy, if nothing speaks against it
-cdef bint machine_has_room(Machine* machine, uint32_t length) noexcept nogil

@@ -39,8 +39,6 @@ cdef int machine_open(Machine* machine, const Limits* limits, uint32_t plans_max
     machine.limits = limits[0]
     machine.stats = stats
     machine.pool_free = NO_SLOT
-    machine.fill_first = NO_SLOT
-    machine.fill_last = NO_SLOT
     machine.filled_first = NO_SLOT
     machine.now_us = now_us
     machine.now_ms = now_us // 1000
@@ -254,11 +252,11 @@ cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil:
         plan_free_image(&machine.table, slot)
     if unreachable:
         plan_free(&machine.table, slot)
+
+
 cdef bint machine_has_room(Machine* machine, uint32_t length) noexcept nogil:
     """Whether requests and responses under way may hold `length` bytes more. Little is always let through."""
     return length <= HELD_SMALL or machine.stats.held_bytes + length <= machine.limits.held_bytes_max
-
-
 
 
 cdef void machine_forget_parts(Machine* machine) noexcept nogil:

@@ -1,7 +1,7 @@
 # Bytes of a file in mmap'd memory that the kernel may hold as a registered buffer.
 # One mapping = one slot = the same index in the registered-buffer table.
 
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from zchttpd._core.slab cimport Slab
 from zchttpd._core.stats cimport Stats
@@ -29,9 +29,13 @@ cdef struct Mapping:
     uint32_t refs       # owner + plans + leases + streams
     uint32_t leases     # open leases on it
     uint32_t next       # pool list, or fill queue
+    uint32_t fill_queue     # that it is filled in, or waits in
+    uint64_t device     # of the file that it is being filled from
+    int64_t progress_at_ms  # bytes of the file last came, or it was its turn to be read
     uint32_t holder     # window: the connection that took it from the pool
     uint32_t holder_generation
     uint8_t kind        # MappingKind
+    uint8_t reading     # a read of the fill is under way
     uint8_t zombie      # its owner has let go, others have not
     uint8_t collapsing  # its huge pages are being made
 

@@ -11,7 +11,7 @@ from posix.mman cimport madvise
 from posix.unistd cimport close, read, write
 
 from zchttpd._core.check cimport unlikely
-from zchttpd._core.op cimport OP_COLLAPSE
+from zchttpd._core.op cimport OP_COLLAPSE, OP_NOWAIT
 
 cdef extern from "zc_compat.h" nogil:
     int MADV_COLLAPSE
@@ -119,7 +119,7 @@ cdef bint readers_read(Readers* readers, const Op* op, int32_t* res) noexcept no
     reads, as it does all where the file system cannot tell: False, and it is collected later. A thread makes huge pages
     too."""
     cdef ssize_t got = -1 if op.kind == OP_COLLAPSE else _read(op, RWF_NOWAIT)
-    if op.kind == OP_COLLAPSE or got < 0 and (errno == EAGAIN or errno == EOPNOTSUPP):
+    if op.kind == OP_COLLAPSE or got < 0 and not op.flags & OP_NOWAIT and (errno == EAGAIN or errno == EOPNOTSUPP):
         res[0] = _push(readers, op)
         return res[0] < 0
     res[0] = -errno if got < 0 else <int32_t>got

@@ -1,17 +1,16 @@
 """The ring: probed once, then ops in and completions out (io_uring_setup(2), io_uring_enter(2))."""
 
-from libc.errno cimport EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, ETIME
+from libc.errno cimport EAGAIN, EBUSY, EINTR, EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, ETIME
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
-from posix.unistd cimport close, write
+from posix.unistd cimport close, usleep, write
 
-from zchttpd._core.check cimport zc_assert
+from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.op cimport (
     OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_COLLAPSE, OP_FILL, OP_LINK, OP_MORE,
-    OP_MULTISHOT,
-    OP_READ, OP_RECV, OP_SEND, OP_SEND_ZC, OP_WATCH)
+    OP_MULTISHOT, OP_NOWAIT, OP_READ, OP_RECV, OP_SEND, OP_SEND_ZC, OP_WATCH)
 
 import errno as errno_names
 
@@ -31,6 +30,9 @@ cdef extern from "<sys/socket.h>" nogil:
         SHUT_RDWR
     int socketpair(int domain, int type, int protocol, int* fds)
 
+cdef extern from "<sys/uio.h>" nogil:
+    int RWF_NOWAIT
+
 cdef extern from "<poll.h>" nogil:
     enum:
         POLLIN
@@ -39,6 +41,7 @@ cdef enum:
     BUFFER_GROUP = 0
     QUESTION = 1        # token of what the probe asks
     PEEK = 256
+    SUBMIT_PAUSE_US = 1000
 
 FEATURES = {
     "defer_taskrun": FEATURE_DEFER_TASKRUN,
@@ -223,11 +226,19 @@ cdef void ring_close(Ring* ring) noexcept nogil:
     memset(ring, 0, sizeof(Ring))
 
 
+cdef void _submit(Ring* ring) noexcept nogil:
+    """Hand over what is there: with nodrop completions this cannot lose any. Where the kernel lacks something for it the
+    loop has to wait; of a ring that is broken nothing will ever come, and it is better to start anew."""
+    cdef int rc = lib.io_uring_submit(&ring.uring)
+    if unlikely(rc < 0):
+        zc_assert(rc == -EAGAIN or rc == -EBUSY or rc == -EINTR or rc == -ENOMEM)
+        usleep(SUBMIT_PAUSE_US)
+
+
 cdef lib.io_uring_sqe* _sqe(Ring* ring) noexcept nogil:
     cdef lib.io_uring_sqe* sqe = lib.io_uring_get_sqe(&ring.uring)
     while sqe == NULL:
-        # The queue is full: hand over what is there. With nodrop completions this cannot lose any.
-        lib.io_uring_submit(&ring.uring)
+        _submit(ring)
         sqe = lib.io_uring_get_sqe(&ring.uring)
     return sqe
 
@@ -240,7 +251,7 @@ cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
     cdef unsigned zc_flags = 0
     # A chain must not be split between two submissions.
     if op.flags & OP_LINK and lib.io_uring_sq_space_left(&ring.uring) < 2:
-        lib.io_uring_submit(&ring.uring)
+        _submit(ring)
     sqe = _sqe(ring)
     if op.kind == OP_RECV:
         if ring.features & FEATURE_MULTISHOT_RECV:
@@ -265,6 +276,8 @@ cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
             sqe.flags |= lib.IOSQE_IO_LINK
     elif op.kind == OP_READ or op.kind == OP_FILL:
         lib.io_uring_prep_read(sqe, op.fd, op.address, op.length, op.offset)
+        if op.flags & OP_NOWAIT:
+            sqe.rw_flags = RWF_NOWAIT
     elif op.kind == OP_COLLAPSE:
         lib.io_uring_prep_madvise(sqe, op.address, op.length, MADV_COLLAPSE)
     elif op.kind == OP_ACCEPT:

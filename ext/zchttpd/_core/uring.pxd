@@ -16,6 +16,7 @@ cdef extern from "zc_uring.h" nogil:
         uint16_t ioprio
         uint16_t buf_index
         uint16_t buf_group
+        int rw_flags
         uint64_t user_data
     cdef struct io_uring_cqe:
         uint64_t user_data

@@ -17,8 +17,8 @@ import select
 from zchttpd._core.acceptor cimport acceptor_arm, acceptor_end, acceptor_expire, acceptor_step
 from zchttpd._core.access_record cimport access_drop, access_due, access_pending, access_take
 from zchttpd._core.conn cimport (
-    conn_abandon, conn_abort_all, conn_answer, conn_drain, conn_expire, conn_retry, conn_step, conn_told)
-from zchttpd._core.fill cimport fill_begin, fill_step, fill_take_ended
+    conn_abandon, conn_abort_all, conn_answer, conn_await_fill, conn_drain, conn_expire, conn_retry, conn_step, conn_told)
+from zchttpd._core.fill cimport fill_begin, fill_progress_ms, fill_step, fill_take_ended
 from zchttpd._core.machine cimport (
     Conn, Limits, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, StreamFile, WORK_HEAD, WORK_STALE, Work, conn_at,
     machine_blank_op, machine_close, machine_close_file, machine_has_room, machine_let_go_file, machine_let_go_mapping,
@@ -173,8 +173,9 @@ cdef class Worker:
         """Drop the connection of `ticket`."""
         conn_abandon(&self.machine, ticket & 0xFFFFFF, ticket >> 24)
 
-    def fill(self, fd: int, size: int, mtime_ns: int, grown: bool) -> int:
-        """Start to read a file of `size` > 0 bytes, `grown` by now or not, into a new mapping; takes the fd over anyhow.
+    def fill(self, fd: int, size: int, mtime_ns: int, grown: bool, device: int) -> int:
+        """Start to read a file of `size` > 0 bytes, `grown` by now or not, on `device`, into a new mapping; takes the fd
+        over anyhow.
 
         The handler hears of the end through `filled`: ESTALE if the file has not, or no longer, the bytes of this mtime.
         Raises MemoryError when there is no slot or no memory.
@@ -190,7 +191,7 @@ cdef class Worker:
         version_announce(&mapping.version, size, <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF))
         machine_take_version(&self.machine, &mapping.version, fd, grown)
         self.machine.stats.fills += 1
-        fill_begin(&self.machine, slot)
+        fill_begin(&self.machine, slot, device)
         return _number(slot, self.machine.mappings.slab.generations[slot])
 
     def capacity(self, mapping: int) -> int:
@@ -202,6 +203,13 @@ cdef class Worker:
         cdef Mapping* row = mapping_at(&self.machine.mappings, self._slot(&self.machine.mappings.slab, mapping))
         return (row.memfd >= 0 and row.huge == 0 and mapping_huge_length(&self.machine.mappings, row.length) > 0
                 and routes_refer(&self.machine))
+
+    def await_fill(self, ticket: int, mapping: int) -> bool:
+        """Have the connection of `ticket` wait for a mapping that is being filled, for as long as that makes progress. False
+        when it has made none for stall_ms_max."""
+        cdef uint32_t slot = self._slot(&self.machine.mappings.slab, mapping)
+        conn_await_fill(&self.machine, ticket & 0xFFFFFF, ticket >> 24, slot)
+        return self.machine.now_ms - fill_progress_ms(&self.machine, slot) <= self.machine.limits.stall_ms_max
 
     def register_mapping(self, mapping: int) -> int:
         """Register a filled mapping. Returns 0, or the errno that says why it stays unregistered."""
@@ -293,6 +301,9 @@ cdef class Worker:
             raise ValueError("a plan sends at least a head")
         if date_at >= 0 and date_at + 29 > len(image):
             raise ValueError("the Date value lies outside the image")
+        if not machine_has_room(&self.machine, len(image)):
+            self.machine.stats.refused_memory += 1
+            raise MemoryError("responses under way hold too much")
         rows = <Segment*>malloc(count * sizeof(Segment))
         if rows == NULL:
             raise MemoryError
@@ -301,9 +312,6 @@ cdef class Worker:
                 rows[i].kind = SEGMENT_KINDS[segments[i][0]]
                 rows[i].offset = segments[i][1]
                 rows[i].length = segments[i][2]
-        if not machine_has_room(&self.machine, len(image)):
-            self.machine.stats.refused_memory += 1
-            raise MemoryError("responses under way hold too much")
                 if rows[i].kind == SEGMENT_LITERAL:
                     bound = len(image)
                 elif rows[i].kind == SEGMENT_MAPPED and mapping_slot != NO_SLOT:

@@ -182,7 +182,9 @@ def test_the_doctor_adds_up_what_the_workers_take(monkeypatch: pytest.MonkeyPatc
     settings = Settings(root=Path(), workers=2)
     [low] = [each for each in doctor.examine(settings) if each.subject == "memory"]
     assert low.state is doctor.State.LOW
-    assert low.text.startswith("--memory 256M --stream-memory 64M for each of 2 workers may take 1106M in all")
+    assert low.text.startswith(
+        "--memory 256M --stream-memory 64M for each of 2 workers may take 1106M in all"
+    )
     assert "memory.max of /a is 128M" in low.text
     assert low.fix.startswith("--memory ")
     fine = doctor.memory(fitted(128)[0], Limit(128 * MIB, "memory.max of /a"))
