@@ -150,6 +150,30 @@ def test_a_closed_number_is_a_new_one(driver: Driver) -> None:
         sock.close()
 
 
+def test_who_comes_waits_for_no_crowd_that_does_without_waiting(driver: Driver) -> None:
+    """Each send is followed by another, as where many pipeline: a receive takes its place among them."""
+    crowd = [socket.socketpair() for _ in range(8)]
+    ours, theirs = socket.socketpair()
+    driver.push("recv", ours.fileno(), 100)
+    for token, (one, _) in enumerate(crowd, 1):
+        driver.push("send", one.fileno(), token, memory=b"x")
+    theirs.send(b"hello")
+    driver.wait(0)
+    seen = []
+    for _ in range(4):
+        for done in driver.reap(4):
+            seen.append(done.token)
+            if done.received is not None:
+                driver.give_back(done.buffer)
+            else:
+                driver.push("send", crowd[done.token - 1][0].fileno(), done.token, memory=b"x")
+    assert 100 in seen
+    assert len(seen) == 16, "and they go on"
+    for one, other in (*crowd, (ours, theirs)):
+        one.close()
+        other.close()
+
+
 def test_an_event_of_a_former_owner_is_harmless(driver: Driver) -> None:
     """Both have bytes in one wait; after the first the second is closed, and its number is taken again."""
     pairs = [socket.socketpair() for _ in range(2)]

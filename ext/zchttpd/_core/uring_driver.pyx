@@ -129,7 +129,8 @@ cdef class UringWorker(Worker):
         cdef uint32_t taken = 0
         cdef uint32_t end
         cdef uint32_t i
-        while taken < count and self.done.count > 0:
+        # The ring has its share of a batch, however much is done without it.
+        while taken < count // 2 and self.done.count > 0:
             completions_take(&self.done, &completions[taken])
             taken += 1
         end = taken + ring_reap(&self.ring, completions + taken, count - taken)
@@ -139,6 +140,9 @@ cdef class UringWorker(Worker):
             else:
                 completions[taken] = completions[i]
                 taken += 1
+        while taken < count and self.done.count > 0:
+            completions_take(&self.done, &completions[taken])
+            taken += 1
         if self.machine.access.open_records != NULL:
             address_look_up(completions, taken, self.peers)
         return taken
