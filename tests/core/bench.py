@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from zchttpd._core import testing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WINDOW = 4096
 HEAD_MAX = 1024
@@ -68,8 +73,9 @@ class Bench:
         return told.get(op.kind, 0)
 
     def _handle(
-        self, work: list[tuple[str, int, bytes | int]], filled: list[tuple[int, int]], _: int
+        self, work: Iterator[tuple[str, int, bytes | int]], filled: Iterator[tuple[int, int]], now_ms: int
     ) -> None:
+        assert now_ms == self.now_ms
         self._work += work
         self._filled.update(filled)
 
@@ -111,6 +117,11 @@ class Bench:
         self.machine.flush()
         ops, self._ops = self._ops, []
         return [op for op in ops if op.kind not in USUAL]
+
+    def watches(self) -> list[testing.ExecutedOp]:
+        """Watches since the last call of any."""
+        ops, self._ops = self._ops, []
+        return [op for op in ops if op.kind == "watch"]
 
     def accepts(self) -> bool:
         """Whether it asked for connections again."""

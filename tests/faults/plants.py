@@ -182,7 +182,7 @@ PLANTS = (
     ),
     Plant(
         "the Date of a response under way is overwritten",
-        "conn.pyx",
+        "machine.pyx",
         "        if plan.image_held > 0:\n",
         "        if False:\n",
         "tests/core/test_machine.py",
@@ -242,8 +242,8 @@ PLANTS = (
     Plant(
         "a stale entry is not looked at",
         "conn.pyx",
-        "        if unlikely(machine.now_ms > entry.check_at_ms\n                    or plan",
-        "        if unlikely(False\n                    or plan",
+        "(machine.now_ms > entry_at(&machine.table, plan.entry).check_at_ms\n",
+        "(False\n",
         "tests/core/test_machine.py",
     ),
     Plant(
@@ -414,13 +414,13 @@ PLANTS = (
     ),
     Plant(
         "who gets no image of its own gives back that of the plan",
-        "conn.pyx",
+        "machine.pyx",
         "                conn.image = plan.image\n                plan.image_held += 1\n",
         "                conn.image = plan.image\n",
     ),
     Plant(
         "an image of its own is not given back",
-        "conn.pyx",
+        "machine.pyx",
         "        memory_give(conn.image)\n        machine.stats.held_bytes -= plan.image_length\n",
         "        machine.stats.held_bytes -= plan.image_length\n",
     ),
@@ -443,7 +443,7 @@ PLANTS = (
         "a connection that is reset lets its plan go with a read under way",
         "conn.pyx",
         "    machine.stats.aborts += 1\n",
-        "    machine.stats.aborts += 1\n    if conn.sends == 0:\n        _let_go_plan(machine, slot)\n",
+        "    machine.stats.aborts += 1\n    if not conn.sends:\n        machine_let_go_plan(machine, slot)\n",
     ),
     # Admission and accepting.
     Plant(

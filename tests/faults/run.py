@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from plants import PLANTS, Plant
+from plants_in_turns import PLANTS_IN_TURNS
 from tabulate import tabulate
 
 TOP = Path(__file__).resolve().parents[2]
@@ -95,7 +96,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory(prefix="faults-") as place:
         tree = Tree(Path(place))
-        for each in PLANTS:
+        for each in (*PLANTS, *PLANTS_IN_TURNS):
             if wanted in each.name:
                 rows.append((each.name, each.file, each.test.removeprefix("tests/"), plant(tree, each)))
                 print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)

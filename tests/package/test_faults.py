@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,16 @@ TOP = Path(__file__).resolve().parents[2]
 CORE = TOP / "ext" / "zchttpd" / "_core"
 
 
-def load() -> Any:
-    spec = importlib.util.spec_from_file_location("plants", TOP / "tests" / "faults" / "plants.py")
+def load(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, TOP / "tests" / "faults" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-PLANTS = load().PLANTS
+PLANTS = (*load("plants").PLANTS, *load("plants_in_turns").PLANTS_IN_TURNS)
 
 
 def test_there_are_many_and_no_two_are_alike() -> None:

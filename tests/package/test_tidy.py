@@ -75,7 +75,7 @@ GIVEN_UP = {
         r"inbox|inbox_\w+": "recv_buffer",
         r"line_(?:none|window|new|once|in_use|refused)|lines_(?:join|leave)": "queue",
         r"memo": "cacheable",
-        r"replay_(?:begin|end)": "_hold_plan, _let_go_plan",
+        r"replay_(?:begin|end)": "machine_hold_plan, machine_let_go_plan",
         r"room_\w+|turned_away|stand_by": "admission, rejected, enqueue",
         r"rungs?|rung_\w+|ladder": "feature",
         r"stamp|stamp_\w+": "http_date",

@@ -17,6 +17,8 @@ Key = tuple[int, int]  # slot and generation of a connection
 
 OPS_SPARE = 8
 OPS_PER_COMPLETION = 6
+HANDLER_ITEMS = 64
+HANDLER_US = 1000
 ROUTE_TRIAL = 32  # zero-copy sends before `auto` decides
 GIVEN_UP = 2
 NO_OPS = ("reset", "shutdown", "queued", "unread")  # without a completion
@@ -92,6 +94,37 @@ def check_conns(kernel: Kernel) -> None:
             raise Violation(f"{ledger.asked[key]} ops for {ledger.got[key]} completions of {key}: {conn}")
     ledger.asked.clear()
     ledger.got.clear()
+
+
+def check_parked(conns: list[dict[str, int]], known: set[int]) -> None:
+    """Nobody is forgotten: who is parked stands in a queue, or the desk has him. `known`: by slot."""
+    for slot, conn in enumerate(conns):
+        parked = testing.STATES.get(conn["state"]) == "parked"
+        if parked and not conn["queued"] and slot not in known:
+            raise Violation(f"forgotten: {conn}")
+        if conn["queued"] and not parked:
+            raise Violation(f"queued, and not parked: {conn}")
+
+
+class Share:
+    """What the handler may be given in one turn, which began at `now_us`."""
+
+    def __init__(self, now_us: int) -> None:
+        self.began_us = now_us
+        self.items = self.heads = 0
+
+    def is_over(self, now_us: int) -> bool:
+        """Whether its time is."""
+        return now_us - self.began_us >= HANDLER_US
+
+    def takes(self, kind: str, now_us: int) -> None:
+        """It has been given one more, with so much time gone. There is always time for one head."""
+        self.items += 1
+        self.heads += kind == "head"
+        if kind == "head" and self.heads == 1:
+            return
+        if self.items > HANDLER_ITEMS + 1 or self.is_over(now_us):
+            raise Violation(f"the {self.items}th of a turn after {now_us - self.began_us} us")
 
 
 def check_leases(kernel: Kernel) -> None:

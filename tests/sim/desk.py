@@ -12,6 +12,7 @@ from .parts import Violation
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Iterable
 
     from zchttpd._core import testing
 
@@ -111,22 +112,27 @@ class Desk:
 
     # ---- work ----
 
-    def attend(self, work: list[tuple[str, int, bytes | int]]) -> None:
-        for item in work:
-            kind, ticket, subject = item
+    def attend(self, item: tuple[str, int, bytes | int]) -> None:
+        kind, ticket, subject = item
+        if kind == "refuse":
+            self._must_have_a_reason(ticket, subject)
+        else:
+            self.since_ms[ticket] = self.now_ms
+        if kind == "head" and self.kernel.chance("fill_hangs"):
+            self.hung.append(item)
+            self.kernel.events["fill_hangs"] += 1
+        elif not self.calm and self.rng.random() < self.slowness:
+            self.delayed.append(item)
             if kind == "refuse":
-                self._must_have_a_reason(ticket, subject)
-            else:
-                self.since_ms[ticket] = self.now_ms
-            if kind == "head" and self.kernel.chance("fill_hangs"):
-                self.hung.append(item)
-                self.kernel.events["fill_hangs"] += 1
-            elif not self.calm and self.rng.random() < self.slowness:
-                self.delayed.append(item)
-                if kind == "refuse":
-                    self._doom(ticket, "the refusal is late")
-            else:
-                self._do(*item)
+                self._doom(ticket, "the refusal is late")
+        else:
+            self._do(*item)
+
+    def known_slots(self) -> set[int]:
+        """Of the connections that it has been given and has not answered yet; some of them have gone."""
+        tickets = {ticket for _, ticket, _ in (*self.delayed, *self.hung)}
+        tickets.update(ticket for fill in self.filling.values() for ticket, _ in fill.waiting)
+        return {ticket & 0xFFFFFF for ticket in tickets}
 
     def _must_have_a_reason(self, ticket: int, status: bytes | int) -> None:
         """A parked connection is told 503 when it has waited too long, and not before."""
@@ -284,7 +290,7 @@ class Desk:
         fill.waiting.append((ticket, ask.head))
         self.machine.await_fill(ticket, fill.number)
 
-    def filled(self, filled: list[tuple[int, int]]) -> None:
+    def filled(self, filled: Iterable[tuple[int, int]]) -> None:
         """Snapshots are full, or could not be had."""
         for number, error in filled:
             name, fill = next((name, fill) for name, fill in self.filling.items() if fill.number == number)

@@ -56,7 +56,7 @@ EVENTS = (
     *("kept_waiting", "hogged", "no_memory", "no_memory_reset", "emfile"),
     *("sq_full", "cq_full", "in_worker", "late_receive", "auto_given_up", "auto_kept"),
     *("filled", "torn", "unregistered", "accepted", "one_accept", "rejected", "woken", "signal"),
-    *("stray", "splice", "route", "unread", "shutdown", "collapse"),
+    *("stray", "splice", "route", "unread", "shutdown", "collapse", "handler_cut"),
 )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from zchttpd._core import testing, testing_memory
 from zchttpd.engine.access_records import unpack_records
 
-from .audit import check_conns, check_gauges, check_leases, check_mappings
+from .audit import Share, check_conns, check_gauges, check_leases, check_mappings, check_parked
 from .client import Client
 from .desk import Desk
 from .exchange import THEMES, random_ask
@@ -18,7 +18,7 @@ from .kernel import Kernel
 from .parts import Cqe, Socket, Violation, random_habits, random_limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 EPOCH = 1_700_000_000
 BEGAN_US = 5_000_000
@@ -105,8 +105,8 @@ class World:
 
     # ---- the worker's turns ----
 
-    def turn(self) -> None:
-        """A batch of completions or a few, the deadlines, the desk."""
+    def turn(self) -> int:
+        """A batch of completions or a few, the deadlines, the desk. In how many ms the next is due."""
         self.set_time()
         taken = self.batch * self.rng.choice((1, 1, 3))
         room = self.kernel.habits.cq_room
@@ -118,7 +118,7 @@ class World:
         for cqe in batch:
             self.deliver(cqe)
         self.kernel.op_count = 0
-        self.machine.step()
+        pause_ms: int = self.machine.step()
         self.kernel.end_of_batch()
         live = self.machine.live()
         if self.kernel.op_count > 100 + OPS_PER_COMPLETION * len(batch) + 5 * (
@@ -128,6 +128,7 @@ class World:
         self.machine.poison_pool()
         if self.rng.random() < 0.3:
             self.take_records()
+        return pause_ms
 
     def deliver(self, cqe: Cqe) -> None:
         what = (cqe.token, cqe.res, cqe.more, cqe.notification, cqe.received)
@@ -149,11 +150,19 @@ class World:
         self.machine.poison_pool()
 
     def handle(
-        self, work: list[tuple[str, int, bytes | int]], filled: list[tuple[int, int]], now_ms: int
+        self, work: Iterator[tuple[str, int, bytes | int]], filled: Iterator[tuple[int, int]], now_ms: int
     ) -> None:
+        """The handler: whatever it does takes a while, at times a long one."""
         assert now_ms == self.now_us // 1000
+        share = Share(self.now_us)
         self.desk.filled(filled)
-        self.desk.attend(work)
+        for item in work:
+            share.takes(item[0], self.now_us)
+            self.desk.attend(item)
+            self.now_us += round(self.rng.choice((10, 100, 5000)) * self.rng.random())
+            self.machine.now_us = self.now_us
+        if share.is_over(self.now_us):
+            self.kernel.events["handler_cut"] += any(conn["queued"] for conn in self.conns())
 
     def take_records(self) -> None:
         for record in unpack_records(self.machine.take_records()):
@@ -294,6 +303,7 @@ class World:
 
     def check(self) -> None:
         check_conns(self.kernel)
+        check_parked(self.conns(), self.desk.known_slots())
         check_leases(self.kernel)
         check_mappings(self.kernel, self.owned())
         check_gauges(self.machine, self.limits["window_count"], self.window, self.stale)
@@ -318,7 +328,7 @@ class World:
                 busy = True
             if self.kernel.cq:
                 busy = True
-            self.turn()
+            busy = self.turn() == 0 or busy
             busy = self.desk.catch_up() or busy
             self.flush()
             for socket, client in self.clients:

@@ -6,13 +6,13 @@ import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from zchttpd._core.worker import ACCESS_RECORD
 from zchttpd.telemetry.access_log import AccessRecord, address_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_RECORD = struct.Struct(ACCESS_RECORD)
+# The fixed part of an access record (access_record.pxd).
+_RECORD = struct.Struct("=IIIIqQQHHBB16s2x")
 _address = lru_cache(maxsize=4096)(address_of)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from zchttpd.handler.answer import Answer
 from zchttpd.handler.errors import describe_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from zchttpd._core.worker import Worker
     from zchttpd.config.settings import Settings
     from zchttpd.files.entry_cache import EntryCache
@@ -61,6 +64,8 @@ class Loader:
         self._refusals: dict[int, int] = {}
         self._idle_ms = idle_ms(settings)
         self._silent_until_ms = 0
+        # What is to be done for requests whose file or job has come, or has not.
+        self._ready: deque[Callable[[], None]] = deque()
         self.engine: Worker
 
     def begin(self, engine: Worker) -> None:
@@ -68,19 +73,23 @@ class Loader:
         self.engine = self._bodies.engine = self._admission.engine = engine
 
     def __call__(
-        self, work: list[tuple[str, int, bytes | int]], filled: list[tuple[int, int]], now_ms: int
+        self, work: Iterator[tuple[str, int, bytes | int]], filled: Iterator[tuple[int, int]], now_ms: int
     ) -> None:
         """Answer `work`: ("head", ticket, bytes), ("stale", ticket, entry), ("refuse", ticket, status).
 
-        `filled`: (mapping, errno or 0).
+        `filled`: (mapping, errno or 0). What cannot be done in this turn is done in the next.
         """
         self._mailbox.run()
         for mapping, error in filled:
             self._on_filled(mapping, error, now_ms)
+        if self._ready:
+            self.engine.call_again()
+        while self._ready and self.engine.may_go_on():
+            self._ready.popleft()()
         for kind, ticket, subject in work:
             if kind == "head":
                 assert isinstance(subject, bytes)
-                self._answer(ticket, subject, 1, now_ms)
+                self._go_on(ticket, subject, 1, None)
             elif kind == "stale":
                 assert isinstance(subject, int)
                 self._on_stale(ticket, subject, now_ms)
@@ -91,18 +100,6 @@ class Loader:
         self._shrink()
 
     # ---- requests ----
-
-    def _answer(self, ticket: int, head: bytes, attempt: int, now_ms: int) -> None:
-        """One request that cannot be answered is one less, and no other's harm."""
-        try:
-            try:
-                self._on_head(ticket, head, attempt, now_ms)
-            except MemoryError:
-                # No room for its plan, or for what responses under way hold.
-                self._refuse_head(ticket, head, 503)
-        except Exception:
-            LOGGER.exception("a request could not be answered")
-            self.engine.abandon(ticket)
 
     def _on_head(self, ticket: int, head: bytes, attempt: int, now_ms: int) -> None:
         answer = self._handler.answer(head, now_ms)
@@ -136,10 +133,21 @@ class Loader:
 
     def _on_made(self, ticket: int, head: bytes, attempt: int, error: OSError | None) -> None:
         """What a request waited for has been made, or could not be."""
-        if error is None:
-            self._answer(ticket, head, attempt, self.engine.now_ms)
-        else:
-            self._fail(ticket, head, attempt, error, None, self.engine.now_ms)
+        self._ready.append(partial(self._go_on, ticket, head, attempt, error))
+
+    def _go_on(self, ticket: int, head: bytes, attempt: int, error: OSError | None) -> None:
+        """Answer a head, or say what became of what it waited for. One that cannot be answered harms no other."""
+        try:
+            if error is None:
+                self._on_head(ticket, head, attempt, self.engine.now_ms)
+            else:
+                self._fail(ticket, head, attempt, error, None, self.engine.now_ms)
+        except MemoryError:
+            # No room for its plan, or for what responses under way hold.
+            self._refuse_head(ticket, head, 503)
+        except Exception:
+            LOGGER.exception("a request could not be answered")
+            self.engine.abandon(ticket)
 
     def _on_stale(self, ticket: int, number: int, now_ms: int) -> None:
         holding = self._holdings.numbered(number)
@@ -172,7 +180,7 @@ class Loader:
             self._retire(holding)
             # What the cache believed of it is outdated too.
             holding.entry.check_at_ms = now_ms
-        self._answer(ticket, head, attempt + 1, now_ms)
+        self._on_head(ticket, head, attempt + 1, now_ms)
 
     def _refuse_head(self, ticket: int, head: bytes, status: int) -> None:
         self._refuse(ticket, status + (REFUSED_HEAD if head.startswith(b"HEAD ") else 0))
@@ -322,16 +330,14 @@ class Loader:
                 self._retire(holding)
                 holding.entry.check_at_ms = now_ms
             failure = OSError(error, os.strerror(error), name_of(body.representation))
-            for ticket, head, attempt in waiting:
-                self._fail(ticket, head, attempt, failure, None, now_ms)
+            self._ready.extend(partial(self._go_on, *each, failure) for each in waiting)
             return
         live = self._bodies.live_of(body.representation)
         for holding in [each for each in self._streaming if live in each.bodies]:
             # From here on it is sent from memory.
             self._unstream(holding)
-        for ticket, head, attempt in waiting:
-            self._answer(ticket, head, attempt, now_ms)
-        self._bodies.forsaken(body)
+        self._ready.extend(partial(self._go_on, *each, None) for each in waiting)
+        self._ready.append(partial(self._bodies.forsaken, body))
 
     def _shrink(self) -> None:
         """Evict what has not been used for longest until the budgets hold."""

@@ -10,6 +10,7 @@ cdef bint conn_shed(Machine* machine) noexcept nogil
 cdef void conn_step(Machine* machine, const Completion* completion) noexcept nogil
 cdef bint conn_answer(Machine* machine, uint32_t slot, uint32_t generation, uint32_t plan, bint cacheable) noexcept nogil
 cdef void conn_await_fill(Machine* machine, uint32_t slot, uint32_t generation, uint32_t mapping) noexcept nogil
+cdef uint32_t conn_stale_entry(Machine* machine, uint32_t slot) noexcept nogil
 cdef void conn_retry(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil
 cdef void conn_abandon(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil
 cdef void conn_expire(Machine* machine) noexcept nogil

@@ -7,32 +7,29 @@ second starts only when the first has gone whole. Whatever happens to the connec
 
 from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOBUFS, ENOMEM, EOPNOTSUPP, ETIMEDOUT
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memset
 
 from zchttpd._core.access_record cimport (
-    access_bytes_sent, access_connected, access_request_head, access_request_started, access_response_ended)
+    access_bytes_sent, access_connected, access_request_head, access_request_started)
 from zchttpd._core.admission cimport (
     admission_enqueue, admission_enter, admission_has_place, admission_leave, admission_may_reject,
     admission_oldest_idle)
 from zchttpd._core.cache_key cimport cache_key
 from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.fill cimport fill_progress_ms
-from zchttpd._core.http_date cimport HTTP_DATE_LENGTH
 from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.machine cimport (
-    CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_IMAGE_OWN, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
-    CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, Conn, HELD_SMALL, REFUSED_HEAD,
-    ROUTE_UNKNOWN, SEND_AUTO, WORK_HEAD, WORK_REFUSE, WORK_STALE, conn_at, machine_end_lease, machine_forget_parts,
-    machine_has_room, machine_notified, machine_op, machine_send_window, machine_source_holds, machine_try_free_plan,
-    machine_work)
-from zchttpd._core.memory cimport memory_give, memory_take
+    CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE, CONN_POLLING,
+    CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, Conn, HELD_SMALL, REFUSED_HEAD, ROUTE_UNKNOWN,
+    SEND_AUTO, conn_at, machine_end_lease, machine_forget_parts, machine_has_room, machine_hold_plan, machine_let_go_plan,
+    machine_notified, machine_op, machine_send_window, machine_source_holds, machine_try_free_plan)
 from zchttpd._core.op cimport (
     OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND,
     OP_SHUTDOWN, OP_UNREAD, Op)
 from zchttpd._core.plans cimport (
-    Entry, NO_ROW, PARTIAL_CONTENT, Plan, Row, SEGMENT_LITERAL, SEGMENT_MAPPED, Segment, entry_at, entry_use, plan_at,
-    plans_admit, plans_drop_row, plans_find)
-from zchttpd._core.queues cimport QUEUE_HALF, queues_remove
+    NO_ROW, PARTIAL_CONTENT, Plan, Row, SEGMENT_LITERAL, SEGMENT_MAPPED, Segment, entry_at, entry_use, plan_at, plans_admit,
+    plans_drop_row, plans_find)
+from zchttpd._core.queues cimport QUEUE_HALF, QUEUE_HEAD, QUEUE_LOOK, queues_push, queues_remove
 from zchttpd._core.recv_buffer cimport (
     FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, frame, recv_buffer_append,
     recv_buffer_consume, recv_buffer_free)
@@ -181,6 +178,18 @@ cdef void conn_await_fill(Machine* machine, uint32_t slot, uint32_t generation, 
     if slab_holds(&machine.conns, slot, generation) and conn_at(machine, slot).state == CONN_PARKED:
         conn_at(machine, slot).awaits = mapping
         conn_at(machine, slot).awaits_generation = machine.mappings.slab.generations[mapping]
+
+
+cdef uint32_t conn_stale_entry(Machine* machine, uint32_t slot) noexcept nogil:
+    """The entry that a connection was parked for, or NO_SLOT when there is nothing to look at any more: somebody has looked
+    meanwhile, or it has been retired."""
+    cdef Conn* conn = conn_at(machine, slot)
+    cdef Row* row = &machine.table.rows[conn.row]
+    cdef Plan* plan
+    if row.edition != conn.row_edition:
+        return NO_SLOT
+    plan = plan_at(&machine.table, row.plan)
+    return NO_SLOT if plan.entry == NO_SLOT or not _is_stale(machine, plan) else plan.entry
 
 
 cdef void conn_retry(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil:
@@ -391,7 +400,7 @@ cdef void _read_heads(Machine* machine, uint32_t slot) noexcept nogil:
             elif conn.state == CONN_READING:
                 conn.head_length = head_length
                 machine.stats.plan_misses += 1
-                _park(machine, slot, WORK_HEAD, NO_SLOT)
+                _park(machine, slot, QUEUE_HEAD)
         elif found == FRAME_LINE_LONG:
             _refuse(machine, slot, 414)
         elif found == FRAME_HEAD_LONG:
@@ -400,24 +409,26 @@ cdef void _read_heads(Machine* machine, uint32_t slot) noexcept nogil:
             _refuse(machine, slot, 400)
 
 
+cdef inline bint _is_stale(Machine* machine, const Plan* plan) noexcept nogil:
+    return (machine.now_ms > entry_at(&machine.table, plan.entry).check_at_ms
+            or plan.source != NO_SLOT and not machine_source_holds(machine, plan.source))
+
+
 cdef bint _usable(Machine* machine, uint32_t slot, uint32_t row_index, uint32_t* plan_slot) noexcept nogil:
     """Whether the row's plan may be replayed now. A plan of a dead entry loses the row; a stale entry parks the
     connection until the handler has looked at it."""
     cdef uint32_t found = machine.table.rows[row_index].plan
     cdef Plan* plan = plan_at(&machine.table, found)
-    cdef Entry* entry
     if unlikely(plan.dead):
         machine_try_free_plan(machine, plans_drop_row(&machine.table, row_index))
         return False
     if plan.entry != NO_SLOT:
-        entry = entry_at(&machine.table, plan.entry)
-        if unlikely(machine.now_ms > entry.check_at_ms
-                    or plan.source != NO_SLOT and not machine_source_holds(machine, plan.source)):
+        if unlikely(_is_stale(machine, plan)):
             conn_at(machine, slot).row = row_index
             conn_at(machine, slot).row_edition = machine.table.rows[row_index].edition
-            _park(machine, slot, WORK_STALE, plan.entry)
+            _park(machine, slot, QUEUE_LOOK)
             return False
-        entry_use(entry, machine.now_ms)
+        entry_use(entry_at(&machine.table, plan.entry), machine.now_ms)
     machine.stats.plan_hits += 1
     plan_slot[0] = found
     return True
@@ -437,14 +448,13 @@ cdef bint _lookup(Machine* machine, uint32_t slot, const char* head, uint32_t le
     return True
 
 
-cdef void _park(Machine* machine, uint32_t slot, uint8_t kind, uint32_t entry) noexcept nogil:
-    cdef Conn* conn = conn_at(machine, slot)
+cdef void _park(Machine* machine, uint32_t slot, uint8_t queue) noexcept nogil:
+    """From here on it waits for the handler."""
     queues_remove(&machine.queues, slot)
-    conn.state = CONN_PARKED
-    conn.awaits = NO_SLOT
+    queues_push(&machine.queues, slot, queue)
+    conn_at(machine, slot).state = CONN_PARKED
+    conn_at(machine, slot).awaits = NO_SLOT
     _set_deadline(machine, slot, machine.limits.stall_ms_max)
-    if not machine_work(machine, slot, kind, entry):
-        _abort(machine, slot)
 
 
 cdef void _refuse(Machine* machine, uint32_t slot, uint32_t status) noexcept nogil:
@@ -460,7 +470,7 @@ cdef void _refuse(Machine* machine, uint32_t slot, uint32_t status) noexcept nog
     # What has arrived is not to be read as a request.
     recv_buffer_free(&conn.received)
     conn.head_length = 0
-    _park(machine, slot, WORK_REFUSE, NO_SLOT)
+    _park(machine, slot, QUEUE_LOOK)
 
 
 # ---- sending ----
@@ -474,66 +484,11 @@ cdef void _begin(Machine* machine, uint32_t slot, uint32_t plan_slot) noexcept n
     conn.queued_last = -1
     conn.answers = 2 if conn.answers else 1
     conn.flags &= ~CONN_CRLF_SKIPPED
-    if not _hold_plan(machine, slot, plan_slot):
+    if not machine_hold_plan(machine, slot, plan_slot):
         _abort(machine, slot)
         return
     _set_deadline(machine, slot, machine.limits.stall_ms_max)
     _send(machine, slot, COPY_NO)
-
-
-cdef bint _hold_plan(Machine* machine, uint32_t slot, uint32_t plan_slot) noexcept nogil:
-    """The connection holds the plan from here on. False when there is no memory for an image with today's Date."""
-    cdef Conn* conn = conn_at(machine, slot)
-    cdef Plan* plan = plan_at(&machine.table, plan_slot)
-    conn.plan = plan_slot
-    conn.segment = 0
-    conn.done = 0
-    conn.image = plan.image
-    plan.active += 1
-    machine.stats.requests[plan.status] += 1
-    if plan.date_at >= 0 and plan.image_second != machine.http_date.second:
-        if plan.image_held > 0:
-            # A response of an earlier second is still being sent from the image: leave that as it is.
-            conn.image = NULL
-            if machine_has_room(machine, plan.image_length):
-                conn.image = <char*>memory_take(plan.image_length)
-            else:
-                machine.stats.refused_memory += 1
-            if conn.image == NULL:
-                conn.image = plan.image
-                plan.image_held += 1
-                return False
-            memcpy(conn.image, plan.image, plan.image_length)
-            conn.flags |= CONN_IMAGE_OWN
-            machine.stats.held_bytes += plan.image_length
-        else:
-            plan.image_second = machine.http_date.second
-        memcpy(conn.image + plan.date_at, machine.http_date.text, HTTP_DATE_LENGTH)
-    if not conn.flags & CONN_IMAGE_OWN:
-        plan.image_held += 1
-    return True
-
-
-cdef void _let_go_plan(Machine* machine, uint32_t slot) noexcept nogil:
-    """The connection lets go of its plan, if it has one."""
-    cdef Conn* conn = conn_at(machine, slot)
-    cdef uint32_t plan_slot = conn.plan
-    cdef Plan* plan
-    if plan_slot == NO_SLOT:
-        return
-    plan = plan_at(&machine.table, plan_slot)
-    access_response_ended(&machine.access, slot, plan.status, plan.head_length, machine.now_us, machine.http_date.second,
-                          conn.received.bytes != NULL)
-    if conn.flags & CONN_IMAGE_OWN:
-        memory_give(conn.image)
-        machine.stats.held_bytes -= plan.image_length
-        conn.flags &= ~CONN_IMAGE_OWN
-    else:
-        plan.image_held -= 1
-    conn.image = NULL
-    conn.plan = NO_SLOT
-    plan.active -= 1
-    machine_try_free_plan(machine, plan_slot)
 
 
 cdef void _send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil:
@@ -678,7 +633,7 @@ cdef void _finish(Machine* machine, uint32_t slot) noexcept nogil:
     cdef Plan* plan = plan_at(&machine.table, conn.plan)
     cdef bint keep = plan.keep_alive and not (machine.draining and conn.received.bytes == NULL)
     cdef bint linger = plan.linger or conn.received.bytes != NULL
-    _let_go_plan(machine, slot)
+    machine_let_go_plan(machine, slot)
     if keep and not (conn.flags & CONN_PEER_DONE and conn.received.bytes == NULL):
         conn.state = CONN_READING
         _set_deadline(machine, slot, machine.limits.idle_ms_max)
@@ -792,7 +747,7 @@ cdef void _close(Machine* machine, uint32_t slot) noexcept nogil:
     cdef Conn* conn = conn_at(machine, slot)
     zc_assert(conn.sends == 0)
     _leave(machine, slot)
-    _let_go_plan(machine, slot)
+    machine_let_go_plan(machine, slot)
     if conn.flags & CONN_RECV_ARMED and not conn.flags & CONN_RECV_ENDING:
         _cancel_recv(machine, slot)
     machine_op(machine, slot, OP_CLOSE, TOKEN_CLOSE)
@@ -823,7 +778,7 @@ cdef void _try_free(Machine* machine, uint32_t slot) noexcept nogil:
     if conn.state != CONN_CLOSING or conn.ops_open > 0:
         return
     # Until now a send under way could still read the image.
-    _let_go_plan(machine, slot)
+    machine_let_go_plan(machine, slot)
     stream_stop(machine, slot)
     routes_forget(machine, conn)
     conn.state = 0

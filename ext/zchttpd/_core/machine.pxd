@@ -1,4 +1,4 @@
-# The state that completions act on: connections, mappings, leases, plans, and the ops and handler work of this batch.
+# The state that completions act on: connections, mappings, leases, plans, and the ops of this batch.
 # No ring, no clock, no Python: time is set by whoever drives it.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -45,11 +45,6 @@ cdef enum:
 cdef enum:
     ROUTE_UNKNOWN = 0xFF    # nobody has needed it yet
 
-cdef enum HandlerWork:
-    WORK_HEAD = 1       # judge the head
-    WORK_STALE = 2      # look whether `entry` is still what it was
-    WORK_REFUSE = 3     # refuse with `refuse_status`
-
 cdef enum:
     REFUSED_HEAD = 1000
 
@@ -77,7 +72,7 @@ cdef struct Conn:
     uint8_t sends           # sends under way
     uint32_t asked          # bytes that the last of them is to send
     uint16_t ops_open       # ops whose last completion has not come
-    uint16_t refuse_status  # for WORK_REFUSE; REFUSED_HEAD more if it began as a HEAD request; 0 unless it is being refused
+    uint16_t refuse_status  # REFUSED_HEAD more if it began as a HEAD request; 0 unless it is being refused
     uint8_t answers         # responses begun, 2 for any more
     RecvBuffer received     # and not yet consumed
     HeadFramer framer
@@ -121,12 +116,6 @@ cdef struct FillQueue:      # of snapshots, through Mapping.next
     uint32_t reading        # those that are being filled
     int64_t progress_at_ms  # bytes last came
 
-cdef struct Work:           # for the handler
-    uint32_t conn
-    uint32_t generation
-    uint32_t entry          # WORK_STALE
-    uint8_t kind            # HandlerWork
-
 cdef struct Limits:
     uint32_t head_size_max          # bytes
     uint32_t line_size_max          # bytes of the request line
@@ -167,9 +156,6 @@ cdef struct Machine:
     Op* ops                 # of this batch, in order
     uint32_t op_count
     uint32_t op_capacity
-    Work* work              # for the handler, after this batch
-    uint32_t work_count
-    uint32_t work_capacity
     int32_t listener
     uint8_t accepting       # an accept is under way
     uint8_t accept_multishot    # the driver can accept until further notice
@@ -200,7 +186,6 @@ cdef Conn* conn_at(Machine* machine, uint32_t slot) noexcept nogil
 cdef Op* machine_blank_op(Machine* machine) noexcept nogil
 cdef Op* machine_op(Machine* machine, uint32_t slot, uint8_t op_kind, uint8_t token_kind) noexcept nogil
 cdef int32_t machine_ask(Machine* machine, uint8_t kind, uint8_t flags, int32_t fd, char* address) noexcept nogil
-cdef bint machine_work(Machine* machine, uint32_t slot, uint8_t kind, uint32_t entry) noexcept nogil
 cdef void machine_let_go_mapping(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_let_go_file(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_close_file(Machine* machine, int32_t fd) noexcept nogil
@@ -210,6 +195,8 @@ cdef bint machine_source_holds(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil
 cdef bint machine_has_room(Machine* machine, uint32_t length) noexcept nogil
 cdef void machine_forget_parts(Machine* machine) noexcept nogil
+cdef bint machine_hold_plan(Machine* machine, uint32_t slot, uint32_t plan_slot) noexcept nogil
+cdef void machine_let_go_plan(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_retire_entry(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping, uint64_t offset, uint64_t length,
                               uint8_t copy_reason) noexcept nogil

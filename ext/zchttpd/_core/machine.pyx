@@ -2,12 +2,12 @@
 
 from libc.errno cimport ENOMEM
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from posix.unistd cimport close
 
-from zchttpd._core.access_record cimport access_close, access_open
+from zchttpd._core.access_record cimport access_close, access_open, access_response_ended
 from zchttpd._core.check cimport zc_assert
-from zchttpd._core.http_date cimport http_date_set
+from zchttpd._core.http_date cimport HTTP_DATE_LENGTH, http_date_set
 from zchttpd._core.lease cimport Lease, lease_at, lease_end, lease_open, ledger_close, ledger_open
 from zchttpd._core.mapping cimport (
     Mapping, REST_CLEAR, REST_POOL, mapping_at, mapping_let_go, mappings_close, mappings_open)
@@ -45,9 +45,7 @@ cdef int machine_open(Machine* machine, const Limits* limits, uint32_t plans_max
     cdef uint32_t conns = limits.connections_max + limits.refusals_max + CLOSING_CONNS
     machine.op_capacity = OPS_SPARE + OPS_PER_CONN * conns  # where nothing is written they cost addresses, not memory
     machine.ops = <Op*>memory_take(machine.op_capacity * sizeof(Op))
-    machine.work_capacity = 2 * conns
-    machine.work = <Work*>memory_take(machine.work_capacity * sizeof(Work))
-    if (machine.ops == NULL or machine.work == NULL
+    if (machine.ops == NULL
             or slab_open(&machine.conns, sizeof(Conn), conns) < 0
             or slab_open(&machine.sources, sizeof(StreamFile), 65536) < 0
             or mappings_open(&machine.mappings, mappings_max, stats) < 0
@@ -84,9 +82,7 @@ cdef void machine_close(Machine* machine) noexcept nogil:
     slab_close(&machine.sources)
     slab_close(&machine.conns)
     memory_give(machine.ops)
-    memory_give(machine.work)
     machine.ops = NULL
-    machine.work = NULL
 
 
 cdef int machine_open_access(Machine* machine, uint64_t capacity) noexcept nogil:
@@ -130,24 +126,6 @@ cdef Op* machine_op(Machine* machine, uint32_t slot, uint8_t op_kind, uint8_t to
     op.token = token_pack(token_kind, slot, machine.conns.generations[slot])
     conn.ops_open += 1
     return op
-
-
-cdef bint machine_work(Machine* machine, uint32_t slot, uint8_t kind, uint32_t entry) noexcept nogil:
-    """Put a parked connection on the handler's list. False when there is no memory for that."""
-    cdef Work* grown
-    if machine.work_count == machine.work_capacity:
-        grown = <Work*>memory_resize(machine.work, 2 * machine.work_capacity * sizeof(Work))
-        if grown == NULL:
-            return False
-        machine.work = grown
-        machine.work_capacity *= 2
-    cdef Work* work = &machine.work[machine.work_count]
-    machine.work_count += 1
-    work.conn = slot
-    work.generation = machine.conns.generations[slot]
-    work.kind = kind
-    work.entry = entry
-    return True
 
 
 cdef void machine_let_go_mapping(Machine* machine, uint32_t slot) noexcept nogil:
@@ -266,6 +244,61 @@ cdef void machine_forget_parts(Machine* machine) noexcept nogil:
         if (machine.table.rows[i].cache_key != NULL
                 and plan_at(&machine.table, machine.table.rows[i].plan).status == PARTIAL_CONTENT):
             machine_try_free_plan(machine, plans_drop_row(&machine.table, i))
+
+
+cdef bint machine_hold_plan(Machine* machine, uint32_t slot, uint32_t plan_slot) noexcept nogil:
+    """The connection holds the plan from here on. False when there is no memory for an image with today's Date."""
+    cdef Conn* conn = conn_at(machine, slot)
+    cdef Plan* plan = plan_at(&machine.table, plan_slot)
+    conn.plan = plan_slot
+    conn.segment = 0
+    conn.done = 0
+    conn.image = plan.image
+    plan.active += 1
+    machine.stats.requests[plan.status] += 1
+    if plan.date_at >= 0 and plan.image_second != machine.http_date.second:
+        if plan.image_held > 0:
+            # A response of an earlier second is still being sent from the image: leave that as it is.
+            conn.image = NULL
+            if machine_has_room(machine, plan.image_length):
+                conn.image = <char*>memory_take(plan.image_length)
+            else:
+                machine.stats.refused_memory += 1
+            if conn.image == NULL:
+                conn.image = plan.image
+                plan.image_held += 1
+                return False
+            memcpy(conn.image, plan.image, plan.image_length)
+            conn.flags |= CONN_IMAGE_OWN
+            machine.stats.held_bytes += plan.image_length
+        else:
+            plan.image_second = machine.http_date.second
+        memcpy(conn.image + plan.date_at, machine.http_date.text, HTTP_DATE_LENGTH)
+    if not conn.flags & CONN_IMAGE_OWN:
+        plan.image_held += 1
+    return True
+
+
+cdef void machine_let_go_plan(Machine* machine, uint32_t slot) noexcept nogil:
+    """The connection lets go of its plan, if it has one."""
+    cdef Conn* conn = conn_at(machine, slot)
+    cdef uint32_t plan_slot = conn.plan
+    cdef Plan* plan
+    if plan_slot == NO_SLOT:
+        return
+    plan = plan_at(&machine.table, plan_slot)
+    access_response_ended(&machine.access, slot, plan.status, plan.head_length, machine.now_us, machine.http_date.second,
+                          conn.received.bytes != NULL)
+    if conn.flags & CONN_IMAGE_OWN:
+        memory_give(conn.image)
+        machine.stats.held_bytes -= plan.image_length
+        conn.flags &= ~CONN_IMAGE_OWN
+    else:
+        plan.image_held -= 1
+    conn.image = NULL
+    conn.plan = NO_SLOT
+    plan.active -= 1
+    machine_try_free_plan(machine, plan_slot)
 
 
 cdef void machine_retire_entry(Machine* machine, uint32_t slot) noexcept nogil:

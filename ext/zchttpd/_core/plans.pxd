@@ -83,6 +83,7 @@ cdef uint32_t plans_find(PlanTable* table, const char* cache_key, uint32_t lengt
 cdef uint32_t plans_admit(PlanTable* table, const char* cache_key, uint32_t length, uint32_t plan,
                           bint eager, uint32_t* unrowed) noexcept nogil
 cdef uint32_t plans_drop_row(PlanTable* table, uint32_t row) noexcept nogil
+cdef uint32_t entry_make(PlanTable* table, int64_t check_at_ms, int64_t now_ms) noexcept nogil
 cdef uint32_t plan_make(PlanTable* table, uint32_t entry, const char* image, uint32_t image_length, int32_t date_at,
                         const Segment* segments, uint32_t segment_count) noexcept nogil
 cdef void plan_loosen(PlanTable* table, uint32_t slot) noexcept nogil

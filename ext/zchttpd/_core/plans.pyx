@@ -6,7 +6,7 @@ those that never come back cannot push out those that do.
 """
 
 from libc.errno cimport ENOMEM
-from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from zchttpd._core.check cimport zc_assert
@@ -188,6 +188,18 @@ cdef uint32_t plans_drop_row(PlanTable* table, uint32_t row_index) noexcept nogi
             and not plan_at(table, row.plan).loose:
         table.part_bytes -= plan_at(table, row.plan).image_length
     return row.plan
+
+
+cdef uint32_t entry_make(PlanTable* table, int64_t check_at_ms, int64_t now_ms) noexcept nogil:
+    """An entry without plans. NO_SLOT when there is no room."""
+    cdef uint32_t slot = slab_take(&table.entries)
+    if slot == NO_SLOT:
+        return NO_SLOT
+    entry_at(table, slot).first_plan = NO_SLOT
+    entry_at(table, slot).check_at_ms = check_at_ms
+    entry_at(table, slot).used_at_ms = now_ms
+    table.stats.entries_open += 1
+    return slot
 
 
 cdef uint32_t plan_make(PlanTable* table, uint32_t entry, const char* image, uint32_t image_length, int32_t date_at,

@@ -10,14 +10,16 @@ cdef enum:              # a queue
     QUEUE_IN_USE = 4     # waits for a request, and has had several
     QUEUE_REJECTED = 5  # rejected, and told so
     QUEUE_HALF = 6      # waits for the rest of a head
-    QUEUE_COUNT = 7
+    QUEUE_LOOK = 7      # parked: a stale entry is to be looked at, or it is to be refused
+    QUEUE_HEAD = 8      # parked: its head is to be answered
+    QUEUE_COUNT = 9
 
 cdef struct Queues:
     uint32_t* next      # by slot
     uint32_t* previous
     uint8_t* queue       # that the slot is in
-    uint32_t[7] first   # by queue; NO_SLOT when nobody is in it
-    uint32_t[7] last
+    uint32_t[9] first   # by queue; NO_SLOT when nobody is in it
+    uint32_t[9] last
 
 cdef int queues_open(Queues* queues, uint32_t capacity) noexcept nogil
 cdef void queues_close(Queues* queues) noexcept nogil

@@ -32,6 +32,7 @@ from zchttpd._core.plans cimport (
     NO_ROW, Plan, PlanTable, SEGMENT_LITERAL, Segment, cache_key_hash, entry_at, plan_at, plan_free, plan_make,
     plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
 from zchttpd._core.pool cimport pool_windows_left
+from zchttpd._core.queues cimport QUEUE_HEAD, QUEUE_LOOK
 from zchttpd._core.recv_buffer cimport (
     FRAME_BROKEN, FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, RecvBuffer, frame,
     recv_buffer_append, recv_buffer_consume, recv_buffer_free)
@@ -67,10 +68,8 @@ TOKENS = {
     "accept": TOKEN_ACCEPT, "recv": TOKEN_RECV, "read": TOKEN_READ, "send_zc": TOKEN_SEND_ZC, "fill": TOKEN_FILL,
     "poll": TOKEN_POLL, "tag": TOKEN_TAG, "wake": TOKEN_WAKE,
 }
-STATES = {
-    CONN_READING: "reading", CONN_PARKED: "parked", CONN_SENDING: "sending", CONN_LINGERING: "lingering",
-    CONN_CLOSING: "closing",
-}
+STATES = {CONN_READING: "reading", CONN_PARKED: "parked", CONN_SENDING: "sending", CONN_LINGERING: "lingering",
+          CONN_CLOSING: "closing"}
 POISON = 0xDB
 LISTENER = 3
 
@@ -595,6 +594,7 @@ cdef class SimWorker(Worker):
             "fd": conn.fd, "state": conn.state, "flags": conn.flags, "sends": conn.sends, "ops_open": conn.ops_open,
             "waiting": conn.received.end - conn.received.start, "leases": conn.leases, "windows_held": conn.windows_held,
             "segment": conn.segment, "done": conn.done, "streams": conn.stream != NULL,
+            "queued": self.machine.queues.queue[slot] == QUEUE_HEAD or self.machine.queues.queue[slot] == QUEUE_LOOK,
         }
 
     def owed(self) -> dict[int, tuple[int, int]]:

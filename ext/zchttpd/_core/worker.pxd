@@ -23,6 +23,9 @@ cdef class Worker:
     cdef uint8_t opened             # the machine has been made
     cdef uint8_t started
     cdef uint8_t woken
+    cdef uint8_t called             # the handler wants to be called again
+    cdef uint32_t handled           # things that the handler has done in this turn
+    cdef uint64_t in_hand           # the ticket that it has been given last, 0 before the first and behind the last
     cdef uint8_t sources_due        # the handler is to look which sources nobody reads
     cdef int64_t sources_at_ms      # when it next is
     cdef int64_t drain_until_ms
@@ -46,7 +49,8 @@ cdef class Worker:
     cdef void _watch(self) noexcept nogil
     cdef void _signal_log(self) noexcept nogil
     cdef void _flush(self) noexcept nogil
-    cdef int32_t _register(self, uint32_t slot) noexcept nogil
+    cdef bint _has_time(self) noexcept nogil
+    cdef bint _may_go_on(self) noexcept nogil
     cdef bint _wants_handler(self) noexcept nogil
     cdef bint _should_run(self) noexcept nogil
 
@@ -54,6 +58,5 @@ cdef class Worker:
     cdef void _run_handler(self)
     cdef void _handle_signals(self)
     cdef void _report_routes(self)
-    cdef list _collect_work(self)
-    cdef list _collect_filled(self)
+    cdef tuple _item(self, uint8_t queue)
     cdef uint32_t _slot(self, Slab* slab, number) except? NO_SLOT

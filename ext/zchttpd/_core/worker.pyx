@@ -1,13 +1,13 @@
 """A worker: the Python face of the machine, and the loop.
 
-The loop waits once, acts on every completion, hands new heads to the handler once per batch, and has the driver submit
-once. Without the GIL from completion to op; the GIL is taken only when the handler has work or a signal arrived.
+The loop waits once, acts on every completion, gives the handler about a millisecond, and has the driver submit once. What
+the handler has not come to stays in its queue, and the next turn waits for nothing. The GIL is taken for the handler alone.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free
 from libc.string cimport memset
 
 import logging
@@ -17,12 +17,12 @@ import select
 from zchttpd._core.acceptor cimport acceptor_arm, acceptor_end, acceptor_expire, acceptor_step
 from zchttpd._core.access_record cimport access_drop, access_due, access_pending, access_take
 from zchttpd._core.conn cimport (
-    conn_abandon, conn_abort_all, conn_answer, conn_await_fill, conn_drain, conn_expire, conn_retry, conn_step, conn_told)
+    conn_abandon, conn_abort_all, conn_answer, conn_await_fill, conn_drain, conn_expire, conn_retry, conn_stale_entry,
+    conn_step, conn_told)
 from zchttpd._core.fill cimport fill_begin, fill_progress_ms, fill_step, fill_take_ended
 from zchttpd._core.machine cimport (
-    Conn, Limits, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, StreamFile, WORK_HEAD, WORK_STALE, Work, conn_at,
-    machine_blank_op, machine_close, machine_close_file, machine_has_room, machine_let_go_file, machine_let_go_mapping,
-    machine_open,
+    Conn, Limits, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, StreamFile, conn_at, machine_blank_op, machine_close,
+    machine_close_file, machine_has_room, machine_let_go_file, machine_let_go_mapping, machine_open,
     machine_open_access, machine_retire_entry, machine_set_time, machine_source_holds, machine_take_version,
     machine_try_free_plan)
 from zchttpd._core.mapping cimport (
@@ -30,10 +30,11 @@ from zchttpd._core.mapping cimport (
     mapping_registered, mapping_unmap)
 from zchttpd._core.op cimport Completion, OP_QUEUED, OP_REGISTER, OP_SIGNAL, OP_UNREAD, OP_WATCH, Op
 from zchttpd._core.plans cimport (
-    Entry, Plan, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Segment, USE_PERIOD_SHIFT, entry_age, entry_at,
-    entry_use, plan_at, plan_make)
+    Entry, Plan, Segment, USE_PERIOD_SHIFT, entry_age, entry_at, entry_make, entry_use, plan_at, plan_make)
 from zchttpd._core.pool cimport pool_trim
+from zchttpd._core.queues cimport QUEUE_HEAD, QUEUE_LOOK, queues_remove
 from zchttpd._core.routes cimport routes_refer
+from zchttpd._core.segments cimport segments_of
 from zchttpd._core.slab cimport slab_holds, slab_row, slab_take
 from zchttpd._core.stats cimport ROUTE_COUNT, Stats, ZEROCOPY_ON
 from zchttpd._core.system cimport system_now_us, system_unix_second
@@ -42,19 +43,17 @@ from zchttpd._core.token cimport (
 from zchttpd._core.version cimport version_announce
 
 cdef enum:
-    BATCHES_MAX = 16            # before deadlines, the handler and the signals have their turn
+    BATCHES_MAX = 16            # before deadlines, the handler and the signals have their turn, and at most so long:
+    TURN_US = 1000
     STEP_TURNS_MAX = 16         # before whoever has the loop has its turn
-    HANDLER_ROUNDS = 8          # what the handler does may park connections again
+    HANDLER_ITEMS = 64          # that the handler does before what needs no handler has its turn
     TICK_US = 100_000
     IDLE_US = 60_000_000
     TRIM_US = 1_000_000
     LEASE_GRACE_MS = 2000       # for notifications, once every connection is closed
 
 LOGGER = logging.getLogger("zchttpd")
-SEGMENT_KINDS = {"literal": SEGMENT_LITERAL, "mapped": SEGMENT_MAPPED, "streamed": SEGMENT_STREAMED}
 SEND_MODES = {"plain": SEND_PLAIN, "zerocopy": SEND_ZEROCOPY, "auto": SEND_AUTO}
-# The fixed part of an access record (access_record.pxd), for struct.unpack.
-ACCESS_RECORD = "=IIIIqQQHHBB16s2x"
 
 
 cdef inline object _number(uint32_t slot, uint32_t generation):
@@ -68,11 +67,12 @@ cdef int32_t _execute_for(void* worker, const Op* op) noexcept nogil:
 cdef class Worker:
     """One worker over one listener. Which driver executes its ops is what its subclasses differ in.
 
-    `handler` is called with (work, filled, now_ms) whenever there is something that needs judgement: `work` is a list of
+    `handler` is called with (work, filled, now_ms) whenever there is something that needs judgement. `work` iterates over
     ("head", ticket, head bytes), ("stale", ticket, entry) and ("refuse", ticket, status), 1000 more than that if it began
-    as a HEAD request; `filled` a list of (mapping, errno or 0). While there are sources it is called every second, to give
-    back those that nobody reads. It answers through `answer`, `retry` and `abandon`, now or later. Numbers of mappings,
-    sources, entries, plans and tickets are opaque and never reused.
+    as a HEAD request, and ends when the handler has had its share of the turn; `filled` over (mapping, errno or 0). While
+    there are sources it is called every second, to give back those that nobody reads. It answers through `answer`, `retry`
+    and `abandon`, now or later; what it raises costs the request in hand its connection. Numbers of mappings, sources,
+    entries, plans and tickets are opaque and never reused.
 
     `wake` is a descriptor that becomes readable when a signal or a thread wants the handler; `limits` has the fields of
     `Limits` (machine.pxd), all positive; `stats` is the shared block. Raises OSError when there is no memory.
@@ -143,7 +143,7 @@ cdef class Worker:
     # ---- for the log, from its own thread ----
 
     def take_records(self) -> bytes:
-        """The access records that wait: each an ACCESS_RECORD, then its text, together as long as its first number says."""
+        """The access records that wait: each a fixed part (access_record.pxd), then its text; its length comes first."""
         cdef uint64_t length = access_pending(&self.machine.access)
         cdef bytes records = PyBytes_FromStringAndSize(NULL, length)
         access_take(&self.machine.access, records, length)
@@ -172,6 +172,14 @@ cdef class Worker:
     def abandon(self, ticket: int) -> None:
         """Drop the connection of `ticket`."""
         conn_abandon(&self.machine, ticket & 0xFFFFFF, ticket >> 24)
+
+    def may_go_on(self) -> bool:
+        """Whether the handler may do one more thing in this turn; it counts as one that `work` gave it."""
+        return self._may_go_on()
+
+    def call_again(self) -> None:
+        """Have the handler called in the next turn, whatever else there is."""
+        self.called = 1
 
     def fill(self, fd: int, size: int, mtime_ns: int, grown: bool, device: int) -> int:
         """Start to read a file of `size` > 0 bytes, `grown` by now or not, on `device`, into a new mapping; takes the fd
@@ -212,9 +220,20 @@ cdef class Worker:
         return self.machine.now_ms - fill_progress_ms(&self.machine, slot) <= self.machine.limits.stall_ms_max
 
     def register_mapping(self, mapping: int) -> int:
-        """Register a filled mapping. Returns 0, or the errno that says why it stays unregistered."""
+        """Register a filled mapping, where that is of use. Returns 0, or the errno that says why it stays unregistered."""
         cdef uint32_t slot = self._slot(&self.machine.mappings.slab, mapping)
-        return -self._register(slot)
+        cdef Op op
+        cdef int32_t result
+        if self.machine.send_mode == SEND_PLAIN or mapping_at(&self.machine.mappings, slot).huge:
+            return 0
+        memset(&op, 0, sizeof(Op))
+        op.kind = OP_REGISTER
+        op.slot = slot
+        op.token = token_pack(TOKEN_TAG, slot, self.machine.mappings.slab.generations[slot])
+        result = self._execute(&op)
+        if result == 0:
+            mapping_registered(&self.machine.mappings, slot)
+        return -result
 
     def read(self, mapping: int, offset: int, length: int) -> bytes:
         """A copy of some bytes of a filled mapping."""
@@ -253,13 +272,9 @@ cdef class Worker:
 
     def entry(self, check_at_ms: int) -> int:
         """A unit of freshness for plans. Raises MemoryError."""
-        cdef uint32_t slot = slab_take(&self.machine.table.entries)
+        cdef uint32_t slot = entry_make(&self.machine.table, check_at_ms, self.machine.now_ms)
         if slot == NO_SLOT:
             raise MemoryError("no room for another entry")
-        entry_at(&self.machine.table, slot).first_plan = NO_SLOT
-        entry_at(&self.machine.table, slot).check_at_ms = check_at_ms
-        entry_at(&self.machine.table, slot).used_at_ms = self.machine.now_ms
-        self.machine.stats.entries_open += 1
         return _number(slot, self.machine.table.entries.generations[slot])
 
     def refresh(self, entry: int, check_at_ms: int) -> None:
@@ -288,43 +303,28 @@ cdef class Worker:
         `segments` are (kind, offset, length), in the order of sending; the first `head_length` bytes of the image are the
         response head. Raises MemoryError.
         """
-        cdef uint32_t count = len(segments)
         cdef uint32_t entry_slot = NO_SLOT if entry is None else self._slot(&self.machine.table.entries, entry)
         cdef uint32_t mapping_slot = NO_SLOT if mapping is None else self._slot(&self.machine.mappings.slab, mapping)
         cdef uint32_t source_slot = NO_SLOT if source is None else self._slot(&self.machine.sources, source)
         cdef uint32_t slot
-        cdef uint32_t i
         cdef Plan* plan
         cdef Segment* rows
-        cdef uint64_t bound
-        if count == 0 or not image:
+        cdef uint64_t mapped = 0
+        cdef uint64_t streamed = 0
+        if not segments or not image:
             raise ValueError("a plan sends at least a head")
         if date_at >= 0 and date_at + 29 > len(image):
             raise ValueError("the Date value lies outside the image")
         if not machine_has_room(&self.machine, len(image)):
             self.machine.stats.refused_memory += 1
             raise MemoryError("responses under way hold too much")
-        rows = <Segment*>malloc(count * sizeof(Segment))
-        if rows == NULL:
-            raise MemoryError
-        try:
-            for i in range(count):
-                rows[i].kind = SEGMENT_KINDS[segments[i][0]]
-                rows[i].offset = segments[i][1]
-                rows[i].length = segments[i][2]
-                if rows[i].kind == SEGMENT_LITERAL:
-                    bound = len(image)
-                elif rows[i].kind == SEGMENT_MAPPED and mapping_slot != NO_SLOT:
-                    bound = mapping_at(&self.machine.mappings, mapping_slot).filled
-                elif rows[i].kind == SEGMENT_STREAMED and source_slot != NO_SLOT:
-                    bound = (<StreamFile*>slab_row(&self.machine.sources, source_slot)).version.size
-                else:
-                    raise ValueError("a segment without its bytes")
-                if rows[i].length == 0 or rows[i].offset > bound or rows[i].length > bound - rows[i].offset:
-                    raise ValueError("a segment lies outside its bytes")
-            slot = plan_make(&self.machine.table, entry_slot, image, len(image), date_at, rows, count)
-        finally:
-            free(rows)
+        if mapping_slot != NO_SLOT:
+            mapped = mapping_at(&self.machine.mappings, mapping_slot).filled
+        if source_slot != NO_SLOT:
+            streamed = (<StreamFile*>slab_row(&self.machine.sources, source_slot)).version.size
+        rows = segments_of(segments, len(image), mapped, streamed)
+        slot = plan_make(&self.machine.table, entry_slot, image, len(image), date_at, rows, len(segments))
+        free(rows)
         if slot == NO_SLOT:
             raise MemoryError("no room for another plan")
         plan = plan_at(&self.machine.table, slot)
@@ -422,7 +422,8 @@ cdef class Worker:
         if not self.started:
             self.start()
         with nogil:
-            while turns < STEP_TURNS_MAX and (turns == 0 or self._pending()) and not self._wants_handler():
+            self._turn(0)
+            while turns < STEP_TURNS_MAX and self._pending() and not self._wants_handler():
                 turns += 1
                 self._turn(0)
         if self._wants_handler():
@@ -444,6 +445,8 @@ cdef class Worker:
 
     cdef int64_t _pause_us(self) noexcept nogil:
         """How long nothing needs to be looked at if nothing happens."""
+        if self._wants_handler():
+            return 0
         if (self.machine.conns.live or self.machine.ledger.slab.live or self.machine.accept_at_ms or self.drain_until_ms
                 or self.machine.access.due_at_ms):
             return TICK_US
@@ -452,8 +455,7 @@ cdef class Worker:
         return IDLE_US
 
     cdef void _set_time(self) noexcept nogil:
-        cdef int64_t now_us
-        cdef int64_t unix_second
+        cdef int64_t now_us, unix_second
         self._read_clock(&now_us, &unix_second)
         machine_set_time(&self.machine, now_us, unix_second)
 
@@ -464,7 +466,7 @@ cdef class Worker:
         cdef int batches = 0
         self._wait(timeout_us)
         self._set_time()
-        while taken == self.batch and batches < BATCHES_MAX:
+        while taken == self.batch and batches < BATCHES_MAX and (batches == 0 or self._has_time()):
             batches += 1
             taken = self._reap(self.completions, self.batch)
             self.machine.stats.completions += taken
@@ -535,24 +537,20 @@ cdef class Worker:
             i += 1
         self.machine.op_count = 0
 
-    cdef int32_t _register(self, uint32_t slot) noexcept nogil:
-        """Put a mapping into the buffer table now. Returns 0 or -errno; 0 also where nothing is to be registered."""
-        cdef Op op
-        cdef int32_t result
-        if self.machine.send_mode == SEND_PLAIN or mapping_at(&self.machine.mappings, slot).huge:
-            return 0
-        memset(&op, 0, sizeof(Op))
-        op.kind = OP_REGISTER
-        op.slot = slot
-        op.token = token_pack(TOKEN_TAG, slot, self.machine.mappings.slab.generations[slot])
-        result = self._execute(&op)
-        if result == 0:
-            mapping_registered(&self.machine.mappings, slot)
-        return result
+    cdef bint _has_time(self) noexcept nogil:
+        """Whether this turn, or the handler's part of it, has not yet taken its time."""
+        cdef int64_t now_us, unix_second
+        self._read_clock(&now_us, &unix_second)
+        return now_us - self.machine.now_us < TURN_US
+
+    cdef bint _may_go_on(self) noexcept nogil:
+        self.handled += 1
+        return self.handled <= HANDLER_ITEMS and self._has_time()
 
     cdef bint _wants_handler(self) noexcept nogil:
-        return (self.machine.work_count > 0 or self.machine.filled_first != NO_SLOT or self.woken
-                or self.machine.route_news != 0 or self.sources_due)
+        return (self.machine.queues.first[QUEUE_HEAD] != NO_SLOT or self.machine.queues.first[QUEUE_LOOK] != NO_SLOT
+                or self.machine.filled_first != NO_SLOT or self.woken or self.called or self.machine.route_news != 0
+                or self.sources_due)
 
     cdef bint _should_run(self) noexcept nogil:
         if not self.drain_until_ms:
@@ -568,36 +566,35 @@ cdef class Worker:
     # ---- with the GIL ----
 
     cdef void _run_handler(self):
-        """Let the handler work off what needs judgement. What it does may park connections again: a few rounds."""
-        # For a signal, by another thread for the handler, or for it to give files back.
-        cdef int round_number, woken = self.woken or self.sources_due
+        """Let the handler work off what needs judgement, as far as it comes in its share of the turn."""
         # What the handler reads off its own clock must not be later than the Date that goes with it.
         self._set_time()
         self.sources_due = 0
+        self.called = 0
+        self.handled = 0
+        self.in_hand = 0
         if self.woken:
             self.woken = 0
             self._handle_signals()
         if self.machine.route_news:
             self._report_routes()
-        for round_number in range(HANDLER_ROUNDS):
-            if round_number >= woken and not self.machine.work_count and self.machine.filled_first == NO_SLOT:
-                break
-            work = self._collect_work()
-            filled = self._collect_filled()
-            try:
-                self.handler(work, filled, self.machine.now_ms)
-            except Exception:
-                LOGGER.exception("the handler failed")
-                for _kind, ticket, _subject in work:
-                    self.abandon(ticket)
+        try:
+            self.handler(self._work(), self._filled(), self.machine.now_ms)
+        except Exception:
+            LOGGER.exception("the handler failed")
+            if not self.handled:
+                # It did not come to anybody: who is next goes, so that this has an end.
+                next(self._work(), None)
+            self.abandon(self.in_hand)
         self._flush()
 
     cdef void _handle_signals(self):
+        poll = select.poll()
+        poll.register(self.wake, select.POLLIN)
         try:
             # Empty the wake-up pipe; the handlers run in PyErr_CheckSignals.
-            while select.select([self.wake], [], [], 0)[0]:
-                if not os.read(self.wake, 512):
-                    break
+            while poll.poll(0) and os.read(self.wake, 512):
+                pass
             PyErr_CheckSignals()
         finally:
             self._watch()
@@ -610,38 +607,41 @@ cdef class Worker:
                               self.machine.trials[route].delivered, self.machine.trials[route].copied)
         self.machine.route_news = 0
 
-    cdef list _collect_work(self):
-        cdef list work = []
-        cdef uint32_t i
-        cdef Work* item
-        cdef Conn* conn
-        for i in range(self.machine.work_count):
-            item = &self.machine.work[i]
-            if not slab_holds(&self.machine.conns, item.conn, item.generation):
-                continue
-            conn = conn_at(&self.machine, item.conn)
-            ticket = _number(item.conn, item.generation)
-            if item.kind == WORK_HEAD:
-                if conn.head_length:
-                    head = PyBytes_FromStringAndSize(conn.received.bytes + conn.received.start, conn.head_length)
-                    work.append(("head", ticket, head))
-            elif item.kind == WORK_STALE:
-                # The entry may have been retired since: then nothing is left to look at.
-                work.append(("stale", ticket, _number(item.entry, self.machine.table.entries.generations[item.entry])))
-            else:
-                work.append(("refuse", ticket, conn.refuse_status))
-        self.machine.work_count = 0
-        return work
+    def _work(self):
+        """What waits for the handler, in its order: first what is quick, then heads, of which one always has time."""
+        cdef uint32_t heads = 0
+        while self.machine.queues.first[QUEUE_LOOK] != NO_SLOT and self._may_go_on():
+            item = self._item(QUEUE_LOOK)
+            if item is not None:
+                yield item
+        while self.machine.queues.first[QUEUE_HEAD] != NO_SLOT and (self._may_go_on() or not heads):
+            heads += 1
+            yield self._item(QUEUE_HEAD)
+        self.in_hand = 0
 
-    cdef list _collect_filled(self):
-        cdef list filled = []
+    cdef tuple _item(self, uint8_t queue):
+        """Who is next there; None if somebody has looked at its entry meanwhile, and it went on."""
+        cdef uint32_t slot = self.machine.queues.first[queue]
+        cdef Conn* conn = conn_at(&self.machine, slot)
+        cdef uint32_t entry
+        queues_remove(&self.machine.queues, slot)
+        self.in_hand = _number(slot, self.machine.conns.generations[slot])
+        if queue == QUEUE_HEAD:
+            return "head", self.in_hand, PyBytes_FromStringAndSize(
+                conn.received.bytes + conn.received.start, conn.head_length)
+        if conn.refuse_status:
+            return "refuse", self.in_hand, conn.refuse_status
+        entry = conn_stale_entry(&self.machine, slot)
+        if entry != NO_SLOT:
+            return "stale", self.in_hand, _number(entry, self.machine.table.entries.generations[entry])
+        conn_retry(&self.machine, slot, self.machine.conns.generations[slot])
+        return None
+
+    def _filled(self):
+        """The mappings whose fills have ended."""
         cdef int32_t error = 0
-        cdef uint32_t slot = self.machine.filled_first
-        cdef object number
-        while slot != NO_SLOT:
+        while self.machine.filled_first != NO_SLOT:
             # Taking it may end it.
-            number = _number(slot, self.machine.mappings.slab.generations[slot])
+            number = _number(self.machine.filled_first, self.machine.mappings.slab.generations[self.machine.filled_first])
             fill_take_ended(&self.machine, &error)
-            filled.append((number, error))
-            slot = self.machine.filled_first
-        return filled
+            yield number, error

@@ -1,0 +1,71 @@
+"""Faults of who has his turn when, each with the test that must find it."""
+
+from __future__ import annotations
+
+from plants import Plant
+
+FAIRNESS = "tests/core/test_fairness.py"
+
+PLANTS_IN_TURNS = (
+    Plant(
+        "the handler is given all there is",
+        "worker.pyx",
+        "        return self.handled <= HANDLER_ITEMS and self._has_time()\n",
+        "        return True\n",
+        FAIRNESS,
+    ),
+    Plant(
+        "the handler's time has no end",
+        "worker.pyx",
+        "        return now_us - self.machine.now_us < TURN_US\n",
+        "        return True\n",
+    ),
+    Plant(
+        "looks leave no time for heads",
+        "worker.pyx",
+        "(self._may_go_on() or not heads)",
+        "self._may_go_on()",
+        FAIRNESS,
+    ),
+    Plant(
+        "a stale entry waits behind heads",
+        "conn.pyx",
+        "            _park(machine, slot, QUEUE_LOOK)\n            return False\n",
+        "            _park(machine, slot, QUEUE_HEAD)\n            return False\n",
+        FAIRNESS,
+    ),
+    Plant(
+        "the next turn waits though heads are left",
+        "worker.pyx",
+        "        if self._wants_handler():\n            return 0\n",
+        "",
+        FAIRNESS,
+    ),
+    Plant(
+        "every request looks at the same entry again",
+        "conn.pyx",
+        "    return NO_SLOT if plan.entry == NO_SLOT or not _is_stale(machine, plan) else plan.entry\n",
+        "    return plan.entry\n",
+        FAIRNESS,
+    ),
+    Plant(
+        "who is parked behind another is forgotten",
+        "conn.pyx",
+        "    queues_push(&machine.queues, slot, queue)\n",
+        "    if machine.queues.first[queue] == NO_SLOT:\n        queues_push(&machine.queues, slot, queue)\n",
+    ),
+    Plant(
+        "a failing request takes the next one with it",
+        "worker.pyx",
+        "            if not self.handled:\n",
+        "            if self.handled:\n",
+        FAIRNESS,
+    ),
+    Plant(
+        "who comes waits for all that do without waiting",
+        "poller.pyx",
+        "    if poller.done.count >= count:\n",
+        "    if False:\n",
+        "tests/driver/test_poller.py",
+    ),
+)
