@@ -119,7 +119,7 @@ def test_start_line_and_health(server: Server) -> None:
     # The portable engine says how it sends large bodies.
     assert ("splice" if server.name.startswith("portable") else server.send_mode) in first
     with socket.create_connection(server.admin) as admin:
-        admin.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        admin.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert admin.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
@@ -186,7 +186,9 @@ def test_what_nohup_started_stays_when_the_terminal_goes(large: Path, kind: tupl
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_all_addresses_are_told_as_ones_that_open(large: Path, host: str) -> None:
     admin = "[::]:0" if host == "::" else f"{host}:0"
-    with serving(large, host=host, admin=admin, complaint="root serves other machines") as server:
+    complaint = "root serves other machines|--admin answers whoever reaches"
+    with serving(large, host=host, admin=admin, complaint=complaint) as server:
+        assert f"--admin answers whoever reaches {admin}" in server.stderr()
         found = re.search(r" at http://127\.0\.0\.1:(\d+) \(", server.stdout())
         assert found, server.stdout()
         assert server.ask(request("/small")).body == b"small\n"

@@ -362,6 +362,11 @@ class Supervisor:
             log.say(line)
         if os.geteuid() == 0 and any(reaches_others(child.listener) for child in self._children):
             log.LOGGER.warning("root serves other machines. Type --user NAME, such as --user nobody")
+        if self._admin_listener is not None and reaches_others(self._admin_listener):
+            log.LOGGER.warning(
+                "--admin answers whoever reaches %s. Type 127.0.0.1:PORT, or have a firewall guard it",
+                self._settings.admin,
+            )
         notify("READY=1", os.environ)
 
     def _open_admin(self, listener: socket.socket) -> None:
@@ -370,7 +375,9 @@ class Supervisor:
         from zchttpd.telemetry.metrics import StatsCollector
 
         collector = StatsCollector(self._stats, self._worker_info)
-        self._admin = Admin(listener, self._selector, Routes(collector.families, self._healthy))
+        served = self._children[0].listener
+        port = 0 if served.family == socket.AF_UNIX else served.getsockname()[1]
+        self._admin = Admin(listener, self._selector, Routes(collector.families, self._healthy), port)
 
     def _healthy(self) -> bool:
         return not self._stopping and all(child.pid for child in self._children)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import selectors
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import h11
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 CONNECTIONS_MAX = 64
 CONNECTION_S_MAX = 10.0
 ACCEPT_PAUSE_S = 0.1
+_LEAVING, _SILENT, _ASKING, _ANSWERING = range(4)
 _TEXT = "text/plain; charset=utf-8"
 _ABOUT = b"zchttpd admin: /metrics, /metrics.json, /healthz\n"
 
@@ -51,14 +54,73 @@ class Routes:
                 return 404, _TEXT, _ABOUT
 
 
-class Admin:
-    """Accepts on `listener` and answers through `selector`, whose keys carry what to call (with the time)."""
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Which requests are answered, and which pages may read the answers.
 
-    def __init__(self, listener: socket.socket, selector: selectors.BaseSelector, routes: Routes) -> None:
+    `bound`: the address of the listener. `pages_port`: where this server has its own pages, 0 where none
+    has a port.
+    """
+
+    bound: str
+    pages_port: int
+
+    def names(self, host: bytes | None) -> bool:
+        """Whether `Host` may name this listener.
+
+        A page whose name its owner has made an address of this machine (DNS rebinding) has that name here.
+        """
+        if host is None or not _is_loopback(self.bound):
+            return True
+        name, _ = _split(host)
+        return name == self.bound or _is_loopback(name)
+
+    def reader(self, host: bytes | None, origin: bytes | None) -> bytes | None:
+        """The origin whose pages may read the answer, which is this server's own, or None."""
+        if origin is None or host is None or not origin.startswith(b"http://"):
+            return None
+        theirs, port = _split(origin.removeprefix(b"http://"))
+        ours, _ = _split(host)
+        same = theirs == ours or (_is_loopback(theirs) and _is_loopback(ours))
+        return origin if same and port == str(self.pages_port) else None
+
+
+def _split(authority: bytes) -> tuple[str, str]:
+    """Host, in lower case and without brackets, and port of an http authority."""
+    text = authority.decode("latin-1").lower()
+    name, colon, port = text.rpartition(":")
+    if not colon or "]" in port:
+        name, port = text, "80"
+    return name.strip("[]"), port
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+class Admin:
+    """Accepts on `listener` and answers through `selector`, whose keys carry what to call (with the time).
+
+    `pages_port` as `Access` has it.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        selector: selectors.BaseSelector,
+        routes: Routes,
+        pages_port: int = 0,
+    ) -> None:
         self.routes = routes
+        self.access = Access(listener.getsockname()[0], pages_port)
         self._listener = listener
         self._selector = selector
-        self._connections: set[_Connection] = set()
+        self._connections: dict[_Connection, None] = {}
         self._accept_at: float | None = None
         listener.setblocking(False)
         selector.register(listener, selectors.EVENT_READ, self._accept)
@@ -90,13 +152,15 @@ class Admin:
         return min(moments if self._accept_at is None else [*moments, self._accept_at], default=None)
 
     def admit(self, connection: socket.socket, now: float) -> None:
-        """Answer one accepted connection."""
+        """Answer one accepted connection; for one too many the oldest that asks for nothing makes room."""
+        if len(self._connections) >= CONNECTIONS_MAX:
+            min(self._connections, key=lambda each: each.rank).close()
         connection.setblocking(False)
-        self._connections.add(
-            _Connection(
-                connection, self._selector, self.routes, now + CONNECTION_S_MAX, self._connections.discard
-            )
-        )
+        self._connections[_Connection(connection, self, self._selector, now + CONNECTION_S_MAX)] = None
+
+    def forget(self, connection: _Connection) -> None:
+        """It has been closed."""
+        del self._connections[connection]
 
     def _accept(self, now: float) -> None:
         try:
@@ -109,37 +173,33 @@ class Admin:
             self._selector.unregister(self._listener)
             self._accept_at = now + ACCEPT_PAUSE_S
             return
-        if len(self._connections) >= CONNECTIONS_MAX:
-            connection.close()
-        else:
-            self.admit(connection, now)
+        self.admit(connection, now)
 
 
 class _Connection:
     """One connection, one request, one answer."""
 
     def __init__(
-        self,
-        connection: socket.socket,
-        selector: selectors.BaseSelector,
-        routes: Routes,
-        ends_at: float,
-        closed: Callable[[_Connection], None],
+        self, connection: socket.socket, admin: Admin, selector: selectors.BaseSelector, ends_at: float
     ) -> None:
         self.socket = connection
         self.ends_at = ends_at
+        # Where room is needed who has had the answer goes first, then who is silent, then who has begun.
+        self.rank = _SILENT
+        self._admin = admin
         self._selector = selector
-        self._routes = routes
-        self._closed = closed
         self._http = h11.Connection(h11.SERVER)
         self._request: h11.Request | None = None
         self._outgoing = b""
         selector.register(connection, selectors.EVENT_READ, self._read)
 
     def close(self) -> None:
+        if self.socket.fileno() < 0:
+            # It has made room, and the loop knew already that it had something to say.
+            return
         self._selector.unregister(self.socket)
         self.socket.close()
-        self._closed(self)
+        self._admin.forget(self)
 
     def _read(self, _now: float) -> None:
         try:
@@ -152,6 +212,7 @@ class _Connection:
         if not received:
             self.close()
             return
+        self.rank = _ASKING
         try:
             self._http.receive_data(received)
             self._listen()
@@ -171,9 +232,15 @@ class _Connection:
 
     def _route(self) -> Answer:
         assert self._request is not None
+        if not self._admin.access.names(self._field(b"host")):
+            return 421, _TEXT, b"this listener has another name: its address, or localhost\n"
         if self._request.method not in (b"GET", b"HEAD"):
             return 405, _TEXT, b"GET and HEAD only\n"
-        return self._routes.answer(self._request.target)
+        return self._admin.routes.answer(self._request.target)
+
+    def _field(self, name: bytes) -> bytes | None:
+        fields = self._request.headers if self._request is not None else ()
+        return next((value for key, value in fields if key == name), None)
 
     def _answer(self, answer: Answer) -> None:
         status, content_type, body = answer
@@ -181,16 +248,19 @@ class _Connection:
             ("Content-Type", content_type),
             ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
-            # The demo page, served on another port, reads the numbers.
-            ("Access-Control-Allow-Origin", "*"),
             ("Connection", "close"),
+            ("Vary", "Origin"),
         ]
+        reader = self._admin.access.reader(self._field(b"host"), self._field(b"origin"))
+        if reader is not None:
+            headers.append(("Access-Control-Allow-Origin", reader.decode("latin-1")))
         if status == 405:
             headers.append(("Allow", "GET, HEAD"))
         head = self._http.send(h11.Response(status_code=status, headers=headers))
         assert head is not None
         with_body = self._request is None or self._request.method != b"HEAD"
         self._outgoing = head + (body if with_body else b"")
+        self.rank = _ANSWERING
         self._selector.modify(self.socket, selectors.EVENT_WRITE, self._write)
 
     def _write(self, _now: float) -> None:
@@ -206,6 +276,7 @@ class _Connection:
             # Closing with bytes unread would reset the connection under the answer: the client leaves first.
             with contextlib.suppress(OSError):
                 self.socket.shutdown(socket.SHUT_WR)
+            self.rank = _LEAVING
             self._selector.modify(self.socket, selectors.EVENT_READ, self._leave)
 
     def _leave(self, _now: float) -> None:

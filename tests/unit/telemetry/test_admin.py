@@ -1,4 +1,4 @@
-"""The admin listener when there is no descriptor left."""
+"""The admin listener: who may ask, who may read, and who makes room; and when there is no descriptor left."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import errno
 import os
 import selectors
 import socket
+from contextlib import ExitStack
 from typing import NoReturn
 
 import pytest
 
-from zchttpd.telemetry.admin import ACCEPT_PAUSE_S, Admin, Routes
+from zchttpd.telemetry.admin import ACCEPT_PAUSE_S, CONNECTIONS_MAX, Access, Admin, Routes
 
 
 class OutOfDescriptors(socket.socket):
@@ -34,3 +35,140 @@ def test_a_visitor_that_cannot_be_accepted_does_not_make_the_supervisor_spin() -
         assert admin.expire(now + ACCEPT_PAUSE_S) is None
         assert len(selector.select(0)) == 1
         admin.close()
+
+
+@pytest.mark.parametrize(
+    ("bound", "host", "named"),
+    [
+        ("127.0.0.1", None, True),  # not a browser
+        ("127.0.0.1", b"127.0.0.1:9100", True),
+        ("127.0.0.1", b"LOCALHOST:9100", True),
+        ("127.0.0.1", b"localhost", True),
+        ("127.0.0.1", b"127.1.2.3:1", True),
+        ("127.0.0.1", b"[::1]:9100", True),
+        ("::1", b"[::1]", True),
+        ("127.0.0.1", b"evil.example:9100", False),
+        ("127.0.0.1", b"127.0.0.1.evil.example", False),
+        ("127.0.0.1", b"10.0.0.1:9100", False),
+        ("::1", b"evil.example", False),
+        ("127.0.0.1", b"", False),
+        ("10.0.0.1", b"metrics.example:9100", True),
+    ],
+)
+def test_on_this_machine_it_answers_to_its_own_names_alone(
+    bound: str, host: bytes | None, named: bool
+) -> None:
+    assert Access(bound, 8080).names(host) is named
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "reads"),
+    [
+        (b"http://127.0.0.1:8080", b"127.0.0.1:9100", True),
+        (b"http://localhost:8080", b"127.0.0.1:9100", True),
+        (b"http://[::1]:8080", b"localhost:9100", True),
+        (b"http://10.0.0.1:8080", b"10.0.0.1:9100", True),
+        (b"http://127.0.0.1:8081", b"127.0.0.1:9100", False),
+        (b"http://127.0.0.1", b"127.0.0.1:9100", False),
+        (b"http://evil.example:8080", b"127.0.0.1:9100", False),
+        (b"https://127.0.0.1:8080", b"127.0.0.1:9100", False),
+        (b"null", b"127.0.0.1:9100", False),
+        (None, b"127.0.0.1:9100", False),
+        (b"http://127.0.0.1:8080", None, False),
+    ],
+)
+def test_pages_of_this_server_alone_read_the_answers(
+    origin: bytes | None, host: bytes | None, reads: bool
+) -> None:
+    assert Access("127.0.0.1", 8080).reader(host, origin) == (origin if reads else None)
+
+
+def test_without_a_port_of_its_own_no_page_reads_the_answers() -> None:
+    assert Access("127.0.0.1", 0).reader(b"127.0.0.1:9100", b"http://127.0.0.1:0x") is None
+    assert Access("127.0.0.1", 80).reader(b"127.0.0.1:9100", b"http://127.0.0.1") == b"http://127.0.0.1"
+
+
+class Served:
+    """An admin listener, and the turns of its loop."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.stack = stack
+        self.listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=256))
+        self.selector = stack.enter_context(selectors.DefaultSelector())
+        self.admin = Admin(self.listener, self.selector, Routes(tuple, lambda: True), 8080)
+        stack.callback(self.admin.close)
+
+    def connect(self, sent: bytes = b"") -> socket.socket:
+        client = self.stack.enter_context(socket.create_connection(self.listener.getsockname(), 10))
+        client.sendall(sent)
+        self.turn()
+        return client
+
+    def turn(self) -> None:
+        """Until nothing is left to do."""
+        while ready := self.selector.select(0):
+            for key, _ in ready:
+                key.data(0.0)
+
+    def ask(self, *fields: bytes, target: bytes = b"/healthz") -> bytes:
+        lines = (b"GET %b HTTP/1.1" % target, *fields, b"", b"")
+        client = self.connect(b"\r\n".join(lines))
+        return client.recv(65536)
+
+
+def test_a_page_of_another_name_is_told_so_and_reads_nothing() -> None:
+    with ExitStack() as stack:
+        served = Served(stack)
+        assert served.ask(b"Host: evil.example:9100").startswith(b"HTTP/1.1 421 ")
+        answer = served.ask(b"Host: 127.0.0.1", b"Origin: http://evil.example:8080")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"access-control-allow-origin" not in answer.lower()
+        own = served.ask(b"Host: 127.0.0.1", b"Origin: http://localhost:8080").lower()
+        assert b"\r\naccess-control-allow-origin: http://localhost:8080\r\n" in own
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET /hea", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"],
+    ids=["silent", "half", "asked"],
+)
+def test_those_that_only_hold_their_place_keep_no_probe_out(sent: bytes) -> None:
+    with ExitStack() as stack:
+        served = Served(stack)
+        held = [served.connect(sent) for _ in range(CONNECTIONS_MAX)]
+        assert served.ask(b"Host: localhost").startswith(b"HTTP/1.1 200 ")
+        assert len(held) == CONNECTIONS_MAX
+
+
+def test_the_oldest_makes_room_and_no_other() -> None:
+    with ExitStack() as stack:
+        served = Served(stack)
+        first, second, *_ = [served.connect() for _ in range(CONNECTIONS_MAX)]
+        served.connect()
+        assert first.recv(1) == b""
+        second.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            second.recv(1)
+
+
+def test_who_makes_room_may_ask_in_that_very_moment() -> None:
+    with ExitStack() as stack:
+        served = Served(stack)
+        held = [served.connect() for _ in range(CONNECTIONS_MAX)]
+        stack.enter_context(socket.create_connection(served.listener.getsockname(), 10))
+        held[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        served.turn()
+        held[1].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        served.turn()
+        assert held[1].recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_who_has_begun_to_ask_stays_while_others_are_silent() -> None:
+    with ExitStack() as stack:
+        served = Served(stack)
+        asking = served.connect(b"GET /healthz HTTP/1.1\r\n")
+        for _ in range(CONNECTIONS_MAX + 5):
+            served.connect()
+        asking.sendall(b"Host: localhost\r\n\r\n")
+        served.turn()
+        assert asking.recv(65536).startswith(b"HTTP/1.1 200 ")
