@@ -17,18 +17,33 @@ LOOPBACK, NETWORK = 0, 1
 DATE = b"?" * 29
 HEAD = b"GET /a HTTP/1.1\r\n\r\n"
 # What every worker does, whatever it is asked for.
-USUAL = ("accept", "watch", "register", "signal", "take_version", "check_version", "close_file")
+USUAL = (
+    *("accept", "watch", "register", "signal", "take_version", "check_version", "close_file"),
+    *("map_file", "unmap_file", "resident"),
+)
 
 
 class Bench:
     """A worker with small limits, and the moves that most tests begin with."""
 
-    def __init__(self, send_mode: str = "zerocopy", access_bytes: int = 0, **limits: int) -> None:
+    def __init__(
+        self,
+        send_mode: str = "zerocopy",
+        access_bytes: int = 0,
+        *,
+        maps: bool = False,
+        memfd_size_min: int = 0,
+        **limits: int,
+    ) -> None:
+        """`maps`: files that stream are mapped."""
+        self.maps = maps
+        self.resident = WINDOW  # what the kernel answers to "resident" at most
         # What the kernel answers to "queued" and "unread"; and to "route", by descriptor.
         self.unacknowledged = self.unread = 0
         self.routes: dict[int, int] = {}
         self.check_error = 0  # and, as an errno, to the question for a file's version
         self.files = 1_000_000
+        self.mapped = self.unmapped = 0  # where the last file that streams was mapped
         self._ops: list[testing.ExecutedOp] = []
         self._work: list[tuple[str, int, bytes | int]] = []
         self._filled: dict[int, int] = {}
@@ -39,6 +54,7 @@ class Bench:
             unix_second=100,
             send_mode=send_mode,
             access_bytes=access_bytes,
+            memfd_size_min=memfd_size_min,
             limits={
                 "head_size_max": HEAD_MAX,
                 "line_size_max": 512,
@@ -64,11 +80,17 @@ class Bench:
 
     def _execute(self, op: testing.ExecutedOp) -> int:
         self._ops.append(op)
+        if op.kind == "map_file" and self.maps:
+            self.mapped = self.machine.map_file(op)
+        elif op.kind == "unmap_file":
+            self.machine.unmap_file(op)
+            self.unmapped = op.address
         told = {
             "queued": self.unacknowledged,
             "unread": self.unread,
             "route": self.routes.get(op.fd, LOOPBACK),
             "check_version": -self.check_error,
+            "resident": min(self.resident, op.length),
         }
         return told.get(op.kind, 0)
 
@@ -171,9 +193,9 @@ class Bench:
             assert self.machine.register_mapping(number) == 0
         return number
 
-    def source(self, size: int) -> int:
+    def source(self, size: int, *, frozen: bool = False) -> int:
         """A file to stream from."""
-        source: int = self.machine.source(*self.file(bytes(size)), False)
+        source: int = self.machine.source(*self.file(bytes(size)), False, frozen)
         return source
 
     def plan(
@@ -196,9 +218,11 @@ class Bench:
     def small(self, **options: int) -> int:
         return self.plan([("literal", 0, 39)], **options)
 
-    def stream(self, recv: testing.ExecutedOp, windows: int) -> testing.ExecutedOp:
-        """Answer with a streamed file; its first read, once the head has gone."""
-        source = self.source(windows * WINDOW)
+    def stream(
+        self, recv: testing.ExecutedOp, windows: int, *, kind: str = "read", frozen: bool = False
+    ) -> testing.ExecutedOp:
+        """Answer with a streamed file; its first read or what else it begins with, once the head has gone."""
+        source = self.source(windows * WINDOW, frozen=frozen)
         plan = self.plan([("literal", 0, 39), ("streamed", 0, windows * WINDOW)], source=source)
         self.machine.drop_source(source)
         ticket = self.ask(recv)
@@ -206,6 +230,6 @@ class Bench:
         self.machine.release(plan)
         [head] = self.ops()
         self.step(head.token, head.length)
-        [read] = self.ops()
-        assert read.kind == "read"
-        return read
+        [begun] = self.ops()
+        assert begun.kind == kind
+        return begun

@@ -8,7 +8,9 @@ SIM = "tests/sim/test_sim.py::test_no_seed_breaks_a_rule"
 
 
 class Plant(NamedTuple):
-    """Replace `old`, which stands once in ext/zchttpd/_core/`file`, by `new`; `test` must fail then."""
+    """Replace `old`, which stands once in `file`, by `new`; `test` must fail then. `file` lies in
+    ext/zchttpd/_core/, or in zchttpd/ if it is Python.
+    """
 
     name: str
     file: str
@@ -94,8 +96,8 @@ PLANTS = (
     Plant(
         "auto never tries a network again",
         "routes.pyx",
-        "    return trial.spared <= RETRY\n",
-        "    return True\n",
+        " and (route == ROUTE_LOOPBACK or spared < RETRY or spared == RETRY + TRIAL)",
+        "",
         "tests/core/test_auto.py",
     ),
     # The cache: nobody pushes out what others use.
@@ -199,6 +201,53 @@ PLANTS = (
         "    if (conn.state == CONN_CLOSING or res <= 0\n"
         "            or not machine_source_holds(machine, plan_at(&machine.table, conn.plan).source)):",
         "    if conn.state == CONN_CLOSING or res <= 0:",
+    ),
+    Plant(
+        "the end of a response is sent from the mapping too",
+        "stream.pyx",
+        "machine.limits.window_size // TAIL_PART if _is_last(machine, conn) else 0",
+        "0",
+    ),
+    Plant(
+        "the end of a response is read while the rest is being sent",
+        "stream.pyx",
+        "    if stream.live:\n        # Nothing",
+        "    if False:\n        # Nothing",
+        "tests/core/test_live_maps.py",
+    ),
+    Plant(
+        "a piece is sent of a file that has changed",
+        "stream.pyx",
+        "most >= least and machine_source_holds(machine, source_slot)",
+        "most >= least",
+        "tests/core/test_live_maps.py",
+    ),
+    Plant(
+        "a file is unmapped while a send reads it",
+        "conn.pyx",
+        "    _leave(machine, slot)\n    machine.stats.aborts += 1\n",
+        "    _leave(machine, slot)\n    _let_go_plan(machine, slot)\n    machine.stats.aborts += 1\n",
+        "tests/core/test_live_maps.py",
+    ),
+    Plant(
+        "what would wait for a disk is sent from the mapping",
+        "stream.pyx",
+        "    most = _resident(machine, stream, source, <uint32_t>min(left - tail, <uint64_t>size))\n",
+        "    most = <uint32_t>min(left - tail, <uint64_t>size)\n",
+        "tests/core/test_live_maps.py",
+    ),
+    Plant(
+        "what others may write to leaves by reference",
+        "stream.pyx",
+        "return source.frozen and machine",
+        "return machine",
+    ),
+    Plant(
+        "a version is read while it is being written",
+        "files/settling.py",
+        "if not is_young(version.mtime_ns) or",
+        "if True or",
+        "tests/unit/files/test_settling.py",
     ),
     Plant(
         "the version of a file is not looked at after it was read",

@@ -79,7 +79,8 @@ class Tree:
 
 def plant(tree: Tree, each: Plant) -> str:
     """What becomes of its test with this fault in the machine; the tree is mended afterwards."""
-    path = tree.place / "ext" / "zchttpd" / "_core" / each.file
+    place = "zchttpd" if each.file.endswith(".py") else "ext/zchttpd/_core"
+    path = tree.place / place / each.file
     sound = path.read_text(encoding="utf-8")
     if sound.count(each.old) != 1:
         raise SystemExit(f"{each.name}: its place in {each.file} is not there once")

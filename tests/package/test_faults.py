@@ -34,6 +34,7 @@ def test_there_are_many_and_no_two_are_alike() -> None:
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name)
 def test_its_place_is_there_once_and_so_is_its_test(plant: Any) -> None:
     assert plant.new != plant.old
-    assert (CORE / plant.file).read_text(encoding="utf-8").count(plant.old) == 1
+    folder = TOP / "zchttpd" if plant.file.endswith(".py") else CORE
+    assert (folder / plant.file).read_text(encoding="utf-8").count(plant.old) == 1
     path, _, function = plant.test.partition("::")
     assert f"def {function}" in (TOP / path).read_text(encoding="utf-8")

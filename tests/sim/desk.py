@@ -6,7 +6,7 @@ import errno
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .exchange import Ask, content, refusal, response_head
+from .exchange import STREAMED, Ask, content, refusal, response_head
 from .files import device_of
 from .parts import Violation
 
@@ -28,6 +28,7 @@ class File:
     size: int
     changes: list[tuple[int, int]] = field(default_factory=list)  # (ms, version), oldest first
     growths: int = 0  # how often something was appended
+    frozen: bool = False  # it is replaced, and never written to
 
     @property
     def version(self) -> int:
@@ -85,12 +86,16 @@ class Desk:
 
     def register(self, ask: Ask) -> None:
         self.known[ask.head] = ask
-        self.files.setdefault(ask.name, File(ask.size, [(0, 1)]))
+        if ask.name not in self.files:
+            frozen = ask.shape in STREAMED and self.rng.random() < 0.3
+            self.files[ask.name] = File(ask.size, [(0, 1)], frozen=frozen)
 
     def change(self, name: str) -> None:
-        """Another version of the file is published, over the old one."""
+        """Another version of the file is published, over the old one or in its place."""
         file = self.files[name]
         file.changes.append((self.now_ms, file.version + 1))
+        if not file.frozen:
+            self.kernel.files.changed(name)
 
     def grow(self, name: str) -> None:
         """Something is appended to it: nobody is to be any the worse for it."""
@@ -100,9 +105,12 @@ class Desk:
         file = self.files[name]
         return file.version, file.growths
 
-    def read(self, name: str) -> bytes:
+    def frozen(self, name: str) -> bool:
+        return self.files[name].frozen
+
+    def read(self, name: str, version: int | None = None) -> bytes:
         file = self.files[name]
-        return content(name, file.version, file.size)
+        return content(name, version or file.version, file.size)
 
     def version_is_right(self, ask: Ask, version: int, since: tuple[int, int]) -> bool:
         file = self.files[ask.name]
@@ -325,8 +333,9 @@ class Desk:
         version = self.files[ask.name].version
         check_at_ms = self.now_ms + REVALIDATE_MS
         holding = Holding(self.machine.entry(check_at_ms), version, check_at_ms)
-        if ask.shape in ("streamed", "stream_parts"):
-            holding.source = self.machine.source(*self.open_file(ask.name))
+        if ask.shape in STREAMED:
+            frozen = self.files[ask.name].frozen
+            holding.source = self.machine.source(*self.open_file(ask.name), frozen)
         self.holdings[ask.name] = holding
         return holding
 

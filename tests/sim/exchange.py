@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 
 DATE_LENGTH = 29
+STREAMED = ("streamed", "stream_parts")
 REFUSALS = {"bare_lf": 400, "long_line": 414, "long_head": 431}
 
 

@@ -28,7 +28,11 @@ def device_of(name: str) -> int:
 class Disk(Protocol):
     """Where the files are."""
 
-    def read(self, name: str) -> bytes: ...
+    def read(self, name: str, version: int | None = None) -> bytes:
+        """What is in it now, or was in an older version."""
+
+    def frozen(self, name: str) -> bool:
+        """Whether other versions are put in its place, and none is written to it."""
 
     def state(self, name: str) -> tuple[int, int]:
         """(version, how often it has grown)."""
@@ -43,6 +47,9 @@ class OpenFile:
     growths: int  # when it was last looked at
     taken: bool = False
     lost: bool = False  # it has been said that its bytes are gone
+    base: int = 0  # where it is mapped
+    size: int = 0  # bytes of that
+    cut: int = 0  # and how many of them the file still has
 
 
 class Files:
@@ -83,13 +90,77 @@ class Files:
         if not opened.taken or opened.lost:
             raise Violation(f"a version that was not taken, or is known to be gone: {op}")
         version, growths = self.disk.state(opened.name)
-        if version != opened.version:
+        if version != opened.version and not self.disk.frozen(opened.name):
             return self._lose(op.fd, "check_changed")
         if self.kernel.chance("check_error"):
             return self._lose(op.fd, "check_error", errno.EIO)
         self.kernel.events["check_grown" if growths != opened.growths else "check_same"] += 1
         opened.growths = growths
         return 0
+
+    def map_file(self, op: testing.ExecutedOp) -> int:
+        opened = self.must_be_open(op)
+        if self.kernel.chance("map_fails"):
+            self.kernel.events["map_fails"] += 1
+            return -errno.ENOMEM
+        now = self._content(opened)
+        opened.base, opened.size, opened.cut = self.kernel.machine.map_file(op), len(now), len(now)
+        self.kernel.machine.poke(opened.base, now)
+        return 0
+
+    def unmap_file(self, op: testing.ExecutedOp) -> None:
+        opened = self.mapped(op.address)
+        if opened is None or (opened.base, opened.size) != (op.address, op.offset):
+            raise Violation(f"not a mapping: {op}")
+        self.kernel.must_not_send_from(op.address, op.offset)
+        self.kernel.machine.unmap_file(op)
+        opened.base = 0
+
+    def resident(self, op: testing.ExecutedOp) -> int:
+        opened = self.must_be_open(op)
+        if opened.base + op.offset != op.address or op.offset + op.length > opened.size:
+            raise Violation(f"outside the mapping: {op} {opened}")
+        if self.kernel.chance("not_resident"):
+            self.kernel.events["not_resident"] += 1
+            return self.kernel.rng.choice((0, self.kernel.rng.randint(0, op.length)))
+        return op.length
+
+    def mapped(self, address: int) -> OpenFile | None:
+        """The file that is mapped there."""
+        return next(
+            (each for each in self.open.values() if each.base <= address < each.base + each.size), None
+        )
+
+    def _content(self, opened: OpenFile) -> bytes:
+        """What is in it now."""
+        frozen = self.disk.frozen(opened.name)
+        return self.disk.read(opened.name, opened.version if frozen else None)
+
+    def must_be_frozen(self, op: testing.ExecutedOp) -> None:
+        """What leaves by reference is memory of the machine's own, or nobody writes to it."""
+        opened = self.mapped(op.address)
+        if opened is not None and not self.disk.frozen(opened.name):
+            raise Violation(f"sent by reference, and others may write to it: {op}")
+        self.kernel.events["frozen"] += opened is not None
+
+    def changed(self, name: str) -> None:
+        """Somebody has written to it in place: all see that who have it mapped. Or it has been cut."""
+        now = self.disk.read(name)
+        cut = self.kernel.chance("cut")
+        for opened in self.open.values():
+            if opened.name == name and opened.base:
+                self.kernel.machine.poke(opened.base, now[: opened.size])
+                opened.cut = self.kernel.rng.randrange(opened.size) if cut else opened.size
+
+    def copied(self, op: testing.ExecutedOp) -> int:
+        """How many bytes a send copies before it gets to where there are none any more; -EFAULT for none."""
+        opened = self.mapped(op.address)
+        if opened is None:
+            return op.length
+        left = min(op.length, opened.base + opened.cut - op.address)
+        self.kernel.events["live"] += 1
+        self.kernel.events["efault"] += left <= 0
+        return left if left > 0 else -errno.EFAULT
 
     def _lose(self, fd: int, event: str, error: int = errno.ESTALE) -> int:
         """Its bytes are gone, for good."""
@@ -156,8 +227,8 @@ class Files:
 
     def _fetch(self, op: testing.ExecutedOp, size: int, torn: bool) -> None:
         """Bytes of whatever version is there, and perhaps another for the next piece."""
-        name = self.must_be_open(op).name
-        now = self.disk.read(name)
+        opened = self.must_be_open(op)
+        name, now = opened.name, self._content(opened)
         self.kernel.machine.poke(op.address, now[op.offset : op.offset + size])
         self.kernel.events[f"short_{op.kind}"] += size < op.length
         if torn and op.offset + size < len(now):

@@ -63,6 +63,9 @@ class Kernel(Transfers):
             "take_version": self.files.take_version,
             "check_version": self.files.check_version,
             "close_file": self.files.close_file,
+            "map_file": self.files.map_file,
+            "unmap_file": self.files.unmap_file,
+            "resident": self.files.resident,
             "register": self.buffers.register,
             "clear": self.buffers.clear,
             "watch": self.listener.watch_wake,
@@ -121,6 +124,8 @@ class Kernel(Transfers):
         before = socket.chain + self.sq.sends(socket)
         if before and not before[-1].flags & testing.LINK:
             raise Violation(f"two sends at a time: {op}")
+        if op.kind == "splice":
+            self.files.must_be_frozen(op)
         if op.kind == "send_zc":
             self.buffers.must_hold(op)
             if self.loopback_given_up and socket.route == LOOPBACK:
@@ -146,6 +151,14 @@ class Kernel(Transfers):
         self.loopback_given_up = self.machine.gauge("zerocopy_active", LOOPBACK) == GIVEN_UP
         if self.sq.entries:
             self.sq.submit()
+
+    def must_not_send_from(self, base: int, size: int) -> None:
+        """Memory that is about to go."""
+        self.sq.must_not_send_from(base, size)
+        for socket in self.sockets.values():
+            for op in (*socket.chain, *(op for op, _ in socket.in_worker)):
+                if base <= op.address < base + size:
+                    raise Violation(f"unmapped while it is sent: {op}")
 
     def must_be_memory(self, op: testing.ExecutedOp) -> bytes:
         now = self.machine.peek(op.address, op.length)

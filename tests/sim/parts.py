@@ -43,6 +43,9 @@ FAULTS = {
     "fill_shrinks": (0.1, 0.4),
     "short_fill": (0.1, 0.6),
     "register_fails": (0.1, 1.0),
+    "map_fails": (0.2, 1.0),
+    "not_resident": (0.1, 0.8),
+    "cut": (0.2, 0.8),
     "accept_fails": (0.05, 0.3),
     "accept_ends": USUAL,
 }
@@ -57,6 +60,7 @@ EVENTS = (
     *("sq_full", "cq_full", "in_worker", "late_receive", "auto_given_up", "auto_kept"),
     *("filled", "torn", "unregistered", "accepted", "one_accept", "rejected", "woken", "signal"),
     *("stray", "splice", "route", "unread", "shutdown", "collapse", "handler_cut"),
+    *("live", "frozen", "efault", "map_fails", "not_resident", "resident", "map_file", "unmap_file"),
 )
 
 

@@ -42,7 +42,7 @@ class World:
             random_habits(rng),
             self.limits["connections_max"],
         )
-        self.send_mode = rng.choice(("zerocopy", "zerocopy", "auto", "auto", "plain"))
+        self.send_mode = rng.choice(("zerocopy", "zerocopy", "auto", "auto", "plain", "plain"))
         self.reports_usage = rng.random() < 0.8
         self.desk = Desk(self.kernel, rng, rng.choice((0.0, 0.3, 0.95)), self.limits["stall_ms_max"])
         self.execute: Callable[[testing.ExecutedOp], int] = self.kernel.execute

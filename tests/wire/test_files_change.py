@@ -213,3 +213,22 @@ def test_no_request_is_lost_after_an_overwrite(tmp_path: Path, kind: tuple[str, 
                     reply = ask(asked)
                     assert reply.status in (200, 206)
                     assert reply.body == body
+
+
+def test_what_nobody_writes_to_leaves_by_reference(tmp_path: Path, kind: tuple[str, str]) -> None:
+    """Where the server may choose; and what is replaced meanwhile is sent to its end."""
+    engine, send_mode = kind
+    old, new = pattern(STREAMED, 1), pattern(STREAMED, 2)
+    publish(tmp_path / "file", old)
+    options = {"memory": 8 * MIB, "stream_memory": 4 * MIB, "revalidate_ms": REVALIDATE_MS, "frozen": True}
+    with serving(tmp_path, engine=engine, send_mode=send_mode, **options) as server:
+        # The first sends show whether zero copy saves anything.
+        for _ in range(2):
+            assert server.ask(request("/file")).body == old
+        before = server.metric('send_bytes_total{mode="splice"}')
+        with begin(server, "/file") as peer:
+            publish(tmp_path / "file", new)
+            until_new(server, "/file", old, new)
+            assert peer.reply().body == old
+        spliced = server.metric('send_bytes_total{mode="splice"}') - before
+        assert spliced >= 2 * STREAMED if send_mode == "auto" else spliced == 0

@@ -6,8 +6,7 @@ import os
 import random
 import threading
 from collections import Counter
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -65,26 +64,47 @@ def test_what_is_just_being_written_is_not_read(written: Corner, wanted: int) ->
                 assert reply.body == new[:wanted]
 
 
-@contextmanager
-def overwriting(path: Path) -> Iterator[None]:
-    """Writes the file anew in place, again and again, all of it in one call and with other bytes."""
-    over = threading.Event()
-    rng = random.Random(1)
+class Writer:
+    """Writes the file anew in place, again and again, all of it in one call and with other bytes.
 
-    def write() -> None:
-        with open(path, "r+b", buffering=0) as file:
+    Now and then it rests until a request has had its answer from beginning to end, which it may need.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rng = random.Random(1)
+        self._answers = threading.Semaphore(0)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.answered(2)
+        self._thread.join()
+
+    def answered(self, count: int = 1) -> None:
+        """So many more requests have had their answers."""
+        self._answers.release(count)
+
+    def _write(self) -> None:
+        with open(self._path, "r+b", buffering=0) as file:
             number = 0
-            while not over.wait(rng.uniform(0, 0.03)):
+            while not self._over.wait(self._rng.uniform(0, 0.03)):
                 number += 1
                 os.pwrite(file.fileno(), bytes([number % 251]) * STREAMED, 0)
+                if self._rng.random() < 0.2:
+                    self._rest()
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        yield
-    finally:
-        over.set()
-        writer.join()
+    def _rest(self) -> None:
+        while self._answers.acquire(blocking=False):
+            pass
+        # The first may have been under way.
+        for _ in range(2):
+            self._answers.acquire()
 
 
 def outcome(written: Corner) -> str:
@@ -107,11 +127,11 @@ def outcome(written: Corner) -> str:
 
 @pytest.mark.parametrize("complete", [8, pytest.param(1000, marks=pytest.mark.slow)])
 def test_no_complete_answer_is_mixed(written: Corner, complete: int) -> None:
-    """Nor is it one of a few that get through: a writer that never rests does not keep all of them away."""
     publish(written.path / "file", bytes(STREAMED))
     seen: Counter[str] = Counter()
-    with overwriting(written.path / "file"):
-        while seen["complete"] < complete and seen.total() < 10 * complete:
+    with Writer(written.path / "file") as writer:
+        while seen["complete"] < complete and seen.total() < 20 * complete:
             seen[outcome(written)] += 1
+            writer.answered()
     assert not seen["mixed"], seen
-    assert seen["complete"], seen
+    assert seen["complete"] == complete, seen

@@ -7,6 +7,7 @@ from zchttpd._core.access_record cimport AccessRecords
 from zchttpd._core.cache_key cimport CACHE_KEY_SIZE_MAX
 from zchttpd._core.http_date cimport HttpDate
 from zchttpd._core.lease cimport Ledger
+from zchttpd._core.live_map cimport LiveMap
 from zchttpd._core.mapping cimport Mappings
 from zchttpd._core.op cimport Op
 from zchttpd._core.plans cimport PlanTable, Segment
@@ -51,8 +52,8 @@ cdef enum:
 cdef enum:
     STREAM_WINDOWS = 8
 
-cdef struct Stream:           # a large file on its way through windows
-    uint64_t read_at        # file offset of the next read
+cdef struct Stream:           # a large file on its way, straight from its mapping or through windows
+    uint64_t read_at        # file offset of what comes next: of the next read, or of what is sent from the mapping
     uint64_t end            # one past the last byte of the segment
     uint32_t reading        # window being filled, or NO_SLOT
     uint32_t reading_have   # bytes in it
@@ -63,6 +64,9 @@ cdef struct Stream:           # a large file on its way through windows
     uint32_t[8] windows     # mapping slots
     uint32_t[8] lengths     # bytes in each
     uint32_t sent           # bytes of the oldest window that have left
+    uint8_t live            # what is being sent, is from the mapping
+    uint64_t resident_to    # file offset up to which no disk was needed
+    int64_t resident_ms     # when that was asked
 
 cdef struct Conn:
     int32_t fd
@@ -102,7 +106,9 @@ cdef struct RouteTrial:     # what `auto` knows of a route
 
 cdef struct StreamFile:         # a file that streams
     Version version
+    LiveMap map
     int32_t fd              # owned
+    uint8_t frozen          # nobody writes to it, as long as it has this descriptor
     uint32_t refs           # owner + plans
 
 cdef enum:
@@ -192,6 +198,7 @@ cdef void machine_close_file(Machine* machine, int32_t fd) noexcept nogil
 cdef void machine_take_version(Machine* machine, Version* version, int32_t fd, bint grown) noexcept nogil
 cdef bint machine_version_holds(Machine* machine, Version* version, int32_t fd, bint wait) noexcept nogil
 cdef bint machine_source_holds(Machine* machine, uint32_t slot) noexcept nogil
+cdef void machine_map_source(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil
 cdef bint machine_has_room(Machine* machine, uint32_t length) noexcept nogil
 cdef void machine_forget_parts(Machine* machine) noexcept nogil

@@ -8,12 +8,14 @@ from posix.unistd cimport close
 from zchttpd._core.access_record cimport access_close, access_open, access_response_ended
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH, http_date_set
+from zchttpd._core.live_map cimport live_map_close
 from zchttpd._core.lease cimport Lease, lease_at, lease_end, lease_open, ledger_close, ledger_open
 from zchttpd._core.mapping cimport (
     Mapping, REST_CLEAR, REST_POOL, mapping_at, mapping_let_go, mappings_close, mappings_open)
 from zchttpd._core.memory cimport memory_give, memory_resize, memory_take
 from zchttpd._core.op cimport (
-    OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE_FILE, OP_GROWN, OP_SEND, OP_SEND_ZC, OP_SPLICE, OP_TAKE_VERSION, OP_WAIT)
+    OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE_FILE, OP_GROWN, OP_MAP_FILE, OP_SEND, OP_SEND_ZC, OP_SPLICE, OP_TAKE_VERSION,
+    OP_UNMAP_FILE, OP_WAIT)
 from zchttpd._core.plans cimport (
     Entry, PARTIAL_CONTENT, Plan, ROW_WAYS, entry_at, plan_at, plan_free, plan_free_image, plan_loosen, plan_unlink,
     plans_close, plans_drop_row, plans_open)
@@ -62,6 +64,7 @@ cdef void machine_close(Machine* machine) noexcept nogil:
     """Give everything back. Only when no op is under way any more."""
     cdef uint32_t slot
     cdef Conn* conn
+    cdef StreamFile* source
     for slot in range(machine.conns.fresh):
         conn = conn_at(machine, slot)
         memory_give(conn.received.bytes)
@@ -70,8 +73,11 @@ cdef void machine_close(Machine* machine) noexcept nogil:
         if conn.flags & CONN_IMAGE_OWN:
             memory_give(conn.image)
     for slot in range(machine.sources.fresh):
-        if (<StreamFile*>slab_row(&machine.sources, slot)).refs > 0:
-            close((<StreamFile*>slab_row(&machine.sources, slot)).fd)
+        source = <StreamFile*>slab_row(&machine.sources, slot)
+        if source.refs > 0:
+            if source.map.base != NULL:
+                live_map_close(source.map.base, source.map.length)
+            close(source.fd)
     plans_close(&machine.table)
     ledger_close(&machine.ledger)
     if machine.mappings.slab.rows != NULL:
@@ -161,9 +167,15 @@ cdef void _rest(Machine* machine, uint32_t slot, int rest) noexcept nogil:
 
 cdef void machine_let_go_file(Machine* machine, uint32_t slot) noexcept nogil:
     cdef StreamFile* source = <StreamFile*>slab_row(&machine.sources, slot)
+    cdef Op* op
     zc_assert(source.refs > 0)
     source.refs -= 1
     if source.refs == 0:
+        if source.map.base != NULL:
+            op = machine_blank_op(machine)
+            op.kind = OP_UNMAP_FILE
+            op.address = source.map.base
+            op.offset = source.map.length
         machine_close_file(machine, source.fd)
         slab_give(&machine.sources, slot)
 
@@ -205,6 +217,15 @@ cdef bint machine_version_holds(Machine* machine, Version* version, int32_t fd, 
 cdef bint machine_source_holds(Machine* machine, uint32_t slot) noexcept nogil:
     cdef StreamFile* source = <StreamFile*>slab_row(&machine.sources, slot)
     return machine_version_holds(machine, &source.version, source.fd, False)
+
+
+cdef void machine_map_source(Machine* machine, uint32_t slot) noexcept nogil:
+    """Map its file. Where that cannot be it goes through windows alone."""
+    cdef StreamFile* source = <StreamFile*>slab_row(&machine.sources, slot)
+    source.map.base = NULL
+    source.map.length = source.version.size
+    if machine_ask(machine, OP_MAP_FILE, 0, source.fd, <char*>&source.map) < 0:
+        source.map.base = NULL
 
 
 cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil:

@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum OpKind:
     OP_RECV = 1         # (multishot) receive into provided buffers
-    OP_SEND = 2         # copying send of address, length
+    OP_SEND = 2         # copying send of address, length; -EFAULT where a mapped file has no such bytes any more
     OP_SEND_ZC = 3      # zero-copy send from the registered buffer `buffer`
     OP_READ = 4         # read a window of a streamed file; the file must still be the version `source`
     OP_FILL = 5         # read the next piece of a snapshot into its mapping
@@ -22,13 +22,17 @@ cdef enum OpKind:
     OP_WATCH = 16       # one completion when `fd` becomes readable
     OP_REJECT = 17      # close a socket that became no connection. No completion
     OP_SIGNAL = 18      # wake whoever waits for the eventfd `fd`. No completion
-    OP_SPLICE = 19      # send from the sealed `file` by reference; at `address` are the same bytes
+    OP_SPLICE = 19      # send by reference from `file`, which nobody writes to; at `address` are the same bytes
     OP_TAKE_VERSION = 20    # sample the file `fd` for the Version at `address`; the result is 0, or -errno: another by now
     OP_CHECK_VERSION = 21   # look whether it still has its bytes; the result is 0, or -errno when it has not
     OP_CLOSE_FILE = 22      # close the file `fd`. No completion
     OP_UNREAD = 23      # ask how many bytes of the peer nobody has received; the result says
     OP_ROUTE = 24       # ask which way the connection goes; the result is its Route
     OP_COLLAPSE = 25    # make huge pages of the mapping's memory file (madvise(2), MADV_COLLAPSE); it may fail
+    OP_MAP_FILE = 26    # map the file `fd` for the LiveMap at `address`; the result is 0 or -errno
+    OP_UNMAP_FILE = 27  # take that mapping back: `offset` bytes at `address`. No completion
+    # Ask how many of these mapped bytes of the file, from the first on, need no disk; those before them have been sent.
+    OP_RESIDENT = 28    # The result says
 
 cdef enum OpFlag:
     OP_MORE = 1         # MSG_MORE: the body follows at once
@@ -46,7 +50,7 @@ cdef struct Op:
     uint32_t slot       # of the mapping, for OP_FILL, OP_READ, OP_REGISTER and OP_CLEAR
     uint64_t token      # comes back in the completion
     char* address       # first byte
-    uint64_t offset     # in the file, for reads and splices
+    uint64_t offset     # in the file, for reads, splices and OP_RESIDENT
     uint32_t length     # bytes
     int32_t file        # that OP_SPLICE sends from
 

@@ -24,22 +24,30 @@ cdef uint8_t routes_of(Machine* machine, Conn* conn) noexcept nogil:
     return conn.route
 
 
-cdef bint routes_spare(Machine* machine, uint8_t route) noexcept nogil:
-    """Whether a send is spared the zero copy, as the kernel would copy it all the same.
+cdef bint routes_spares(Machine* machine, uint8_t route) noexcept nogil:
+    """Whether the next send is spared the zero copy, as the kernel would copy it all the same.
 
     A network may have more than one way out, so now and then it is tried again; loopback always copies.
     """
+    cdef uint32_t spared = machine.trials[route].spared
+    return _given_up(machine, route) and (route == ROUTE_LOOPBACK or spared < RETRY or spared == RETRY + TRIAL)
+
+
+cdef bint routes_spare(Machine* machine, uint8_t route) noexcept nogil:
+    """The same, for a send that goes now: it counts."""
     cdef RouteTrial* trial = &machine.trials[route]
-    if machine.send_mode != SEND_AUTO or machine.stats.zerocopy_active[route] != ZEROCOPY_GIVEN_UP:
-        return False
-    if route == ROUTE_LOOPBACK:
-        return True
-    if trial.spared == RETRY + TRIAL:
-        trial.spared = 0
-    trial.spared += 1
-    if trial.spared == RETRY + 1:
-        _begin(trial)
-    return trial.spared <= RETRY
+    cdef bint spares = routes_spares(machine, route)
+    if route != ROUTE_LOOPBACK and _given_up(machine, route):
+        if trial.spared == RETRY + TRIAL:
+            trial.spared = 0
+        trial.spared += 1
+        if trial.spared == RETRY + 1:
+            _begin(trial)
+    return spares
+
+
+cdef inline bint _given_up(Machine* machine, uint8_t route) noexcept nogil:
+    return machine.send_mode == SEND_AUTO and machine.stats.zerocopy_active[route] == ZEROCOPY_GIVEN_UP
 
 
 cdef bint routes_refer(Machine* machine) noexcept nogil:

@@ -1,4 +1,10 @@
-"""Large files on their way through the pool of registered windows.
+"""Large files on their way: straight from their mappings, or through the pool of registered windows.
+
+What is to be copied in any case, and is in the page cache, is sent from the mapping of the file, piece by piece. Its bytes
+are fixed when the result of the send is in: so the end of a response is read into a window only when all before it has
+left, and is sent if the file has its version even then. Whoever is told a whole response, is told one version; else it is
+broken off. The version is looked at before each piece too, so that little of another is sent in vain. A frozen file leaves
+by reference, where the driver sends so, and whole.
 
 Memory is bounded by the pool whatever the file's size and however slowly clients read. Reading ahead is for when windows
 are plentiful. The last eighth of the pool is a reserve: a connection that gets one of those sends by copying, without
@@ -6,21 +12,29 @@ waiting with the window in hand, so that clients that do not read cannot keep th
 """
 
 from libc.errno cimport ENOMEM
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.machine cimport (
-    CONN_CLOSING, CONN_POLLING, COPY_NO, STREAM_WINDOWS, Stream, StreamFile, conn_at, machine_source_holds,
-    machine_let_go_mapping, machine_op, machine_send_window)
+    CONN_CLOSING, CONN_NO_ZEROCOPY, CONN_POLLING, COPY_NO, SEND_PLAIN, STREAM_WINDOWS, Stream, StreamFile, conn_at,
+    machine_let_go_mapping, machine_op, machine_send_window, machine_source_holds)
 from zchttpd._core.mapping cimport mapping_at
 from zchttpd._core.memory cimport memory_give, memory_take_zeroed
-from zchttpd._core.op cimport OP_READ, Op
-from zchttpd._core.plans cimport plan_at
+from zchttpd._core.op cimport OP_READ, OP_RESIDENT, OP_SEND, OP_SPLICE, Op
+from zchttpd._core.plans cimport Plan, SEGMENT_STREAMED, plan_at
 from zchttpd._core.pool cimport pool_take, pool_windows_left
 from zchttpd._core.queues cimport QUEUE_NONE, QUEUE_WINDOW, queues_push, queues_remove
+from zchttpd._core.routes cimport routes_of, routes_spare, routes_spares
 from zchttpd._core.slab cimport slab_row
-from zchttpd._core.stats cimport REASON_WINDOWS
-from zchttpd._core.token cimport NO_SLOT, TOKEN_READ
+from zchttpd._core.stats cimport REASON_COPIED, REASON_UNSUPPORTED, REASON_WINDOWS
+from zchttpd._core.token cimport NO_SLOT, TOKEN_READ, TOKEN_SEND, TOKEN_SPLICE
+
+cdef enum:
+    TAIL_PART = 32              # of a window: so much of a response is held back to the end
+    PIECE_PART_MIN = 8          # of a window: less is not worth a send of its own
+    SPLICE_SIZE = 1 << 20       # what a pipe holds
+    BELIEVED_MS = 10
 
 
 cdef int stream_open(Machine* machine, uint32_t slot, const Segment* segment) noexcept nogil:
@@ -58,17 +72,116 @@ cdef void _read(Machine* machine, uint32_t slot) noexcept nogil:
     op.length = stream.reading_want - stream.reading_have
 
 
+cdef inline bint _is_last(Machine* machine, Conn* conn) noexcept nogil:
+    """Whether no other part of the file follows."""
+    cdef Plan* plan = plan_at(&machine.table, conn.plan)
+    cdef uint32_t i
+    for i in range(conn.segment + 1, plan.segment_count):
+        if plan.segments[i].kind == SEGMENT_STREAMED:
+            return False
+    return True
+
+
+cdef inline bint _splices(Machine* machine, StreamFile* source) noexcept nogil:
+    """Whether it leaves by reference, as this driver can: then nothing is held back, as what was sent cannot change."""
+    return source.frozen and machine.mappings.memfd_size_min > 0
+
+
+cdef uint32_t _live(Machine* machine, uint32_t slot) noexcept nogil:
+    """How many of the next bytes go straight from the mapping; 0 where they are read into a window.
+
+    So they are when the file has changed, too: the read ends the response.
+    """
+    cdef Conn* conn = conn_at(machine, slot)
+    cdef Stream* stream = conn.stream
+    cdef uint32_t source_slot = plan_at(&machine.table, conn.plan).source
+    cdef StreamFile* source = <StreamFile*>slab_row(&machine.sources, source_slot)
+    cdef uint64_t left = stream.end - stream.read_at
+    cdef uint32_t tail = machine.limits.window_size // TAIL_PART if _is_last(machine, conn) else 0
+    cdef uint32_t least = machine.limits.window_size // PIECE_PART_MIN
+    cdef uint32_t size = machine.limits.window_size
+    cdef uint32_t most
+    if _splices(machine, source):
+        tail = 0
+        size = SPLICE_SIZE
+    if source.map.base == NULL or left < tail + least or not _may_copy(machine, conn):
+        return 0
+    most = _resident(machine, stream, source, <uint32_t>min(left - tail, <uint64_t>size))
+    return most if most >= least and machine_source_holds(machine, source_slot) else 0
+
+
+cdef uint32_t _resident(Machine* machine, Stream* stream, StreamFile* source, uint32_t length) noexcept nogil:
+    """How many of the next bytes need no disk. What was found a moment ago is believed: sends often go short."""
+    cdef uint32_t known
+    cdef Op op
+    if stream.resident_to > stream.read_at and machine.now_ms - stream.resident_ms < BELIEVED_MS:
+        known = <uint32_t>min(stream.resident_to - stream.read_at, <uint64_t>length)
+        if known >= machine.limits.window_size // PIECE_PART_MIN:
+            return known
+    memset(&op, 0, sizeof(Op))
+    op.kind = OP_RESIDENT
+    op.fd = source.fd
+    op.address = source.map.base + stream.read_at
+    op.offset = stream.read_at
+    op.length = length
+    length = <uint32_t>machine.execute(machine.driver, &op)
+    stream.resident_to = stream.read_at + length
+    stream.resident_ms = machine.now_ms
+    return length
+
+
+cdef inline bint _may_copy(Machine* machine, Conn* conn) noexcept nogil:
+    """Whether the next send is a copy in any case, and so may be one of what others can write to."""
+    return (machine.send_mode == SEND_PLAIN or not machine.zerocopy_able or conn.flags & CONN_NO_ZEROCOPY
+            or routes_spares(machine, routes_of(machine, conn)))
+
+
+cdef void _send_live(Machine* machine, uint32_t slot, uint32_t length) noexcept nogil:
+    """Send the next bytes straight from the mapping: what leaves is what the file has by then."""
+    cdef Conn* conn = conn_at(machine, slot)
+    cdef StreamFile* source = <StreamFile*>slab_row(&machine.sources, plan_at(&machine.table, conn.plan).source)
+    cdef bint spliced = _splices(machine, source)
+    cdef Op* op = machine_op(machine, slot, OP_SPLICE if spliced else OP_SEND, TOKEN_SPLICE if spliced else TOKEN_SEND)
+    cdef uint8_t reason = REASON_UNSUPPORTED
+    op.file = source.fd
+    op.offset = conn.stream.read_at
+    op.address = source.map.base + conn.stream.read_at
+    op.length = length
+    conn.asked = length
+    conn.sends += 1
+    conn.stream.live = 1
+    if machine.send_mode != SEND_PLAIN:
+        if machine.zerocopy_able and not conn.flags & CONN_NO_ZEROCOPY:
+            reason = REASON_COPIED
+            routes_spare(machine, conn.route)
+        if not spliced:
+            machine.stats.fallbacks[reason] += 1
+
+
 cdef void stream_pump(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil:
-    """Keep the stream going: read the next window if one may be had, send the oldest if none is being sent.
+    """Keep the stream going: send from the mapping, or read the next window if one may be had and send the oldest.
 
     `copy_reason` is COPY_NO, or why this send is to be copied.
     """
     cdef Conn* conn = conn_at(machine, slot)
     cdef Stream* stream = conn.stream
     cdef uint32_t filled = stream.count
+    cdef uint32_t live = 0
     if conn.flags & CONN_POLLING:
         return
-    if (stream.reading == NO_SLOT and stream.read_at < stream.end and filled < STREAM_WINDOWS
+    if conn.sends == 0:
+        stream.live = 0
+    if stream.live:
+        # Nothing is read ahead: it might be the end, and that comes last.
+        return
+    if stream.reading == NO_SLOT:
+        live = _live(machine, slot)
+    if live > 0 and filled == 0 and conn.sends == 0:
+        queues_remove(&machine.queues, slot)
+        _send_live(machine, slot, live)
+        return
+    # Where the mapping goes on, the windows before it leave first.
+    if (live == 0 and stream.reading == NO_SLOT and stream.read_at < stream.end and filled < STREAM_WINDOWS
             and not (stream.from_reserve and filled)):
         if _may_take(machine, conn):
             stream.from_reserve = (conn.windows_held == 0
@@ -126,8 +239,12 @@ cdef void _drop_oldest(Machine* machine, Stream* stream) noexcept nogil:
 
 
 cdef void stream_sent(Machine* machine, uint32_t slot, uint32_t length) noexcept nogil:
-    """`length` bytes of the oldest window have left; when it is through, only leases still hold it."""
+    """`length` bytes have left, from the mapping or of the oldest window: once through, only leases still hold that."""
     cdef Stream* stream = conn_at(machine, slot).stream
+    if stream.live:
+        stream.live = 0
+        stream.read_at += length
+        return
     zc_assert(stream.count > 0 and stream.sent + length <= stream.lengths[stream.first])
     stream.sent += length
     if stream.sent == stream.lengths[stream.first]:

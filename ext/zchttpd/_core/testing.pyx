@@ -8,6 +8,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
+from posix.mman cimport MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.unistd cimport close, pwrite
 
 import os
@@ -16,6 +17,7 @@ from collections import namedtuple
 from zchttpd._core.cache_key cimport CACHE_KEY_SIZE_MAX, cache_key
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH, HttpDate, http_date_set
 from zchttpd._core.lease cimport Ledger, lease_at, lease_end, lease_open, ledger_close, ledger_open
+from zchttpd._core.live_map cimport LiveMap
 from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_IMAGE_OWN, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn, STREAM_WINDOWS,
     Stream, StreamFile, conn_at, machine_close)
@@ -25,9 +27,9 @@ from zchttpd._core.mapping cimport (
     mappings_close, mappings_open)
 from zchttpd._core.op cimport (
     Completion, OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE, OP_CLOSE_FILE, OP_COLLAPSE,
-    OP_FILL, OP_LINK, OP_MORE, OP_MULTISHOT, OP_NOWAIT, OP_POLL, OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER, OP_REJECT,
-    OP_RESET, OP_ROUTE, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN, OP_SIGNAL, OP_SPLICE, OP_TAKE_VERSION, OP_UNREAD, OP_WATCH, Op,
-    Peer)
+    OP_FILL, OP_LINK, OP_MAP_FILE, OP_MORE, OP_MULTISHOT, OP_NOWAIT, OP_POLL, OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER,
+    OP_REJECT, OP_RESET, OP_RESIDENT, OP_ROUTE, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN, OP_SIGNAL, OP_SPLICE, OP_TAKE_VERSION,
+    OP_UNMAP_FILE, OP_UNREAD, OP_WATCH, Op, Peer)
 from zchttpd._core.plans cimport (
     NO_ROW, Plan, PlanTable, SEGMENT_LITERAL, Segment, cache_key_hash, entry_at, plan_at, plan_free, plan_make,
     plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
@@ -59,6 +61,7 @@ OPS = {
     OP_REJECT: "reject", OP_SIGNAL: "signal", OP_SPLICE: "splice", OP_TAKE_VERSION: "take_version",
     OP_CHECK_VERSION: "check_version", OP_CLOSE_FILE: "close_file", OP_COLLAPSE: "collapse", OP_UNREAD: "unread",
     OP_ROUTE: "route",
+    OP_MAP_FILE: "map_file", OP_UNMAP_FILE: "unmap_file", OP_RESIDENT: "resident",
 }
 MORE, LINK, MULTISHOT, NOWAIT = OP_MORE, OP_LINK, OP_MULTISHOT, OP_NOWAIT
 FRAMES = {FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_LINE_LONG: "line_long",
@@ -519,6 +522,16 @@ cdef class SimWorker(Worker):
         """Have the ops executed that the tests, in the handler's place, have caused."""
         self._flush()
         self._raise()
+
+    def map_file(self, op: ExecutedOp) -> int:
+        """What a "map_file" asks for: memory for as many bytes, whose address is returned."""
+        cdef LiveMap* map = <LiveMap*><uintptr_t>op.address
+        map.base = <char*>mmap(NULL, map.length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        return <uintptr_t>map.base
+
+    def unmap_file(self, op: ExecutedOp) -> None:
+        """And what an "unmap_file" does."""
+        munmap(<void*><uintptr_t>op.address, op.offset)
 
     def hog(self) -> int:
         """A mapping that nobody fills, so that there is room for one less. Raises MemoryError."""

@@ -22,7 +22,7 @@ from zchttpd._core.conn cimport (
 from zchttpd._core.fill cimport fill_begin, fill_progress_ms, fill_step, fill_take_ended
 from zchttpd._core.machine cimport (
     Conn, Limits, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, StreamFile, conn_at, machine_blank_op, machine_close,
-    machine_close_file, machine_has_room, machine_let_go_file, machine_let_go_mapping, machine_open,
+    machine_close_file, machine_has_room, machine_let_go_file, machine_let_go_mapping, machine_map_source, machine_open,
     machine_open_access, machine_retire_entry, machine_set_time, machine_source_holds, machine_take_version,
     machine_try_free_plan)
 from zchttpd._core.mapping cimport (
@@ -248,8 +248,9 @@ cdef class Worker:
         mapping_disown(&self.machine.mappings, slot)
         machine_let_go_mapping(&self.machine, slot)
 
-    def source(self, fd: int, size: int, mtime_ns: int, grown: bool) -> int:
-        """A file version to stream from, `grown` by now or not; takes the fd over. Raises MemoryError."""
+    def source(self, fd: int, size: int, mtime_ns: int, grown: bool, frozen: bool = False) -> int:
+        """A file version to stream from, `grown` by now or not; takes the fd over. `frozen`: nobody writes to it, and so it
+        may be sent by reference. Raises MemoryError."""
         cdef uint32_t slot = slab_take(&self.machine.sources)
         cdef StreamFile* source
         if slot == NO_SLOT:
@@ -257,8 +258,10 @@ cdef class Worker:
             raise MemoryError("no room for another streamed file")
         source = <StreamFile*>slab_row(&self.machine.sources, slot)
         source.fd = fd
+        source.frozen = frozen
         version_announce(&source.version, size, <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF))
         machine_take_version(&self.machine, &source.version, fd, grown)
+        machine_map_source(&self.machine, slot)
         source.refs = 1
         return _number(slot, self.machine.sources.generations[slot])
 

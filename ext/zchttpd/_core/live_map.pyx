@@ -1,0 +1,59 @@
+"""Live maps (mmap(2), MAP_SHARED and PROT_READ): the page cache's own pages of a file, for send(2) to copy from.
+
+Nobody of us dereferences one: where the file has been cut, or a disk fails, the send says -EFAULT and nobody gets SIGBUS.
+"""
+
+from libc.errno cimport errno
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, madvise, mmap, munmap
+
+cdef extern from "<sys/mman.h>" nogil:
+    int MADV_DONTNEED
+
+cdef extern from "<sys/uio.h>" nogil:
+    cdef struct iovec:
+        void* iov_base
+        size_t iov_len
+    int RWF_NOWAIT
+    ssize_t preadv2(int fd, const iovec* vector, int count, int64_t offset, int flags)
+
+cdef enum:
+    PAGE = 4096
+    PROBE = 64 * 1024           # folios of a file that is read in order are no smaller, or neighbours of their kind
+
+
+cdef int live_map_open(LiveMap* map, int fd) noexcept nogil:
+    """Map the first `map.length` bytes of a file. Returns 0 or -errno."""
+    cdef void* base
+    base = mmap(NULL, map.length, PROT_READ, MAP_SHARED, fd, 0)
+    if base == MAP_FAILED:
+        return -errno
+    map.base = <char*>base
+    return 0
+
+
+cdef void live_map_close(char* base, uint64_t length) noexcept nogil:
+    munmap(base, length)
+
+
+cdef uint32_t live_map_resident(char* address, uint32_t length, int fd, uint64_t offset) noexcept nogil:
+    """How many of these bytes, from the first on, a send copies without waiting for a disk. `offset`: theirs in the file.
+
+    A byte here and there is asked for. mincore(2) would ask for every page, which costs more, and calls all of them resident
+    to those who may not write the file.
+
+    The pages before them have been sent: they leave our page tables, or all of a large file would count as our memory.
+    """
+    cdef uint64_t before = min(offset, <uint64_t>length) // PAGE * PAGE
+    cdef iovec vector
+    cdef char byte
+    cdef uint32_t at = 0
+    vector.iov_base = &byte
+    vector.iov_len = 1
+    if before > 0:
+        madvise(<void*>(<uintptr_t>address // PAGE * PAGE - before), before, MADV_DONTNEED)
+    while at < length:
+        if preadv2(fd, &vector, 1, <int64_t>(offset + at), RWF_NOWAIT) != 1:
+            return at
+        at += PROBE
+    return length
