@@ -71,6 +71,10 @@ class Settings:
         "how long a cached file may be served before it is checked for changes",
         high=3_600_000,
     )
+    frozen: bool = opt.switch(
+        Group.SERVE,
+        "files are only ever replaced by rename, and never written to: large ones leave by reference",
+    )
 
     listing: bool = opt.switch(
         Group.SITE, "list directories without an index.html, as HTML or (by Accept) JSON"

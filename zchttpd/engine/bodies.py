@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from zchttpd.engine.limits import CACHED_PART, LIVE_SIZE_MIN, evicted_max, streamed_max
+from zchttpd.files.frozen import Frozen
 from zchttpd.files.version import read_at_once
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Bodies:
         self._streamed = 0
         self._streamed_max = streamed_max()
         self._cached_max = settings.memory // CACHED_PART
+        self._frozen = Frozen(settings)
         # Bodies below this are joined to their heads.
         self.inline_below = min(settings.zc_size_min, INLINE_SIZE_MAX, self._cached_max + 1)
         self._memlock_told = False
@@ -260,7 +262,8 @@ class Bodies:
         makeshift: bool = False,
     ) -> Body:
         try:
-            number = self.engine.source(fd, representation.size, representation.mtime_ns, grown)
+            frozen = not representation.in_memory and self._frozen.holds(fd, representation)
+            number = self.engine.source(fd, representation.size, representation.mtime_ns, grown, frozen)
         except MemoryError as error:
             raise OSError("no room for another streamed file") from error
         self._streamed += 1
