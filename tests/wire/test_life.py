@@ -188,11 +188,11 @@ def test_all_addresses_are_told_as_ones_that_open(large: Path, host: str) -> Non
     admin = "[::]:0" if host == "::" else f"{host}:0"
     complaint = "root serves other machines|--admin answers whoever reaches"
     with serving(large, host=host, admin=admin, complaint=complaint) as server:
-        assert f"--admin answers whoever reaches {admin}" in server.stderr()
         found = re.search(r" at http://127\.0\.0\.1:(\d+) \(", server.stdout())
         assert found, server.stdout()
         assert server.ask(request("/small")).body == b"small\n"
         assert server.metric("connections_total") == 1
+        assert f"--admin answers whoever reaches {admin}" in server.stderr()
         told = re.search(r"^listening on all addresses; .*: http://(.*):(\d+)$", server.stdout(), re.M)
         assert told, server.stdout()
         assert told[2] == found[1]
