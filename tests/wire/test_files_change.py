@@ -231,4 +231,5 @@ def test_what_nobody_writes_to_leaves_by_reference(tmp_path: Path, kind: tuple[s
             until_new(server, "/file", old, new)
             assert peer.reply().body == old
         spliced = server.metric('send_bytes_total{mode="splice"}') - before
-        assert spliced >= 2 * STREAMED if send_mode == "auto" else spliced == 0
+        # What is left for a last piece may be too little for one.
+        assert spliced >= 2 * STREAMED - MIB if send_mode == "auto" else spliced == 0

@@ -136,7 +136,7 @@ class Loader:
         self._ready.append(partial(self._go_on, ticket, head, attempt, error))
 
     def _go_on(self, ticket: int, head: bytes, attempt: int, error: OSError | None) -> None:
-        """Answer a head, or say what became of what it waited for. One that cannot be answered harms no other."""
+        """Answer a head, or say what became of what it waited for. Harms no other, whatever happens."""
         try:
             if error is None:
                 self._on_head(ticket, head, attempt, self.engine.now_ms)

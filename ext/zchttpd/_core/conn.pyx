@@ -711,6 +711,9 @@ cdef void _expired(Machine* machine, uint32_t slot) noexcept nogil:
         _close(machine, slot)
     elif conn.state == CONN_PARKED and not conn.refuse_status and _waits_until_ms(machine, conn) > machine.now_ms:
         _set_deadline(machine, slot, <uint32_t>(_waits_until_ms(machine, conn) - machine.now_ms))
+    elif conn.state == CONN_PARKED and conn.refuse_status and machine.queues.queue[slot] == QUEUE_LOOK:
+        # Its turn with the handler has not come yet.
+        _set_deadline(machine, slot, machine.limits.stall_ms_max)
     elif conn.state == CONN_PARKED:
         # The bytes of its file do not come, and nothing of the response has left.
         machine.stats.timeouts_stall += 1
