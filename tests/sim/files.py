@@ -150,7 +150,7 @@ class Files:
         for opened in self.open.values():
             if opened.name == name and opened.base:
                 self.kernel.machine.poke(opened.base, now[: opened.size])
-                opened.cut = self.kernel.rng.randrange(opened.size) if cut else opened.size
+                opened.cut = self.kernel.rng.choice((0, opened.size // 2)) if cut else opened.size
 
     def copied(self, op: testing.ExecutedOp) -> int:
         """How many bytes a send copies before it gets to where there are none any more; -EFAULT for none."""

@@ -60,7 +60,7 @@ EVENTS = (
     *("sq_full", "cq_full", "in_worker", "late_receive", "auto_given_up", "auto_kept"),
     *("filled", "torn", "unregistered", "accepted", "one_accept", "rejected", "woken", "signal"),
     *("stray", "splice", "route", "unread", "shutdown", "collapse", "handler_cut"),
-    *("live", "frozen", "efault", "map_fails", "not_resident", "resident", "map_file", "unmap_file"),
+    *("live", "frozen", "map_fails", "not_resident", "resident", "map_file", "unmap_file"),
 )
 
 
