@@ -159,7 +159,6 @@ class Files:
             return op.length
         left = min(op.length, opened.base + opened.cut - op.address)
         self.kernel.events["live"] += 1
-        self.kernel.events["efault"] += left <= 0
         return left if left > 0 else -errno.EFAULT
 
     def _lose(self, fd: int, event: str, error: int = errno.ESTALE) -> int:
