@@ -7,15 +7,10 @@ from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, madvise, mmap, munmap
 
+from zchttpd._core.uio cimport RWF_NOWAIT, iovec, preadv2
+
 cdef extern from "<sys/mman.h>" nogil:
     int MADV_DONTNEED
-
-cdef extern from "<sys/uio.h>" nogil:
-    cdef struct iovec:
-        void* iov_base
-        size_t iov_len
-    int RWF_NOWAIT
-    ssize_t preadv2(int fd, const iovec* vector, int count, int64_t offset, int flags)
 
 cdef enum:
     PAGE = 4096

@@ -12,6 +12,7 @@ from posix.unistd cimport close, read, write
 
 from zchttpd._core.check cimport unlikely
 from zchttpd._core.op cimport OP_COLLAPSE, OP_NOWAIT
+from zchttpd._core.uio cimport RWF_NOWAIT, iovec, preadv2
 
 cdef extern from "zc_compat.h" nogil:
     int MADV_COLLAPSE
@@ -51,13 +52,6 @@ cdef extern from "<sys/eventfd.h>" nogil:
         EFD_CLOEXEC
         EFD_NONBLOCK
     int eventfd(unsigned int start, int flags)
-
-cdef extern from "<sys/uio.h>" nogil:
-    cdef struct iovec:
-        void* iov_base
-        size_t iov_len
-    int RWF_NOWAIT
-    ssize_t preadv2(int fd, const iovec* vector, int count, int64_t offset, int flags)
 
 cdef enum:
     THREADS_MAX = 64            # as many disks may hang at a time before reads of others have to wait

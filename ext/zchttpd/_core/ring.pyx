@@ -11,6 +11,7 @@ from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.op cimport (
     OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_COLLAPSE, OP_FILL, OP_LINK, OP_MORE,
     OP_MULTISHOT, OP_NOWAIT, OP_READ, OP_RECV, OP_SEND, OP_SEND_ZC, OP_WATCH)
+from zchttpd._core.uio cimport RWF_NOWAIT
 
 import errno as errno_names
 
@@ -29,9 +30,6 @@ cdef extern from "<sys/socket.h>" nogil:
         MSG_WAITALL
         SHUT_RDWR
     int socketpair(int domain, int type, int protocol, int* fds)
-
-cdef extern from "<sys/uio.h>" nogil:
-    int RWF_NOWAIT
 
 cdef extern from "<poll.h>" nogil:
     enum:

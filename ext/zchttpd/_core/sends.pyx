@@ -11,15 +11,11 @@ from libc.string cimport memset
 from zchttpd._core.completions cimport completions_add
 from zchttpd._core.op cimport OP_LINK, OP_MORE, OP_SEND, OP_SPLICE
 from zchttpd._core.pipes cimport pipes_drop, pipes_send
+from zchttpd._core.uio cimport iovec
 
 cdef extern from "<errno.h>" nogil:
     enum:
         ECANCELED
-
-cdef extern from "<sys/uio.h>" nogil:
-    cdef struct iovec:
-        void* iov_base
-        size_t iov_len
 
 cdef extern from "<sys/socket.h>" nogil:
     enum:

@@ -9,18 +9,13 @@ from libc.string cimport memcmp, memcpy, memset
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from posix.unistd cimport usleep
 
+from zchttpd._core.uio cimport RWF_NOWAIT, iovec, preadv2
+
 cdef extern from "<sys/stat.h>" nogil:
     cdef struct stat_t "stat":
         int64_t st_size
         timespec st_mtim
     int fstat(int fd, stat_t* status)
-
-cdef extern from "<sys/uio.h>" nogil:
-    cdef struct iovec:
-        void* iov_base
-        size_t iov_len
-    int RWF_NOWAIT
-    ssize_t preadv2(int fd, const iovec* vector, int count, int64_t offset, int flags)
 
 cdef extern from "<sys/vfs.h>" nogil:
     cdef struct statfs_t "statfs":
