@@ -28,7 +28,6 @@ from zchttpd._core.token cimport NO_SLOT, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_SPLIC
 
 cdef enum:
     LEASES_MAX = 1 << 17
-    SPLICE_SIZE_MAX = 1 << 20   # bytes of one op: what a pipe holds
     CLOSING_CONNS = 1024        # connections whose last completions are still to come
     OPS_SPARE = 4096            # what one batch asks for beyond a few for each connection
     OPS_PER_CONN = 4            # what ends one takes three
@@ -186,7 +185,8 @@ cdef void machine_close_file(Machine* machine, int32_t fd) noexcept nogil:
     op.fd = fd
 
 
-cdef int32_t machine_ask(Machine* machine, uint8_t kind, uint8_t flags, int32_t fd, char* address) noexcept nogil:
+cdef int32_t machine_ask(Machine* machine, uint8_t kind, int32_t fd, char* address=NULL, uint8_t flags=0, uint64_t offset=0,
+                         uint32_t length=0) noexcept nogil:
     """The result of an op that is done now, ahead of those that wait for the end of the batch."""
     cdef Op op
     memset(&op, 0, sizeof(Op))
@@ -194,13 +194,15 @@ cdef int32_t machine_ask(Machine* machine, uint8_t kind, uint8_t flags, int32_t 
     op.flags = flags
     op.fd = fd
     op.address = address
+    op.offset = offset
+    op.length = length
     return machine.execute(machine.driver, &op)
 
 
 cdef bint _look(Machine* machine, uint8_t kind, uint8_t flags, Version* version, int32_t fd) noexcept nogil:
     """Look at an open file now. False for good once its bytes are not those of its version any more."""
     if not version.lost:
-        version.lost = machine_ask(machine, kind, flags, fd, <char*>version) < 0
+        version.lost = machine_ask(machine, kind, fd, <char*>version, flags) < 0
     return not version.lost
 
 
@@ -224,7 +226,7 @@ cdef void machine_map_source(Machine* machine, uint32_t slot) noexcept nogil:
     cdef StreamFile* source = <StreamFile*>slab_row(&machine.sources, slot)
     source.map.base = NULL
     source.map.length = source.version.size
-    if machine_ask(machine, OP_MAP_FILE, 0, source.fd, <char*>&source.map) < 0:
+    if machine_ask(machine, OP_MAP_FILE, source.fd, <char*>&source.map) < 0:
         source.map.base = NULL
 
 
@@ -374,7 +376,7 @@ cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping_
     elif reason != COPY_BY_MODE and machine.send_mode == SEND_PLAIN:
         reason = COPY_BY_MODE
     if mapping.memfd >= 0 and reason != COPY_NO:
-        _splice(machine, slot, mapping, offset, length)
+        machine_splice(machine, slot, mapping.memfd, mapping.base, offset, length)
         return
     conn.sends += 1
     if reason == COPY_NO:
@@ -393,13 +395,15 @@ cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping_
     conn.asked = size
 
 
-cdef void _splice(Machine* machine, uint32_t slot, Mapping* mapping, uint64_t offset, uint64_t length) noexcept nogil:
-    """Send bytes of a sealed memory file, without a lease: nobody can write its pages, which live as long as they must."""
+cdef void machine_splice(Machine* machine, uint32_t slot, int32_t file, char* base, uint64_t offset,
+                         uint64_t length) noexcept nogil:
+    """Send bytes of a file that is mapped at `base`, without a lease: nobody can write its pages, which live as long as they
+    must. At most what a pipe holds goes in one op."""
     cdef Conn* conn = conn_at(machine, slot)
     cdef Op* op = machine_op(machine, slot, OP_SPLICE, TOKEN_SPLICE)
-    op.file = mapping.memfd
+    op.file = file
     op.offset = offset
-    op.address = mapping.base + offset
+    op.address = base + offset
     op.length = <uint32_t>min(length, <uint64_t>SPLICE_SIZE_MAX)
     conn.asked = op.length
     conn.sends += 1

@@ -20,7 +20,7 @@ cdef enum:
 cdef uint8_t routes_of(Machine* machine, Conn* conn) noexcept nogil:
     """The connection's route, asked for when it decides: most connections fetch nothing that is large enough."""
     if conn.route == ROUTE_UNKNOWN:
-        conn.route = <uint8_t>machine_ask(machine, OP_ROUTE, 0, conn.fd, NULL)
+        conn.route = <uint8_t>machine_ask(machine, OP_ROUTE, conn.fd)
     return conn.route
 
 

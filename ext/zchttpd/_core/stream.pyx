@@ -13,27 +13,25 @@ waiting with the window in hand, so that clients that do not read cannot keep th
 
 from libc.errno cimport ENOMEM
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
 
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.machine cimport (
-    CONN_CLOSING, CONN_NO_ZEROCOPY, CONN_POLLING, COPY_NO, SEND_PLAIN, STREAM_WINDOWS, Stream, StreamFile, conn_at,
-    machine_let_go_mapping, machine_op, machine_send_window, machine_source_holds)
+    CONN_CLOSING, CONN_NO_ZEROCOPY, CONN_POLLING, COPY_NO, SEND_PLAIN, SPLICE_SIZE_MAX, STREAM_WINDOWS, Stream, StreamFile,
+    conn_at, machine_ask, machine_let_go_mapping, machine_op, machine_send_window, machine_source_holds, machine_splice)
 from zchttpd._core.mapping cimport mapping_at
 from zchttpd._core.memory cimport memory_give, memory_take_zeroed
-from zchttpd._core.op cimport OP_READ, OP_RESIDENT, OP_SEND, OP_SPLICE, Op
+from zchttpd._core.op cimport OP_READ, OP_RESIDENT, OP_SEND, Op
 from zchttpd._core.plans cimport Plan, SEGMENT_STREAMED, plan_at
 from zchttpd._core.pool cimport pool_take, pool_windows_left
 from zchttpd._core.queues cimport QUEUE_NONE, QUEUE_WINDOW, queues_push, queues_remove
 from zchttpd._core.routes cimport routes_of, routes_spare, routes_spares
 from zchttpd._core.slab cimport slab_row
 from zchttpd._core.stats cimport REASON_COPIED, REASON_UNSUPPORTED, REASON_WINDOWS
-from zchttpd._core.token cimport NO_SLOT, TOKEN_READ, TOKEN_SEND, TOKEN_SPLICE
+from zchttpd._core.token cimport NO_SLOT, TOKEN_READ, TOKEN_SEND
 
 cdef enum:
     TAIL_PART = 32              # of a window: so much of a response is held back to the end
     PIECE_PART_MIN = 8          # of a window: less is not worth a send of its own
-    SPLICE_SIZE = 1 << 20       # what a pipe holds
     BELIEVED_MS = 10
 
 
@@ -103,7 +101,7 @@ cdef uint32_t _live(Machine* machine, uint32_t slot) noexcept nogil:
     cdef uint32_t most
     if _splices(machine, source):
         tail = 0
-        size = SPLICE_SIZE
+        size = SPLICE_SIZE_MAX
     if source.map.base == NULL or left < tail + least or not _may_copy(machine, conn):
         return 0
     most = _resident(machine, stream, source, <uint32_t>min(left - tail, <uint64_t>size))
@@ -113,18 +111,12 @@ cdef uint32_t _live(Machine* machine, uint32_t slot) noexcept nogil:
 cdef uint32_t _resident(Machine* machine, Stream* stream, StreamFile* source, uint32_t length) noexcept nogil:
     """How many of the next bytes need no disk. What was found a moment ago is believed: sends often go short."""
     cdef uint32_t known
-    cdef Op op
     if stream.resident_to > stream.read_at and machine.now_ms - stream.resident_ms < BELIEVED_MS:
         known = <uint32_t>min(stream.resident_to - stream.read_at, <uint64_t>length)
         if known >= machine.limits.window_size // PIECE_PART_MIN:
             return known
-    memset(&op, 0, sizeof(Op))
-    op.kind = OP_RESIDENT
-    op.fd = source.fd
-    op.address = source.map.base + stream.read_at
-    op.offset = stream.read_at
-    op.length = length
-    length = <uint32_t>machine.execute(machine.driver, &op)
+    length = <uint32_t>machine_ask(machine, OP_RESIDENT, source.fd, source.map.base + stream.read_at, 0, stream.read_at,
+                                   length)
     stream.resident_to = stream.read_at + length
     stream.resident_ms = machine.now_ms
     return length
@@ -141,14 +133,16 @@ cdef void _send_live(Machine* machine, uint32_t slot, uint32_t length) noexcept 
     cdef Conn* conn = conn_at(machine, slot)
     cdef StreamFile* source = <StreamFile*>slab_row(&machine.sources, plan_at(&machine.table, conn.plan).source)
     cdef bint spliced = _splices(machine, source)
-    cdef Op* op = machine_op(machine, slot, OP_SPLICE if spliced else OP_SEND, TOKEN_SPLICE if spliced else TOKEN_SEND)
+    cdef Op* op
     cdef uint8_t reason = REASON_UNSUPPORTED
-    op.file = source.fd
-    op.offset = conn.stream.read_at
-    op.address = source.map.base + conn.stream.read_at
-    op.length = length
-    conn.asked = length
-    conn.sends += 1
+    if spliced:
+        machine_splice(machine, slot, source.fd, source.map.base, conn.stream.read_at, length)
+    else:
+        op = machine_op(machine, slot, OP_SEND, TOKEN_SEND)
+        op.address = source.map.base + conn.stream.read_at
+        op.length = length
+        conn.asked = length
+        conn.sends += 1
     conn.stream.live = 1
     if machine.send_mode != SEND_PLAIN:
         if machine.zerocopy_able and not conn.flags & CONN_NO_ZEROCOPY:
