@@ -7,6 +7,9 @@ from zchttpd._core.slab cimport Slab
 from zchttpd._core.stats cimport Stats
 from zchttpd._core.version cimport Version
 
+cdef extern from "zc_compat.h" nogil:
+    int MADV_COLLAPSE
+
 cdef enum MappingKind:
     MAPPING_SNAPSHOT = 1    # a whole file, immutable once filled
     MAPPING_WINDOW = 2      # a place in the pool through which large files stream

@@ -63,17 +63,19 @@ cdef Mapping* mapping_at(Mappings* mappings, uint32_t slot) noexcept nogil:
 cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind, bint huge) noexcept nogil:
     """Memory for `length` > 0 bytes, with one reference: the owner's. NO_SLOT when there is no slot or no memory. `huge`: in
     huge pages, if it is a memory file; they are made by collapsing it."""
-    cdef size_t huge_length = mapping_huge_length(mappings, length) if huge else 0
-    cdef size_t capacity = max(huge_length, (length + PAGE - 1) // PAGE * PAGE)
+    cdef size_t capacity = (length + PAGE - 1) // PAGE * PAGE
+    cdef size_t huge_length = 0
     cdef char* base
     cdef int memfd = -1
     cdef uint32_t slot = slab_take(&mappings.slab)
     if slot == NO_SLOT:
         return NO_SLOT
     if kind == MAPPING_SNAPSHOT and mappings.memfd_size_min and length >= mappings.memfd_size_min:
-        memfd = _memory_file(max(huge_length, length), huge_length, mappings.huge_size)
-    if memfd < 0:
-        huge_length = 0
+        huge_length = mapping_huge_length(mappings, length) if huge else 0
+        memfd = _memory_file(length, huge_length, mappings.huge_size)
+        if memfd < 0:
+            huge_length = 0
+        capacity = max(capacity, huge_length)
     base = <char*>MAP_FAILED
     if not memory_refuses():
         base = _map(capacity, memfd, mappings.huge_size if huge_length else 0)
@@ -136,10 +138,11 @@ cdef char* _map(size_t capacity, int memfd, size_t alignment) noexcept nogil:
 
 
 cdef int _memory_file(size_t length, size_t huge_length, size_t huge_size) noexcept nogil:
-    """One of this length, or -1 when there is no descriptor: then the memory is anonymous, and copied from."""
+    """One for so many bytes, whole huge pages if it has those, or -1 when there is no descriptor: then the memory is
+    anonymous, and copied from."""
     cdef int memfd = -1 if memory_refuses() else memfd_create("snapshot", MFD_CLOEXEC | MFD_ALLOW_SEALING)
     cdef size_t offset = 0
-    if memfd >= 0 and ftruncate(memfd, <off_t>length) < 0:
+    if memfd >= 0 and ftruncate(memfd, <off_t>max(length, huge_length)) < 0:
         close(memfd)
         return -1
     # Nothing is collapsed where there is no page at all.

@@ -11,11 +11,9 @@ from posix.mman cimport madvise
 from posix.unistd cimport close, read, write
 
 from zchttpd._core.check cimport unlikely
+from zchttpd._core.mapping cimport MADV_COLLAPSE
 from zchttpd._core.op cimport OP_COLLAPSE, OP_NOWAIT
 from zchttpd._core.uio cimport RWF_NOWAIT, iovec, preadv2
-
-cdef extern from "zc_compat.h" nogil:
-    int MADV_COLLAPSE
 
 cdef extern from "<signal.h>" nogil:
     ctypedef struct sigset_t:
@@ -112,12 +110,14 @@ cdef bint readers_read(Readers* readers, const Op* op, int32_t* res) noexcept no
     """Read from the page cache. True when that is done, with the bytes read or -errno in `res`. What is not there a thread
     reads, as it does all where the file system cannot tell: False, and it is collected later. A thread makes huge pages
     too."""
-    cdef ssize_t got = -1 if op.kind == OP_COLLAPSE else _read(op, RWF_NOWAIT)
-    if op.kind == OP_COLLAPSE or got < 0 and not op.flags & OP_NOWAIT and (errno == EAGAIN or errno == EOPNOTSUPP):
-        res[0] = _push(readers, op)
-        return res[0] < 0
-    res[0] = -errno if got < 0 else <int32_t>got
-    return True
+    cdef ssize_t got
+    if op.kind != OP_COLLAPSE:
+        got = _read(op, RWF_NOWAIT)
+        if got >= 0 or op.flags & OP_NOWAIT or (errno != EAGAIN and errno != EOPNOTSUPP):
+            res[0] = -errno if got < 0 else <int32_t>got
+            return True
+    res[0] = _push(readers, op)
+    return res[0] < 0
 
 
 cdef inline ssize_t _read(const Op* op, int flags) noexcept nogil:

@@ -8,15 +8,13 @@ from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_
 from posix.unistd cimport close, usleep, write
 
 from zchttpd._core.check cimport unlikely, zc_assert
+from zchttpd._core.mapping cimport MADV_COLLAPSE
 from zchttpd._core.op cimport (
     OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_COLLAPSE, OP_FILL, OP_LINK, OP_MORE,
     OP_MULTISHOT, OP_NOWAIT, OP_READ, OP_RECV, OP_SEND, OP_SEND_ZC, OP_WATCH)
 from zchttpd._core.uio cimport RWF_NOWAIT
 
 import errno as errno_names
-
-cdef extern from "zc_compat.h" nogil:
-    int MADV_COLLAPSE
 
 cdef extern from "<sys/socket.h>" nogil:
     enum:
