@@ -68,12 +68,13 @@ def test_refused_and_not_demanded(tmp_path: Path) -> None:
     server = Server(tmp_path, engine="auto")
     try:
         assert server.ask(request("/file")).body == SERVED
+        server.terminate()
+        assert server.wait() == 0
+        # All that it says is there only now.
         said = [
             line for line in (server.stdout() + server.stderr()).splitlines() if "without io_uring" in line
         ]
         assert len(said) == 1, said
         assert "Fix: " in said[0]
-        server.terminate()
-        assert server.wait() == 0
     finally:
         server.kill()

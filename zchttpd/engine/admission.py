@@ -8,7 +8,6 @@ from zchttpd.engine.frequency_sketch import FrequencySketch
 from zchttpd.engine.limits import ASKED_MIN
 
 if TYPE_CHECKING:
-    from zchttpd._core.worker import Worker
     from zchttpd.engine.bodies import Bodies, Holding
     from zchttpd.engine.holdings import Holdings
     from zchttpd.files.version import Representation
@@ -18,9 +17,7 @@ VICTIMS_MAX = 256
 
 
 class Admission:
-    """Counts who asks for the whole of a file that is not cached. `engine` counts the others."""
-
-    engine: Worker
+    """Counts who asks for the whole of a file that is not cached. The engine counts the others."""
 
     def __init__(self, bodies: Bodies, holdings: Holdings) -> None:
         self._bodies = bodies
@@ -38,6 +35,7 @@ class Admission:
 
     def _is_worth(self, asked: int, missing: int) -> bool:
         """Whether what was `asked` for so often is worth those that `missing` bytes would push out."""
+        engine = self._bodies.engine
         looked = 0
 
         def enough(holding: Holding) -> bool:
@@ -45,10 +43,10 @@ class Admission:
             weight = sum(self._bodies.weight(body) for body in holding.bodies)
             if weight:
                 missing -= weight
-                asked -= self.engine.uses(holding.number)
+                asked -= engine.uses(holding.number)
             looked += 1
             return missing <= 0 or asked <= 0 or looked == VICTIMS_MAX
 
         if missing > 0:
-            self._holdings.unused(self.engine.used_at_ms, enough)
+            self._holdings.unused(engine.used_at_ms, enough)
         return missing <= 0 < asked

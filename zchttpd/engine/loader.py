@@ -70,7 +70,7 @@ class Loader:
 
     def begin(self, engine: Worker) -> None:
         """From now on it answers through this engine."""
-        self.engine = self._bodies.engine = self._admission.engine = engine
+        self.engine = self._bodies.engine = engine
 
     def __call__(
         self, work: Iterator[tuple[str, int, bytes | int]], filled: Iterator[tuple[int, int]], now_ms: int

@@ -20,6 +20,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from zchttpd.files.lru import Lru
 from zchttpd.files.singleflight import SingleFlight
 
 if TYPE_CHECKING:
@@ -51,20 +52,17 @@ class Settling:
 
     def __init__(self, post: Callable[[Callable[[], None]], None]) -> None:
         self._jobs = SingleFlight(post, threads=THREADS, jobs_max=JOBS_MAX)
-        self._settled: dict[Version, None] = {}
+        # The oldest of them are old enough by the time they go, or will be waited for once more.
+        self._settled: Lru[Version, bool] = Lru(KNOWN_MAX)
 
     def job(self, found: Representation) -> Job | None:
         """What must end before its bytes are read; None: nothing must. Raises OSError (EBUSY)."""
         version = found.version
         if not is_young(version.mtime_ns) or version in self._settled:
             return None
-        return self._jobs.start(version, partial(_wait, found), partial(self._store, version))
-
-    def _store(self, version: Version, _none: None) -> None:
-        # The oldest of them is old enough by now, or will be waited for once more.
-        if len(self._settled) >= KNOWN_MAX:
-            del self._settled[next(iter(self._settled))]
-        self._settled[version] = None
+        return self._jobs.start(
+            version, partial(_wait, found), lambda _none: self._settled.put(version, True)
+        )
 
 
 def is_young(mtime_ns: int) -> bool:

@@ -74,7 +74,7 @@ class Pending(Exception):
 
 
 class SingleFlight:
-    """SingleFlight in the order in which they came, each thing once at a time. Called on the loop's thread.
+    """Makes things in the order in which they came, each once at a time. Called on the loop's thread.
 
     `threads` are under way, and at most `jobs_max` with those that wait. `post` has something called on that
     thread soon, from any other; None: there is no loop that could be held up, and what is asked for is made
