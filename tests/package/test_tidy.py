@@ -32,7 +32,7 @@ LONG_FILES = {
     "ext/zchttpd/_core/conn.pyx": 800,
     "ext/zchttpd/_core/machine.pyx": 433,
     "ext/zchttpd/_core/testing.pyx": 666,
-    "ext/zchttpd/_core/ring.pyx": 405,
+    "ext/zchttpd/_core/ring.pyx": 401,
     "ext/zchttpd/_core/worker.pyx": 650,
     "tests/unit/files/test_entry_cache.py": 568,
     "tests/unit/handler/test_handler.py": 591,

@@ -46,8 +46,7 @@ cdef int machine_open(Machine* machine, const Limits* limits, uint32_t plans_max
     cdef uint32_t conns = limits.connections_max + limits.refusals_max + CLOSING_CONNS
     machine.op_capacity = OPS_SPARE + OPS_PER_CONN * conns  # where nothing is written they cost addresses, not memory
     machine.ops = <Op*>memory_take(machine.op_capacity * sizeof(Op))
-    if (machine.ops == NULL
-            or slab_open(&machine.conns, sizeof(Conn), conns) < 0
+    if (machine.ops == NULL or slab_open(&machine.conns, sizeof(Conn), conns) < 0
             or slab_open(&machine.sources, sizeof(StreamFile), 65536) < 0
             or mappings_open(&machine.mappings, mappings_max, stats) < 0
             or ledger_open(&machine.ledger, LEASES_MAX, &machine.mappings, stats) < 0
@@ -226,13 +225,11 @@ cdef void machine_map_source(Machine* machine, uint32_t slot) noexcept nogil:
     cdef StreamFile* source = <StreamFile*>slab_row(&machine.sources, slot)
     source.map.base = NULL
     source.map.length = source.version.size
-    if machine_ask(machine, OP_MAP_FILE, source.fd, <char*>&source.map) < 0:
-        source.map.base = NULL
+    machine_ask(machine, OP_MAP_FILE, source.fd, <char*>&source.map)
 
 
 cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil:
-    """Give back what nobody needs any more: a dead plan's bytes when its last replay ends, the plan when nothing leads
-    to it."""
+    """Give back what nobody needs any more: a dead plan's bytes when its last replay ends, a plan that nothing leads to."""
     cdef Plan* plan = plan_at(&machine.table, slot)
     cdef uint32_t held
     cdef bint unreachable = plan.rows == 0 and not plan.kept
@@ -397,8 +394,7 @@ cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping_
 
 cdef void machine_splice(Machine* machine, uint32_t slot, int32_t file, char* base, uint64_t offset,
                          uint64_t length) noexcept nogil:
-    """Send bytes of a file that is mapped at `base`, without a lease: nobody can write its pages, which live as long as they
-    must. At most what a pipe holds goes in one op."""
+    """Send bytes of a file that is mapped at `base`, without a lease: nobody can write its pages, which live on."""
     cdef Conn* conn = conn_at(machine, slot)
     cdef Op* op = machine_op(machine, slot, OP_SPLICE, TOKEN_SPLICE)
     op.file = file
