@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from zchttpd._core.ring import FEATURES, probe
+from zchttpd._core.ring_setup import FEATURES, probe
 
 from .conftest import REFUSE_RING
 
-PROBE = "import json; from zchttpd._core.ring import probe; print(json.dumps(probe()))"
+PROBE = "import json; from zchttpd._core.ring_setup import probe; print(json.dumps(probe()))"
 
 pytestmark = [pytest.mark.uring, pytest.mark.locked]
 
@@ -69,7 +69,7 @@ def test_leaves_no_descriptor_behind() -> None:
         " print(len(os.listdir('/proc/self/fd')) - before)"
     )
     done = subprocess.run(
-        [sys.executable, "-P", "-c", f"from zchttpd._core.ring import probe; {count}"],
+        [sys.executable, "-P", "-c", f"from zchttpd._core.ring_setup import probe; {count}"],
         capture_output=True,
         text=True,
         timeout=60,

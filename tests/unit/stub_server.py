@@ -142,10 +142,10 @@ class _StubEngine:
 
 def main() -> int:
     plan = json.loads(os.environ.get("STUB", "{}"))
-    ring: Any = ModuleType("zchttpd._core.ring")
+    ring: Any = ModuleType("zchttpd._core.ring_setup")
     ring.probe = lambda: {"error": plan.get("error", "")}
     sys.modules["zchttpd._core.stats"] = stub_stats()
-    sys.modules["zchttpd._core.ring"] = ring
+    sys.modules["zchttpd._core.ring_setup"] = ring
     for name in ("uring", "portable"):
         sys.modules[f"zchttpd.engine.{name}"] = _StubEngine(name, plan)  # type: ignore[assignment]
     for name in plan.get("unbuilt", []):

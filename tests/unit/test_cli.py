@@ -126,9 +126,9 @@ def test_a_directory_is_a_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 
 def ring(monkeypatch: pytest.MonkeyPatch, **found: object) -> None:
-    stub = ModuleType("zchttpd._core.ring")
+    stub = ModuleType("zchttpd._core.ring_setup")
     stub.probe = lambda: found  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "zchttpd._core.ring", stub)
+    monkeypatch.setitem(sys.modules, "zchttpd._core.ring_setup", stub)
 
 
 def findings() -> dict[str, Finding]:
@@ -179,7 +179,7 @@ def test_a_refused_ring_is_explained(
 
 
 def test_doctor_works_where_the_ring_was_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "zchttpd._core.ring", None)
+    monkeypatch.setitem(sys.modules, "zchttpd._core.ring_setup", None)
     assert findings()["io_uring"].state is State.MISSING
     assert findings()["io_uring"].fix
 

@@ -49,6 +49,7 @@ FEATURES: dict[str, Feature] = {
     "single_issuer": Feature("6.0", "the kernel locks a ring that only one thread uses"),
     "defer_taskrun": Feature("6.1", "completions interrupt the loop instead of waiting for it"),
     "registered_ring_fd": Feature("5.18", "each enter looks the ring up by its descriptor"),
+    "restrictions": Feature("5.10", "whoever gets hold of the ring may open and write files with it"),
 }
 
 

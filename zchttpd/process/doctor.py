@@ -62,7 +62,7 @@ def missing_feature(name: str, *, asked: bool = False) -> str:
 
 def probe_ring() -> Mapping[str, object]:
     """What the compiled ring found: `error` (errno name or "") and a bool by feature; or ImportError."""
-    probe = importlib.import_module("zchttpd._core.ring").probe
+    probe = importlib.import_module("zchttpd._core.ring_setup").probe
     found: Mapping[str, object] = probe()
     return found
 

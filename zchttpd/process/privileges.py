@@ -24,6 +24,7 @@ _LATE = (
     "encodings.unicode_escape",
     "traceback",
     "zchttpd._core.ring",
+    "zchttpd._core.ring_setup",
     "zchttpd.engine.uring",
     "zchttpd.engine.portable",
     "zchttpd.telemetry.admin",

@@ -1,10 +1,13 @@
-# The only module that touches liburing: ops become sqes, cqes become completions.
+# An open ring, and the only modules that touch liburing: `ring_setup` opens one, here ops become sqes and cqes completions.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from zchttpd._core cimport uring as lib
 from zchttpd._core.machine cimport Machine
 from zchttpd._core.op cimport Completion, Op
+
+cdef enum:
+    BUFFER_GROUP = 0        # of the receive buffers
 
 cdef enum Feature:             # what may be missing, each with its fallback
     FEATURE_DEFER_TASKRUN = 1          # else COOP_TASKRUN, else neither
@@ -16,6 +19,7 @@ cdef enum Feature:             # what may be missing, each with its fallback
     FEATURE_REGISTERED_RING_FD = 64    # else the plain descriptor
     FEATURE_BUFFER_RING = 256          # else receive buffers are given back one op at a time
     FEATURE_SINGLE_ISSUER = 128        # else the kernel locks the ring, and DEFER_TASKRUN cannot be had
+    FEATURE_RESTRICTIONS = 512         # else the ring takes any operation
 
 cdef struct Ring:
     lib.io_uring uring
@@ -28,8 +32,6 @@ cdef struct Ring:
     uint32_t features          # Feature bits that are there
     uint8_t opened          # the ring exists
 
-cdef int ring_open(Ring* ring, uint32_t without, uint32_t buffer_count, uint32_t buffer_size,
-                   uint32_t table_size) noexcept nogil
 cdef void ring_close(Ring* ring) noexcept nogil
 cdef void ring_push(Ring* ring, const Op* op) noexcept nogil
 cdef void ring_poll(Ring* ring, int32_t fd, uint32_t events, uint64_t token) noexcept nogil

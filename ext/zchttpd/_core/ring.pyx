@@ -1,11 +1,11 @@
-"""The ring: probed once, then ops in and completions out (io_uring_setup(2), io_uring_enter(2))."""
+"""The ring in use: ops in, completions out (io_uring_enter(2)). `ring_setup` opens it."""
 
-from libc.errno cimport EAGAIN, EBUSY, EINTR, EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, ETIME
+from libc.errno cimport EAGAIN, EBUSY, EINTR, EINVAL, ENOMEM, EOPNOTSUPP, ETIME
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free
 from libc.string cimport memset
-from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
-from posix.unistd cimport close, usleep, write
+from posix.mman cimport munmap
+from posix.unistd cimport usleep
 
 from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.mapping cimport MADV_COLLAPSE
@@ -14,202 +14,22 @@ from zchttpd._core.op cimport (
     OP_MULTISHOT, OP_NOWAIT, OP_READ, OP_RECV, OP_SEND, OP_SEND_ZC, OP_WATCH)
 from zchttpd._core.uio cimport RWF_NOWAIT
 
-import errno as errno_names
-
 cdef extern from "<sys/socket.h>" nogil:
     enum:
-        AF_UNIX
-        SOCK_STREAM
         SOCK_CLOEXEC
         SOCK_NONBLOCK
         MSG_MORE
         MSG_NOSIGNAL
         MSG_DONTWAIT
         MSG_WAITALL
-        SHUT_RDWR
-    int socketpair(int domain, int type, int protocol, int* fds)
 
 cdef extern from "<poll.h>" nogil:
     enum:
         POLLIN
 
 cdef enum:
-    BUFFER_GROUP = 0
-    QUESTION = 1        # token of what the probe asks
     PEEK = 256
     SUBMIT_PAUSE_US = 1000
-
-FEATURES = {
-    "defer_taskrun": FEATURE_DEFER_TASKRUN,
-    "multishot_accept": FEATURE_MULTISHOT_ACCEPT,
-    "multishot_recv": FEATURE_MULTISHOT_RECV,
-    "send_zc": FEATURE_SEND_ZC,
-    "report_usage": FEATURE_REPORT_USAGE,
-    "sparse_buffers": FEATURE_SPARSE_BUFFERS,
-    "registered_ring_fd": FEATURE_REGISTERED_RING_FD,
-    "single_issuer": FEATURE_SINGLE_ISSUER,
-    "buffer_ring": FEATURE_BUFFER_RING,
-}
-
-
-# Submission and completion queue: the ring's own memory counts against RLIMIT_MEMLOCK on some kernels, so it shrinks
-# before it fails.
-cdef uint32_t[3] SQ_SIZES
-SQ_SIZES[:] = [2048, 256, 64]
-cdef uint32_t[3] CQ_SIZES
-CQ_SIZES[:] = [32768, 4096, 512]
-
-
-cdef int _set_up(Ring* ring, uint32_t flags) noexcept nogil:
-    cdef lib.io_uring_params params
-    cdef int rc = -ENOMEM
-    cdef int size = 0
-    while rc == -ENOMEM and size < 3:
-        memset(&params, 0, sizeof(params))
-        params.flags = flags | lib.IORING_SETUP_CQSIZE | lib.IORING_SETUP_CLAMP
-        params.cq_entries = CQ_SIZES[size]
-        rc = lib.io_uring_queue_init_params(SQ_SIZES[size], &ring.uring, &params)
-        size += 1
-    if rc < 0:
-        return rc
-    # Waiting with a timeout, and no lost completion when the queue is full: kernels that have buffer rings have both.
-    if not params.features & lib.IORING_FEAT_EXT_ARG or not params.features & lib.IORING_FEAT_NODROP:
-        lib.io_uring_queue_exit(&ring.uring)
-        return -ENOSYS
-    return 0
-
-
-cdef int ring_open(Ring* ring, uint32_t without, uint32_t buffer_count, uint32_t buffer_size,
-                   uint32_t table_size) noexcept nogil:
-    """Set the ring up as well as this kernel allows, less the features in `without`.
-
-    `buffer_count` (a power of two) receive buffers of `buffer_size` bytes, and a table for `table_size` registered
-    buffers. Returns 0 or -errno, then nothing is held: -EPERM and -ENOSYS mean that io_uring is refused.
-    """
-    cdef uint32_t cooperative = lib.IORING_SETUP_COOP_TASKRUN | lib.IORING_SETUP_SUBMIT_ALL
-    cdef uint32_t deferred = (lib.IORING_SETUP_SINGLE_ISSUER | lib.IORING_SETUP_DEFER_TASKRUN
-                              | lib.IORING_SETUP_SUBMIT_ALL)
-    cdef int rc = -EINVAL
-    memset(ring, 0, sizeof(Ring))
-    if not without & (FEATURE_DEFER_TASKRUN | FEATURE_SINGLE_ISSUER):
-        rc = _set_up(ring, deferred)
-        if rc == 0:
-            ring.features |= FEATURE_DEFER_TASKRUN | FEATURE_SINGLE_ISSUER
-    if rc == -EINVAL and not without & FEATURE_SINGLE_ISSUER:
-        rc = _set_up(ring, cooperative | lib.IORING_SETUP_SINGLE_ISSUER)
-        if rc == 0:
-            ring.features |= FEATURE_SINGLE_ISSUER
-    if rc == -EINVAL:
-        rc = _set_up(ring, cooperative)
-    if rc == -EINVAL:
-        rc = _set_up(ring, 0)
-    if rc < 0:
-        return rc
-    ring.opened = 1
-    rc = _open_buffers(ring, without, buffer_count, buffer_size)
-    if rc < 0:
-        ring_close(ring)
-        return rc
-    if not without & FEATURE_REGISTERED_RING_FD and lib.io_uring_register_ring_fd(&ring.uring) == 1:
-        ring.features |= FEATURE_REGISTERED_RING_FD
-    if not without & FEATURE_SPARSE_BUFFERS and lib.io_uring_register_buffers_sparse(&ring.uring, table_size) == 0:
-        ring.features |= FEATURE_SPARSE_BUFFERS
-    # Nothing but a connection tells whether accept can be multishot: taken for granted until one says -EINVAL.
-    if not without & FEATURE_MULTISHOT_ACCEPT:
-        ring.features |= FEATURE_MULTISHOT_ACCEPT
-    _probe_sockets(ring, without)
-    return 0
-
-
-cdef int _open_buffers(Ring* ring, uint32_t without, uint32_t buffer_count, uint32_t buffer_size) noexcept nogil:
-    cdef lib.io_uring_buf_reg reg
-    cdef size_t ring_bytes = buffer_count * sizeof(lib.io_uring_buf)
-    cdef uint32_t i
-    cdef void* place = mmap(NULL, ring_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    if place == MAP_FAILED:
-        return -ENOMEM
-    ring.buffer_ring = <lib.io_uring_buf_ring*>place
-    ring.buffer_count = buffer_count
-    ring.buffer_size = buffer_size
-    memset(&reg, 0, sizeof(reg))
-    reg.ring_addr = <uint64_t><size_t>place
-    reg.ring_entries = buffer_count
-    reg.bgid = BUFFER_GROUP
-    if not without & FEATURE_BUFFER_RING and lib.io_uring_register_buf_ring(&ring.uring, &reg, 0) == 0:
-        ring.features |= FEATURE_BUFFER_RING
-        lib.io_uring_buf_ring_init(ring.buffer_ring)
-    ring.buffers = <char*>malloc(<size_t>buffer_count * buffer_size)
-    ring.given = <uint16_t*>malloc(buffer_count * sizeof(uint16_t))
-    if ring.buffers == NULL or ring.given == NULL:
-        return -ENOMEM
-    for i in range(buffer_count):
-        ring_give_back(ring, <uint16_t>i)
-    ring_publish(ring)
-    return 0
-
-
-cdef int _answer(Ring* ring, uint32_t* flags) noexcept nogil:
-    """Submit what was prepared and take the next completion of a question. Returns its result."""
-    cdef lib.io_uring_cqe* cqe = NULL
-    cdef uint64_t token = 0
-    cdef int rc = lib.io_uring_submit(&ring.uring)
-    while rc >= 0 and token == 0:
-        rc = lib.io_uring_wait_cqe(&ring.uring, &cqe)
-        if rc < 0:
-            break
-        token = cqe.user_data
-        rc = cqe.res if token else 0
-        flags[0] = cqe.flags
-        lib.io_uring_cq_advance(&ring.uring, 1)
-    if rc >= 0 and flags[0] & lib.IORING_CQE_F_BUFFER:
-        ring_give_back(ring, <uint16_t>(flags[0] >> lib.IORING_CQE_BUFFER_SHIFT))
-        ring_publish(ring)
-    return rc
-
-
-cdef void _probe_sockets(Ring* ring, uint32_t without) noexcept nogil:
-    """Ask for features by using them on a socket pair: the kernel checks flags before it looks at the socket, so a
-    socket that cannot zero-copy answers -EOPNOTSUPP where an unknown flag answers -EINVAL."""
-    cdef int[2] pair
-    cdef uint32_t flags = 0
-    cdef lib.io_uring_sqe* sqe
-    cdef lib.io_uring_probe* probe
-    cdef bint has_send_zc
-    cdef int res
-    if socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0:
-        return
-    if not without & FEATURE_MULTISHOT_RECV and write(pair[1], b"?", 1) == 1:
-        sqe = lib.io_uring_get_sqe(&ring.uring)
-        lib.io_uring_prep_recv_multishot(sqe, pair[0], NULL, 0, 0)
-        sqe.flags |= lib.IOSQE_BUFFER_SELECT
-        sqe.buf_group = BUFFER_GROUP
-        lib.io_uring_sqe_set_data64(sqe, QUESTION)
-        res = _answer(ring, &flags)
-        if res == 1:
-            ring.features |= FEATURE_MULTISHOT_RECV
-        if flags & lib.IORING_CQE_F_MORE:
-            sqe = lib.io_uring_get_sqe(&ring.uring)
-            lib.io_uring_prep_shutdown(sqe, pair[0], SHUT_RDWR)
-            lib.io_uring_sqe_set_data64(sqe, QUESTION)
-            _answer(ring, &flags)
-            _answer(ring, &flags)
-    probe = lib.io_uring_get_probe_ring(&ring.uring)
-    has_send_zc = probe != NULL and lib.io_uring_opcode_supported(probe, lib.IORING_OP_SEND_ZC)
-    if probe != NULL:
-        lib.io_uring_free_probe(probe)
-    if has_send_zc and not without & FEATURE_SEND_ZC:
-        ring.features |= FEATURE_SEND_ZC
-        if not without & FEATURE_REPORT_USAGE:
-            sqe = lib.io_uring_get_sqe(&ring.uring)
-            lib.io_uring_prep_send_zc(sqe, pair[1], b"?", 1, MSG_NOSIGNAL, lib.IORING_SEND_ZC_REPORT_USAGE)
-            lib.io_uring_sqe_set_data64(sqe, QUESTION)
-            res = _answer(ring, &flags)
-            if flags & lib.IORING_CQE_F_MORE:
-                _answer(ring, &flags)
-            if res != -EINVAL:
-                ring.features |= FEATURE_REPORT_USAGE
-    close(pair[0])
-    close(pair[1])
 
 
 cdef void ring_close(Ring* ring) noexcept nogil:
@@ -384,18 +204,3 @@ cdef int ring_clear(Ring* ring, uint32_t index) noexcept nogil:
     vector.iov_len = 0
     cdef int rc = lib.io_uring_register_buffers_update_tag(&ring.uring, index, &vector, &word, 1)
     return 0 if rc == 1 else (rc if rc < 0 else -EINVAL)
-
-
-def probe(tuple without=()) -> dict:
-    """What this kernel lets this user have: {"error": errno name or "", feature: bool, ...}. Opens a ring and closes it."""
-    cdef Ring ring
-    cdef uint32_t left_out = 0
-    for name in without:
-        left_out |= FEATURES[name]
-    cdef int rc = ring_open(&ring, left_out, 8, 256, 8)
-    found = {"error": "" if rc == 0 else errno_names.errorcode.get(-rc, str(-rc))}
-    for name, bit in FEATURES.items():
-        found[name] = rc == 0 and bool(ring.features & <uint32_t>bit)
-    if rc == 0:
-        ring_close(&ring)
-    return found

@@ -14,6 +14,7 @@ cdef extern from "zc_uring.h" nogil:
         uint8_t opcode
         uint8_t flags
         uint16_t ioprio
+        int fd
         uint16_t buf_index
         uint16_t buf_group
         int rw_flags
@@ -38,6 +39,11 @@ cdef extern from "zc_uring.h" nogil:
         uint16_t bgid
     cdef struct io_uring_buf:
         pass
+    cdef struct io_uring_restriction:
+        uint16_t opcode
+        uint8_t register_op
+        uint8_t sqe_op
+        uint8_t sqe_flags
     cdef struct __kernel_timespec:
         long long tv_sec
         long long tv_nsec
@@ -45,6 +51,7 @@ cdef extern from "zc_uring.h" nogil:
     int io_uring_queue_init_params(unsigned entries, io_uring* ring, io_uring_params* params)
     void io_uring_queue_exit(io_uring* ring)
     int io_uring_register_ring_fd(io_uring* ring)
+    int io_uring_register "zc_uring_register"(io_uring* ring, unsigned opcode, const void* argument, unsigned count)
     io_uring_probe* io_uring_get_probe_ring(io_uring* ring)
     int io_uring_opcode_supported(const io_uring_probe* probe, int opcode)
     void io_uring_free_probe(io_uring_probe* probe)
@@ -67,6 +74,7 @@ cdef extern from "zc_uring.h" nogil:
     void io_uring_buf_ring_advance(io_uring_buf_ring* ring, int count)
     int io_uring_buf_ring_mask(uint32_t entries)
 
+    void io_uring_prep_nop(io_uring_sqe* sqe)
     void io_uring_prep_accept(io_uring_sqe* sqe, int fd, void* address, void* length, int flags)
     void io_uring_prep_multishot_accept(io_uring_sqe* sqe, int fd, void* address, void* length, int flags)
     void io_uring_prep_recv(io_uring_sqe* sqe, int fd, void* buffer, size_t length, int flags)
@@ -79,7 +87,6 @@ cdef extern from "zc_uring.h" nogil:
     void io_uring_prep_read(io_uring_sqe* sqe, int fd, void* buffer, unsigned length, uint64_t offset)
     void io_uring_prep_madvise(io_uring_sqe* sqe, void* address, unsigned length, int advice)
     void io_uring_prep_poll_add(io_uring_sqe* sqe, int fd, unsigned mask)
-    void io_uring_prep_shutdown(io_uring_sqe* sqe, int fd, int how)
     void io_uring_prep_close(io_uring_sqe* sqe, int fd)
     void io_uring_prep_cancel64(io_uring_sqe* sqe, uint64_t user_data, int flags)
     void io_uring_prep_cancel_fd(io_uring_sqe* sqe, int fd, unsigned flags)
@@ -93,9 +100,26 @@ cdef extern from "zc_uring.h" nogil:
         IORING_SETUP_SUBMIT_ALL
         IORING_SETUP_CQSIZE
         IORING_SETUP_CLAMP
+        IORING_SETUP_R_DISABLED
         IORING_FEAT_NODROP
         IORING_FEAT_EXT_ARG
+        IORING_OP_ACCEPT
+        IORING_OP_ASYNC_CANCEL
+        IORING_OP_CLOSE
+        IORING_OP_MADVISE
+        IORING_OP_POLL_ADD
+        IORING_OP_PROVIDE_BUFFERS
+        IORING_OP_READ
+        IORING_OP_RECV
+        IORING_OP_SEND
         IORING_OP_SEND_ZC
+        IORING_REGISTER_BUFFERS_UPDATE
+        IORING_REGISTER_ENABLE_RINGS
+        IORING_REGISTER_RESTRICTIONS
+        IORING_UNREGISTER_RING_FDS
+        IORING_RESTRICTION_REGISTER_OP
+        IORING_RESTRICTION_SQE_OP
+        IORING_RESTRICTION_SQE_FLAGS_ALLOWED
         IORING_CQE_F_MORE
         IORING_CQE_F_NOTIF
         IORING_CQE_F_BUFFER

@@ -26,8 +26,9 @@ from zchttpd._core.pipes cimport Pipe, Pipes, pipes_close, pipes_drop
 from zchttpd._core.plain_calls cimport plain_call
 from zchttpd._core.ring cimport (
     FEATURE_MULTISHOT_ACCEPT, FEATURE_REPORT_USAGE, FEATURE_SEND_ZC, FEATURE_SPARSE_BUFFERS, Ring, ring_clear,
-    ring_close, ring_give_back, ring_open, ring_poll, ring_publish, ring_push, ring_reap, ring_register, ring_wait)
-from zchttpd._core.ring import FEATURES
+    ring_close, ring_give_back, ring_poll, ring_publish, ring_push, ring_reap, ring_register, ring_wait)
+from zchttpd._core.ring_setup cimport ring_open
+from zchttpd._core.ring_setup import FEATURES
 from zchttpd._core.sends cimport Sends, sends_go
 from zchttpd._core.token cimport TOKEN_ROOM, token_generation, token_kind, token_pack, token_slot
 from zchttpd._core.worker cimport BATCH, MAPPINGS_MAX, Worker

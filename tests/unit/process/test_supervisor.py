@@ -277,7 +277,7 @@ def test_without_the_compiled_part_it_says_so(tmp_path: Path) -> None:
 
 
 def test_a_build_without_engines_says_what_is_missing(start: Start) -> None:
-    code, out, err = start(stub={"unbuilt": ["zchttpd._core.ring", "zchttpd.engine.portable"]}).end()
+    code, out, err = start(stub={"unbuilt": ["zchttpd._core.ring_setup", "zchttpd.engine.portable"]}).end()
     assert (code, out) == (1, "")
     assert err.startswith("zchttpd: this build has no io_uring engine (")
     assert "and the portable engine cannot be loaded (" in err
