@@ -8,7 +8,7 @@ from zchttpd.engine.frequency_sketch import FrequencySketch
 from zchttpd.engine.limits import ASKED_MIN
 
 if TYPE_CHECKING:
-    from zchttpd.engine.bodies import Bodies, Holding
+    from zchttpd.engine.bodies import Bodies, Body, Holding
     from zchttpd.engine.holdings import Holdings
     from zchttpd.files.version import Representation
 
@@ -17,7 +17,7 @@ VICTIMS_MAX = 256
 
 
 class Admission:
-    """Counts who asks for the whole of a file that is not cached. The engine counts the others."""
+    """Counts how often the whole of a file was asked for that is not cached. The engine counts the others."""
 
     def __init__(self, bodies: Bodies, holdings: Holdings) -> None:
         self._bodies = bodies
@@ -26,7 +26,22 @@ class Admission:
 
     def wants(self, representation: Representation, now_ms: int) -> bool:
         """The whole of what lives is asked for. Whether a snapshot of it is to be begun."""
-        asked = self._asked.add(representation.segments, now_ms)
+        return self._is_wanted(representation, self._asked.add(representation.segments, now_ms))
+
+    def wants_for_parts(self, body: Body, now_ms: int) -> bool:
+        """The same for what is asked for in parts: it counts when as many bytes as it has have been sent.
+
+        So a snapshot never costs more than that.
+        """
+        representation = body.representation
+        wholes = (self._bodies.engine.part_bytes(body.number) - body.counted) // representation.size
+        body.counted += wholes * representation.size
+        asked = 0
+        for _ in range(min(wholes, ASKED_MIN)):
+            asked = self._asked.add(representation.segments, now_ms)
+        return self._is_wanted(representation, asked)
+
+    def _is_wanted(self, representation: Representation, asked: int) -> bool:
         return (
             asked >= ASKED_MIN
             and self._bodies.may_snapshot(representation)

@@ -39,7 +39,7 @@ class Body:
 
     `number` is the engine's mapping or source; `waiting` are requests that came while it was being filled.
     `live`: it streams from a file that could be cached and is not. `makeshift`: so does a small one, because
-    there was no room. `taken`: bytes of its mapping.
+    there was no room. `taken`: bytes of its mapping. `counted`: bytes sent in parts, as admission counts.
     """
 
     representation: Representation
@@ -50,6 +50,7 @@ class Body:
     live: bool = False
     makeshift: bool = False
     taken: int = 0
+    counted: int = 0
     waiting: list[tuple[int, bytes, int]] = field(default_factory=list)
 
 

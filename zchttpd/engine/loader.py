@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from zchttpd.files.entry_cache import EntryCache
     from zchttpd.files.lookup import Entry
     from zchttpd.files.singleflight import LoopMailbox
+    from zchttpd.files.version import Representation
     from zchttpd.handler.handler import Handler
 
 LOGGER = logging.getLogger("zchttpd")
@@ -96,7 +97,7 @@ class Loader:
             else:
                 assert isinstance(subject, int)
                 self._refuse(ticket, subject)
-        self._give_back(now_ms)
+        self._look_at_streams(now_ms)
         self._shrink()
 
     # ---- requests ----
@@ -280,11 +281,15 @@ class Loader:
             self._bodies.release(body)
         self._streaming.discard(holding)
 
-    def _give_back(self, now_ms: int) -> None:
-        """Close files that nobody has asked for lately."""
+    def _look_at_streams(self, now_ms: int) -> None:
+        """Close files that nobody has asked for lately, and cache those that much was sent of, in parts."""
         for holding in [*self._streaming]:
             if now_ms - self.engine.used_at_ms(holding.number) >= self._idle_ms:
                 self._unstream(holding)
+                continue
+            for body in holding.streamed:
+                if body.live and self._admission.wants_for_parts(body, now_ms):
+                    self._snapshot(holding, body.representation)
 
     def _body(self, answer: Answer, holding: Holding | None, attempt: int, now_ms: int) -> Body | Answer:
         """The bytes that the answer wants, begun to be read if they are new; or the answer with them in it.
@@ -305,10 +310,13 @@ class Loader:
         if self._bodies.lost(body):
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name_of(representation))
         if holding is not None and body.live and not part and self._admission.wants(representation, now_ms):
-            # It goes on to live when this fails: nobody waits for it.
-            with contextlib.suppress(OSError):
-                self._own(holding, self._bodies.snapshot(representation))
+            self._snapshot(holding, representation)
         return body
+
+    def _snapshot(self, holding: Holding, representation: Representation) -> None:
+        """Begin one of what lives. It goes on to live when this fails: nobody waits for it."""
+        with contextlib.suppress(OSError):
+            self._own(holding, self._bodies.snapshot(representation))
 
     def _own(self, holding: Holding | None, body: Body) -> None:
         if holding is not None and body not in holding.bodies:

@@ -110,6 +110,7 @@ cdef struct StreamFile:         # a file that streams
     int32_t fd              # owned
     uint8_t frozen          # nobody writes to it, as long as it has this descriptor
     uint32_t refs           # owner + plans
+    uint64_t part_bytes     # that have left in answers with parts of it
 
 cdef enum:
     FILL_QUEUES = 17

@@ -21,7 +21,7 @@ from zchttpd._core.machine cimport (
 from zchttpd._core.mapping cimport mapping_at
 from zchttpd._core.memory cimport memory_give, memory_take_zeroed
 from zchttpd._core.op cimport OP_READ, OP_RESIDENT, OP_SEND, Op
-from zchttpd._core.plans cimport Plan, SEGMENT_STREAMED, plan_at
+from zchttpd._core.plans cimport PARTIAL_CONTENT, Plan, SEGMENT_STREAMED, plan_at
 from zchttpd._core.pool cimport pool_take, pool_windows_left
 from zchttpd._core.queues cimport QUEUE_NONE, QUEUE_WINDOW, queues_push, queues_remove
 from zchttpd._core.routes cimport routes_of, routes_spare, routes_spares
@@ -234,7 +234,11 @@ cdef void _drop_oldest(Machine* machine, Stream* stream) noexcept nogil:
 
 cdef void stream_sent(Machine* machine, uint32_t slot, uint32_t length) noexcept nogil:
     """`length` bytes have left, from the mapping or of the oldest window: once through, only leases still hold that."""
-    cdef Stream* stream = conn_at(machine, slot).stream
+    cdef Conn* conn = conn_at(machine, slot)
+    cdef Stream* stream = conn.stream
+    cdef Plan* plan = plan_at(&machine.table, conn.plan)
+    if plan.status == PARTIAL_CONTENT:
+        (<StreamFile*>slab_row(&machine.sources, plan.source)).part_bytes += length
     if stream.live:
         stream.live = 0
         stream.read_at += length

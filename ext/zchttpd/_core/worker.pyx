@@ -86,12 +86,11 @@ cdef class Worker:
         cdef Limits bounds = limits
         cdef int64_t now_us
         cdef int64_t unix_second
-        cdef dict fields = bounds
         if self.opened:
             raise RuntimeError("a worker is made once")
         if block.shape[0] < <Py_ssize_t>sizeof(Stats):
             raise ValueError("the stats block is too small")
-        for name, value in fields.items():
+        for name, value in (<dict>bounds).items():
             if value == 0:
                 raise ValueError(f"{name} must be positive")
         self._read_clock(&now_us, &unix_second)
@@ -268,6 +267,10 @@ cdef class Worker:
     def holds(self, source: int) -> bool:
         """Whether the file of a source still has the bytes of its version."""
         return machine_source_holds(&self.machine, self._slot(&self.machine.sources, source))
+
+    def part_bytes(self, source: int) -> int:
+        """Bytes that have left in answers with parts of a source."""
+        return (<StreamFile*>slab_row(&self.machine.sources, self._slot(&self.machine.sources, source))).part_bytes
 
     def drop_source(self, source: int) -> None:
         """The handler lets go of a source."""
@@ -572,10 +575,7 @@ cdef class Worker:
         """Let the handler work off what needs judgement, as far as it comes in its share of the turn."""
         # What the handler reads off its own clock must not be later than the Date that goes with it.
         self._set_time()
-        self.sources_due = 0
-        self.called = 0
-        self.handled = 0
-        self.in_hand = 0
+        self.sources_due = self.called = self.handled = self.in_hand = 0
         if self.woken:
             self.woken = 0
             self._handle_signals()
