@@ -13,7 +13,7 @@ from zchttpd import __version__
 from zchttpd.config.load import read, without_effect
 from zchttpd.config.options import Group, SettingsError, flag_of, nearest
 from zchttpd.config.settings import OPTIONS, default_text
-from zchttpd.process import doctor
+from zchttpd.process import doctor, findings
 from zchttpd.process.checks import check_links_into, check_root, check_user
 from zchttpd.process.memory_limit import fit, memory_limit
 from zchttpd.telemetry import log
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zchttpd.config.options import Option
+    from zchttpd.config.settings import Settings
 
 EXIT_USAGE = 2
 
@@ -33,6 +34,7 @@ Serve the files of a directory over HTTP/1.1, without copying their bytes where 
   zchttpd www/ --host 0.0.0.0 --workers auto     to other machines, with one worker on each CPU
   zchttpd --config site.toml                     with the options of a file
   zchttpd doctor                                 what this machine allows, and what to do about the rest
+  zchttpd doctor --path 192.0.2.7:22             whether bytes to there leave without a copy, by sending some
 """
 
 _EPILOG = """\
@@ -62,6 +64,14 @@ _ELSEWHERE = {
     "-l": "listing",
     "--headers": "header",
     "--socket": "unix",
+}
+
+
+# Of the doctor alone: the word for the value, "" for a switch, and the help.
+DOCTOR_OPTIONS = {
+    "--path": ("HOST[:PORT]", "of doctor: tell whether bytes to there leave without a copy, by sending some"),
+    "--json": ("", "of doctor: everything as JSON"),
+    "--seccomp": ("", "of doctor: print a seccomp profile for containers that allows what zchttpd needs"),
 }
 
 
@@ -160,6 +170,11 @@ def build_parser() -> argparse.ArgumentParser:
             if option.group is group:
                 _add(section, name, option)
         if group is Group.DIAGNOSIS:
+            for flag, (metavar, text) in DOCTOR_OPTIONS.items():
+                if metavar:
+                    section.add_argument(flag, metavar=metavar, help=text)
+                else:
+                    section.add_argument(flag, action="store_true", help=text)
             section.add_argument(
                 "--version", action="version", version=f"zchttpd {__version__}", help="print the version"
             )
@@ -176,11 +191,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.flush()
 
 
+def _doctor(settings: Settings, *, path: str = "", json: bool = False, seccomp: bool = False) -> int:
+    """Print what was asked for. Raises SettingsError."""
+    # What it imports is of no use to a server that starts.
+    from zchttpd.process import doctor_path
+    from zchttpd.process.seccomp import profile
+
+    if seccomp:
+        print(profile())
+        return 0
+    if path:
+        found, outcome = doctor_path.examine(doctor_path.read_target(path))
+        more = {"path": path, "outcome": outcome.name.lower()}
+        print(findings.as_json(found, **more) if json else findings.as_text(found))
+        return outcome.value
+    found = doctor.examine(settings)
+    print(findings.as_json(found) if json else findings.as_text(found))
+    return 0 if findings.well(found) else 1
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     parser = build_parser()
     known, extra = parser.parse_known_args(arguments)
     typed = vars(known)
     command = typed.pop("command")
+    asked = {flag: typed.pop(flag.strip("-")) for flag in DOCTOR_OPTIONS if flag.strip("-") in typed}
+    if command != "doctor":
+        extra = [*asked, *extra]
     if extra:
         parser.error(_unknown(extra, command))
     if command not in ("", "doctor"):
@@ -191,9 +228,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         texts = {name: _join(name, each) for name, each in typed.items()}
         if command == "doctor":
             settings, _ = fit(read({"root": ".", **texts}, os.environ), memory_limit())
-            findings = doctor.examine(settings)
-            print(doctor.report(findings))
-            return 0 if all(finding.state is doctor.State.OK for finding in findings) else 1
+            return _doctor(settings, **{flag.strip("-"): value for flag, value in asked.items()})
         given = read(texts, os.environ)
         settings, notes = fit(given, memory_limit())
         check_root(settings.root)

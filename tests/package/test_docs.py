@@ -28,7 +28,7 @@ FILL = runpy.run_path(str(TOP / "tools" / "fill.py"))["fill"]
 OPTIONS_TABLE = runpy.run_path(str(TOP / "tools" / "options_table.py"))["docs_table"]()
 
 # Flags of other programs that the documents name outside of a command line.
-FLAGS_OF_OTHERS = {"--ulimit", "--security-opt"}
+FLAGS_OF_OTHERS = {"--cpus", "--network", "--security-opt", "--ulimit"}
 LOCUSTS = {"--headless", "--help", "--host", "--master", "--master-host", "--processes", "--worker"}
 # Pages served by the demo site; written by `make serve` where they are not in the tree.
 MADE = {"/assets/10MiB.bin"}
@@ -125,7 +125,7 @@ def test_make_help_names_every_target_that_has_a_text() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_flags_and_variables_exist(page: Path) -> None:
     """In prose a flag stands in backquotes; one that is not ours must be known to be another program's."""
-    ours = {flag_of(name) for name in OPTIONS} | {"--help", "--version"}
+    ours = {flag_of(name) for name in OPTIONS} | {"--help", "--version", *cli.DOCTOR_OPTIONS}
     spans = re.findall(
         r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", prose_of(page), flags=re.DOTALL | re.MULTILINE)
     )

@@ -14,11 +14,11 @@ import sys
 PR_SET_SECCOMP = 22
 PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_MODE_FILTER = 2
-SECCOMP_RET_ERRNO = 0x00050000
-SECCOMP_RET_ALLOW = 0x7FFF0000
 # The same number on every architecture.
 IO_URING_SETUP = 425
-BPF_LOAD_WORD, BPF_JUMP_EQUAL, BPF_RETURN = 0x20, 0x15, 0x06
+# Of linux/bpf_common.h and linux/seccomp.h.
+LOAD_WORD, JUMP_EQUAL, RETURN = 0x20, 0x15, 0x06
+RETURN_ERRNO, ALLOW = 0x00050000, 0x7FFF0000
 
 
 class Program(ctypes.Structure):
@@ -29,16 +29,20 @@ class Program(ctypes.Structure):
 
 def refuse(number: int) -> None:
     """From here on, and across execve(2), io_uring_setup(2) fails with this errno. Raises OSError."""
-    code = b"".join(
-        struct.pack("=HBBI", *instruction)
-        for instruction in (
-            (BPF_LOAD_WORD, 0, 0, 0),
-            (BPF_JUMP_EQUAL, 0, 1, IO_URING_SETUP),
-            (BPF_RETURN, 0, 0, SECCOMP_RET_ERRNO | number),
-            (BPF_RETURN, 0, 0, SECCOMP_RET_ALLOW),
-        )
+    load(
+        [
+            (LOAD_WORD, 0, 0, 0),
+            (JUMP_EQUAL, 0, 1, IO_URING_SETUP),
+            (RETURN, 0, 0, RETURN_ERRNO | number),
+            (RETURN, 0, 0, ALLOW),
+        ]
     )
-    program = Program(4, code)
+
+
+def load(instructions: list[tuple[int, int, int, int]]) -> None:
+    """Filter what this process calls: code, jump if true, jump if false, operand of each. Raises OSError."""
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
+    program = Program(len(instructions), code)
     libc = ctypes.CDLL(None, use_errno=True)
     for arguments in (
         (PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import resource
@@ -19,7 +20,7 @@ from zchttpd.config.options import Group, flag_of
 from zchttpd.config.settings import OPTIONS, Settings
 from zchttpd.engine.limits import raise_limits
 from zchttpd.process import doctor, supervisor
-from zchttpd.process.doctor import Finding, State
+from zchttpd.process.findings import Finding, State
 from zchttpd.telemetry import log
 
 
@@ -308,3 +309,43 @@ def test_a_log_line_is_one_line_of_harmless_text(capsys: pytest.CaptureFixture[s
     assert err.endswith("Z WARNING worker 7: head a\\r\\nb\\x1b[2J\\u2028\\x9b\\ud800 \u00e9\n")
     assert out.endswith("Z INFO worker 7: a notice\n")
     assert (out + err).count("\n") == 2
+
+
+def test_the_doctor_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    told = [
+        Finding("kernel", State.OK, "Linux"),
+        Finding("uvloop", State.MISSING, "slow", "pip install uvloop"),
+    ]
+    monkeypatch.setattr(doctor, "examine", lambda settings: told)
+    code, out, err = run(capsys, "doctor", "--json")
+    assert (code, err) == (1, "")
+    found = json.loads(out)
+    assert (found["version"], found["well"]) == (zchttpd.__version__, False)
+    assert found["findings"] == [
+        {"subject": "kernel", "state": "ok", "text": "Linux", "fix": ""},
+        {"subject": "uvloop", "state": "missing", "text": "slow", "fix": "pip install uvloop"},
+    ]
+
+
+@pytest.mark.parametrize("flag", ["--json", "--seccomp", "--path"])
+def test_what_only_the_doctor_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str) -> None:
+    arguments = [flag, "192.0.2.7"] if flag == "--path" else [flag]
+    code, out, err = run(capsys, str(tmp_path), *arguments)
+    assert (code, out) == (2, "")
+    assert f"unrecognized arguments: {flag}" in err
+    assert ("Did you mean --root?" in err) == (flag == "--path")
+
+
+def test_copying_is_measured() -> None:
+    found = findings()["copying"]
+    assert found.state is State.OK
+    seconds = float(found.text.partition(" ")[0])
+    assert 0.001 < seconds < 100
+
+
+@pytest.mark.parametrize(("workers", "state"), [(1, State.OK), (2, State.OK), (3, State.LOW)])
+def test_more_workers_than_processors(monkeypatch: pytest.MonkeyPatch, workers: int, state: State) -> None:
+    monkeypatch.setattr(doctor, "usable_cpus", lambda: 2)
+    found = {each.subject: each for each in doctor.examine(Settings(root=Path(), workers=workers))}
+    assert found["processors"].state is state
+    assert ("--workers auto" in found["processors"].fix) == (state is State.LOW)

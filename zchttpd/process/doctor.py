@@ -9,13 +9,14 @@ import importlib.util
 import os
 import pwd
 import resource
-from dataclasses import dataclass
-from enum import Enum
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zchttpd.config.names import ENCODINGS, FEATURES, missing_encodings
+from zchttpd.config.options import usable_cpus
 from zchttpd.engine.limits import SPARE_FDS, files_needed, memory_needed
+from zchttpd.process.findings import Finding, State
 from zchttpd.process.memory_limit import advised, beside, budgets, memory_limit, most, read, shown
 
 if TYPE_CHECKING:
@@ -25,29 +26,15 @@ if TYPE_CHECKING:
     from zchttpd.process.memory_limit import Limit
 
 MIB = 1024 * 1024
+GIB = 1024 * MIB
+# What is copied to measure copying, in bytes, and for how long.
+COPIED = 32 * MIB
+COPY_S = 0.1
 SYS_IO_URING_SETUP = 425
 SYS_OPENAT2 = 437
 CAP_IPC_LOCK = 14
 CAP_SYS_RESOURCE = 24
 _LETTERS = {"memlock": "l", "nofile": "n"}  # of ulimit
-
-
-class State(Enum):
-    """How one finding stands; everything but OK comes with a fix."""
-
-    OK = "ok"
-    LOW = "low"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the doctor's report. `fix` is empty when the state is OK."""
-
-    subject: str
-    state: State
-    text: str
-    fix: str = ""
 
 
 def missing_feature(name: str, *, asked: bool = False) -> str:
@@ -89,7 +76,7 @@ def refusal(error: str) -> tuple[str, str]:
         return (
             f"a sandbox refuses io_uring ({error})",
             "let its seccomp profile pass io_uring_setup, io_uring_enter and io_uring_register"
-            " (Docker: --security-opt seccomp=PROFILE.json)",
+            " (Docker: zchttpd doctor --seccomp >PROFILE.json; --security-opt seccomp=PROFILE.json)",
         )
     if error == "ENOMEM":
         return "io_uring has no memory left to lock (ENOMEM)", raising("memlock")
@@ -190,25 +177,14 @@ def examine(settings: Settings) -> list[Finding]:
         Finding("kernel", State.OK, f"{os.uname().sysname} {os.uname().release}"),
         *_ring_findings(),
         _openat2(),
+        _processors(settings),
         memory(settings, memory_limit()),
         locked_memory(memory_needed(settings)),
         open_files(files_needed(settings)),
+        _copying(),
         _uvloop(),
         _compression(asked=bool(settings.compress)),
     ]
-
-
-def report(findings: list[Finding]) -> str:
-    """The findings as lines of text, each fix below its cause."""
-    width = max(len(finding.subject) for finding in findings)
-    lines: list[str] = []
-    for finding in findings:
-        lines.append(f"{finding.subject:<{width}}  {finding.state.value:<7}  {finding.text}")
-        if finding.fix:
-            lines.append(f"{'':<{width}}  {'':<7}  fix: {finding.fix}")
-    short = [finding for finding in findings if finding.state is not State.OK]
-    lines += ["", f"{len(short)} of {len(findings)} could be better." if short else "All is well."]
-    return "\n".join(lines)
 
 
 def _ring_findings() -> list[Finding]:
@@ -252,6 +228,32 @@ def _openat2() -> Finding:
             "Linux 5.6 or later, or let the sandbox pass openat2",
         )
     return Finding("openat2", State.OK, "the kernel keeps every path beneath the root")
+
+
+def _processors(settings: Settings) -> Finding:
+    usable, workers = usable_cpus(), settings.worker_count
+    text = f"{usable} for {workers} worker{'s' if workers > 1 else ''}, by affinity and cpu.max"
+    if workers <= usable:
+        return Finding("processors", State.OK, text)
+    fix = "--workers auto, or a higher quota (Docker: --cpus, systemd: CPUQuota=)"
+    return Finding("processors", State.LOW, f"{text}; more workers only wait for each other", fix)
+
+
+def _copying() -> Finding:
+    """What one copy of the bytes costs here, measured; that is what zero copy saves at most."""
+    source, target = bytearray(COPIED), bytearray(COPIED)
+    began, copies = time.process_time(), 0
+    while time.process_time() < began + COPY_S:
+        target[:] = source
+        copies += 1
+    seconds = (time.process_time() - began) / copies * GIB / COPIED
+    return Finding(
+        "copying",
+        State.OK,
+        f"{seconds:.2g} s of CPU time for each GiB sent, measured on {COPIED // MIB} MiB; so much zero copy"
+        " saves at most on a network, and the memory for copies of what waits to be acknowledged. It assumes"
+        " that the kernel copies as a program does, from and to memory that is in no cache",
+    )
 
 
 def _uvloop() -> Finding:

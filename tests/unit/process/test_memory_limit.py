@@ -10,6 +10,7 @@ from zchttpd.config.load import read
 from zchttpd.config.options import MIB
 from zchttpd.config.settings import Settings
 from zchttpd.process import doctor
+from zchttpd.process.findings import State
 from zchttpd.process.memory_limit import Limit, OutOfMemory, fit, memory_limit, most
 
 V2 = "36 25 0:31 {part} /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
@@ -181,11 +182,11 @@ def test_the_doctor_adds_up_what_the_workers_take(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(doctor, "memory_limit", lambda: Limit(128 * MIB, "memory.max of /a"))
     settings = Settings(root=Path(), workers=2)
     [low] = [each for each in doctor.examine(settings) if each.subject == "memory"]
-    assert low.state is doctor.State.LOW
+    assert low.state is State.LOW
     assert low.text.startswith(
         "--memory 256M --stream-memory 64M for each of 2 workers may take 1106M in all"
     )
     assert "memory.max of /a is 128M" in low.text
     assert low.fix.startswith("--memory ")
     fine = doctor.memory(fitted(128)[0], Limit(128 * MIB, "memory.max of /a"))
-    assert fine.state is doctor.State.OK
+    assert fine.state is State.OK
