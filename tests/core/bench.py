@@ -13,6 +13,7 @@ WINDOW = 4096
 HEAD_MAX = 1024
 CONNECTIONS_MAX = 4
 REFUSALS_MAX = 16
+NO_LIMIT = 2**32 - 1
 LOOPBACK, NETWORK = 0, 1
 DATE = b"?" * 29
 HEAD = b"GET /a HTTP/1.1\r\n\r\n"
@@ -68,6 +69,7 @@ class Bench:
                 "window_count": 8,
                 "connections_max": CONNECTIONS_MAX,
                 "refusals_max": REFUSALS_MAX,
+                "connections_per_address": NO_LIMIT,
                 "leases_per_connection": 8,
                 "part_bytes_max": 1000,
                 "held_bytes_max": 1 << 20,

@@ -105,6 +105,22 @@ def test_half_a_head_is_refused_when_it_is_long_and_there_is_no_room(bench: Benc
     assert held(bench) - before <= SMALL
 
 
+def test_half_heads_of_many_hold_what_is_allowed_and_a_little_each(bench: Bench) -> None:
+    """A crowd of them is bounded, however long each is."""
+    crowd = [bench.connect() for _ in range(20)]
+    before = 0
+    for recv in crowd:
+        bench.hear(recv, b"GET /a HTTP/1.1\r\nCookie: " + bytes(b"c" * (SMALL - 100)))
+        before, now = held(bench), before
+        assert before - now == SMALL, "none of these is refused"
+    for recv in crowd:
+        bench.hear(recv, bytes(b"c" * 2 * SMALL))
+        assert held(bench) <= HELD_MAX + len(crowd) * SMALL
+    told = [(kind, subject) for kind, _, subject in bench.take_work()]
+    assert told == [("refuse", 503)] * refused(bench)
+    assert refused(bench) > 0
+
+
 def test_who_sends_ahead_has_to_wait_when_there_is_no_room(bench: Bench) -> None:
     recv = bench.connect()
     bench.ask(recv)

@@ -36,8 +36,8 @@ PLANTS = (
     Plant(
         "a lease that ends is taken from whoever has the slot now",
         "machine.pyx",
-        "    if slab_holds(&machine.conns, lease.conn, lease.conn_generation):\n        conn = conn_at",
-        "    if True:\n        conn = conn_at",
+        "    if slab_holds(&machine.conns, lease.conn, lease.conn_generation):\n        conn_at",
+        "    if True:\n        conn_at",
         "tests/core/test_streams.py",
     ),
     Plant(
@@ -56,7 +56,7 @@ PLANTS = (
     Plant(
         "a lease that has ended still counts for its connection",
         "machine.pyx",
-        "        conn.leases -= 1\n",
+        "        conn_at(machine, lease.conn).leases -= 1\n",
         "        pass\n",
     ),
     Plant(

@@ -68,4 +68,17 @@ PLANTS_IN_TURNS = (
         "    if False:\n",
         "tests/driver/test_poller.py",
     ),
+    Plant(
+        "who closes keeps the place of its address",
+        "admission.pyx",
+        "        addresses_leave(machine, slot)\n",
+        "        pass\n",
+    ),
+    Plant(
+        "every address of a network has a limit of its own",
+        "addresses.pyx",
+        "4 if peer.family == 4 else 8)\n",
+        "4 if peer.family == 4 else 8)\n    address[0] += <uint64_t>peer.address[15] << 8\n",
+        "tests/core/test_addresses.py",
+    ),
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from zchttpd._core import testing
 
-from .parts import Violation
+from .parts import NO_LIMIT, Violation
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -21,6 +21,7 @@ HANDLER_ITEMS = 64
 HANDLER_US = 1000
 ROUTE_TRIAL = 32  # zero-copy sends before `auto` decides
 GIVEN_UP = 2
+REJECTED = 64  # flag of a connection
 NO_OPS = ("reset", "shutdown", "queued", "unread")  # without a completion
 NO_CONNS = ("accept", "fill", "tag", "wake")
 NOBODY = 0
@@ -94,6 +95,25 @@ def check_conns(kernel: Kernel) -> None:
             raise Violation(f"{ledger.asked[key]} ops for {ledger.got[key]} completions of {key}: {conn}")
     ledger.asked.clear()
     ledger.got.clear()
+    _check_addresses(kernel)
+
+
+def _check_addresses(kernel: Kernel) -> None:
+    """Each address has as many connections counted as there are, and no more than it may have."""
+    counted: dict[bytes, list[int]] = {}
+    for fd, (slot, _) in kernel.ledger.keys.items():
+        conn = kernel.machine.conn(slot)
+        state = testing.STATES.get(conn["state"], "closing")
+        if conn["fd"] == fd and state != "closing" and not conn["flags"] & REJECTED:
+            counted.setdefault(kernel.sockets[fd].network, []).append(conn["of_address"])
+    most = kernel.limits["connections_per_address"]
+    if most == NO_LIMIT:
+        counted = {}
+    if kernel.machine.live()["addresses"] != len(counted):
+        raise Violation(f"{kernel.machine.live()['addresses']} addresses counted, there are {counted}")
+    for network, counts in counted.items():
+        if set(counts) != {len(counts)} or len(counts) > most:
+            raise Violation(f"{network!r} has {len(counts)} connections of {most}: {counts}")
 
 
 def check_parked(conns: list[dict[str, int]], known: set[int]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from zchttpd._core import testing, testing_memory
 
-from .audit import GIVEN_UP, Ledger
+from .audit import GIVEN_UP, REJECTED, Ledger
 from .buffers import Buffers
 from .files import Files
 from .listener import Listener
@@ -34,8 +34,8 @@ LOOPBACK = 0
 class Kernel(Transfers):
     """Takes ops, and posts completions to `cq` when told to go on."""
 
-    def __init__(self, rng: random.Random, habits: Habits, connections_max: int) -> None:
-        self.connections_max = connections_max
+    def __init__(self, rng: random.Random, habits: Habits, limits: dict[str, int]) -> None:
+        self.limits = limits
         self.rng = rng
         self.habits = habits
         self.calm = False
@@ -111,6 +111,8 @@ class Kernel(Transfers):
             raise Violation(f"a linked send must be followed by its own next send, not by {op}")
         self.linked = socket if op.flags & testing.LINK else None
         self.ledger.began(socket, op)
+        if op.kind == "recv" and not socket.client.admitted:
+            self._admit(socket, op)
         act = getattr(self, f"_{op.kind}")
         if op.kind in ON_THE_SPOT:
             return int(act(socket, op) or 0)
@@ -170,10 +172,21 @@ class Kernel(Transfers):
         if socket.recv is not None:
             raise Violation(f"two receives at a time: {op}")
         socket.recv = op.token
-        if not socket.client.admitted:
-            # Above the limit it may be told 503.
-            socket.client.admitted = True
-            socket.client.rejected = self.machine.live()["conns"] > self.connections_max
+
+    def _admit(self, socket: Socket, op: testing.ExecutedOp) -> None:
+        """The machine has a new connection: above a limit it may be told 503."""
+        others = sum(
+            each.client.admitted and not (each.client.rejected or each.closed)
+            for each in self.sockets.values()
+            if each.network == socket.network
+        )
+        address_full = others >= self.limits["connections_per_address"]
+        socket.client.admitted = True
+        socket.client.rejected = bool(self.conn_of(op)["flags"] & REJECTED)
+        self.events["address_full"] += socket.client.rejected and address_full
+        full = self.machine.live()["conns"] > self.limits["connections_max"]
+        if socket.client.rejected and not (address_full or full):
+            raise Violation(f"rejected without need: {op}")
 
     def _send(self, socket: Socket, op: testing.ExecutedOp) -> None:
         if socket.full:

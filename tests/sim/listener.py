@@ -68,7 +68,6 @@ class Listener:
         socket = self.backlog.pop(0)
         socket.accepted = True
         self.kernel.events["accepted"] += 1
-        address = socket.fd.to_bytes(4, "big")
-        self.kernel.cq.append(Cqe(op.token, socket.fd, more, address=address))
+        self.kernel.cq.append(Cqe(op.token, socket.fd, more, address=socket.address))
         if not more:
             self.accept = None

@@ -61,7 +61,12 @@ EVENTS = (
     *("filled", "torn", "unregistered", "accepted", "one_accept", "rejected", "woken", "signal"),
     *("stray", "splice", "route", "unread", "shutdown", "collapse", "handler_cut"),
     *("live", "frozen", "map_fails", "not_resident", "resident", "map_file", "unmap_file"),
+    "address_full",
 )
+
+
+NETWORKS = 3
+NO_LIMIT = 2**32 - 1
 
 
 class Violation(AssertionError):
@@ -122,6 +127,16 @@ class Socket:
     doomed: str = ""  # why the machine may reset it
 
     @property
+    def address(self) -> bytes:
+        """IPv6: its own, of one of a few networks."""
+        return (self.fd % NETWORKS).to_bytes(8, "big") + self.fd.to_bytes(8, "big")
+
+    @property
+    def network(self) -> bytes:
+        """What counts as one address."""
+        return self.address[:8]
+
+    @property
     def writable(self) -> bool:
         return self.unread < self.room
 
@@ -169,6 +184,7 @@ def random_limits(rng: random.Random, window: int) -> dict[str, int]:
         "window_count": rng.choice((1, 2, 3, 4, 8, 24)),
         "connections_max": rng.choice((1, 3, 8, 16)),
         "refusals_max": rng.choice((1, 4, 256)),
+        "connections_per_address": rng.choice((1, 2, 4, NO_LIMIT, NO_LIMIT)),
         "leases_per_connection": rng.choice((1, 3, 64)),
         "part_bytes_max": rng.choice((1, 600, 100_000)),
         "held_bytes_max": 1 << 20,

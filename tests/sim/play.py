@@ -50,9 +50,7 @@ def must_be_logged(world: World) -> None:
     if world.logged + dropped != (responses if world.logs else 0):
         raise Violation(f"{world.logged} records, {dropped} dropped, for {responses} responses")
     if world.logs and not dropped:
-        taken = {
-            address_of(4, fd.to_bytes(4, "big")): s.taken for fd, s in world.kernel.sockets.items() if s.taken
-        }
+        taken = {address_of(6, s.address): s.taken for s in world.kernel.sockets.values() if s.taken}
         if taken != {address: count for address, count in world.logged_bytes.items() if count}:
             raise Violation(f"{world.logged_bytes} bytes in records, {taken} sent")
 

@@ -37,11 +37,7 @@ class World:
         self.window = rng.choice((4096, 8192))
         self.limits = random_limits(rng, self.window)
         self.logs = rng.choice((0, 512, 1 << 18))  # bytes for access records
-        self.kernel = Kernel(
-            rng,
-            random_habits(rng),
-            self.limits["connections_max"],
-        )
+        self.kernel = Kernel(rng, random_habits(rng), self.limits)
         self.send_mode = rng.choice(("zerocopy", "zerocopy", "auto", "auto", "plain", "plain"))
         self.reports_usage = rng.random() < 0.8
         self.desk = Desk(self.kernel, rng, rng.choice((0.0, 0.3, 0.95)), self.limits["stall_ms_max"])

@@ -60,9 +60,13 @@ Address: TypeAlias = "tuple[str, int] | str"
 
 
 class Peer:
-    """One connection. `receive_buffer` (bytes) bounds what the kernel takes for a slow reader."""
+    """One connection. `receive_buffer` (bytes) bounds what the kernel takes for a slow reader; `source` is
+    the address that it comes from.
+    """
 
-    def __init__(self, address: Address, *, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self, address: Address, *, receive_buffer: int | None = None, source: str | None = None
+    ) -> None:
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         if receive_buffer is not None:
@@ -70,6 +74,8 @@ class Peer:
         if family != socket.AF_UNIX:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.settimeout(STUCK_S)
+        if source is not None:
+            self.socket.bind((source, 0))
         self.socket.connect(address)
         self.rest = b""
         self.reset = False

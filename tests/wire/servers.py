@@ -145,9 +145,9 @@ class Server:
         """What it has complained about so far."""
         return os.pread(self._stderr, 1 << 20, 0).decode()
 
-    def peer(self, *, receive_buffer: int | None = None) -> Peer:
+    def peer(self, *, receive_buffer: int | None = None, source: str | None = None) -> Peer:
         """A new connection to it."""
-        return Peer(self.address, receive_buffer=receive_buffer)
+        return Peer(self.address, receive_buffer=receive_buffer, source=source)
 
     def ask(self, request: bytes) -> Reply:
         """One request on a connection of its own."""

@@ -236,6 +236,12 @@ class Settings:
     connections_max: int = opt.count(
         10_000, Group.LIMITS, "connections open at a time in each worker", low=1, high=2**20
     )
+    connections_per_address: int = opt.count(
+        0,
+        Group.LIMITS,
+        "and of these from one address, or 64 bits of IPv6; beyond it 503. 0 is no limit, as behind a proxy",
+        high=2**20,
+    )
 
     admin: str = opt.option(
         "",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 LINGER_MS_MAX = 5_000
 LEASES_PER_CONNECTION = 256
 LINE_SIZE_MAX = 8192
+NO_LIMIT = 2**32 - 1
 
 
 class Driver(Protocol):
@@ -102,6 +103,7 @@ def serve(
             "window_count": settings.stream_memory // settings.window_size,
             "connections_max": admitted,
             "refusals_max": refused,
+            "connections_per_address": settings.connections_per_address or NO_LIMIT,
             "leases_per_connection": LEASES_PER_CONNECTION,
             "part_bytes_max": parts_max(settings),
             "held_bytes_max": held_max(settings),

@@ -106,8 +106,8 @@ _LABELLED = {
     ),
     "zchttpd_refused": (
         "reason",
-        _cells("refused", "memory"),
-        "Requests for which there was no room: most are told 503.",
+        _cells("refused", "memory", "address"),
+        "Requests without room, and connections beyond the limit of one address: most are told 503.",
     ),
     "zchttpd_timeouts": (
         "kind",

@@ -6,6 +6,7 @@ told so do not count against the limit, and neither do those that are closing.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
+from zchttpd._core.addresses cimport addresses_enter, addresses_leave
 from zchttpd._core.machine cimport CONN_READING, CONN_REJECTED, Conn, conn_at
 from zchttpd._core.queues cimport (
     QUEUE_HALF, QUEUE_IN_USE, QUEUE_NEW, QUEUE_NONE, QUEUE_ONCE, QUEUE_REJECTED, queues_push, queues_remove)
@@ -56,10 +57,11 @@ cdef bint admission_may_reject(Machine* machine, uint32_t* evicted) noexcept nog
     return True
 
 
-cdef void admission_enter(Machine* machine, uint32_t slot, bint admitted) noexcept nogil:
-    """A new connection is there, within the limit or above it."""
+cdef void admission_enter(Machine* machine, uint32_t slot, bint admitted, const Peer* peer) noexcept nogil:
+    """A new connection is there, within the limits or above one."""
     if admitted:
         machine.admitted += 1
+        addresses_enter(machine, slot, peer)
     else:
         machine.rejected += 1
         conn_at(machine, slot).flags |= CONN_REJECTED
@@ -72,6 +74,7 @@ cdef void admission_leave(Machine* machine, uint32_t slot) noexcept nogil:
         machine.rejected -= 1
     else:
         machine.admitted -= 1
+        addresses_leave(machine, slot)
 
 
 cdef void admission_enqueue(Machine* machine, uint32_t slot) noexcept nogil:

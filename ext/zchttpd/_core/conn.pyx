@@ -11,6 +11,7 @@ from libc.string cimport memcmp, memset
 
 from zchttpd._core.access_record cimport (
     access_bytes_sent, access_connected, access_request_head, access_request_started)
+from zchttpd._core.addresses cimport addresses_have_room
 from zchttpd._core.admission cimport (
     admission_enqueue, admission_enter, admission_has_place, admission_leave, admission_may_reject,
     admission_oldest_idle)
@@ -55,15 +56,16 @@ cdef enum SentWay:
 # ---- what the driver calls ----
 
 cdef bint conn_accepted(Machine* machine, int32_t fd, const Peer* peer) noexcept nogil:
-    """A new connection. Above the limit an idle one makes room, or the new one is told 503; False when there is no
-    room even for that, and the socket is still the caller's. `peer` may be NULL where there is no log."""
+    """A new connection. Above the limit an idle one makes room, or the new one is told 503, as it is above that of its
+    address; False when there is no room even for that, and the socket is still the caller's. `peer` may be NULL where
+    nobody wants it."""
     cdef bint admitted
     cdef uint32_t evicted
     cdef uint32_t slot
     cdef Conn* conn
     if machine.draining:
         return False
-    admitted = admission_has_place(machine) or conn_shed(machine)
+    admitted = addresses_have_room(machine, peer) and (admission_has_place(machine) or conn_shed(machine))
     if not admitted:
         if not admission_may_reject(machine, &evicted):
             return False
@@ -78,13 +80,13 @@ cdef bint conn_accepted(Machine* machine, int32_t fd, const Peer* peer) noexcept
     # Only `auto` decides by it.
     conn.route = ROUTE_UNKNOWN if machine.send_mode == SEND_AUTO else ROUTE_NETWORK
     conn.row = NO_ROW
-    conn.plan = NO_SLOT
+    conn.plan = conn.address = NO_SLOT
     conn.queued_last = -1
     machine.stats.connections_open += 1
     machine.stats.connections_total += 1
     _set_deadline(machine, slot, machine.limits.idle_ms_max)
     access_connected(&machine.access, slot, peer)
-    admission_enter(machine, slot, admitted)
+    admission_enter(machine, slot, admitted, peer)
     if admitted:
         admission_enqueue(machine, slot)
     else:

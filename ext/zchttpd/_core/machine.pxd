@@ -50,6 +50,9 @@ cdef enum:
     REFUSED_HEAD = 1000
 
 cdef enum:
+    NO_LIMIT = 0xFFFFFFFF
+
+cdef enum:
     STREAM_WINDOWS = 8
 
 cdef struct Stream:           # a large file on its way, straight from its mapping or through windows
@@ -84,6 +87,7 @@ cdef struct Conn:
     uint32_t row            # row of its previous head, or NO_ROW
     uint32_t row_edition
     uint32_t plan           # being replayed, or NO_SLOT
+    uint32_t address        # row of what its address has, or NO_SLOT where that is not counted
     uint32_t segment        # of the plan
     uint64_t done           # bytes of the segment that have left
     char* image             # what literals are sent from
@@ -112,6 +116,11 @@ cdef struct StreamFile:         # a file that streams
     uint32_t refs           # owner + plans
     uint64_t part_bytes     # that have left in answers with parts of it
 
+cdef struct AddressCount:   # of an address that has connections
+    uint64_t[2] address     # its family, and an IPv4 address or the first 64 bits of one of IPv6
+    uint32_t connections    # admitted ones
+    uint32_t next           # of the chain, or NO_SLOT
+
 cdef enum:
     FILL_QUEUES = 17
 
@@ -135,7 +144,8 @@ cdef struct Limits:
     uint32_t windows_per_connection
     uint32_t window_count           # windows in the pool
     uint32_t connections_max
-    uint32_t refusals_max           # connections above connections_max that are told 503
+    uint32_t refusals_max           # connections above a limit that are told 503
+    uint32_t connections_per_address    # or NO_LIMIT
     uint32_t leases_per_connection
     uint64_t part_bytes_max         # of plans that are remembered and answer with parts of files
     uint64_t held_bytes_max         # of what requests and responses under way hold
@@ -177,6 +187,9 @@ cdef struct Machine:
     int64_t pool_retry_at_ms    # there was no memory for a window: when to try again, 0 when there was
     uint32_t admitted       # connections within the limit; those that are closing are not among them
     uint32_t rejected    # and those above it
+    Slab addresses          # of AddressCount
+    uint32_t* address_chains    # by hash: the first of each chain, or NO_SLOT
+    uint32_t address_chain_count    # a power of two, or 0 where addresses are not counted
     uint8_t send_mode       # SendMode
     uint8_t zerocopy_able   # the kernel has SEND_ZC and a buffer table
     uint8_t reports_usage   # notifications say whether the kernel copied
@@ -214,6 +227,12 @@ cdef void machine_splice(Machine* machine, uint32_t slot, int32_t file, char* ba
 cdef void machine_end_lease(Machine* machine, uint32_t lease) noexcept nogil
 cdef void machine_notified(Machine* machine, uint32_t lease, int32_t usage) noexcept nogil
 cdef void machine_clear(Machine* machine, uint32_t slot) noexcept nogil
+
+
+cdef inline bint machine_wants_peers(const Machine* machine) noexcept nogil:
+    """Whether anybody wants to know from where connections come."""
+    return machine.access.open_records != NULL or machine.address_chain_count > 0
+
 
 cdef enum:
     SPLICE_SIZE_MAX = 1 << 20   # bytes of one op: what a pipe holds

@@ -6,6 +6,7 @@ from libc.string cimport memcpy, memset
 from posix.unistd cimport close
 
 from zchttpd._core.access_record cimport access_close, access_open, access_response_ended
+from zchttpd._core.addresses cimport addresses_close, addresses_open
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH, http_date_set
 from zchttpd._core.live_map cimport live_map_close
@@ -52,7 +53,7 @@ cdef int machine_open(Machine* machine, const Limits* limits, uint32_t plans_max
             or ledger_open(&machine.ledger, LEASES_MAX, &machine.mappings, stats) < 0
             or plans_open(&machine.table, plans_max, plans_max + 65536, key0, key1, stats) < 0
             or timer_wheel_open(&machine.wheel, conns, machine.now_ms) < 0
-            or queues_open(&machine.queues, conns) < 0):
+            or queues_open(&machine.queues, conns) < 0 or addresses_open(machine) < 0):
         machine_close(machine)
         return -ENOMEM
     return 0
@@ -85,6 +86,7 @@ cdef void machine_close(Machine* machine) noexcept nogil:
     timer_wheel_close(&machine.wheel)
     slab_close(&machine.sources)
     slab_close(&machine.conns)
+    addresses_close(machine)
     memory_give(machine.ops)
     machine.ops = NULL
 
@@ -409,10 +411,8 @@ cdef void machine_end_lease(Machine* machine, uint32_t lease_slot) noexcept nogi
     """The kernel is done with the window, whatever became of the connection."""
     cdef Lease* lease = lease_at(&machine.ledger, lease_slot)
     cdef uint32_t mapping_slot = lease.mapping
-    cdef Conn* conn
     if slab_holds(&machine.conns, lease.conn, lease.conn_generation):
-        conn = conn_at(machine, lease.conn)
-        conn.leases -= 1
+        conn_at(machine, lease.conn).leases -= 1
     _rest(machine, mapping_slot, lease_end(&machine.ledger, lease_slot, machine.now_us))
 
 

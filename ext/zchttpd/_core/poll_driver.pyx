@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
 import os
 
 from zchttpd._core.address cimport address_look_up
+from zchttpd._core.machine cimport machine_wants_peers
 from zchttpd._core.mapping cimport HUGE_SIZE, MEMFD_SIZE_MIN
 from zchttpd._core.op cimport Completion, Op, Peer
 from zchttpd._core.poller cimport (
@@ -53,7 +54,7 @@ cdef class PollWorker(Worker):
 
     cdef uint32_t _reap(self, Completion* completions, uint32_t count) noexcept nogil:
         cdef uint32_t taken = poller_reap(&self.poller, completions, count)
-        if self.machine.access.open_records != NULL:
+        if machine_wants_peers(&self.machine):
             address_look_up(completions, taken, self.peers)
         return taken
 

@@ -19,8 +19,8 @@ from zchttpd._core.http_date cimport HTTP_DATE_LENGTH, HttpDate, http_date_set
 from zchttpd._core.lease cimport Ledger, lease_at, lease_end, lease_open, ledger_close, ledger_open
 from zchttpd._core.live_map cimport LiveMap
 from zchttpd._core.machine cimport (
-    CONN_CLOSING, CONN_IMAGE_OWN, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn, STREAM_WINDOWS,
-    Stream, StreamFile, conn_at, machine_close)
+    AddressCount, CONN_CLOSING, CONN_IMAGE_OWN, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn,
+    STREAM_WINDOWS, Stream, StreamFile, conn_at, machine_close)
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, MAPPING_WINDOW, Mapping, Mappings, REST_CLEAR, REST_NOTHING, REST_POOL, mapping_at,
     mapping_disown, mapping_hold, mapping_let_go, mapping_make, mapping_registered, mapping_seal, mapping_unmap,
@@ -60,9 +60,7 @@ OPS = {
     OP_CLEAR: "clear", OP_QUEUED: "queued", OP_REGISTER: "register", OP_ACCEPT: "accept", OP_WATCH: "watch",
     OP_REJECT: "reject", OP_SIGNAL: "signal", OP_SPLICE: "splice", OP_TAKE_VERSION: "take_version",
     OP_CHECK_VERSION: "check_version", OP_CLOSE_FILE: "close_file", OP_COLLAPSE: "collapse", OP_UNREAD: "unread",
-    OP_ROUTE: "route",
-    OP_MAP_FILE: "map_file", OP_UNMAP_FILE: "unmap_file", OP_RESIDENT: "resident",
-}
+    OP_ROUTE: "route", OP_MAP_FILE: "map_file", OP_UNMAP_FILE: "unmap_file", OP_RESIDENT: "resident"}
 MORE, LINK, MULTISHOT, NOWAIT = OP_MORE, OP_LINK, OP_MULTISHOT, OP_NOWAIT
 FRAMES = {FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_LINE_LONG: "line_long",
           FRAME_HEAD_LONG: "head_long"}
@@ -558,7 +556,7 @@ cdef class SimWorker(Worker):
     def live(self) -> dict[str, int]:
         """How many of each there are. Windows are mappings too, those without a user among them."""
         return {
-            "conns": self.machine.conns.live, "sources": self.machine.sources.live,
+            "conns": self.machine.conns.live, "sources": self.machine.sources.live, "addresses": self.machine.addresses.live,
             "mappings": self.machine.mappings.slab.live,
             "windows": self.machine.pool_made, "windows_left": pool_windows_left(&self.machine),
             "leases": self.machine.ledger.slab.live, "plans": self.machine.table.plans.live,
@@ -597,24 +595,26 @@ cdef class SimWorker(Worker):
         return found
 
     def conn(self, slot: int) -> dict[str, int]:
-        """`source_fd`: the file that it is sent windows of, or -1."""
+        """`source_fd`: the file that it is sent windows of, or -1. `of_address`: connections counted of its address."""
         cdef Conn* conn = conn_at(&self.machine, slot)
         cdef uint32_t source = NO_SLOT
+        cdef AddressCount* row = NULL
+        if conn.state != 0 and conn.address != NO_SLOT:
+            row = <AddressCount*>slab_row(&self.machine.addresses, conn.address)
         if conn.state != 0 and conn.plan != NO_SLOT:
             source = plan_at(&self.machine.table, conn.plan).source
         return {
             "source_fd": -1 if source == NO_SLOT else (<StreamFile*>slab_row(&self.machine.sources, source)).fd,
-            "fd": conn.fd, "state": conn.state, "flags": conn.flags, "sends": conn.sends, "ops_open": conn.ops_open,
-            "waiting": conn.received.end - conn.received.start, "leases": conn.leases, "windows_held": conn.windows_held,
-            "segment": conn.segment, "done": conn.done, "streams": conn.stream != NULL,
-            "queued": self.machine.queues.queue[slot] == QUEUE_HEAD or self.machine.queues.queue[slot] == QUEUE_LOOK,
+            "of_address": 0 if row == NULL else row.connections, "flags": conn.flags, "sends": conn.sends,
+            "fd": conn.fd, "state": conn.state, "ops_open": conn.ops_open, "streams": conn.stream != NULL, "done": conn.done,
+            "waiting": conn.received.end - conn.received.start, "windows_held": conn.windows_held, "leases": conn.leases,
+            "segment": conn.segment, "queued": self.machine.queues.queue[slot] in (QUEUE_HEAD, QUEUE_LOOK),
         }
 
     def owed(self) -> dict[int, tuple[int, int]]:
         """By mapping: (references that no plan, lease, stream or pool accounts for, leases)."""
         cdef list left = [mapping_at(&self.machine.mappings, slot).refs for slot in range(self.machine.mappings.slab.fresh)]
-        cdef uint32_t slot
-        cdef uint32_t i
+        cdef uint32_t slot, i
         cdef Plan* plan
         cdef Stream* stream
         for slot in range(self.machine.table.plans.fresh):

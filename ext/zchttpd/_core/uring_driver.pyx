@@ -19,6 +19,7 @@ from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.completions cimport Completions, completions_add, completions_close, completions_take
 from zchttpd._core.epoll cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLOUT, epoll_create1, epoll_ctl, epoll_event, epoll_wait)
+from zchttpd._core.machine cimport machine_wants_peers
 from zchttpd._core.mapping cimport HUGE_SIZE, MEMFD_SIZE_MIN, Mapping, mapping_at
 from zchttpd._core.op cimport (
     Completion, OP_CANCEL_ALL, OP_CLEAR, OP_CLOSE, OP_LINK, OP_POLL, OP_REGISTER, OP_SEND, OP_SPLICE, Op, Peer)
@@ -144,7 +145,7 @@ cdef class UringWorker(Worker):
         while taken < count and self.done.count > 0:
             completions_take(&self.done, &completions[taken])
             taken += 1
-        if self.machine.access.open_records != NULL:
+        if machine_wants_peers(&self.machine):
             address_look_up(completions, taken, self.peers)
         return taken
 

@@ -1,0 +1,12 @@
+# How many connections each address has, for the limit of one address.
+
+from libc.stdint cimport uint32_t
+
+from zchttpd._core.machine cimport Machine
+from zchttpd._core.op cimport Peer
+
+cdef int addresses_open(Machine* machine) noexcept nogil
+cdef void addresses_close(Machine* machine) noexcept nogil
+cdef bint addresses_have_room(Machine* machine, const Peer* peer) noexcept nogil
+cdef void addresses_enter(Machine* machine, uint32_t slot, const Peer* peer) noexcept nogil
+cdef void addresses_leave(Machine* machine, uint32_t slot) noexcept nogil
