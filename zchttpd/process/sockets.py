@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from zchttpd.config.options import StartError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from zchttpd.config.settings import Settings
 
 BACKLOG = 4096
@@ -54,13 +56,13 @@ def open_listeners(
     raise StartError(_explain(failure, host, port, flag)) from failure
 
 
-def open_for(settings: Settings, fds: list[int]) -> list[socket.socket]:
-    """A listener for each worker: the socket behind `fds`, which were passed to this process, before --unix
-    before --host and --port. Raises StartError.
+def open_for(settings: Settings, fds: list[int], count: int) -> list[socket.socket]:
+    """`count` listeners: the socket behind `fds`, which were passed to this process, before --unix before
+    --host and --port. Raises StartError.
 
     A port that is opened here is shared by SO_REUSEPORT; any other socket is one and the same for all.
     """
-    count, stall_ms = settings.worker_count, settings.stall_ms_max
+    stall_ms = settings.stall_ms_max
     if fds:
         first = _passed(fds, stall_ms)
     elif settings.unix:
@@ -171,6 +173,15 @@ def reaches_others(listener: socket.socket) -> bool:
     if listener.family == socket.AF_UNIX:
         return False
     return not ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def exposures(settings: Settings, served: socket.socket, admin: socket.socket | None) -> Iterator[str]:
+    """A line for each way in which other machines reach more than is good."""
+    if os.geteuid() == 0 and reaches_others(served):
+        yield "root serves other machines. Type --user NAME, such as --user nobody"
+    if admin is not None and reaches_others(admin):
+        fix = "Type 127.0.0.1:PORT, or have a firewall guard it"
+        yield f"--admin answers whoever reaches {settings.admin}. {fix}"
 
 
 def _resolve(host: str, port: int) -> list[tuple[int, Any]]:

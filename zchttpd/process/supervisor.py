@@ -19,14 +19,8 @@ from zchttpd.process import privileges
 from zchttpd.process.checks import check_links_into, check_root
 from zchttpd.process.memory_limit import OutOfMemory, advised, budgets, memory_limit, most, shown
 from zchttpd.process.report import Report, how_it_ended
-from zchttpd.process.sockets import (
-    open_for,
-    open_listeners,
-    reaches_others,
-    url_for_others,
-    url_of,
-)
-from zchttpd.process.systemd import notify, passed_fds
+from zchttpd.process.sockets import exposures, open_for, open_listeners, url_for_others, url_of
+from zchttpd.process.starter import Terminal
 from zchttpd.process.worker import (
     EXIT_CONFIGURATION,
     EXIT_CRASHED,
@@ -43,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zchttpd.config.settings import Settings
+    from zchttpd.process.starter import Starter
     from zchttpd.telemetry.admin import Admin
     from zchttpd.telemetry.metrics import WorkerInfo
 
@@ -53,6 +48,7 @@ DRAIN_MARGIN_S = 2.0
 BACKOFF_S_MIN = 0.1
 BACKOFF_S_MAX = 10.0
 STEADY_S = 30.0
+TERMINAL = Terminal()
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1)
 
 
@@ -72,8 +68,9 @@ class _Child:
     restarts: int = 0
 
 
-def run(settings: Settings, notes: Sequence[str] = ()) -> int:
-    """Serve until SIGTERM, SIGHUP or Ctrl-C; the exit code: 0 stopped as asked, 1 could not start.
+def run(settings: Settings, notes: Sequence[str] = (), starter: Starter = TERMINAL) -> int:
+    """Serve until SIGTERM, SIGHUP or Ctrl-C, or nobody is left to serve for; the exit code: 0 stopped as
+    asked, 1 could not start.
 
     `notes`: lines that follow the start line.
     """
@@ -81,18 +78,15 @@ def run(settings: Settings, notes: Sequence[str] = ()) -> int:
     # For a user who has no CAP_IPC_LOCK, the limit of locked memory will count: raise it while we may.
     raise_limits(files_needed(settings), memory_locked(settings) if settings.user else 0)
     try:
-        supervisor = Supervisor(settings, notes)
+        supervisor = Supervisor(settings, notes, starter)
         _give_up_privileges(settings)
         check_log(settings)
         choice = choose(settings.engine)
-    except StartError as error:
-        log.complain(str(error))
-        return EXIT_FAILED
-    except SettingsError as error:
-        log.complain(error.problem)
+    except (StartError, SettingsError) as error:
+        starter.failed(error.problem if isinstance(error, SettingsError) else str(error))
         return EXIT_FAILED
     except ImportError as error:
-        log.complain(f"the compiled part is missing ({error}). Type: pip install zchttpd")
+        starter.failed(f"the compiled part is missing ({error}). Type: pip install zchttpd")
         return EXIT_FAILED
     return supervisor.run(choice)
 
@@ -110,12 +104,13 @@ def _give_up_privileges(settings: Settings) -> None:
 class Supervisor:
     """Owns the listening sockets, the counters and the workers. One thread: forking is safe."""
 
-    def __init__(self, settings: Settings, notes: Sequence[str] = ()) -> None:
+    def __init__(self, settings: Settings, notes: Sequence[str], starter: Starter) -> None:
         self._settings = settings
+        self._starter = starter
         self._choice: Choice
         self._stats = SharedStats(settings.worker_count)
-        passed = passed_fds(os.environ)
-        listeners = open_for(settings, passed)
+        passed = starter.passed()
+        listeners = open_for(settings, passed, settings.worker_count)
         self._children = [_Child(worker, listener) for worker, listener in enumerate(listeners)]
         self._url = url_of(listeners[0])
         # The name of a socket that was passed is not ours to remove.
@@ -140,6 +135,8 @@ class Supervisor:
         """Fork the workers and watch over them until the last one has gone."""
         self._choice = choice
         self._catch_signals()
+        if self._starter.gone >= 0:
+            self._selector.register(self._starter.gone, selectors.EVENT_READ, self._left_alone)
         # What there is now is shared with the workers, as long as nobody's collector touches it.
         gc.collect()
         gc.freeze()
@@ -175,6 +172,10 @@ class Supervisor:
                 self._signal_workers(signal.SIGUSR1)
         # Signals of one kind merge, so look for the dead whatever arrived.
         self._reap(now)
+
+    def _left_alone(self, now: float) -> None:
+        self._selector.unregister(self._starter.gone)
+        self._stop(now)
 
     # Workers
 
@@ -218,6 +219,7 @@ class Supervisor:
 
     def _close_inherited(self, child: _Child) -> None:
         self._selector.close()
+        self._starter.close_inherited()
         self._wake_read.close()
         self._wake_write.close()
         if self._admin is not None:
@@ -272,7 +274,7 @@ class Supervisor:
                 _report_of(child).get("error")
                 or f"worker {child.worker} {how_it_ended(code)} while starting. Type: zchttpd doctor"
             )
-            log.complain(str(why))
+            self._starter.failed(str(why))
             self._explain_kill(child, code)
             self._exit_code = EXIT_FAILED
             self._stop(now)
@@ -323,7 +325,7 @@ class Supervisor:
         if self._stopping:
             return
         self._stopping = True
-        notify("STOPPING=1", os.environ)
+        self._starter.stopping()
         self._kill_at = now + self._settings.drain_ms_max / 1000 + DRAIN_MARGIN_S
         for child in self._children:
             # While this copy is open the kernel goes on accepting connections that nobody will answer.
@@ -358,16 +360,10 @@ class Supervisor:
             self._open_admin(self._admin_listener)
         admin = url_of(self._admin_listener) if self._admin_listener is not None else ""
         others = url_for_others(self._children[0].listener)
-        for line in self._report.lines(self._settings, self._url, admin=admin, others=others):
-            log.say(line)
-        if os.geteuid() == 0 and any(reaches_others(child.listener) for child in self._children):
-            log.LOGGER.warning("root serves other machines. Type --user NAME, such as --user nobody")
-        if self._admin_listener is not None and reaches_others(self._admin_listener):
-            log.LOGGER.warning(
-                "--admin answers whoever reaches %s. Type 127.0.0.1:PORT, or have a firewall guard it",
-                self._settings.admin,
-            )
-        notify("READY=1", os.environ)
+        lines = self._report.lines(self._settings, self._url, admin=admin, others=others)
+        self._starter.ready(lines, admin)
+        for warning in exposures(self._settings, self._children[0].listener, self._admin_listener):
+            log.LOGGER.warning("%s", warning)
 
     def _open_admin(self, listener: socket.socket) -> None:
         # Only now: a worker has no use for what these import.

@@ -144,7 +144,7 @@ def test_who_can_connect(host: str, others: bool) -> None:
 
 def test_more_sockets_than_one_are_refused() -> None:
     with pytest.raises(StartError, match="2 sockets were passed"):
-        open_for(Settings(root=Path()), [3, 4])
+        open_for(Settings(root=Path()), [3, 4], 1)
 
 
 def test_url_of_ipv4() -> None:
