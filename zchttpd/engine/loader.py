@@ -73,6 +73,10 @@ class Loader:
         """From now on it answers through this engine."""
         self.engine = self._bodies.engine = engine
 
+    def end(self) -> None:
+        """The engine has ended, and goes: it and this hold each other no longer."""
+        del self.engine, self._bodies.engine
+
     def __call__(
         self, work: Iterator[tuple[str, int, bytes | int]], filled: Iterator[tuple[int, int]], now_ms: int
     ) -> None:

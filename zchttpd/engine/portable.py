@@ -23,22 +23,62 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("zchttpd")
 
 
-class Portable:
-    """A worker that somebody else's loop gives its turns."""
+class LoopDriver:
+    """Gives a worker its turns in a loop: when its descriptor is readable, and when one is due."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         self.memory_files = settings.send_mode != "plain"
-        self._loop, self._name, self._notes = _new_loop()
-        self._loop.set_exception_handler(_complain)
+        self.send_mode = "splice" if self.memory_files else "plain"
+        self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = math.inf
         self._worker: PollWorker
+        self._ended: Callable[[], None]
 
     def make(self, *, waker: int, listener: int, **options: Any) -> PollWorker:
-        """See `serve.Driver`."""
+        """See `serve.Maker`."""
         os.set_blocking(listener, False)
         self._worker = PollWorker(listener=listener, **options)
         return self._worker
+
+    def begin(self, ended: Callable[[], None]) -> None:
+        """From now on the worker has turns; `ended` is called when it has drained."""
+        self._ended = ended
+        self._loop.add_reader(self._worker.fileno(), self.turn)
+        self._loop.call_soon(self.turn)
+
+    def turn(self) -> None:
+        """One turn now."""
+        pause_ms = self._worker.step()
+        if pause_ms < 0:
+            self._end()
+        elif pause_ms < self._timer_ms:
+            self._cancel_timer()
+            self._timer_ms = pause_ms
+            self._timer = self._loop.call_later(pause_ms / 1000, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_ms = math.inf
+        self.turn()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _end(self) -> None:
+        self._cancel_timer()
+        self._loop.remove_reader(self._worker.fileno())
+        self._ended()
+
+
+class Portable(LoopDriver):
+    """A worker in a loop of its own, which is that of its process."""
+
+    def __init__(self, settings: Settings) -> None:
+        loop, self._name, self._notes = new_loop()
+        super().__init__(settings, loop)
+        loop.set_exception_handler(_complain)
 
     def on_signal(self, number: int, act: Callable[[], None]) -> None:
         """See `serve.Driver`."""
@@ -48,7 +88,7 @@ class Portable:
         """See `serve.Driver`."""
         return {
             "engine": f"portable ({self._name})",
-            "send_mode": "splice" if self.memory_files else "plain",
+            "send_mode": self.send_mode,
             "missing": [],
             "notes": self._notes,
         }
@@ -56,34 +96,17 @@ class Portable:
     def run(self) -> None:
         """See `serve.Driver`."""
         try:
-            self._loop.add_reader(self._worker.fileno(), self._turn)
-            self._loop.call_soon(self._turn)
+            self.begin(self._loop.stop)
             self._loop.run_forever()
         finally:
             self._loop.close()
 
     def _act(self, act: Callable[[], None]) -> None:
         act()
-        self._turn()
-
-    def _turn(self) -> None:
-        pause_ms = self._worker.step()
-        if pause_ms < 0:
-            self._loop.remove_reader(self._worker.fileno())
-            self._loop.stop()
-        elif pause_ms < self._timer_ms:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_ms = pause_ms
-            self._timer = self._loop.call_later(pause_ms / 1000, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._timer_ms = math.inf
-        self._turn()
+        self.turn()
 
 
-def _new_loop() -> tuple[asyncio.AbstractEventLoop, str, list[str]]:
+def new_loop() -> tuple[asyncio.AbstractEventLoop, str, list[str]]:
     """The loop, its name, and what the start report is to say of it."""
     try:
         import uvloop

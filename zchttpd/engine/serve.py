@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from zchttpd._core.worker import Worker
     from zchttpd.config.settings import Settings
+    from zchttpd.telemetry.access_log import AccessLog
 
 LINGER_MS_MAX = 5_000
 LEASES_PER_CONNECTION = 256
@@ -39,10 +41,10 @@ LINE_SIZE_MAX = 8192
 NO_LIMIT = 2**32 - 1
 
 
-class Driver(Protocol):
-    """What engines differ in: how a worker's ops are executed, and who waits for it.
+class Maker(Protocol):
+    """Makes workers whose ops are executed in its way.
 
-    `memory_files`: it sends file versions in memory by reference, and each takes a descriptor.
+    `memory_files`: they send file versions in memory by reference, and each takes a descriptor.
     """
 
     memory_files: bool
@@ -52,6 +54,10 @@ class Driver(Protocol):
 
         Raises OSError when it cannot be had here.
         """
+
+
+class Driver(Maker, Protocol):
+    """What engines differ in: how a worker's ops are executed, and who waits for it."""
 
     def on_signal(self, number: int, act: Callable[[], None]) -> None:
         """Have `act` called, between two turns, when the signal comes."""
@@ -63,17 +69,47 @@ class Driver(Protocol):
         """Serve until the worker has drained."""
 
 
-def serve(
-    driver: Driver,
-    settings: Settings,
-    listener: socket.socket,
-    stats: memoryview,
-    *,
-    ready: Callable[[dict[str, object]], None],
-) -> None:
-    """Serve on `listener` until SIGTERM or SIGINT, drain, return. Raises OSError where that cannot be."""
+@dataclass(slots=True)
+class Assembly:
+    """One worker with all that belongs to it. It accepts on `listener` as soon as it gets its turns."""
+
+    worker: Worker
+    listener: socket.socket
+    log: AccessLog | None
+    _loader: Loader
+    _root: Root
+    _compressor: Compressor | None
+    _wake: int
+
+    def drain(self) -> None:
+        """Accept no more; the worker ends when what is under way has."""
+        self.worker.drain()
+        # From here on nobody gets through; what is under way keeps its own sockets.
+        self.listener.close()
+
+    def start_log(self) -> None:
+        """Begin to write the access log, if there is to be one."""
+        if self.log is not None:
+            worker = self.worker
+            self.log.start(lambda: unpack_records(worker.take_records()), worker.drop_records)
+
+    def close(self) -> None:
+        """Give back every descriptor, in a process that lives on. Only when the worker has ended."""
+        if self.log is not None:
+            self.log.close()
+        if self._compressor is not None:
+            self._compressor.close()
+        self._loader.end()
+        # The last references: files and memory go with them.
+        del self.worker, self.log, self._loader, self._compressor
+        self._root.close()
+        os.close(self._wake)
+
+
+def assemble(maker: Maker, settings: Settings, listener: socket.socket, stats: memoryview) -> Assembly:
+    """A worker by `maker` that counts in `stats`. Raises OSError where it cannot be had."""
     mappings_max, files = MAPPINGS_MAX, streamed_max()
-    if driver.memory_files:
+    if maker.memory_files:
         mappings_max = memory_files_max(settings)
         files += mappings_max + PIPE_FDS
     admitted, refused = connections_max(settings, files)
@@ -81,10 +117,11 @@ def serve(
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
     mailbox = LoopMailbox(waker)
-    cache = EntryCache(Root(settings.root, links_into=settings.links_into), settings, post=mailbox.post)
+    root = Root(settings.root, links_into=settings.links_into)
+    cache = EntryCache(root, settings, post=mailbox.post)
     compressor = Compressor.of(settings, partial(cells_of, stats))
     loader = Loader(settings, Handler(settings, cache, compressor), cache, mailbox, mappings_max)
-    worker = driver.make(
+    worker = maker.make(
         waker=waker,
         listener=listener.fileno(),
         wake=wake,
@@ -117,18 +154,25 @@ def serve(
         access_event=-1 if log is None else log.event,
     )
     loader.begin(worker)
+    return Assembly(worker, listener, log, loader, root, compressor, wake)
 
-    def stop() -> None:
-        worker.drain()
-        # From here on nobody gets through; what is under way keeps its own sockets.
-        listener.close()
 
+def serve(
+    driver: Driver,
+    settings: Settings,
+    listener: socket.socket,
+    stats: memoryview,
+    *,
+    ready: Callable[[dict[str, object]], None],
+) -> None:
+    """Serve on `listener` until SIGTERM or SIGINT, drain, return. Raises OSError where that cannot be."""
+    assembly = assemble(driver, settings, listener, stats)
     for number in (signal.SIGTERM, signal.SIGINT):
-        driver.on_signal(number, stop)
-    if log is not None:
-        driver.on_signal(signal.SIGUSR1, log.reopen)
-        log.start(lambda: unpack_records(worker.take_records()), worker.drop_records)
+        driver.on_signal(number, assembly.drain)
+    if assembly.log is not None:
+        driver.on_signal(signal.SIGUSR1, assembly.log.reopen)
+    assembly.start_log()
     ready(driver.report())
     driver.run()
-    if log is not None:
-        log.close()
+    if assembly.log is not None:
+        assembly.log.close()

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import logging
 import os
-import sys
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +22,6 @@ LOGGER = logging.getLogger("zchttpd")
 
 # More are refused (EBUSY), and the request is answered 503.
 JOBS_MAX = 16
-# A thread that wants the interpreter gets it after so long; the default of 5 ms is felt by every connection.
-SWITCH_S = 0.0005
 # A sweep of so many objects takes well under a millisecond.
 _SWEEP = 1000
 
@@ -46,7 +43,10 @@ class Job:
 
 
 class LoopMailbox:
-    """Calls from other threads into the loop, as call_soon_threadsafe makes. `waker`: a non-blocking pipe."""
+    """Calls from other threads into the loop, as call_soon_threadsafe makes.
+
+    `waker`: a non-blocking pipe, which it owns: a thread may end, and post, after the loop has.
+    """
 
     def __init__(self, waker: int) -> None:
         self._waker = waker
@@ -63,6 +63,9 @@ class LoopMailbox:
         """Call what has been posted; on the loop's thread."""
         while self._acts:
             self._acts.popleft()()
+
+    def __del__(self) -> None:
+        os.close(self._waker)
 
 
 class Pending(Exception):
@@ -121,7 +124,6 @@ class SingleFlight:
         if self.full:
             raise OSError(errno.EBUSY, "too many directories or files are being read")
         job = self._jobs[key] = Job()
-        sys.setswitchinterval(SWITCH_S)
         post, end = self._post, partial(self._end, key, job, store)
         assert post is not None
         self._executor.submit(job.run, make).add_done_callback(lambda made: post(partial(end, made)))

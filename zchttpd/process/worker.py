@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import signal
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -30,6 +31,8 @@ PR_SET_PDEATHSIG = 1
 
 # Collections of the middle generation between two of the oldest (gc.set_threshold); 10 is Python's own.
 OLDEST_WALK_EVERY = 1000
+# A thread that wants the interpreter gets it after so long; the default of 5 ms is felt by every connection.
+SWITCH_S = 0.0005
 
 URING = "uring"
 PORTABLE = "portable"
@@ -166,6 +169,7 @@ class Worker:
         # A walk through all that a full cache holds stops the loop for tens of milliseconds, to find next to
         # nothing: only a refused head leaves a cycle, and it dies young.
         gc.set_threshold(*gc.get_threshold()[:2], OLDEST_WALK_EVERY)
+        sys.setswitchinterval(SWITCH_S)
         self._tell(report)
 
     def _tell(self, report: dict[str, object]) -> None:

@@ -171,6 +171,11 @@ class AccessLog:
         self.wake()
         self._thread.join(CLOSE_S)
 
+    def __del__(self) -> None:
+        os.close(self.event)
+        if self._fd >= 0:
+            os.close(self._fd)
+
     def _run(self) -> None:
         closing = False
         while not closing:

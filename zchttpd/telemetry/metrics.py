@@ -234,10 +234,11 @@ def _proc(pid: int, name: str) -> str:
 
 def flat_json(families: Iterable[Family]) -> bytes:
     """One JSON object: `name{label="value"}` as in the text format -> number."""
-    return json.dumps(dict(_flat(families)), separators=(",", ":")).encode("ascii")
+    return json.dumps(dict(flat(families)), separators=(",", ":")).encode("ascii")
 
 
-def _flat(families: Iterable[Family]) -> Iterator[tuple[str, float]]:
+def flat(families: Iterable[Family]) -> Iterator[tuple[str, float]]:
+    """(`name{label="value"}`, number) of every sample."""
     for family in families:
         for suffix, labelled, value in family.samples:
             labels = ",".join(f'{name}="{text}"' for name, text in sorted(labelled.items()))
