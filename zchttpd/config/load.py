@@ -49,14 +49,16 @@ def read_file(path: str, options: Mapping[str, Option]) -> dict[str, str]:
             fix = f"Did you mean {close}?" if close else "zchttpd --help lists the options"
             raise ValueError(f"{path}: {key!r} is not an option. {fix}")
         try:
-            texts[names[key]] = _text(key, value, options[names[key]])
+            texts[names[key]] = text_of(key, value, options[names[key]])
         except ValueError as error:
             raise ValueError(f"{path}: {key}: {error}") from None
     return texts
 
 
-def _text(key: str, value: object, option: Option) -> str:
-    """The text of a TOML value. Raises ValueError for a value of another type."""
+def text_of(key: str, value: object, option: Option) -> str:
+    """The text of a value of TOML or JSON, where the option is called `key`. Raises ValueError, with a
+    one-line text, for a value of another type.
+    """
     if option.switch:
         if isinstance(value, bool):
             return "on" if value else "off"
