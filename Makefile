@@ -20,7 +20,7 @@ PYTEST = bin/pytest -n $(JOBS) --dist worksteal
 QUICK := tests/unit tests/core tests/sim tests/fuzz tests/driver tests/ring tests/package/test_tidy.py \
     tests/package/test_architecture.py tests/wire/test_in_process.py tests/wire/test_smoke.py
 
-.PHONY: help setup serve dev quick layers test clients full check faults fuzz lint asan debug bench memory sweep vm loadtest readme docs fresh clean
+.PHONY: help setup serve dev quick layers test clients full check faults fuzz lint asan debug bench memory sweep vm loadtest readme docs site fresh clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -121,14 +121,14 @@ debug: $(VENV)-debug/test ## the suite with bounds checks
 # The Python peers have an environment of their own, so that what they need never meets what zchttpd needs. The bench
 # does without one that cannot be installed, and says so.
 PEERS := 'aiohttp>=3.10' 'granian>=2.7' 'starlette>=0.40' 'uvicorn[standard]>=0.30' 'uvloop>=0.21'
-$(VENV)-peers/installed: Makefile
+.venv-peers/installed: Makefile
 	$(PYTHON) -m venv $(@D)
 	for peer in $(PEERS); do \
 	    $(@D)/bin/pip install --quiet --disable-pip-version-check "$$peer" || echo "the bench will be without $$peer" >&2; \
 	done
 	@touch $@
 
-bench: setup $(VENV)-peers/installed ## throughput, CPU per request, latency and memory beside the peers (27 min)
+bench: setup .venv-peers/installed ## throughput, CPU per request, latency and memory beside the peers (27 min)
 	tools/need bench
 	$(BIN)/python -m bench run --json results/bench.json --plots results $(BENCH_ARGS)
 
@@ -148,13 +148,19 @@ vm: setup ## zero copy over the card of a virtual machine, and from which size o
 loadtest: setup ## zero copy against plain sends under locust, with a report
 	$(BIN)/locust -f loadtest/ --headless --only-summary -u 50 -r 10 -t 30s $(LOADTEST_ARGS)
 
-readme: setup ## put the figures of the last bench into README.md and docs/figures.md
-	$(BIN)/python -m bench run --from-json results/bench.json --readme results/short.md --page results/page.md >/dev/null
+readme: setup ## put the figures of the last bench into README.md, docs/figures.md and docs/cpu.svg
+	$(BIN)/python -m bench run --from-json results/bench.json --readme results/short.md --page results/page.md \
+	    --chart docs/cpu.svg >/dev/null
 	$(BIN)/python tools/fill.py README.md bench <results/short.md
 	$(BIN)/python tools/fill.py docs/figures.md bench <results/page.md
 
-docs: setup ## make the option table of docs/options.md again
+docs: setup ## make the tables of docs/options.md and docs/metrics.md again
 	$(BIN)/python tools/options_table.py | $(BIN)/python tools/fill.py docs/options.md options
+	$(BIN)/python tools/metrics_table.py | $(BIN)/python tools/fill.py docs/metrics.md metrics
+
+site: $(VENV)/test ## all documents as a web site, in build/site
+	$(call REQUIRE,docs)
+	$(BIN)/mkdocs build --quiet --strict
 
 fresh: ## serve and quick tests in minimal Debian 12 and 13, as root and with sudo; wants root (20 min)
 	tools/need fresh

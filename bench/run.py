@@ -28,7 +28,7 @@ from bench.options import (
 from bench.peers import KINDS
 from bench.results import Absent, Results, from_json, save
 from bench.rounds import Progress, Run, exit_status, measuring, perform_all, planned_s
-from bench.summary import document, write_pictures
+from bench.summary import document, write_chart, write_pictures
 from bench.workloads import QUICK, WORKLOADS
 from benchlib import CannotMeasure, say
 from benchlib.proc import machine, siblings
@@ -56,6 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--resume", action="store_true", help="keep the workloads that the JSON file already has")
     add("--readme", type=Path, metavar="FILE", help="write a short Markdown fragment")
     add("--page", type=Path, metavar="FILE", help="write all tables as Markdown")
+    add("--chart", type=Path, metavar="FILE", help="write an SVG of CPU per request beside the closest peers")
     add("--plots", type=Path, metavar="FOLDER", help="write bench.html and bench.png")
     add("--from-json", type=Path, metavar="FILE", help="measure nothing, report what FILE holds")
 
@@ -149,6 +150,8 @@ def report(chosen: argparse.Namespace, results: Results) -> None:
         chosen.readme.write_text(document("readme.md.j2", results) + "\n")
     if chosen.page:
         chosen.page.write_text(document("figures.md.j2", results))
+    if chosen.chart:
+        write_chart(results, chosen.chart)
     if chosen.plots:
         write_pictures(results, chosen.plots)
         say(f"wrote bench.html and bench.png into {chosen.plots}")
@@ -157,7 +160,7 @@ def report(chosen: argparse.Namespace, results: Results) -> None:
 
 def main(chosen: argparse.Namespace) -> int:
     complete(chosen)
-    prepare_outputs(chosen.json, chosen.readme, chosen.page)
+    prepare_outputs(chosen.json, chosen.readme, chosen.page, chosen.chart)
     results = from_json(chosen.from_json.read_text()) if chosen.from_json else measure_everything(chosen)
     if results.samples or results.paced or results.takings:
         report(chosen, results)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.behind import behind_lines
 from bench.idle import HEADINGS, silent_table
 from bench.stats import BASELINE, make_rows, make_verdicts, paced_rows
-from benchlib.plots import Group, Plot, write_png
+from benchlib.plots import Group, Plot, write_png, write_svg
 from benchlib.report import TEMPLATES, Table, paragraphs, render
 from benchlib.spread import ratio_words
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # What the short table shows, in this order, of what was measured.
 SHORT = ("1K", "10K", "100K", "1M", "10M", "mix", "304", "connect", "cookie")
+# What the chart shows: these sizes of ours, by default, beside the peers that are closest.
+CHART, CHART_SERVERS = ("1K", "10K", "100K", "1M", "10M"), ("auto", BASELINE, "h2o", "lighttpd")
 NONE = "-"
 OURS, PEER = "zchttpd", "peer"
 TEMPLATES.filters["bullet"] = lambda line: f"  - {line.strip()}" if line.startswith(" ") else f"- {line}"
@@ -251,6 +253,24 @@ def plots_of(results: Results) -> tuple[Plot, ...]:
     return tuple(plots)
 
 
+def chart_of(results: Results) -> Plot:
+    """The one that says it in one look: CPU per request beside the closest peers, by size."""
+    rows = {(row.workload, row.server): row for row in make_rows(results.samples)}
+    groups = []
+    for workload in CHART:
+        bars = []
+        for server in CHART_SERVERS:
+            row = rows.get((workload, server))
+            ratio = row.ratio("cpu_us_per_request") if row else None
+            if row and (ratio or server == BASELINE):
+                name = OURS if server in results.ours() else server
+                bars.append((name, ratio.median if ratio else 1.0))
+        if bars:
+            groups.append(Group(workload, tuple(bars)))
+    title = f"CPU per request, relative to {BASELINE} (lower is better)"
+    return Plot(title, "", groups=tuple(groups), wide=True)
+
+
 # Documents
 
 
@@ -285,3 +305,8 @@ def write_pictures(results: Results, folder: Path) -> None:
     plots = plots_of(results)
     (folder / "bench.html").write_text(document("bench.html.j2", results, plots))
     write_png(plots, folder / "bench.png")
+
+
+def write_chart(results: Results, path: Path) -> None:
+    """Raises OSError."""
+    write_svg(chart_of(results), path)

@@ -227,6 +227,17 @@ def svg(plot: Plot) -> str:
     return element.replace("<svg ", f'<svg role="img" aria-label="{escape(plot.title)}" ', 1)
 
 
+def write_svg(plot: Plot, path: Path) -> None:
+    """`plot` as a file of its own, light or dark as whoever shows it prefers. Raises OSError."""
+    light, dark = (
+        "".join(f"--{name}:{values[shade]};" for name, values in PALETTE.items()) for shade in (0, 1)
+    )
+    style = f"<style>:root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
+    element = svg(plot)
+    inside = element.index(">") + 1
+    path.write_text(f"{element[:inside]}{style}{element[inside:]}", encoding="utf-8")
+
+
 def write_png(plots: Sequence[Plot], path: Path, title: str = "") -> None:
     """All plots in one picture, two beside each other; a wide one has a row to itself. Raises OSError."""
     rows: list[list[Plot]] = []

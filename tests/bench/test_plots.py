@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from jinja2 import UndefinedError
 
-from benchlib.plots import HEIGHT, PALETTE, TITLE, WIDE, Group, Line, Plot, number, svg, write_png
+from benchlib.plots import HEIGHT, PALETTE, TITLE, WIDE, Group, Line, Plot, number, svg, write_png, write_svg
 from benchlib.report import TEMPLATES, Table, render
 
 if TYPE_CHECKING:
@@ -55,6 +55,15 @@ def test_a_plot_is_an_element_with_a_name_in_the_colours_of_the_page(plot: Plot)
     assert set(re.findall(r"var\(--(\w+)\)", text)) <= set(PALETTE)
     # What has a colour of its own would be unreadable on a dark page.
     assert not re.findall(r"(?:fill|stroke): #\w+", text)
+
+
+def test_a_plot_as_a_file_brings_its_colours(tmp_path: Path) -> None:
+    write_svg(BARS, tmp_path / "bars.svg")
+    text = (tmp_path / "bars.svg").read_text(encoding="utf-8")
+    assert ElementTree.fromstring(text).tag == f"{SVG}svg"
+    light, dark = (dict(re.findall(r"--(\w+):(#\w+);", part)) for part in text.split("@media", 1))
+    assert {name: (light[name], dark[name]) for name in light} == PALETTE
+    assert set(re.findall(r"var\(--(\w+)\)", text)) <= set(PALETTE)
 
 
 def test_lines_and_bars_have_a_legend_where_there_are_several() -> None:

@@ -13,6 +13,7 @@ from bench.results import Absent, Results, from_json, save, to_json
 from bench.rounds import INTERRUPTED, exit_status
 from bench.stats import paced_rows
 from bench.summary import (
+    chart_of,
     document,
     heads_table,
     plots_of,
@@ -20,6 +21,7 @@ from bench.summary import (
     tables,
     write_pictures,
 )
+from benchlib.plots import Group
 
 from .made_results import make_paced, make_results, make_sample, make_taken
 
@@ -211,6 +213,11 @@ def test_the_short_table_has_ratios_and_says_where_the_client_was_the_limit(resu
         ("nginx", "1 / 1", "none", "100"),
         ("caddy", "5.00 / 1.00+", "-", "-"),
     ]
+
+
+def test_the_chart_has_ours_beside_the_closest_peers(results: Results) -> None:
+    plot = chart_of(results)
+    assert plot.groups == (Group("1K", (("zchttpd", pytest.approx(0.7)), ("nginx", 1.0))),)
 
 
 def test_the_readme_is_short_and_the_page_has_everything(results: Results) -> None:

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 TOP = Path(__file__).resolve().parents[2]
 README = TOP / "README.md"
 OPTIONS_PAGE = TOP / "docs" / "options.md"
+METRICS_PAGE = TOP / "docs" / "metrics.md"
 PAGES = (*sorted(TOP.glob("*.md")), *sorted((TOP / "docs").rglob("*.md")))
 FILL = runpy.run_path(str(TOP / "tools" / "fill.py"))["fill"]
 OPTIONS_TABLE = runpy.run_path(str(TOP / "tools" / "options_table.py"))["docs_table"]()
+METRICS_TABLE = runpy.run_path(str(TOP / "tools" / "metrics_table.py"))["docs_table"]()
 
 # Flags of other programs that the documents name outside of a command line.
 FLAGS_OF_OTHERS = {"--cpus", "--network", "--security-opt", "--ulimit"}
@@ -47,13 +49,14 @@ def prose_of(page: Path) -> str:
     return re.sub(r"<!-- bench:begin -->.*?<!-- bench:end -->", "", text_of(page), flags=re.DOTALL)
 
 
-def commands() -> Iterator[list[str]]:
-    """Every command line of the README's sh blocks, as words, without its comment."""
-    for block in re.findall(r"^```sh\n(.*?)^```", prose_of(README), re.DOTALL | re.MULTILINE):
-        for line in block.splitlines():
-            words = shlex.split(line, comments=True)
-            if words:
-                yield words
+def commands(*pages: Path) -> Iterator[list[str]]:
+    """Every command line of the sh blocks of all pages, or of these, as words, without its comment."""
+    for page in pages or PAGES:
+        for block in re.findall(r"^```sh\n(.*?)^```", prose_of(page), re.DOTALL | re.MULTILINE):
+            for line in block.splitlines():
+                words = shlex.split(line, comments=True)
+                if words:
+                    yield words
 
 
 def commands_of(*programs: str) -> list[list[str]]:
@@ -65,8 +68,12 @@ def make_targets() -> set[str]:
 
 
 def test_readme_opens_with_the_two_commands() -> None:
-    first = [" ".join(words) for words in list(commands())[:2]]
+    first = [" ".join(words) for words in list(commands(README))[:2]]
     assert first == ["make serve", "make test"]
+
+
+def test_readme_can_be_read_in_three_minutes() -> None:
+    assert len(prose_of(README).split()) <= 600
 
 
 def test_option_table_is_made_from_the_settings() -> None:
@@ -75,6 +82,19 @@ def test_option_table_is_made_from_the_settings() -> None:
     for name in OPTIONS:
         assert f"`{flag_of(name)} " in page or f"`{flag_of(name)}`" in page
         assert f"`{variable_of(name)}`" in page
+
+
+def test_metrics_table_is_made_from_the_metrics() -> None:
+    page = text_of(METRICS_PAGE)
+    assert page == FILL(page, "metrics", METRICS_TABLE), "type: make docs"
+    assert page.count("| counter |") > 10
+
+
+def test_the_site_has_every_page_once() -> None:
+    """Decisions are reached from their index."""
+    named = re.findall(r": ([\w/-]+\.md)$", text_of(TOP / "mkdocs.yml"), re.MULTILINE)
+    pages = {page.relative_to(TOP / "docs").as_posix() for page in (TOP / "docs").glob("*.md")}
+    assert sorted(named) == sorted({*pages, "decisions/README.md"})
 
 
 @pytest.mark.parametrize("words", commands_of("zchttpd"), ids=" ".join)
@@ -149,7 +169,7 @@ def test_metrics_that_are_named_exist() -> None:
     named = {word for page in PAGES for word in re.findall(r"\bzchttpd_[a-z_]+[a-z]\b(?!\.)", prose_of(page))}
     assert len(named) > 6
     assert named <= known, f"no such metrics: {named - known}"
-    reasons = re.search(r"counts each: (.*?)\.\n", prose_of(README), re.DOTALL)
+    reasons = re.search(r"counts each: (.*?)\.\n", prose_of(TOP / "docs" / "zero-copy.md"), re.DOTALL)
     assert reasons is not None
     assert re.findall(r"`(\w+)` \(", reasons[1]) == list(stats_layout().FALLBACK_REASONS)
 
