@@ -73,6 +73,7 @@ class Bench:
                 "leases_per_connection": 8,
                 "part_bytes_max": 1000,
                 "held_bytes_max": 1 << 20,
+                "turn_bytes_max": 1 << 20,
             }
             | limits,
         )

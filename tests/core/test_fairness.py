@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ITEMS_MAX = 64
 SHARE_US = 1000
+REST = 3  # times as long as it took
+PAUSE_US = 500
 WARM = b"GET /warm HTTP/1.1\r\n\r\n"
 
 
@@ -52,6 +54,11 @@ class Busy(Bench):
             self.machine.now_us += self.cost_us
             if item[2] == self.fails_on:
                 raise BoomError
+
+    def ask(self, recv: testing.ExecutedOp, head: bytes = HEAD) -> int:
+        # The handler may have to rest.
+        self.machine.now_us += PAUSE_US
+        return super().ask(recv, head)
 
     def crowd(self, count: int) -> list[testing.ExecutedOp]:
         return [self.connect() for _ in range(count)]
@@ -109,7 +116,47 @@ def test_what_is_known_is_served_while_heads_wait() -> None:
     busy.ops()
     busy.hear(warm, WARM)
     assert [op.kind for op in busy.ops()] == ["send"]
-    assert len(busy.given()) == 2, "one head in each turn"
+    assert len(busy.given()) == 1
+
+
+def test_the_handler_rests_while_what_is_known_is_asked_for() -> None:
+    busy = Busy(SHARE_US)
+    warm = busy.warm()
+    busy.burst(busy.crowd(20))
+    busy.machine.step()
+    busy.ops()
+    for us in range(0, REST * SHARE_US, 50):
+        assert len(busy.given()) == 1, f"after {us} us"
+        busy.hear(warm, WARM)
+        [send] = busy.ops()
+        busy.machine.deliver(send.token, send.length)
+        busy.machine.now_us += 50
+    busy.hear(warm, WARM)
+    assert len(busy.given()) == 2
+
+
+def test_a_pause_ends_the_rest_of_the_handler() -> None:
+    busy = Busy(SHARE_US)
+    warm = busy.warm()
+    busy.burst(busy.crowd(20))
+    busy.machine.step()
+    busy.hear(warm, WARM)
+    assert len(busy.given()) == 1
+    assert busy.machine.step() == 0, "it does not wait"
+    busy.machine.now_us += PAUSE_US
+    busy.machine.step()
+    assert len(busy.given()) == 2
+
+
+def test_a_handler_that_took_less_than_its_share_need_not_rest() -> None:
+    busy = Busy(SHARE_US // 4)
+    warm = busy.warm()
+    for recv in busy.crowd(10):
+        busy.machine.deliver(warm.token, len(WARM), True, received=WARM)
+        busy.hear(recv, HEAD)
+        [send] = [op for op in busy.ops() if op.kind == "send"]
+        busy.step(send.token, send.length)
+    assert len(busy.given()) == 10
 
 
 def test_a_look_at_a_stale_entry_does_not_wait_for_heads() -> None:

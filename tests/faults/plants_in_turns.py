@@ -10,15 +10,15 @@ PLANTS_IN_TURNS = (
     Plant(
         "the handler is given all there is",
         "worker.pyx",
-        "        return self.handled <= HANDLER_ITEMS and self._has_time()\n",
+        "        return self.handled <= HANDLER_ITEMS and self._spent_us() < TURN_US\n",
         "        return True\n",
         FAIRNESS,
     ),
     Plant(
         "the handler's time has no end",
         "worker.pyx",
-        "        return now_us - self.machine.now_us < TURN_US\n",
-        "        return True\n",
+        "        return self.handled <= HANDLER_ITEMS and self._spent_us() < TURN_US\n",
+        "        return self.handled <= HANDLER_ITEMS\n",
     ),
     Plant(
         "looks leave no time for heads",
@@ -37,7 +37,7 @@ PLANTS_IN_TURNS = (
     Plant(
         "the next turn waits though heads are left",
         "worker.pyx",
-        "        if self._wants_handler():\n            return 0\n",
+        "        if self._wants_handler() or turns_anybody(&self.machine):\n            return 0\n",
         "",
         FAIRNESS,
     ),
@@ -67,6 +67,26 @@ PLANTS_IN_TURNS = (
         "    if poller.done.count >= count:\n",
         "    if False:\n",
         "tests/driver/test_poller.py",
+    ),
+    Plant(
+        "large responses have no share of a turn",
+        "turns.pyx",
+        "    while turns_anybody(machine) and machine.turn_bytes < share:\n",
+        "    while turns_anybody(machine):\n",
+        "tests/core/test_turns.py",
+    ),
+    Plant(
+        "who waits for a turn to send is forgotten",
+        "turns.pyx",
+        "    if machine.queues.queue[slot] == QUEUE_NONE:\n",
+        "    if machine.queues.queue[slot] == QUEUE_NONE and machine.queues.first[queue] == NO_SLOT:\n",
+    ),
+    Plant(
+        "the handler never rests",
+        "turns.pyx",
+        "    return machine.now_us >= machine.handler_at_us or _is_alone(machine, HANDLER_PAUSE_US)\n",
+        "    return True\n",
+        FAIRNESS,
     ),
     Plant(
         "who closes keeps the place of its address",

@@ -21,7 +21,7 @@ HANDLER_ITEMS = 64
 HANDLER_US = 1000
 ROUTE_TRIAL = 32  # zero-copy sends before `auto` decides
 GIVEN_UP = 2
-REJECTED = 64  # flag of a connection
+RECEIVING, REJECTED = 1, 64  # flags of a connection
 NO_OPS = ("reset", "shutdown", "queued", "unread")  # without a completion
 NO_CONNS = ("accept", "fill", "tag", "wake")
 NOBODY = 0
@@ -117,13 +117,18 @@ def _check_addresses(kernel: Kernel) -> None:
 
 
 def check_parked(conns: list[dict[str, int]], known: set[int]) -> None:
-    """Nobody is forgotten: who is parked stands in a queue, or the desk has him. `known`: by slot."""
+    """Nobody is forgotten: who is parked stands in a queue, or the desk has him (`known`, by slot). Who is
+    sent a response waits for an op, or in a queue.
+    """
     for slot, conn in enumerate(conns):
         parked = testing.STATES.get(conn["state"]) == "parked"
         if parked and not conn["queued"] and slot not in known:
             raise Violation(f"forgotten: {conn}")
         if conn["queued"] and not parked:
             raise Violation(f"queued, and not parked: {conn}")
+        sending = testing.STATES.get(conn["state"]) == "sending"
+        if sending and not conn["waits"] and conn["ops_open"] <= conn["flags"] & RECEIVING:
+            raise Violation(f"forgotten with a response under way: {conn}")
 
 
 class Share:

@@ -188,6 +188,7 @@ def random_limits(rng: random.Random, window: int) -> dict[str, int]:
         "leases_per_connection": rng.choice((1, 3, 64)),
         "part_bytes_max": rng.choice((1, 600, 100_000)),
         "held_bytes_max": 1 << 20,
+        "turn_bytes_max": rng.choice((1, 20_000, 1 << 20)),
     }
 
 

@@ -103,6 +103,8 @@ class World:
 
     def turn(self) -> int:
         """A batch of completions or a few, the deadlines, the desk. In how many ms the next is due."""
+        # What rests goes on when a little time has passed.
+        self.now_us += self.rng.choice((0, 10, 200))
         self.set_time()
         taken = self.batch * self.rng.choice((1, 1, 3))
         room = self.kernel.habits.cq_room

@@ -39,6 +39,8 @@ LINGER_MS_MAX = 5_000
 LEASES_PER_CONNECTION = 256
 LINE_SIZE_MAX = 8192
 NO_LIMIT = 2**32 - 1
+# Well under a tenth of a millisecond of copying.
+TURN_BYTES_MAX = 256 * 1024
 
 
 class Maker(Protocol):
@@ -144,6 +146,7 @@ def assemble(maker: Maker, settings: Settings, listener: socket.socket, stats: m
             "leases_per_connection": LEASES_PER_CONNECTION,
             "part_bytes_max": parts_max(settings),
             "held_bytes_max": held_max(settings),
+            "turn_bytes_max": TURN_BYTES_MAX,
         },
         send_mode=settings.send_mode,
         plans_max=settings.plans_max,

@@ -13,6 +13,7 @@ cdef void conn_await_fill(Machine* machine, uint32_t slot, uint32_t generation, 
 cdef uint32_t conn_stale_entry(Machine* machine, uint32_t slot) noexcept nogil
 cdef void conn_retry(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil
 cdef void conn_abandon(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil
+cdef void conn_send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil
 cdef void conn_expire(Machine* machine) noexcept nogil
 cdef void conn_told(Machine* machine, uint8_t kind, uint32_t slot, uint32_t generation, int32_t result) noexcept nogil
 cdef void conn_drain(Machine* machine) noexcept nogil

@@ -30,7 +30,8 @@ from zchttpd._core.op cimport (
 from zchttpd._core.plans cimport (
     NO_ROW, PARTIAL_CONTENT, Plan, Row, SEGMENT_LITERAL, SEGMENT_MAPPED, Segment, entry_at, entry_use, plan_at, plans_admit,
     plans_drop_row, plans_find)
-from zchttpd._core.queues cimport QUEUE_HALF, QUEUE_HEAD, QUEUE_LOOK, queues_push, queues_remove
+from zchttpd._core.queues cimport (
+    QUEUE_BEGIN, QUEUE_HALF, QUEUE_HEAD, QUEUE_LOOK, QUEUE_SEND, queues_push, queues_remove)
 from zchttpd._core.recv_buffer cimport (
     FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, frame, recv_buffer_append,
     recv_buffer_consume, recv_buffer_free)
@@ -43,6 +44,7 @@ from zchttpd._core.timer_wheel cimport timer_wheel_cancel, timer_wheel_due, time
 from zchttpd._core.token cimport (
     NO_SLOT, TOKEN_CANCEL, TOKEN_CLOSE, TOKEN_POLL, TOKEN_READ, TOKEN_RECV, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_SPLICE,
     token_generation, token_kind, token_pack, token_slot)
+from zchttpd._core.turns cimport turns_is_small, turns_wait
 
 cdef extern from "<errno.h>" nogil:
     enum:
@@ -490,10 +492,13 @@ cdef void _begin(Machine* machine, uint32_t slot, uint32_t plan_slot) noexcept n
         _abort(machine, slot)
         return
     _set_deadline(machine, slot, machine.limits.stall_ms_max)
-    _send(machine, slot, COPY_NO)
+    if turns_is_small(machine, plan_slot):
+        conn_send(machine, slot, COPY_NO)
+    else:
+        turns_wait(machine, slot, QUEUE_BEGIN)
 
 
-cdef void _send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil:
+cdef void conn_send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil:
     """Send what comes next; nothing of this connection is being sent."""
     cdef Conn* conn = conn_at(machine, slot)
     cdef Plan* plan = plan_at(&machine.table, conn.plan)
@@ -537,9 +542,8 @@ cdef void _on_zerocopy(Machine* machine, uint32_t lease_slot, uint32_t generatio
         machine_notified(machine, lease_slot, completion.res)
         # A stream that was held up by its share of the pool may go on.
         if slab_holds(&machine.conns, slot, conn_generation) and conn_at(machine, slot).state == CONN_SENDING:
-            if (conn_at(machine, slot).stream != NULL and conn_at(machine, slot).sends == 0
-                    and not conn_at(machine, slot).flags & CONN_POLLING):
-                stream_pump(machine, slot, COPY_NO)
+            if conn_at(machine, slot).stream != NULL and conn_at(machine, slot).sends == 0:
+                turns_wait(machine, slot, QUEUE_SEND)
         return
     lease.result = completion.res
     lease.answered = 1
@@ -604,8 +608,10 @@ cdef void _go_on(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept 
         return
     if conn.segment == plan_at(&machine.table, conn.plan).segment_count:
         _finish(machine, slot)
+    elif copy_reason != COPY_NO:
+        conn_send(machine, slot, copy_reason)
     else:
-        _send(machine, slot, copy_reason)
+        turns_wait(machine, slot, QUEUE_SEND)
 
 
 cdef void _advance(Machine* machine, uint32_t slot, uint32_t length) noexcept nogil:

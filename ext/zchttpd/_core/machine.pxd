@@ -149,6 +149,7 @@ cdef struct Limits:
     uint32_t leases_per_connection
     uint64_t part_bytes_max         # of plans that are remembered and answer with parts of files
     uint64_t held_bytes_max         # of what requests and responses under way hold
+    uint32_t turn_bytes_max         # that large responses move in a turn while small ones come
 
 # What is done on the spot, for those who need its result at once.
 ctypedef int32_t (*Execute)(void* driver, const Op* op) noexcept nogil
@@ -190,6 +191,13 @@ cdef struct Machine:
     Slab addresses          # of AddressCount
     uint32_t* address_chains    # by hash: the first of each chain, or NO_SLOT
     uint32_t address_chain_count    # a power of two, or 0 where addresses are not counted
+    int64_t turn_at_us      # this turn began
+    int64_t turn_bytes      # that large responses have moved in it
+    int64_t small_at_us     # a small response last began
+    int64_t send_at_us      # when large ones go on, if small ones keep coming
+    int64_t handler_at_us   # and the handler
+    uint8_t turn_full       # they have had their share
+    uint8_t turn_begins     # the last of them that had its turn began a response
     uint8_t send_mode       # SendMode
     uint8_t zerocopy_able   # the kernel has SEND_ZC and a buffer table
     uint8_t reports_usage   # notifications say whether the kernel copied

@@ -23,11 +23,12 @@ from zchttpd._core.memory cimport memory_give, memory_take_zeroed
 from zchttpd._core.op cimport OP_READ, OP_RESIDENT, OP_SEND, Op
 from zchttpd._core.plans cimport PARTIAL_CONTENT, Plan, SEGMENT_STREAMED, plan_at
 from zchttpd._core.pool cimport pool_take, pool_windows_left
-from zchttpd._core.queues cimport QUEUE_NONE, QUEUE_WINDOW, queues_push, queues_remove
+from zchttpd._core.queues cimport QUEUE_NONE, QUEUE_SEND, QUEUE_WINDOW, queues_push, queues_remove
 from zchttpd._core.routes cimport routes_of, routes_spare, routes_spares
 from zchttpd._core.slab cimport slab_row
 from zchttpd._core.stats cimport REASON_COPIED, REASON_UNSUPPORTED, REASON_WINDOWS
 from zchttpd._core.token cimport NO_SLOT, TOKEN_READ, TOKEN_SEND
+from zchttpd._core.turns cimport turns_wait
 
 cdef enum:
     TAIL_PART = 32              # of a window: so much of a response is held back to the end
@@ -220,7 +221,7 @@ cdef int stream_read(Machine* machine, uint32_t slot, int32_t res) noexcept nogi
     stream.count += 1
     stream.read_at += stream.reading_want
     stream.reading = NO_SLOT
-    stream_pump(machine, slot, COPY_NO)
+    turns_wait(machine, slot, QUEUE_SEND)
     return 0
 
 

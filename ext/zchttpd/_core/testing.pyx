@@ -584,8 +584,7 @@ cdef class SimWorker(Worker):
 
     def husks(self) -> int:
         """Dead plans that have nothing any more but heads that still lead to them."""
-        cdef uint32_t slot
-        cdef uint32_t found = 0
+        cdef uint32_t slot, found = 0
         cdef Plan* plan
         for slot in range(self.machine.table.plans.fresh):
             plan = plan_at(&self.machine.table, slot)
@@ -609,6 +608,7 @@ cdef class SimWorker(Worker):
             "fd": conn.fd, "state": conn.state, "ops_open": conn.ops_open, "streams": conn.stream != NULL, "done": conn.done,
             "waiting": conn.received.end - conn.received.start, "windows_held": conn.windows_held, "leases": conn.leases,
             "segment": conn.segment, "queued": self.machine.queues.queue[slot] in (QUEUE_HEAD, QUEUE_LOOK),
+            "waits": self.machine.queues.queue[slot],
         }
 
     def owed(self) -> dict[int, tuple[int, int]]:

@@ -49,9 +49,10 @@ cdef class Worker:
     cdef void _watch(self) noexcept nogil
     cdef void _signal_log(self) noexcept nogil
     cdef void _flush(self) noexcept nogil
-    cdef bint _has_time(self) noexcept nogil
+    cdef int64_t _spent_us(self) noexcept nogil
     cdef bint _may_go_on(self) noexcept nogil
     cdef bint _wants_handler(self) noexcept nogil
+    cdef bint _may_handle(self) noexcept nogil
     cdef bint _should_run(self) noexcept nogil
 
     # With the GIL.

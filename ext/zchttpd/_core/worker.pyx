@@ -40,6 +40,7 @@ from zchttpd._core.stats cimport ROUTE_COUNT, Stats, ZEROCOPY_ON
 from zchttpd._core.system cimport system_now_us, system_unix_second
 from zchttpd._core.token cimport (
     TOKEN_ACCEPT, TOKEN_FILL, TOKEN_NOBODY, TOKEN_TAG, TOKEN_WAKE, token_generation, token_kind, token_pack, token_slot)
+from zchttpd._core.turns cimport turns_anybody, turns_begin, turns_handled, turns_handler_is_due, turns_send
 from zchttpd._core.version cimport version_announce
 
 cdef enum:
@@ -84,8 +85,7 @@ cdef class Worker:
         cdef const char* key_bytes = key
         cdef unsigned char[:] block = stats
         cdef Limits bounds = limits
-        cdef int64_t now_us
-        cdef int64_t unix_second
+        cdef int64_t now_us, unix_second
         if self.opened:
             raise RuntimeError("a worker is made once")
         if block.shape[0] < <Py_ssize_t>sizeof(Stats):
@@ -189,11 +189,10 @@ cdef class Worker:
         """
         cdef bint huge = mapping_huge_length(&self.machine.mappings, size) > 0 and routes_refer(&self.machine)
         cdef uint32_t slot = mapping_make(&self.machine.mappings, size, MAPPING_SNAPSHOT, huge)
-        cdef Mapping* mapping
         if slot == NO_SLOT:
             machine_close_file(&self.machine, fd)
             raise MemoryError("no room for another mapping")
-        mapping = mapping_at(&self.machine.mappings, slot)
+        cdef Mapping* mapping = mapping_at(&self.machine.mappings, slot)
         mapping.fd = fd
         version_announce(&mapping.version, size, <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF))
         machine_take_version(&self.machine, &mapping.version, fd, grown)
@@ -314,9 +313,7 @@ cdef class Worker:
         cdef uint32_t source_slot = NO_SLOT if source is None else self._slot(&self.machine.sources, source)
         cdef uint32_t slot
         cdef Plan* plan
-        cdef Segment* rows
-        cdef uint64_t mapped = 0
-        cdef uint64_t streamed = 0
+        cdef uint64_t mapped = 0, streamed = 0
         if not segments or not image:
             raise ValueError("a plan sends at least a head")
         if date_at >= 0 and date_at + 29 > len(image):
@@ -328,7 +325,7 @@ cdef class Worker:
             mapped = mapping_at(&self.machine.mappings, mapping_slot).filled
         if source_slot != NO_SLOT:
             streamed = (<StreamFile*>slab_row(&self.machine.sources, source_slot)).version.size
-        rows = segments_of(segments, len(image), mapped, streamed)
+        cdef Segment* rows = segments_of(segments, len(image), mapped, streamed)
         slot = plan_make(&self.machine.table, entry_slot, image, len(image), date_at, rows, len(segments))
         free(rows)
         if slot == NO_SLOT:
@@ -413,7 +410,7 @@ cdef class Worker:
         with nogil:
             while running:
                 self._turn(self._pause_us())
-                if self._wants_handler():
+                if self._may_handle():
                     with gil:
                         self._run_handler()
                 running = self._should_run()
@@ -429,10 +426,10 @@ cdef class Worker:
             self.start()
         with nogil:
             self._turn(0)
-            while turns < STEP_TURNS_MAX and self._pending() and not self._wants_handler():
+            while turns < STEP_TURNS_MAX and self._pending() and not self._may_handle():
                 turns += 1
                 self._turn(0)
-        if self._wants_handler():
+        if self._may_handle():
             self._run_handler()
         if not self._should_run():
             return -1
@@ -451,14 +448,12 @@ cdef class Worker:
 
     cdef int64_t _pause_us(self) noexcept nogil:
         """How long nothing needs to be looked at if nothing happens."""
-        if self._wants_handler():
+        if self._wants_handler() or turns_anybody(&self.machine):
             return 0
         if (self.machine.conns.live or self.machine.ledger.slab.live or self.machine.accept_at_ms or self.drain_until_ms
                 or self.machine.access.due_at_ms):
             return TICK_US
-        if self.machine.pool_free_count or self.machine.sources.live:
-            return TRIM_US
-        return IDLE_US
+        return TRIM_US if self.machine.pool_free_count or self.machine.sources.live else IDLE_US
 
     cdef void _set_time(self) noexcept nogil:
         cdef int64_t now_us, unix_second
@@ -467,12 +462,12 @@ cdef class Worker:
 
     cdef void _turn(self, int64_t timeout_us) noexcept nogil:
         cdef uint32_t taken = self.batch
-        cdef uint32_t accepts
-        cdef uint32_t i
+        cdef uint32_t accepts, i
         cdef int batches = 0
         self._wait(timeout_us)
         self._set_time()
-        while taken == self.batch and batches < BATCHES_MAX and (batches == 0 or self._has_time()):
+        turns_begin(&self.machine)
+        while taken == self.batch and batches < BATCHES_MAX and (batches == 0 or self._spent_us() < TURN_US):
             batches += 1
             taken = self._reap(self.completions, self.batch)
             self.machine.stats.completions += taken
@@ -530,6 +525,7 @@ cdef class Worker:
         cdef uint32_t i = 0
         cdef uint8_t kind
         cdef int32_t result
+        turns_send(&self.machine)
         while i < self.machine.op_count:
             kind = self.machine.ops[i].kind
             result = self._execute(&self.machine.ops[i])
@@ -543,20 +539,23 @@ cdef class Worker:
             i += 1
         self.machine.op_count = 0
 
-    cdef bint _has_time(self) noexcept nogil:
-        """Whether this turn, or the handler's part of it, has not yet taken its time."""
+    cdef int64_t _spent_us(self) noexcept nogil:
+        """How long this turn, or the handler's part of it, has taken."""
         cdef int64_t now_us, unix_second
         self._read_clock(&now_us, &unix_second)
-        return now_us - self.machine.now_us < TURN_US
+        return now_us - self.machine.now_us
 
     cdef bint _may_go_on(self) noexcept nogil:
         self.handled += 1
-        return self.handled <= HANDLER_ITEMS and self._has_time()
+        return self.handled <= HANDLER_ITEMS and self._spent_us() < TURN_US
 
     cdef bint _wants_handler(self) noexcept nogil:
         return (self.machine.queues.first[QUEUE_HEAD] != NO_SLOT or self.machine.queues.first[QUEUE_LOOK] != NO_SLOT
                 or self.machine.filled_first != NO_SLOT or self.woken or self.called or self.machine.route_news != 0
                 or self.sources_due)
+
+    cdef bint _may_handle(self) noexcept nogil:
+        return self._wants_handler() and turns_handler_is_due(&self.machine)
 
     cdef bint _should_run(self) noexcept nogil:
         if not self.drain_until_ms:
@@ -589,6 +588,7 @@ cdef class Worker:
                 # It did not come to anybody: who is next goes, so that this has an end.
                 next(self._work(), None)
             self.abandon(self.in_hand)
+        turns_handled(&self.machine, self._spent_us(), TURN_US)
         self._flush()
 
     cdef void _handle_signals(self):
@@ -626,7 +626,6 @@ cdef class Worker:
         """Who is next there; None if somebody has looked at its entry meanwhile, and it went on."""
         cdef uint32_t slot = self.machine.queues.first[queue]
         cdef Conn* conn = conn_at(&self.machine, slot)
-        cdef uint32_t entry
         queues_remove(&self.machine.queues, slot)
         self.in_hand = _number(slot, self.machine.conns.generations[slot])
         if queue == QUEUE_HEAD:
@@ -634,7 +633,7 @@ cdef class Worker:
                 conn.received.bytes + conn.received.start, conn.head_length)
         if conn.refuse_status:
             return "refuse", self.in_hand, conn.refuse_status
-        entry = conn_stale_entry(&self.machine, slot)
+        cdef uint32_t entry = conn_stale_entry(&self.machine, slot)
         if entry != NO_SLOT:
             return "stale", self.in_hand, _number(entry, self.machine.table.entries.generations[entry])
         conn_retry(&self.machine, slot, self.machine.conns.generations[slot])
