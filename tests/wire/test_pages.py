@@ -19,7 +19,7 @@ def examples_of(page: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("page", ["python"])
+@pytest.mark.parametrize("page", ["python", "zerocopy-send"])
 def test_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after the other, as somebody types them who reads it, beside a directory www."""
     (tmp_path / "www").mkdir()
