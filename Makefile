@@ -140,19 +140,20 @@ sweep: setup ## options whose best value only measuring tells
 	tools/need bench
 	$(BIN)/python -m bench sweep $(SWEEP_ARGS)
 
-vm: setup ## zero copy over the card of a virtual machine, and from which size on it pays (5 min)
+vm: setup ## zero copy over the card of a virtual machine, and from which size on it pays (10 min)
 	tools/need vm
 	$(BIN)/python tools/requires.py vm | xargs -d '\n' $(BIN)/pip install --quiet --disable-pip-version-check
-	$(BIN)/python -m bench vm $(VM_ARGS)
+	$(BIN)/python -m bench vm --json results/vm.json --plots results --markdown results/vm.md $(VM_ARGS)
 
 loadtest: setup ## zero copy against plain sends under locust, with a report
 	$(BIN)/locust -f loadtest/ --headless --only-summary -u 50 -r 10 -t 30s $(LOADTEST_ARGS)
 
-readme: setup ## put the figures of the last bench into README.md, docs/figures.md and docs/cpu.svg
+readme: setup ## put the figures of the last bench into README.md, docs/figures.md and docs/cpu.svg, of the last vm into docs/card.md
 	$(BIN)/python -m bench run --from-json results/bench.json --readme results/short.md --page results/page.md \
 	    --chart docs/cpu.svg >/dev/null
 	$(BIN)/python tools/fill.py README.md bench <results/short.md
 	$(BIN)/python tools/fill.py docs/figures.md bench <results/page.md
+	[ ! -e results/vm.md ] || { $(BIN)/python tools/fill.py docs/card.md vm <results/vm.md && cp results/card.svg results/card.png docs/; }
 
 docs: setup ## make the tables of docs/options.md and docs/metrics.md again
 	$(BIN)/python tools/options_table.py | $(BIN)/python tools/fill.py docs/options.md options

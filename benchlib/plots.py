@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from benchlib.payload import size_label
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -78,15 +80,25 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Curve:
+    """A named series of (size in bytes, lowest, median, highest)."""
+
+    name: str
+    points: tuple[tuple[float, float, float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plot:
-    """Lines over seconds, or groups of bars, or (`spread`) a row of dots around 1 for each group; `note` says
-    how to read it, `unit` what the axis counts.
+    """Lines over seconds, or groups of bars, or (`spread`) a row of dots around 1 for each group, or curves
+    over sizes, with a `band` of sizes that matter; `note` says how to read it, `unit` what the axis counts.
     """
 
     title: str
     note: str
     lines: tuple[Line, ...] = ()
     groups: tuple[Group, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    band: tuple[float, float] | None = None
     logarithmic: bool = False
     wide: bool = False
     spread: bool = False
@@ -120,7 +132,8 @@ def draw(axes: Axes, plot: Plot) -> None:
     else:
         axes.grid(axis="y")
         axes.set_ylabel(plot.unit)
-        names = _draw_bars(axes, plot) if plot.groups else _draw_lines(axes, plot)
+        kind = _draw_bars if plot.groups else _draw_curves if plot.curves else _draw_lines
+        names = kind(axes, plot)
     # The legend stands between the title and the plot.
     axes.set_title(plot.title, pad=22 if len(names) > 1 else 8)
     if len(names) > 1:
@@ -140,6 +153,25 @@ def _draw_lines(axes: Axes, plot: Plot) -> list[str]:
     axes.set_xlabel("seconds since the start")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: number(value))
+    return names
+
+
+def _draw_curves(axes: Axes, plot: Plot) -> list[str]:
+    names = [curve.name for curve in plot.curves]
+    for curve in plot.curves:
+        sizes, lows, medians, highs = zip(*curve.points, strict=True)
+        fill = colour(curve.name, names)
+        axes.plot(sizes, medians, label=curve.name, color=fill, linewidth=1.8, marker="o", markersize=3)
+        axes.fill_between(sizes, lows, highs, color=fill, alpha=0.15, linewidth=0)
+    if plot.band:
+        axes.axvspan(*plot.band, color=RULE, alpha=0.6, linewidth=0)
+    axes.axhline(1, color=INK, linewidth=1)
+    axes.set_xscale("log", base=2)
+    ticks = sorted({size for curve in plot.curves for size, *_ in curve.points})
+    axes.set_xticks(ticks, [size_label(int(size)) for size in ticks])
+    axes.tick_params(which="minor", length=0, labelbottom=False)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("size of the file")
     return names
 
 

@@ -29,6 +29,8 @@ from benchlib.scrape import Counters, read_counters
 CONTROL_PORT = 9000
 HOST_S_MAX = 120.0
 START_S_MAX = 240.0
+# Exit status of a zchttpd that does not have what is asked for.
+USAGE = 2
 STOP_S_MAX = 15.0
 # ethtool.h, sockios.h
 SIOCETHTOOL = 0x8946
@@ -50,6 +52,10 @@ def feature(card: str, command: int) -> bool:
     return bool(struct.unpack("II", value.raw[:8])[1])
 
 
+def _run(*words: str) -> None:
+    subprocess.run(["/usr/bin/env", "PATH=/usr/sbin:/sbin:/usr/bin:/bin", *words], check=True)
+
+
 def cards_up(addresses: dict[str, str]) -> list[dict[str, object]]:
     """Give each card, found by its hardware address, its IPv4 address; return what they are."""
     cards: list[dict[str, object]] = []
@@ -57,12 +63,12 @@ def cards_up(addresses: dict[str, str]) -> list[dict[str, object]]:
         address = addresses.get((path / "address").read_text().strip())
         if address is None:
             continue
-        ip = ["/usr/bin/env", "PATH=/usr/sbin:/sbin:/usr/bin:/bin", "ip"]
-        subprocess.run([*ip, "link", "set", path.name, "up"], check=True)
-        subprocess.run([*ip, "addr", "add", f"{address}/24", "dev", path.name], check=True)
+        _run("ip", "link", "set", path.name, "up")
+        _run("ip", "addr", "add", f"{address}/24", "dev", path.name)
         cards.append(
             {
                 "address": address,
+                "device": path.name,
                 "driver": (path / "device/driver").resolve().name,
                 "gathers": feature(path.name, ETHTOOL_GSG),
                 "segments": feature(path.name, ETHTOOL_GTSO),
@@ -95,47 +101,55 @@ def hits(profile: str) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server in the guest; its admin listener is a thousand ports above."""
+    """A server in the guest; `admin`: the port of its counters, or 0."""
 
     child: subprocess.Popen[bytes]
     port: int
+    admin: int
     log: Path
 
+    def answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1.0):
+                return not self.admin or bool(self.counters())
+        except OSError:
+            return False
+
     def counters(self) -> Counters:
-        return read_counters("127.0.0.1", self.port + 1000)
+        return read_counters("127.0.0.1", self.admin) if self.admin else {}
 
     def words(self) -> str:
         return self.log.read_text(errors="replace")[-2000:]
 
 
 class Agent:
-    """The servers and the answers. `plan`: root, program, servers (name -> port, arguments), addresses."""
+    """The servers and the answers. `plan`: program, servers (see `modes.write_plan`), addresses."""
 
     def __init__(self, plan: dict[str, Any], directory: Path) -> None:
         self._program = plan["program"]
         self._cards = cards_up(plan["addresses"])
         count_copies()
+        self._plan = plan["servers"]
+        self._directory = directory
         self._servers: dict[str, Running] = {}
-        for name, (port, arguments) in plan["servers"].items():
-            listen = ["--root", plan["root"], "--host", "0.0.0.0", "--port", str(port)]
-            argv = [self._program, *listen, "--admin", f"127.0.0.1:{port + 1000}", *arguments]
-            path = directory / f"{name}.log"
-            with path.open("wb") as log:
-                self._servers[name] = Running(subprocess.Popen(argv, stdout=log, stderr=log), port, path)
-        for name, server in self._servers.items():
-            self._await(name, server)
 
-    def _await(self, name: str, server: Running) -> None:
+    def start(self, name: str) -> dict[str, object]:
+        """Start a server, and wait until it answers. `absent`: its last words where it refuses to run so."""
+        each, log = self._plan[name], self._directory / f"{name}.log"
+        Path(each["run"]).mkdir(exist_ok=True)
+        with log.open("wb") as output:
+            child = subprocess.Popen(each["argv"], stdout=output, stderr=output)
+        server = Running(child, each["port"], each["admin"], log)
         until = time.monotonic() + START_S_MAX
-        while True:
-            try:
-                server.counters()
-                return
-            except OSError as error:
-                if server.child.poll() is not None or time.monotonic() > until:
-                    words = f"{name} did not start ({error}); its last words:\n{server.words()}"
-                    raise SystemExit(words) from error
+        while not server.answers():
+            status = child.poll()
+            if status == USAGE:
+                return {"absent": server.words().strip()}
+            if status is not None or time.monotonic() > until:
+                raise OSError(f"{name} did not start; its last words:\n{server.words()}")
             time.sleep(0.1)
+        self._servers[name] = server
+        return {"absent": ""}
 
     def facts(self) -> dict[str, object]:
         """What the guest is."""
@@ -172,6 +186,30 @@ class Agent:
             fetch("127.0.0.1", self._servers[name].port, target)
         return {"count": count}
 
+    def path(self, target: str) -> dict[str, Any]:
+        """What zchttpd doctor says of the way to the host, by HOST:PORT."""
+        argv = [self._program, "doctor", "--path", target, "--json"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        found: dict[str, Any] = json.loads(done.stdout or "{}")
+        return {"status": done.returncode, "outcome": found.get("outcome", done.stderr)}
+
+    def disturb(self, *netem: str) -> dict[str, object]:
+        """Have the gathering card treat what it sends as tc-netem(8) says; without words, as usual."""
+        device = next(str(card["device"]) for card in self._cards if card["gathers"])
+        what = (
+            ["replace", "dev", device, "root", "netem", *netem] if netem else ["del", "dev", device, "root"]
+        )
+        _run("tc", "qdisc", *map(str, what))
+        return {}
+
+    def unplug(self, seconds: str) -> dict[str, object]:
+        """Take the gathering card down for so long; the answer comes when it is up again."""
+        device = next(str(card["device"]) for card in self._cards if card["gathers"])
+        _run("ip", "link", "set", device, "down")
+        time.sleep(float(seconds))
+        _run("ip", "link", "set", device, "up")
+        return {}
+
     def end(self) -> dict[str, object]:
         """SIGTERM to every server; return exit status (None: it had to be killed) and last words."""
         last: dict[str, object] = {}
@@ -200,7 +238,7 @@ def main(directory: Path) -> None:
             what, *arguments = line.split()
             try:
                 answer = getattr(agent, what)(*arguments)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, subprocess.CalledProcessError) as error:
                 answer = {"error": f"{what}: {error!r}"}
             lines.write(json.dumps(answer) + "\n")
             lines.flush()

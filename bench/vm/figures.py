@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bench.stats import Row, make_rows
-from benchlib.payload import GIB, size_label
+from bench.vm.modes import MODES, NGINX, PLAIN, ZEROCOPY
+from benchlib.payload import GIB, KIB, size_label
+from benchlib.plots import Curve, Plot
 from benchlib.report import TEMPLATES, Table, paragraphs, render
 from benchlib.scrape import FALLBACKS, NOTIFICATIONS, Buckets, duration, growth, percentile_bound
-from benchlib.spread import ratio_words
+from benchlib.spread import ratio_words, spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MODES = ZEROCOPY, PLAIN, AUTO = "zerocopy", "plain", "auto"
 COUNTS = ("zero_copied", "copied", "unknown")
 COST = "emulator_per_gib"
+# CPU time of zerocopy beside these, from GOALS_FROM bytes on.
+GOALS = {PLAIN: 0.40, NGINX: 0.95}
+GOALS_FROM = 256 * KIB
 HEADINGS = (
-    *("size", "mode", "worker s/GiB", "guest s/GiB", "emulator s/GiB", "vs plain", "zero-copied", "copied"),
+    *("size", "mode", "worker s/GiB", "guest s/GiB", "emulator s/GiB", "vs plain", "vs nginx"),
+    *("zero-copied", "copied"),
     *("unknown", "kernel copies", "lease p50", "lease p99"),
 )
 
@@ -52,9 +58,10 @@ class Sample:
     emulator_per_gib = property(lambda self: self.emulator_s * GIB / self.bytes)
 
 
-def rows_of(samples: Sequence[Sample]) -> list[Row]:
-    """A row for each size and mode; the baseline of their ratios is plain."""
-    return make_rows(sorted(samples, key=lambda each: (each.size, MODES.index(each.mode))), PLAIN)
+def rows_of(samples: Sequence[Sample], base: str = PLAIN) -> list[Row]:
+    """A row for each size and mode; `base`: the mode that their ratios are to."""
+    names = list(MODES)
+    return make_rows(sorted(samples, key=lambda each: (each.size, names.index(each.mode))), base)
 
 
 def usage(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, int]:
@@ -74,6 +81,33 @@ def added(samples: Sequence[Sample]) -> tuple[Counter[str], Buckets]:
     return copies, sorted(leases.items())
 
 
+def crossings(samples: Sequence[Sample], mode: str = ZEROCOPY) -> list[float]:
+    """For each round the size (bytes) from which on `mode` cost less than plain: between the last size at
+    which it did not and the next, by a straight line over the logarithm of the size. 0: at every size, inf:
+    at none.
+    """
+    rounds: dict[int, list[tuple[int, float]]] = {}
+    for row in rows_of(samples):
+        if row.server == mode:
+            mine, base = (
+                row.by_round(COST),
+                {number: getattr(each, COST) for number, each in row.base.items()},
+            )
+            for number in mine.keys() & base.keys():
+                rounds.setdefault(number, []).append((row.samples[0].size, mine[number] / base[number]))
+    return [_crossing(ratios) for ratios in rounds.values()]
+
+
+def _crossing(ratios: list[tuple[int, float]]) -> float:
+    dear = [place for place, (_, ratio) in enumerate(ratios) if ratio >= 1]
+    if not dear:
+        return 0.0
+    if dear[-1] == len(ratios) - 1:
+        return math.inf
+    (low, above), (high, below) = ratios[dear[-1] : dear[-1] + 2]
+    return float(low * (high / low) ** ((above - 1) / (above - below)))
+
+
 def crossover(samples: Sequence[Sample]) -> str:
     """Say from which of the sizes on zero copy was cheaper than plain in every round."""
     rows = [row for row in rows_of(samples) if row.server == ZEROCOPY]
@@ -86,7 +120,49 @@ def crossover(samples: Sequence[Sample]) -> str:
         return f"zero copy does not clearly pay at {size_label(max(pays))}, the largest size measured"
     if not dear:
         return f"zero copy pays from {size_label(first)} on, the smallest size measured"
-    return f"zero copy pays from {size_label(first)} on (not in every round at {size_label(max(dear))})"
+    found = spread(crossings(samples))
+    about = f"; by interpolation from {_about(found.median)} on, in single rounds from {_about(found.low)} to"
+    about += f" {_about(found.high)}"
+    words = f"zero copy pays from {size_label(first)} on (not in every round at {size_label(max(dear))})"
+    return words + about
+
+
+def _about(size: float) -> str:
+    if size == 0:
+        return "below the smallest"
+    return "above the largest" if size == math.inf else f"{size / KIB:.3g}K"
+
+
+def goals(samples: Sequence[Sample]) -> list[str]:
+    """What was wanted of the sizes from 256 KiB on, and what came of it."""
+    lines = []
+    for base, most in GOALS.items():
+        for row in rows_of(samples, base):
+            found = row.ratio(COST)
+            if row.server == ZEROCOPY and row.samples[0].size >= GOALS_FROM and found:
+                state = "met" if found.high <= most else "missed" if found.low > most else "unclear"
+                words = f"wanted: at most {most:.2f}x {base} at {row.workload}: {state}, {ratio_words(found)}"
+                lines.append(words)
+    return lines
+
+
+def plot_of(samples: Sequence[Sample]) -> Plot:
+    """The cost of each mode beside that of plain, over the size, and where zero copy begins to pay."""
+    curves: dict[str, list[tuple[float, float, float, float]]] = {}
+    for row in rows_of(samples):
+        found = row.ratio(COST)
+        if found and not row.server.startswith("streamed"):
+            point = (row.samples[0].size, found.low, found.median, found.high)
+            curves.setdefault(row.server, []).append(point)
+    sizes = [size for size in crossings(samples) if 0 < size < math.inf]
+    return Plot(
+        "CPU time for each byte, beside plain",
+        "Lines are medians of the rounds, bands reach from the lowest to the highest.",
+        curves=tuple(Curve(name, tuple(points)) for name, points in curves.items() if len(points) > 1),
+        band=(min(sizes), max(sizes)) if sizes else None,
+        wide=True,
+        unit="x plain",
+    )
 
 
 def calls(copies: Mapping[str, int]) -> str:
@@ -112,6 +188,7 @@ def proven(samples: Sequence[Sample]) -> str:
 def table(samples: Sequence[Sample]) -> Table:
     """One line for each size and mode."""
     lines = []
+    beside_nginx = {(row.workload, row.server): row.ratio(COST) for row in rows_of(samples, NGINX)}
     for row in rows_of(samples):
         copies, leases = added(row.samples)
         held = [percentile_bound(leases, percent) for percent in (50, 99)]
@@ -119,6 +196,7 @@ def table(samples: Sequence[Sample]) -> Table:
         lines.append(
             (
                 *(row.workload, row.server, *(f"{cost:.2f}" for cost in costs), ratio_words(row.ratio(COST))),
+                ratio_words(beside_nginx.get((row.workload, row.server))),
                 *(str(row.total(name)) for name in COUNTS),
                 str(copies.total()),
                 *(duration(bound).replace("beyond the last bucket", "+Inf").strip("-") for bound in held),
@@ -127,19 +205,26 @@ def table(samples: Sequence[Sample]) -> Table:
     return Table("", HEADINGS, lines, (0, 1))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Results:
-    """A whole run, as it is written to JSON. `controls`: zero-copy sends over routes that must copy, with the
-    same counts as samples, which shows that they can count.
+    """A whole run, as it is written to JSON, filled as it goes.
+
+    `controls`: zero-copy sends over routes that must copy, with the same counts as samples, which shows that
+    they can count. `routes`: sends of one server in mode auto, by route and way. `paths`: what the doctor in
+    the guest said of each way out. `absent`: modes that did not run, and why. `endings`: exit status and last
+    words by mode.
     """
 
     machine: dict[str, str]
     guest: dict[str, Any]
-    settings: dict[str, Any]
-    samples: list[Sample]
-    controls: list[dict[str, Any]]
-    endings: dict[str, Any]
-    cut_short: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
+    controls: list[dict[str, Any]] = field(default_factory=list)
+    routes: dict[str, dict[str, int]] = field(default_factory=dict)
+    paths: dict[str, dict[str, Any]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    endings: dict[str, Any] = field(default_factory=dict)
+    cut_short: str = ""
 
 
 def to_json(results: Results) -> str:
@@ -159,6 +244,7 @@ def conclusions(results: Results) -> list[str]:
         results=results,
         proven=proven(results.samples),
         crossover=crossover(results.samples),
+        goals=goals(results.samples),
         rows=rows_of(results.samples),
     ).splitlines()
 

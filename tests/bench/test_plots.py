@@ -10,7 +10,20 @@ from xml.etree import ElementTree
 import pytest
 from jinja2 import UndefinedError
 
-from benchlib.plots import HEIGHT, PALETTE, TITLE, WIDE, Group, Line, Plot, number, svg, write_png, write_svg
+from benchlib.plots import (
+    HEIGHT,
+    PALETTE,
+    TITLE,
+    WIDE,
+    Curve,
+    Group,
+    Line,
+    Plot,
+    number,
+    svg,
+    write_png,
+    write_svg,
+)
 from benchlib.report import TEMPLATES, Table, render
 
 if TYPE_CHECKING:
@@ -32,6 +45,13 @@ SPREAD = Plot(
     spread=True,
     unit="a < b",
 )
+CURVES = Plot(
+    "curves",
+    "",
+    curves=(Curve("zerocopy", ((4096, 1.1, 1.2, 1.3), (65536, 0.4, 0.5, 0.6))),),
+    band=(8192.0, 16384.0),
+    wide=True,
+)
 
 
 def texts_of(element: ElementTree.Element) -> list[str]:
@@ -45,7 +65,7 @@ def test_figures_on_plots(value: float, text: str) -> None:
     assert number(value) == text
 
 
-@pytest.mark.parametrize("plot", [LINES, BARS, SPREAD], ids=lambda plot: plot.title)
+@pytest.mark.parametrize("plot", [LINES, BARS, SPREAD, CURVES], ids=lambda plot: plot.title)
 def test_a_plot_is_an_element_with_a_name_in_the_colours_of_the_page(plot: Plot) -> None:
     text = svg(plot)
     element = ElementTree.fromstring(text)
@@ -123,3 +143,8 @@ def test_what_a_template_does_not_get_is_an_error() -> None:
     # Pages escape, texts do not.
     assert TEMPLATES.autoescape("report.html.j2")  # type: ignore[operator]
     assert not TEMPLATES.autoescape("terminal.txt.j2")  # type: ignore[operator]
+
+
+def test_curves_are_over_sizes() -> None:
+    texts = texts_of(ElementTree.fromstring(svg(CURVES)))
+    assert {"4K", "64K", "size of the file", "curves"} <= set(texts)

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import hashlib
 import json
 import math
 import socket
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
 from bench.__main__ import make_parser
 from bench.vm.agent import COPIERS, hits
-from bench.vm.command import Downloader, how_many, in_turn
 from bench.vm.figures import (
     HEADINGS,
     Results,
     Sample,
     added,
+    crossings,
     crossover,
     document,
+    goals,
+    plot_of,
     proven,
     rows_of,
     table,
     to_json,
     usage,
 )
+from bench.vm.loss import judged
 from bench.vm.machine import COPYING, GATHERING, newest_kernel
+from bench.vm.measure import Downloader, how_many, in_turn
+from bench.vm.modes import MODES, chosen_modes, write_plan
 from benchlib import CannotMeasure
 from benchlib.fetch import BadAnswer
 from benchlib.payload import Payload
 from benchlib.spread import spread
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NO_COPIES = dict.fromkeys(COPIERS, 0)
 
@@ -67,6 +77,9 @@ def make_results(samples: list[Sample], **changed: object) -> Results:
                 "copies": {"skb_copy_ubufs": 48},
             }
         ],
+        "routes": {"loopback": {"splice": 16}, "card": {"zerocopy": 16}},
+        "paths": {"zcguest2": {"outcome": "zero_copied", "status": 0}},
+        "absent": {"portable-zerocopy": "not with this engine"},
         "endings": {"zerocopy": {"status": 0, "log": ""}},
         "cut_short": "",
         **changed,
@@ -158,6 +171,60 @@ def test_one_dear_round_is_no_clear_gain() -> None:
     assert "does not clearly pay" in crossover([*samples, make_sample("zerocopy", 8192, 3, emulator_s=1.1)])
 
 
+def priced(costs: dict[int, float], number: int = 1) -> list[Sample]:
+    """zerocopy at these costs by size, beside plain at 1."""
+    samples = [make_sample("plain", size, number) for size in costs]
+    return samples + [make_sample("zerocopy", size, number, emulator_s=cost) for size, cost in costs.items()]
+
+
+def test_crossings_lie_between_sizes() -> None:
+    """Half way of the ratio is half way of the logarithm."""
+    samples = priced({4096: 1.2, 16384: 0.8}, 1) + priced({4096: 1.1, 16384: 0.9}, 2)
+    assert crossings(samples) == pytest.approx([8192, 8192])
+    assert crossings(priced({4096: 0.9, 8192: 0.8})) == [0.0]
+    assert crossings(priced({4096: 0.9, 8192: 1.0})) == [math.inf]
+    assert crossings(priced({4096: 0.9, 8192: 1.1, 16384: 1.1, 32768: 0.9})) == pytest.approx([23170.475])
+
+
+def test_crossover_tells_its_uncertainty() -> None:
+    samples = priced({4096: 1.2, 16384: 0.8}, 1) + priced({4096: 2.0, 16384: 0.99}, 2)
+    assert "by interpolation from 11.9K on, in single rounds from 8K to 15.8K" in crossover(samples)
+
+
+def test_the_plot_has_a_band_where_it_begins_to_pay() -> None:
+    samples = priced({4096: 1.2, 16384: 0.8}, 1) + priced({4096: 1.5, 16384: 0.5}, 2)
+    samples += [make_sample("streamed-plain", size) for size in (4096, 16384)]
+    plot = plot_of(samples)
+    assert {curve.name for curve in plot.curves} == {"zerocopy"}
+    first, second = plot.curves[0].points
+    assert first == pytest.approx((4096, 1.2, 1.35, 1.5))
+    assert second == pytest.approx((16384, 0.5, 0.65, 0.8))
+    assert plot.band == pytest.approx((8192, 8192))
+    assert plot_of(priced({4096: 1.2, 16384: 1.1})).band is None
+
+
+@pytest.mark.parametrize(
+    ("costs", "state"), [((0.3, 0.4), "met"), ((0.3, 0.41), "unclear"), ((0.5, 0.6), "missed")]
+)
+def test_goals_are_told_as_they_are(costs: tuple[float, float], state: str) -> None:
+    samples = [
+        each for number, cost in enumerate(costs) for each in priced({2**18: cost, 2**17: 9.0}, number)
+    ]
+    (line,) = goals(samples)
+    assert line.startswith(f"wanted: at most 0.40x plain at 256K: {state}, ")
+
+
+def test_a_lease_that_ends_too_early_is_wrong() -> None:
+    name = 'zchttpd_lease_seconds_bucket{{le="{}"}}'.format
+    before = {name("0.025"): 7.0, name("0.05"): 7.0, name("+Inf"): 7.0}
+    late = {name("0.025"): 7.0, name("0.05"): 7.0, name("+Inf"): 12.0}
+    early = {**late, name("0.05"): 8.0}
+    assert judged("zerocopy", "delay", before, late, 0.05).wrong == ""
+    assert judged("zerocopy", "delay", before, late, 0.05).leases == 5
+    assert judged("zerocopy", "delay", before, early, 0.05).wrong == "1 leases ended within 50 ms"
+    assert judged("zerocopy", "delay", before, before, 0.05).wrong == "no lease at all"
+
+
 def test_proof() -> None:
     samples = [make_sample(), make_sample("plain", copies={**NO_COPIES, COPIERS[0]: 7})]
     assert proven(samples).startswith("sent without a copy: 10 of 10")
@@ -202,6 +269,9 @@ def test_reports_tell_proof_controls_and_bad_endings() -> None:
         assert "10 of 10" in text
         assert "control, loopback: 0 not copied, 16 copied, 0 unknown; 48 calls" in text
         assert "auto ended with status None" in text
+        assert "auto, over the card, in one process: 16 sends by zerocopy" in text
+        assert "zchttpd doctor --path, over zcguest2: zero_copied, exit status 0" in text
+        assert "without portable-zerocopy: not with this engine" in text
         assert "INCOMPLETE: time is up" in text
     assert json.loads(to_json(results))["verdict"].startswith("sent without a copy")
 
@@ -216,10 +286,10 @@ def test_a_run_without_samples_still_reports() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "count"), [(1024, 300), (2**20, 24), (16 * 2**20, 4), (0, 300), (7 * 2**20, 4)]
+    ("size", "count"), [(1024, 300), (2**20, 24), (16 * 2**20, 1), (0, 300), (7 * 2**20, 3)]
 )
 def test_how_many_responses(size: int, count: int) -> None:
-    assert how_many(size, 4, 24) == count
+    assert how_many(size, 24) == count
 
 
 def test_every_mode_is_first_in_its_turn() -> None:
@@ -227,6 +297,28 @@ def test_every_mode_is_first_in_its_turn() -> None:
     orders = [in_turn(modes, number) for number in range(1, 4)]
     assert {order[0] for order in orders} == set(modes)
     assert {frozenset(order) for order in orders} == {frozenset(modes)}
+
+
+# What is started
+
+
+def test_every_mode_has_ports_and_a_directory_of_its_own(tmp_path: Path) -> None:
+    write_plan(tmp_path, tmp_path / "root", "/bin/zchttpd", tuple(MODES.values()))
+    plan = json.loads((tmp_path / "plan.json").read_text())["servers"]
+    assert list(plan) == list(MODES)
+    ports = [port for each in plan.values() for port in (each["port"], each["admin"]) if port]
+    assert len(set(ports)) == len(ports) == 2 * len(plan) - 1
+    assert len({each["run"] for each in plan.values()}) == len(plan)
+    assert plan["nginx"]["admin"] == 0
+    assert f"listen 0.0.0.0:{plan['nginx']['port']}" in (tmp_path / "nginx.conf").read_text()
+    assert plan["portable-zerocopy"]["argv"][-4:-2] == ["--send-mode", "zerocopy"]
+
+
+def test_modes_are_chosen_by_name_and_plain_is_one() -> None:
+    assert [mode.name for mode in chosen_modes("nginx,plain")] == ["plain", "nginx"]
+    for text in ("zerocopy", "plain,apache"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            chosen_modes(text)
 
 
 def test_sizes_are_read_as_everywhere() -> None:

@@ -46,7 +46,7 @@ def text_of(page: Path) -> str:
 
 def prose_of(page: Path) -> str:
     """A page without the part that a command fills in with figures."""
-    return re.sub(r"<!-- bench:begin -->.*?<!-- bench:end -->", "", text_of(page), flags=re.DOTALL)
+    return re.sub(r"<!-- (bench|vm):begin -->.*?<!-- \1:end -->", "", text_of(page), flags=re.DOTALL)
 
 
 def commands(*pages: Path) -> Iterator[list[str]]:
