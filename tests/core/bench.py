@@ -34,6 +34,7 @@ class Bench:
         *,
         maps: bool = False,
         memfd_size_min: int = 0,
+        huge_size: int = 0,
         **limits: int,
     ) -> None:
         """`maps`: files that stream are mapped."""
@@ -56,6 +57,7 @@ class Bench:
             send_mode=send_mode,
             access_bytes=access_bytes,
             memfd_size_min=memfd_size_min,
+            huge_size=huge_size,
             limits={
                 "head_size_max": HEAD_MAX,
                 "line_size_max": 512,
@@ -187,6 +189,10 @@ class Bench:
         """A snapshot of a file, filled."""
         number: int = self.machine.fill(*self.file(content), False, 1)
         self.machine.flush()
+        collapses = [op for op in self._ops if op.kind == "collapse"]
+        for op in collapses:
+            self._ops.remove(op)
+            self.step(op.token, 0)
         [fill] = [op for op in self._ops if op.kind == "fill"]
         self._ops.remove(fill)
         self.machine.poke(fill.address, content)

@@ -165,3 +165,62 @@ def test_the_route_is_asked_for_when_it_decides_and_once(mode: str) -> None:
         kinds.append("answered")
     asked = ["route"] if mode == "auto" else []
     assert kinds == ["answered", "answered", *asked, "answered", "answered"]
+
+
+PAGE = 4096
+
+
+class Large(Route):
+    """The same worker also has a file that is large enough for a huge page."""
+
+    def __init__(self, route: int) -> None:
+        super().__init__(route, memfd_size_min=1, huge_size=PAGE)
+        self.make()
+
+    def make(self) -> None:
+        self.large = self.bench.mapping(b"l" * PAGE, True)
+        self.large_plan = self.bench.plan([("literal", 0, 39), ("mapped", 0, PAGE)], mapping=self.large)
+
+    @property
+    def wants_other_pages(self) -> bool:
+        wants: bool = self.bench.machine.wants_other_pages(self.large)
+        return wants
+
+    def ask_for_it(self) -> str:
+        """How the large file has left."""
+        self.bench.machine.answer(self.bench.ask(self.recv), self.large_plan, False)
+        head, body = self.sends()
+        self.bench.step(head.token, head.length)
+        self.bench.step(body.token, PAGE)
+        kind: str = body.kind
+        return kind
+
+
+def test_large_snapshots_leave_by_reference_only_where_all_who_ask_are_at_routes_that_copy() -> None:
+    auto = Large(LOOPBACK)
+    assert not auto.wants_other_pages
+    auto.kinds(TRIAL, COPIED)
+    assert auto.wants_other_pages
+    auto.make()
+    assert not auto.wants_other_pages
+    assert auto.ask_for_it() == "splice"
+    assert not auto.wants_other_pages, "loopback is known"
+    auto.recv = auto.bench.connect(NETWORK)
+    assert auto.ask_for_it() == "splice"
+    assert auto.wants_other_pages, "and the network is not: it has to be tried"
+    auto.kinds(TRIAL, ZERO_COPIED)
+    assert auto.wants_other_pages
+    auto.make()
+    assert not auto.wants_other_pages
+
+
+def test_a_network_that_was_given_up_is_tried_again_though_all_leaves_by_reference() -> None:
+    auto = Large(NETWORK)
+    auto.kinds(TRIAL, COPIED)
+    auto.make()
+    for _ in range(RETRY):
+        assert not auto.wants_other_pages
+        assert auto.ask_for_it() == "splice"
+    assert auto.wants_other_pages
+    assert auto.kinds(TRIAL + 1, ZERO_COPIED) == {"send_zc"}
+    assert auto.bench.machine.gauge("zerocopy_active", NETWORK) == ZEROCOPY_ON

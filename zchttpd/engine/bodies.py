@@ -206,9 +206,9 @@ class Bodies:
         return self.engine.snapshot_bytes + size <= self._settings.memory + evicted_max(self._settings)
 
     def outgrown(self, body: Body) -> bool:
-        """Whether it streams and there is room by now, or has small pages and could have huge ones."""
+        """Whether it streams and there is room by now, or has pages of another size than it would get now."""
         if body.state is State.MAPPED:
-            return self.engine.could_be_huge(body.number)
+            return self.engine.wants_other_pages(body.number)
         return body.makeshift and self.has_room(body.representation.size)
 
     def used(self) -> tuple[tuple[int, int], ...]:

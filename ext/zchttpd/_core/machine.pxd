@@ -107,6 +107,7 @@ cdef struct RouteTrial:     # what `auto` knows of a route
     uint32_t unheard        # that ended without a copy, and their peers have not been heard from since
     uint32_t spared         # sends without zero copy since it was given up, until the next trial
     uint8_t decided         # there is a verdict
+    uint8_t met             # somebody has been sent something large over it
 
 cdef struct StreamFile:         # a file that streams
     Version version

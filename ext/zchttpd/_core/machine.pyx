@@ -21,7 +21,7 @@ from zchttpd._core.plans cimport (
     Entry, PARTIAL_CONTENT, Plan, ROW_WAYS, entry_at, plan_at, plan_free, plan_free_image, plan_loosen, plan_unlink,
     plans_close, plans_drop_row, plans_open)
 from zchttpd._core.queues cimport queues_close, queues_open
-from zchttpd._core.routes cimport routes_copied, routes_not_copied, routes_of, routes_spare
+from zchttpd._core.routes cimport routes_copied, routes_not_copied, routes_of, routes_referred, routes_spare
 from zchttpd._core.slab cimport slab_close, slab_give, slab_holds, slab_open, slab_row
 from zchttpd._core.stats cimport REASON_COPIED, REASON_LEASES, REASON_MEMLOCK, REASON_UNSUPPORTED
 from zchttpd._core.timer_wheel cimport timer_wheel_close, timer_wheel_open
@@ -363,11 +363,11 @@ cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping_
     cdef Conn* conn = conn_at(machine, slot)
     cdef Mapping* mapping = mapping_at(&machine.mappings, mapping_slot)
     cdef uint8_t reason = copy_reason
-    cdef uint32_t size = <uint32_t>min(length, <uint64_t>machine.limits.window_size)
-    cdef uint32_t lease
+    cdef uint32_t lease, size = <uint32_t>min(length, <uint64_t>machine.limits.window_size)
     cdef Op* op
     zc_assert(mapping.refs > 0 and offset + size <= mapping.length)
     if mapping.huge:
+        routes_referred(machine, conn)
         reason = COPY_BY_MODE
     elif reason == COPY_NO:
         # A rest that is small is copied on purpose, like any small body.

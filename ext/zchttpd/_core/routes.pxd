@@ -6,6 +6,7 @@ from zchttpd._core.machine cimport Conn, Machine
 
 cdef uint8_t routes_of(Machine* machine, Conn* conn) noexcept nogil
 cdef bint routes_refer(Machine* machine) noexcept nogil
+cdef void routes_referred(Machine* machine, Conn* conn) noexcept nogil
 cdef bint routes_spares(Machine* machine, uint8_t route) noexcept nogil
 cdef bint routes_spare(Machine* machine, uint8_t route) noexcept nogil
 cdef void routes_copied(Machine* machine, uint8_t route) noexcept nogil

@@ -21,6 +21,7 @@ cdef uint8_t routes_of(Machine* machine, Conn* conn) noexcept nogil:
     """The connection's route, asked for when it decides: most connections fetch nothing that is large enough."""
     if conn.route == ROUTE_UNKNOWN:
         conn.route = <uint8_t>machine_ask(machine, OP_ROUTE, conn.fd)
+        machine.trials[conn.route].met = 1
     return conn.route
 
 
@@ -51,14 +52,26 @@ cdef inline bint _given_up(Machine* machine, uint8_t route) noexcept nogil:
 
 
 cdef bint routes_refer(Machine* machine) noexcept nogil:
-    """Whether large snapshots are better made to leave by reference: zero copy saves nothing on any route that is known."""
+    """Whether large snapshots are better made to leave by reference only: zero copy saves nothing on any route that somebody
+    is at, and none of them is to be tried now.
+    """
     cdef uint32_t route
     cdef bint given_up = not machine.zerocopy_able
     for route in range(ROUTE_COUNT):
-        if machine.stats.zerocopy_active[route] == ZEROCOPY_ON:
+        if routes_spares(machine, <uint8_t>route):
+            given_up = True
+        elif machine.zerocopy_able and machine.trials[route].met:
             return False
-        given_up = given_up or machine.stats.zerocopy_active[route] == ZEROCOPY_GIVEN_UP
     return given_up
+
+
+cdef void routes_referred(Machine* machine, Conn* conn) noexcept nogil:
+    """A snapshot leaves by reference, as it can no other way. That counts until its route is to be tried again, for which
+    another snapshot is made.
+    """
+    cdef uint8_t route = routes_of(machine, conn)
+    if route != ROUTE_LOOPBACK and _given_up(machine, route) and machine.trials[route].spared < RETRY:
+        machine.trials[route].spared += 1
 
 
 cdef void routes_copied(Machine* machine, uint8_t route) noexcept nogil:

@@ -204,11 +204,11 @@ cdef class Worker:
         """Bytes of memory that a mapping takes: its file's, and what its last page has to spare."""
         return mapping_at(&self.machine.mappings, self._slot(&self.machine.mappings.slab, mapping)).capacity
 
-    def could_be_huge(self, mapping: int) -> bool:
-        """Whether a filled mapping would get huge pages if it were made now, and has none."""
+    def wants_other_pages(self, mapping: int) -> bool:
+        """Whether a filled mapping has huge pages and would get small ones if it were made now, or the other way round."""
         cdef Mapping* row = mapping_at(&self.machine.mappings, self._slot(&self.machine.mappings.slab, mapping))
-        return (row.memfd >= 0 and row.huge == 0 and mapping_huge_length(&self.machine.mappings, row.length) > 0
-                and routes_refer(&self.machine))
+        return (row.memfd >= 0 and mapping_huge_length(&self.machine.mappings, row.length) > 0
+                and routes_refer(&self.machine) != (row.huge > 0))
 
     def await_fill(self, ticket: int, mapping: int) -> bool:
         """Have the connection of `ticket` wait for a mapping that is being filled, for as long as that makes progress. False
