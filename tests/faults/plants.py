@@ -103,7 +103,7 @@ PLANTS = (
     # The cache: nobody pushes out what others use.
     Plant(
         "answers with parts are remembered without a bound",
-        "conn.pyx",
+        "budget.pyx",
         "    if machine.table.part_bytes + bytes > machine.limits.part_bytes_max:\n",
         "    if False:\n",
         "tests/core/test_remembered.py",

@@ -30,8 +30,8 @@ PLANTS_IN_TURNS = (
     Plant(
         "a stale entry waits behind heads",
         "conn.pyx",
-        "            _park(machine, slot, QUEUE_LOOK)\n            return False\n",
-        "            _park(machine, slot, QUEUE_HEAD)\n            return False\n",
+        "                _park(machine, slot, QUEUE_LOOK)\n",
+        "                _park(machine, slot, QUEUE_HEAD)\n",
         FAIRNESS,
     ),
     Plant(

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from plants import PLANTS, Plant
+from plants_in_new_paths import PLANTS_IN_NEW_PATHS
 from plants_in_turns import PLANTS_IN_TURNS
 from tabulate import tabulate
 
@@ -97,7 +98,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory(prefix="faults-") as place:
         tree = Tree(Path(place))
-        for each in (*PLANTS, *PLANTS_IN_TURNS):
+        for each in (*PLANTS, *PLANTS_IN_TURNS, *PLANTS_IN_NEW_PATHS):
             if wanted in each.name:
                 rows.append((each.name, each.file, each.test.removeprefix("tests/"), plant(tree, each)))
                 print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)

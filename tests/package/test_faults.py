@@ -22,7 +22,11 @@ def load(name: str) -> Any:
     return module
 
 
-PLANTS = (*load("plants").PLANTS, *load("plants_in_turns").PLANTS_IN_TURNS)
+PLANTS = (
+    *load("plants").PLANTS,
+    *load("plants_in_turns").PLANTS_IN_TURNS,
+    *load("plants_in_new_paths").PLANTS_IN_NEW_PATHS,
+)
 
 
 def test_there_are_many_and_no_two_are_alike() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .exchange import REFUSALS, STREAMED, Ask, date_of, refusal, response_head
+from .exchange import REFUSALS, STREAMED, Ask, date_of, refusal, response_head, version_of
 from .parts import Violation
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Client:
             return False
         fields = dict(line.split(b": ", 1) for line in seen[:end].split(b"\r\n")[1:])
         status = int(seen[9:STATUS_LENGTH])
-        expected, last = self._expected(status, int(fields[b"Version"]), fields[b"Date"])
+        expected, last = self._expected(status, version_of(fields), fields[b"Date"])
         if seen[: len(expected)] != expected[: len(seen)]:
             if len(seen) < len(expected) and self._may_be_broken_off():
                 # Bytes of another version, for which it must be broken off.

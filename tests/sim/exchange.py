@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from email.utils import formatdate
 
 DATE_LENGTH = 29
+SECOND_NS = 1_000_000_000
+# When the first version of each file was written, and each other one two seconds after the one before it.
+WRITTEN_S = 1_600_000_000
 STREAMED = ("streamed", "stream_parts")
 REFUSALS = {"bare_lf": 400, "long_line": 414, "long_head": 431}
 
@@ -24,6 +27,18 @@ def content(name: str, version: int, size: int) -> bytes:
 
 def date_of(second: int) -> bytes:
     return formatdate(second, usegmt=True).encode()
+
+
+def mtime_ns(version: int) -> int:
+    """When a version was written."""
+    return (WRITTEN_S + 2 * version) * SECOND_NS + SECOND_NS // 2
+
+
+def version_of(fields: dict[bytes, bytes]) -> int:
+    """The version that a response head names, or has the tag of."""
+    if b"ETag" in fields:
+        return (int(fields[b"ETag"][1:].partition(b"-")[0], 16) // SECOND_NS - WRITTEN_S) // 2
+    return int(fields[b"Version"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +66,9 @@ class Ask:
     @property
     def head(self) -> bytes:
         spans = ",".join(f"{span.offset}+{span.length}" for span in self.spans)
+        query = "" if self.shape == "plain" else f"?{self.shape}={spans}"
         lines = [
-            f"GET /{self.name}?{self.shape}={spans} HTTP/1.1",
+            f"GET /{self.name}{query} HTTP/1.1",
             "Host: sim",
             f"Connection: {'keep-alive' if self.keep_alive else 'close'}",
         ]
@@ -80,11 +96,23 @@ class Ask:
 
 def response_head(ask: Ask, version: int, date: bytes = b"?" * DATE_LENGTH) -> tuple[bytes, int]:
     """(head, offset of the Date value)."""
-    before = f"HTTP/1.1 {ask.status} Sim\r\nName: {ask.name}\r\nVersion: {version}\r\nDate: ".encode()
+    if ask.shape == "plain":
+        before, behind = plain_parts(ask, date)
+        written = mtime_ns(version)
+        holes = f'Content-Length: {ask.size}\r\nETag: "{written:x}-{ask.size:x}"\r\nLast-Modified: '
+        modified = date_of(written // SECOND_NS)
+        return before + holes.encode() + modified + b"\r\n" + behind, before.index(b"Date: ") + 6
+    named = f"HTTP/1.1 {ask.status} Sim\r\nName: {ask.name}\r\nVersion: {version}\r\nDate: ".encode()
     length = sum(len(span.literal) or span.length for span in ask.spans)
     connection = "keep-alive" if ask.keep_alive else "close"
     after = f"\r\nContent-Length: {length}\r\nConnection: {connection}\r\n\r\n".encode()
-    return before + date + after, len(before)
+    return named + date + after, len(named)
+
+
+def plain_parts(ask: Ask, date: bytes = b"?" * DATE_LENGTH) -> tuple[bytes, bytes]:
+    """What lies before and behind the fields that differ from file to file."""
+    connection = b"keep-alive" if ask.keep_alive else b"close"
+    return b"HTTP/1.1 200 Sim\r\nDate: " + date + b"\r\n", b"Connection: " + connection + b"\r\n\r\n"
 
 
 def refusal(status: int, date: bytes = b"?" * DATE_LENGTH) -> tuple[bytes, int]:
@@ -95,7 +123,8 @@ def refusal(status: int, date: bytes = b"?" * DATE_LENGTH) -> tuple[bytes, int]:
 
 THEMES = (
     ("small", "small", "nothing", "missing", "mapped", "mapped", "parts", "streamed", "stream_parts"),
-    ("small", "mapped", "parts"),
+    ("small", "mapped", "parts", "plain"),
+    ("plain", "plain", "mapped"),
     ("streamed", "stream_parts", "nothing"),
 )
 
@@ -105,12 +134,12 @@ def random_ask(rng: random.Random, theme: tuple[str, ...], window: int) -> Ask:
     shape = rng.choice(theme)
     number = rng.randrange(3)
     stable = random.Random(f"{shape} {number} {window}")
-    name = f"{shape}{number}"
+    name = f"{shape}{number}.bin" if shape == "plain" else f"{shape}{number}"
     keep_alive = rng.random() < 0.9
     memo = rng.random() < 0.8 and shape != "missing"
     cookie = f"c{rng.randrange(1000)}" if rng.random() < 0.1 else ""
     fault = rng.choice(tuple(REFUSALS)) if rng.random() < 0.05 else ""
-    if shape in ("small", "missing"):
+    if shape in ("small", "missing", "plain"):
         size = stable.randrange(1, 400)
         spans = (Span(0, size),)
     elif shape == "nothing":

@@ -16,6 +16,7 @@ from .audit import GIVEN_UP, REJECTED, Ledger
 from .buffers import Buffers
 from .files import Files
 from .listener import Listener
+from .looks import Looks
 from .parts import EVENTS, Cqe, Habits, Held, Socket, Violation
 from .submission import SENDS, SubmissionQueue
 from .transfers import Transfers
@@ -45,6 +46,7 @@ class Kernel(Transfers):
         self.asked: list[Socket] = []  # whose unacknowledged bytes were asked for in this batch
         self.op_count = 0  # since somebody looked
         self.files = Files(self)
+        self.looks = Looks(self)
         self.listener = Listener(self)
         self.later: list[Cqe] = []  # of cancels and closes: any order
         self.held: list[Held] = []
@@ -66,6 +68,8 @@ class Kernel(Transfers):
             "map_file": self.files.map_file,
             "unmap_file": self.files.unmap_file,
             "resident": self.files.resident,
+            "look": self.looks.look,
+            "check_root": self.looks.check_root,
             "register": self.buffers.register,
             "clear": self.buffers.clear,
             "watch": self.listener.watch_wake,

@@ -46,6 +46,10 @@ FAULTS = {
     "map_fails": (0.2, 1.0),
     "not_resident": (0.1, 0.8),
     "cut": (0.2, 0.8),
+    "look_fails": (0.1, 0.6),
+    "look_short": (0.1, 0.4),
+    "no_descriptors": (0.1, 0.6),
+    "root_left": (0.02, 0.3),
     "accept_fails": (0.05, 0.3),
     "accept_ends": USUAL,
 }
@@ -60,6 +64,7 @@ EVENTS = (
     *("sq_full", "cq_full", "in_worker", "late_receive", "auto_given_up", "auto_kept"),
     *("filled", "torn", "unregistered", "accepted", "one_accept", "rejected", "woken", "signal"),
     *("stray", "splice", "route", "unread", "shutdown", "collapse", "handler_cut"),
+    *("look_new", "look_again", "look_fails", "look_short", "no_descriptors", "root_left", "by_itself"),
     *("live", "frozen", "map_fails", "not_resident", "resident", "map_file", "unmap_file"),
     "address_full",
 )

@@ -12,7 +12,7 @@ from zchttpd.engine.access_records import unpack_records
 
 from .audit import Share, check_conns, check_gauges, check_leases, check_mappings, check_parked
 from .client import Client
-from .desk import Desk
+from .desk import REVALIDATE_MS, Desk
 from .exchange import THEMES, random_ask
 from .kernel import Kernel
 from .parts import Cqe, Socket, Violation, random_habits, random_limits
@@ -58,6 +58,7 @@ class World:
             memfd_size_min=rng.choice((0, 0, 1)),
             huge_size=rng.choice((0, 4096, 16384)),
         )
+        self.kernel.looks.begin(self.machine, REVALIDATE_MS)
         self.machine.before = self.before
         self.machine.after = self.after
         self.batch = rng.choice((1, 4, 64))
@@ -304,6 +305,7 @@ class World:
         check_parked(self.conns(), self.desk.known_slots())
         check_leases(self.kernel)
         check_mappings(self.kernel, self.owned())
+        self.kernel.looks.check(self.machine)
         check_gauges(self.machine, self.limits["window_count"], self.window, self.stale)
 
     def owned(self) -> Counter[int]:

@@ -1,8 +1,8 @@
 from typing import Any
 
-from zchttpd._core.worker import Worker
+from zchttpd._core.site_worker import SiteWorker
 
-class PollWorker(Worker):
+class PollWorker(SiteWorker):
     # `options` are those of Worker, but for `on_route`.
     def __init__(
         self, *, recv_buffers: int, recv_buffer_size: int, send_mode: str, **options: Any

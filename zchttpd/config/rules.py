@@ -136,10 +136,14 @@ def _check_value(value: str) -> None:
         raise ValueError(f"{value!r} is not a field value. Type visible ASCII on one line")
 
 
+def whole_pattern(pattern: str) -> str:
+    """The pattern that the whole of a path must match, from its first slash on."""
+    return pattern if pattern.startswith("/") else "*/" + pattern
+
+
 def matcher(pattern: str) -> Callable[[str], object]:
     """A function that tells whether a path, as `path_of` gives it, matches the pattern."""
-    whole = pattern if pattern.startswith("/") else "*/" + pattern
-    return re.compile(fnmatch.translate(whole)).match
+    return re.compile(fnmatch.translate(whole_pattern(pattern))).match
 
 
 def path_of(segments: tuple[bytes, ...]) -> str:

@@ -38,6 +38,8 @@ LIVE_SIZE_MIN = 256 * 1024
 ASKED_MIN = 2
 # Answers with parts of files that are remembered take so much beside the memory, as its part.
 PARTS_PART = 16
+# What the machine remembers by itself, of small files, may take so much of the memory, as its part.
+OWN_PART = 2
 # So do requests and responses under way, in what nobody else uses: at least so many bytes. Beyond that who
 # wants more than a little is told 503.
 HELD_PART = 4
@@ -101,6 +103,11 @@ def raise_limits(files: int, memory: int = 0) -> None:
 def parts_max(settings: Settings) -> int:
     """Bytes of answers with parts of files that one worker remembers."""
     return settings.memory // PARTS_PART
+
+
+def own_max(settings: Settings) -> int:
+    """Bytes of answers that the machine remembers by itself, in one worker."""
+    return settings.memory // OWN_PART
 
 
 def held_max(settings: Settings) -> int:

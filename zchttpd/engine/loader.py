@@ -24,8 +24,9 @@ from zchttpd.handler.errors import describe_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from zchttpd._core.worker import Worker
+    from zchttpd._core.site_worker import SiteWorker
     from zchttpd.config.settings import Settings
+    from zchttpd.engine.new_paths import NewPaths
     from zchttpd.files.entry_cache import EntryCache
     from zchttpd.files.lookup import Entry
     from zchttpd.files.singleflight import LoopMailbox
@@ -51,12 +52,14 @@ class Loader:
         handler: Handler,
         cache: EntryCache,
         mailbox: LoopMailbox,
+        new_paths: NewPaths,
         mappings_max: int,
     ) -> None:
         self._settings = settings
         self._mailbox = mailbox
         self._handler = handler
         self._cache = cache
+        self._new_paths = new_paths
         self._holdings = Holdings()
         self._streaming: set[Holding] = set()
         self._bodies = Bodies(settings, mappings_max)
@@ -67,14 +70,16 @@ class Loader:
         self._silent_until_ms = 0
         # What is to be done for requests whose file or job has come, or has not.
         self._ready: deque[Callable[[], None]] = deque()
-        self.engine: Worker
+        self.engine: SiteWorker
 
-    def begin(self, engine: Worker) -> None:
+    def begin(self, engine: SiteWorker) -> None:
         """From now on it answers through this engine."""
         self.engine = self._bodies.engine = engine
+        self._new_paths.begin(engine, self._bodies.inline_below)
 
     def end(self) -> None:
         """The engine has ended, and goes: it and this hold each other no longer."""
+        self._new_paths.end()
         del self.engine, self._bodies.engine
 
     def __call__(
@@ -111,6 +116,7 @@ class Loader:
         if isinstance(answer, Job):
             answer.waiting.append(partial(self._on_made, ticket, head, attempt))
             return
+        self._new_paths.learn(head, answer)
         holding = self._hold(answer.entry) if answer.entry is not None else None
         if answer.representation is None or not answer.parts:
             self._reply(ticket, answer, holding, None)
@@ -261,7 +267,7 @@ class Loader:
                 self.engine.refresh(holding.number, entry.check_at_ms)
                 return holding
             self._retire(holding)
-        holding = Holding(entry, self.engine.entry(entry.check_at_ms))
+        holding = Holding(entry, self._new_paths.number(entry))
         self._holdings.add(holding, self.engine.now_ms)
         return holding
 
@@ -278,7 +284,7 @@ class Loader:
     def _unstream(self, holding: Holding) -> None:
         """Let go of its files, and of all plans: some of them read from those. Responses under way finish."""
         self.engine.retire(holding.number)
-        self._holdings.renumber(holding, self.engine.entry(holding.entry.check_at_ms))
+        self._holdings.renumber(holding, self._new_paths.number(holding.entry))
         holding.plans.clear()
         for body in holding.streamed:
             holding.bodies.remove(body)

@@ -19,6 +19,7 @@ from zchttpd.engine.limits import (
     streamed_max,
 )
 from zchttpd.engine.loader import Loader
+from zchttpd.engine.new_paths import NewPaths
 from zchttpd.files.compressor import Compressor
 from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from zchttpd._core.worker import Worker
+    from zchttpd._core.site_worker import SiteWorker
     from zchttpd.config.settings import Settings
     from zchttpd.telemetry.access_log import AccessLog
 
@@ -51,7 +52,7 @@ class Maker(Protocol):
 
     memory_files: bool
 
-    def make(self, *, waker: int, listener: int, **options: Any) -> Worker:
+    def make(self, *, waker: int, listener: int, **options: Any) -> SiteWorker:
         """The worker, with `options` as every Worker has them. What is written to `waker` wakes it.
 
         Raises OSError when it cannot be had here.
@@ -75,7 +76,7 @@ class Driver(Maker, Protocol):
 class Assembly:
     """One worker with all that belongs to it. It accepts on `listener` as soon as it gets its turns."""
 
-    worker: Worker
+    worker: SiteWorker
     listener: socket.socket
     log: AccessLog | None
     _loader: Loader
@@ -122,7 +123,8 @@ def assemble(maker: Maker, settings: Settings, listener: socket.socket, stats: m
     root = Root(settings.root, links_into=settings.links_into)
     cache = EntryCache(root, settings, post=mailbox.post)
     compressor = Compressor.of(settings, partial(cells_of, stats))
-    loader = Loader(settings, Handler(settings, cache, compressor), cache, mailbox, mappings_max)
+    handler, new_paths = Handler(settings, cache, compressor), NewPaths(settings, root, cache)
+    loader = Loader(settings, handler, cache, mailbox, new_paths, mappings_max)
     worker = maker.make(
         waker=waker,
         listener=listener.fileno(),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zchttpd.config.settings import Settings
+    from zchttpd.files.history import Elsewhere
     from zchttpd.files.root import Root
 
 
@@ -45,11 +46,16 @@ _ATTEMPTS = 3
 _Key = tuple[tuple[bytes, ...], bool]
 
 
+def versions_kept(settings: Settings) -> int:
+    """Paths of which it is known what was given."""
+    return max(VERSIONS_MIN, settings.plans_max)
+
+
 class EntryCache:
     """Entries of the paths beneath `root`. Holds no descriptor. Times in milliseconds of the caller's clock.
 
     `wall` gives Unix seconds; it bounds Last-Modified. `post`: see `SingleFlight`. `listings` is None where
-    directories are not listed; `digests` has the tags of content.
+    directories are not listed; `digests` has the tags of content; `elsewhere` is who gives files too.
     """
 
     def __init__(
@@ -63,7 +69,8 @@ class EntryCache:
         self._root = root
         self._revalidate_ms = settings.revalidate_ms
         self._wall = wall
-        kept = max(VERSIONS_MIN, settings.plans_max)
+        self.elsewhere: Elsewhere | None = None
+        kept = versions_kept(settings)
         self.digests = Digests(post, kept)
         # What was not looked up for longest is forgotten.
         self._pasts: Lru[_Key, Past] = Lru(kept)
@@ -73,7 +80,7 @@ class EntryCache:
         # An entry without a plan saves little, and the other way round.
         self._present: Lru[_Key, Entry] = Lru(settings.plans_max)
         self._absent: Lru[_Key, Entry] = Lru(min(ABSENT_MAX, settings.plans_max))
-        self._sizes = Sizes(root)
+        self.sizes = Sizes(root)
 
     def __len__(self) -> int:
         return len(self._present) + len(self._absent)
@@ -159,6 +166,11 @@ class EntryCache:
             return state.kind, representations
         past = self._pasts.use(key) or Past()
         self._pasts.put(key, past)
+        path = b"/".join(key[0])
+        elsewhere = None if key[1] else self.elsewhere
+        given = elsewhere.given(path) if elsewhere is not None else None
+        if given is not None:
+            past.gave(Version(*given))
         past.see([version for _, version in state.versions])
         base = state.versions[0][1]
         for encoding, version in state.versions:
@@ -169,6 +181,9 @@ class EntryCache:
             except Unsized:
                 if encoding == IDENTITY:
                     return Kind.MISSING, {}
+        if elsewhere is not None:
+            alone = state.segments == key[0] and len(state.versions) == 1
+            elsewhere.give(path, base, alone and representations[IDENTITY].is_plain)
         return Kind.FILE, representations
 
     def _fallback_pages(self, state: PathState) -> dict[int, FallbackPage]:
@@ -187,7 +202,7 @@ class EntryCache:
         last_modified_s = past.last_modified(version, int(self._wall()))
         etag = time_tag(version, encoding) if past.tells(version) else None
         found = Representation(version, encoding, etag, last_modified_s, segments, self._root)
-        self._sizes.check(found)
+        self.sizes.check(found)
         past.give(found)
         return found
 

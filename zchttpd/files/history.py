@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from zchttpd.files.version import make_last_modified
+from zchttpd.files.version import SECOND_NS, make_last_modified
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,6 +22,16 @@ class _There:
     mtime_ns: int
     date_s: int
     after_s: int
+
+
+class Elsewhere(Protocol):
+    """Who gives files too, each with a tag and a date of its modification time. Paths lead from the root."""
+
+    def given(self, path: bytes) -> tuple[int, int, int, int, int] | None:
+        """The fields of the version of this path that was given last, if that was so."""
+
+    def give(self, path: bytes, version: Version, plain: bool) -> None:
+        """This version is given here; `plain`: of the file at the path, and so."""
 
 
 @dataclass(slots=True)
@@ -47,6 +57,13 @@ class Past:
         for version in versions:
             # An encoding that came later must not be joined to what was sent before it.
             self._there.setdefault(version, _There(_NEVER, _NEVER, before_s))
+
+    def gave(self, version: Version) -> None:
+        """Record that clients may have this version, with a tag and a date of its modification time."""
+        if version not in self._there:
+            self.see((version,))
+            self._there[version].mtime_ns = version.mtime_ns
+            self._there[version].date_s = version.mtime_ns // SECOND_NS
 
     def tells(self, version: Version) -> bool:
         """Whether the modification time of a version tells it from all that were there before."""

@@ -102,6 +102,12 @@ class Entry:
         """Whether the representation is chosen by Accept-Encoding, so that every answer must say so."""
         return len(self.representations) > 1
 
+    @property
+    def version(self) -> Version | None:
+        """That of the file at the very path, if there is nothing beside it; else None."""
+        alone = self.kind is Kind.FILE and not self.directory and len(self.state.versions) == 1
+        return self.state.versions[0][1] if alone and self.state.segments == self.segments else None
+
 
 def exhausted(error: OSError) -> bool:
     """Whether this machine ran out of descriptors or memory or is too busy: later the path may be opened."""

@@ -152,6 +152,15 @@ class Root:
         kept._fd = os.dup(self._fd)
         return kept
 
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode of the directory that this leads to now."""
+        return self._version
+
+    def lend(self) -> tuple[int, bytes]:
+        """A new descriptor of that directory, for the caller to close, and its path. Raises OSError."""
+        return os.dup(self._fd), self._path
+
     def open(self, segments: tuple[bytes, ...], flags: int) -> int:
         """A new descriptor of `segments` beneath the root, close-on-exec, never blocking; () is the root.
 

@@ -28,6 +28,10 @@ class Sizes:
         self._counts_blocks = dict([root.counts_blocks()])
         self._told: set[int] = set()
 
+    def holds(self, device: int) -> bool:
+        """Whether it is known that all files of a device are as long as it tells."""
+        return self._counts_blocks.get(device, False)
+
     def check(self, found: Representation) -> None:
         """Raises Unsized, and OSError as `Representation.open` does."""
         dev = found.version.dev

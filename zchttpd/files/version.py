@@ -99,6 +99,11 @@ class Representation:
         return self.version.mtime_ns
 
     @property
+    def is_plain(self) -> bool:
+        """Whether its tag and its date are those of its modification time."""
+        return self.etag is not None and self.last_modified_s == self.mtime_ns // SECOND_NS
+
+    @property
     def in_memory(self) -> bool:
         """Whether its bytes were made here and need no disk."""
         return False

@@ -11,6 +11,7 @@ from zchttpd.http.response_head import HeadEncoder, encode_head
 if TYPE_CHECKING:
     from zchttpd.files.lookup import Entry
     from zchttpd.files.version import Representation
+    from zchttpd.handler.templates import Template
     from zchttpd.http.request import Request
     from zchttpd.http.response import Response
 
@@ -40,6 +41,7 @@ class Answer(NamedTuple):
         linger: the client may send on all the same: what comes is discarded for a while before it closes.
         caching: whether an engine may replay it, and why not.
         content: the bytes of `representation`, where they have been read already.
+        template: what it has in common with those to other paths; None where an engine is not to fill it in.
     """
 
     status: int
@@ -52,6 +54,7 @@ class Answer(NamedTuple):
     linger: bool
     caching: Cacheable
     content: bytes | None = None
+    template: Template | None = None
 
     @property
     def cacheable(self) -> bool:

@@ -19,7 +19,7 @@ from zchttpd.handler.choice import choose
 from zchttpd.handler.errors import REASONS, ErrorAnswers
 from zchttpd.handler.listing import ListingAnswers
 from zchttpd.handler.site import MediaPolicy, SitePolicy
-from zchttpd.handler.templates import Plain, Templates, plain
+from zchttpd.handler.templates import Key, Plain, Templates, plain
 from zchttpd.http.accept import NAVIGATION_VARY, navigates
 from zchttpd.http.media_types import compressible
 from zchttpd.http.parse_cache import ParseCache
@@ -28,8 +28,6 @@ from zchttpd.http.response import Metadata, ResponseBuilder
 from zchttpd.http.target import Target, hidden, parse_target, slash_added, slash_removed
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from zchttpd.config.settings import Settings
     from zchttpd.files.compressor import Compressor
     from zchttpd.files.entry_cache import EntryCache
@@ -92,7 +90,7 @@ class Handler:
 
     def _plain_response(self, asked: Plain, head: bytes, now_ms: int) -> Answer:
         """The answer by a template; where none fits it is made as any other, and may become one."""
-        entry = content = answer = None
+        entry = content = answer = key = None
         if asked.shape in self._templates:
             try:
                 entry, content = self._cache.glance(asked.segments, now_ms, self._read_max)
@@ -109,9 +107,12 @@ class Handler:
             found = answer.representation
             if entry is not None and found is not None and found is entry.representations.get(IDENTITY):
                 answer = answer._replace(content=content)
+        # Else the type is that of another name: of a stored coding, or of what a clean URL leads to.
+        if key is not None and key.coding == IDENTITY and _lies_at(answer.entry, asked):
+            answer = answer._replace(template=self._templates.find(asked.shape, key))
         return answer
 
-    def _template_key(self, entry: Entry) -> Hashable | None:
+    def _template_key(self, entry: Entry) -> Key | None:
         """What the head of an answer with this file depends on besides its shape, but for what templates have
         holes for; None where there is no file, or a choice.
         """
@@ -121,7 +122,7 @@ class Handler:
         kind, coding = self._media.of_path(segments)
         if self._compressor is not None and compressible(kind):
             return None
-        return kind, coding, self._site.of_file(segments, kind)
+        return Key(kind, coding, self._site.of_file(segments, kind))
 
     def _parsed_response(self, head: bytes, now_ms: int) -> Answer:
         request = self._parse_cache.parse(head)
@@ -252,6 +253,11 @@ class Handler:
         except Pending as pending:
             pending.job.waiting.insert(0, partial(_outdate, entry))
             raise
+
+
+def _lies_at(entry: Entry | None, asked: Plain) -> bool:
+    """Whether the file that was found is that of the path which was asked for."""
+    return entry is not None and entry.state.segments == asked.segments
 
 
 def _outdate(entry: Entry, error: OSError | None) -> None:

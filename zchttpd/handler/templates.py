@@ -18,16 +18,15 @@ from zchttpd.http.dates import format_date
 from zchttpd.http.response import Slice
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from zchttpd.files.lookup import Entry
     from zchttpd.files.version import Representation
+    from zchttpd.http.response import Fields
 
 # Half a kilobyte for each template.
 SHAPES_MAX = 256
 OPTIONS_MAX = 32
 # Shorter than any limit of a target.
-PATH_SIZE_MAX = 255
+PATH_SIZE_MAX = 250
 
 # No empty name, none that begins with a dot, nothing to decode, no query.
 _PLAIN = re.compile(rb"GET /((?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*) HTTP/1\.")
@@ -41,7 +40,15 @@ class Plain(NamedTuple):
     segments: tuple[bytes, ...]
 
 
-class _Template(NamedTuple):
+class Key(NamedTuple):
+    """What the options say of a path: its media type, the coding of what is stored, and fields."""
+
+    media_type: str
+    coding: str
+    fields: Fields
+
+
+class Template(NamedTuple):
     """The head of an answer before and behind its holes; the rest as in `Answer`."""
 
     before: bytes
@@ -55,13 +62,17 @@ class Templates:
     """Those of at most SHAPES_MAX shapes, each by what the options say of a path (at most OPTIONS_MAX)."""
 
     def __init__(self) -> None:
-        self._shapes: dict[bytes, dict[Hashable, _Template]] = {}
+        self._shapes: dict[bytes, dict[Key, Template]] = {}
 
     def __contains__(self, shape: bytes) -> bool:
         """Whether a head of this shape has been parsed, and answered with a file."""
         return shape in self._shapes
 
-    def learn(self, shape: bytes, key: Hashable, answer: Answer) -> None:
+    def find(self, shape: bytes, key: Key) -> Template | None:
+        """The one of a shape and of what the options say."""
+        return self._shapes.get(shape, {}).get(key)
+
+    def learn(self, shape: bytes, key: Key, answer: Answer) -> None:
         """Make a template of an answer to a plain head, if it is one with a file that has all holes."""
         found = answer.representation
         if found is None or answer.status != 200 or not answer.cacheable or _DEPENDING.search(shape):
@@ -74,11 +85,11 @@ class Templates:
         templates = self._shapes.setdefault(shape, {})
         if len(templates) < OPTIONS_MAX:
             before, _, behind = answer.head.partition(holes)
-            templates[key] = _Template(before, behind, answer.date_at, answer.keep_alive, answer.linger)
+            templates[key] = Template(before, behind, answer.date_at, answer.keep_alive, answer.linger)
 
-    def fill(self, shape: bytes, key: Hashable, entry: Entry, content: bytes | None) -> Answer | None:
+    def fill(self, shape: bytes, key: Key, entry: Entry, content: bytes | None) -> Answer | None:
         """The answer with the file of `entry`, and with its `content`; None if no template fits."""
-        template = self._shapes[shape].get(key)
+        template = self.find(shape, key)
         holes = _holes(entry.representations[IDENTITY]) if template is not None else None
         if template is None or holes is None:
             return None
@@ -91,7 +102,7 @@ class Templates:
 def plain(head: bytes) -> Plain | None:
     """What a head is that may be answered by a template; None for any other."""
     line = _PLAIN.match(head)
-    if line is None or line.end(1) > PATH_SIZE_MAX:
+    if line is None or len(line[1]) > PATH_SIZE_MAX:
         return None
     key = cache_key(head)
     if key is None:

@@ -9,12 +9,11 @@ from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOBUFS, ENOMEM, EOPNOTSUPP, ETIM
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
-from zchttpd._core.access_record cimport (
-    access_bytes_sent, access_connected, access_request_head, access_request_started)
+from zchttpd._core.access_record cimport access_bytes_sent, access_connected, access_request_head, access_request_started
 from zchttpd._core.addresses cimport addresses_have_room
 from zchttpd._core.admission cimport (
-    admission_enqueue, admission_enter, admission_has_place, admission_leave, admission_may_reject,
-    admission_oldest_idle)
+    admission_enqueue, admission_enter, admission_has_place, admission_leave, admission_may_reject, admission_oldest_idle)
+from zchttpd._core.budget cimport budget_part_fits
 from zchttpd._core.cache_key cimport cache_key
 from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.fill cimport fill_progress_ms
@@ -22,19 +21,19 @@ from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE, CONN_POLLING,
     CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, Conn, HELD_SMALL, REFUSED_HEAD, ROUTE_UNKNOWN,
-    SEND_AUTO, conn_at, machine_end_lease, machine_forget_parts, machine_has_room, machine_hold_plan, machine_let_go_plan,
-    machine_notified, machine_op, machine_send_window, machine_source_holds, machine_try_free_plan)
+    SEND_AUTO, conn_at, machine_end_lease, machine_has_room, machine_hold_plan, machine_let_go_plan, machine_notified,
+    machine_op, machine_send_window, machine_source_holds, machine_try_free_plan)
+from zchttpd._core.new_paths cimport LOOK_ASK, LOOK_GONE, SecondLook, new_path_look, new_path_plan
 from zchttpd._core.op cimport (
-    OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND,
-    OP_SHUTDOWN, OP_UNREAD, Op)
+    OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN,
+    OP_UNREAD, Op)
 from zchttpd._core.plans cimport (
     NO_ROW, PARTIAL_CONTENT, Plan, Row, SEGMENT_LITERAL, SEGMENT_MAPPED, Segment, entry_at, entry_use, plan_at, plans_admit,
     plans_drop_row, plans_find)
-from zchttpd._core.queues cimport (
-    QUEUE_BEGIN, QUEUE_HALF, QUEUE_HEAD, QUEUE_LOOK, QUEUE_SEND, queues_push, queues_remove)
+from zchttpd._core.queues cimport QUEUE_BEGIN, QUEUE_HALF, QUEUE_HEAD, QUEUE_LOOK, QUEUE_SEND, queues_push, queues_remove
 from zchttpd._core.recv_buffer cimport (
-    FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, frame, recv_buffer_append,
-    recv_buffer_consume, recv_buffer_free)
+    FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, frame, recv_buffer_append, recv_buffer_consume,
+    recv_buffer_free)
 from zchttpd._core.routes cimport routes_forget, routes_heard_from
 from zchttpd._core.slab cimport slab_give, slab_holds, slab_take
 from zchttpd._core.stats cimport REASON_MEMORY, ROUTE_NETWORK
@@ -152,7 +151,7 @@ cdef bint conn_answer(Machine* machine, uint32_t slot, uint32_t generation, uint
             conn.refuse_status and conn.refuse_status % REFUSED_HEAD != plan_at(&machine.table, plan_slot).status):
         return False
     conn.row = NO_ROW
-    if cacheable and (not part or _part_fits(machine, plan_slot)):
+    if cacheable and (not part or budget_part_fits(machine, plan_slot)):
         key_length = cache_key(conn.received.bytes + conn.received.start, conn.head_length, machine.cache_key)
     if key_length > 0:
         conn.row = plans_admit(&machine.table, machine.cache_key, key_length, plan_slot, not part, &unrowed)
@@ -166,15 +165,6 @@ cdef bint conn_answer(Machine* machine, uint32_t slot, uint32_t generation, uint
     conn.head_length = 0
     _begin(machine, slot, plan_slot)
     return True
-
-
-cdef bint _part_fits(Machine* machine, uint32_t plan_slot) noexcept nogil:
-    """Whether one more answer with parts of a file may be remembered. The ranges of a file are very many, and what they take
-    is no part of --memory: when there is no room for another, all make room."""
-    cdef uint64_t bytes = plan_at(&machine.table, plan_slot).image_length
-    if machine.table.part_bytes + bytes > machine.limits.part_bytes_max:
-        machine_forget_parts(machine)
-    return bytes <= machine.limits.part_bytes_max
 
 
 cdef void conn_await_fill(Machine* machine, uint32_t slot, uint32_t generation, uint32_t mapping) noexcept nogil:
@@ -340,20 +330,19 @@ cdef void _take(Machine* machine, uint32_t slot, const char* bytes, uint32_t len
     cdef Conn* conn = conn_at(machine, slot)
     cdef Row* row
     cdef uint32_t plan
-    cdef uint32_t used = 0
+    cdef uint32_t used = 0, head_length = 0
     cdef HeadFramer framer
-    cdef uint32_t head_length = 0
+    cdef bint unknown = False
     if conn.row != NO_ROW:
         row = &machine.table.rows[conn.row]
         # A row's cache key ends with the empty line and has none before it: equal bytes are a framed head,
         # and its own cache key.
         if (row.edition == conn.row_edition and row.length <= length and row.cache_key != NULL
-                and memcmp(row.cache_key, bytes, row.length) == 0):
-            if _usable(machine, slot, conn.row, &plan):
-                row.used = 1
-                used = row.length
-                access_request_head(&machine.access, slot, bytes, used)
-                _begin(machine, slot, plan)
+                and memcmp(row.cache_key, bytes, row.length) == 0 and _usable(machine, slot, conn.row, &plan)):
+            row.used = 1
+            used = row.length
+            access_request_head(&machine.access, slot, bytes, used)
+            _begin(machine, slot, plan)
     if used == 0 and conn.state == CONN_READING:
         memset(&framer, 0, sizeof(framer))
         if frame(&framer, bytes, length, machine.limits.line_size_max, machine.limits.head_size_max,
@@ -362,9 +351,13 @@ cdef void _take(Machine* machine, uint32_t slot, const char* bytes, uint32_t len
                 used = head_length
                 access_request_head(&machine.access, slot, bytes, used)
                 _begin(machine, slot, plan)
+            else:
+                unknown = conn.state == CONN_READING
     if used < length:
         _append(machine, slot, bytes + used, length - used)
-        if conn.state == CONN_READING:
+        if conn.state == CONN_READING and unknown:
+            _park_head(machine, slot, head_length)
+        elif conn.state == CONN_READING:
             _read_heads(machine, slot)
 
 
@@ -402,9 +395,7 @@ cdef void _read_heads(Machine* machine, uint32_t slot) noexcept nogil:
                 recv_buffer_consume(&conn.received, head_length)
                 _begin(machine, slot, plan)
             elif conn.state == CONN_READING:
-                conn.head_length = head_length
-                machine.stats.plan_misses += 1
-                _park(machine, slot, QUEUE_HEAD)
+                _park_head(machine, slot, head_length)
         elif found == FRAME_LINE_LONG:
             _refuse(machine, slot, 414)
         elif found == FRAME_HEAD_LONG:
@@ -419,19 +410,23 @@ cdef inline bint _is_stale(Machine* machine, const Plan* plan) noexcept nogil:
 
 
 cdef bint _usable(Machine* machine, uint32_t slot, uint32_t row_index, uint32_t* plan_slot) noexcept nogil:
-    """Whether the row's plan may be replayed now. A plan of a dead entry loses the row; a stale entry parks the
-    connection until the handler has looked at it."""
+    """Whether the row's plan may be replayed now. A plan of a dead entry loses the row; an entry that is stale, and not
+    known to be what it was, parks the connection until the handler has looked at it."""
     cdef uint32_t found = machine.table.rows[row_index].plan
     cdef Plan* plan = plan_at(&machine.table, found)
+    cdef SecondLook look
     if unlikely(plan.dead):
         machine_try_free_plan(machine, plans_drop_row(&machine.table, row_index))
         return False
     if plan.entry != NO_SLOT:
         if unlikely(_is_stale(machine, plan)):
-            conn_at(machine, slot).row = row_index
-            conn_at(machine, slot).row_edition = machine.table.rows[row_index].edition
-            _park(machine, slot, QUEUE_LOOK)
-            return False
+            look = new_path_look(machine, row_index)
+            if look == LOOK_ASK:
+                conn_at(machine, slot).row = row_index
+                conn_at(machine, slot).row_edition = machine.table.rows[row_index].edition
+                _park(machine, slot, QUEUE_LOOK)
+            if look == LOOK_ASK or look == LOOK_GONE:
+                return False
         entry_use(entry_at(&machine.table, plan.entry), machine.now_ms)
     machine.stats.plan_hits += 1
     plan_slot[0] = found
@@ -446,9 +441,11 @@ cdef bint _lookup(Machine* machine, uint32_t slot, const char* head, uint32_t le
         return False
     row = plans_find(&machine.table, machine.cache_key, key_length)
     if row == NO_ROW or not _usable(machine, slot, row, plan_slot):
-        return False
+        if conn.state != CONN_READING or not new_path_plan(machine, key_length, &row, plan_slot):
+            return False
     conn.row = row
-    conn.row_edition = machine.table.rows[row].edition
+    if row != NO_ROW:
+        conn.row_edition = machine.table.rows[row].edition
     return True
 
 
@@ -459,6 +456,12 @@ cdef void _park(Machine* machine, uint32_t slot, uint8_t queue) noexcept nogil:
     conn_at(machine, slot).state = CONN_PARKED
     conn_at(machine, slot).awaits = NO_SLOT
     _set_deadline(machine, slot, machine.limits.stall_ms_max)
+
+
+cdef void _park_head(Machine* machine, uint32_t slot, uint32_t head_length) noexcept nogil:
+    conn_at(machine, slot).head_length = head_length
+    machine.stats.plan_misses += 1
+    _park(machine, slot, QUEUE_HEAD)
 
 
 cdef void _refuse(Machine* machine, uint32_t slot, uint32_t status) noexcept nogil:

@@ -13,6 +13,7 @@ from zchttpd._core.op cimport Op
 from zchttpd._core.plans cimport PlanTable, Segment
 from zchttpd._core.queues cimport Queues
 from zchttpd._core.recv_buffer cimport HeadFramer, RecvBuffer
+from zchttpd._core.site cimport Site
 from zchttpd._core.slab cimport Slab
 from zchttpd._core.stats cimport Stats
 from zchttpd._core.timer_wheel cimport TimerWheel
@@ -165,6 +166,7 @@ cdef struct Machine:
     Mappings mappings
     Ledger ledger
     PlanTable table
+    Site site
     TimerWheel wheel
     Queues queues           # of connections
     AccessRecords access
@@ -203,6 +205,7 @@ cdef struct Machine:
     uint8_t zerocopy_able   # the kernel has SEND_ZC and a buffer table
     uint8_t reports_usage   # notifications say whether the kernel copied
     uint8_t draining
+    uint8_t crowded         # files in memory take more than they may: the handler is to make room
     uint8_t route_news      # bit per Route: a verdict that has not been logged
     RouteTrial[2] trials    # by Route
 
@@ -225,7 +228,6 @@ cdef bint machine_source_holds(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_map_source(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil
 cdef bint machine_has_room(Machine* machine, uint32_t length) noexcept nogil
-cdef void machine_forget_parts(Machine* machine) noexcept nogil
 cdef bint machine_hold_plan(Machine* machine, uint32_t slot, uint32_t plan_slot) noexcept nogil
 cdef void machine_let_go_plan(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_retire_entry(Machine* machine, uint32_t slot) noexcept nogil

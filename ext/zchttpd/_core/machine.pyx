@@ -18,10 +18,10 @@ from zchttpd._core.op cimport (
     OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE_FILE, OP_GROWN, OP_MAP_FILE, OP_SEND, OP_SEND_ZC, OP_SPLICE, OP_TAKE_VERSION,
     OP_UNMAP_FILE, OP_WAIT)
 from zchttpd._core.plans cimport (
-    Entry, PARTIAL_CONTENT, Plan, ROW_WAYS, entry_at, plan_at, plan_free, plan_free_image, plan_loosen, plan_unlink,
-    plans_close, plans_drop_row, plans_open)
+    Entry, Plan, entry_at, plan_at, plan_free, plan_free_image, plan_loosen, plan_unlink, plans_close, plans_open)
 from zchttpd._core.queues cimport queues_close, queues_open
 from zchttpd._core.routes cimport routes_copied, routes_not_copied, routes_of, routes_referred, routes_spare
+from zchttpd._core.site cimport site_close
 from zchttpd._core.slab cimport slab_close, slab_give, slab_holds, slab_open, slab_row
 from zchttpd._core.stats cimport REASON_COPIED, REASON_LEASES, REASON_MEMLOCK, REASON_UNSUPPORTED
 from zchttpd._core.timer_wheel cimport timer_wheel_close, timer_wheel_open
@@ -77,6 +77,7 @@ cdef void machine_close(Machine* machine) noexcept nogil:
             if source.map.base != NULL:
                 live_map_close(source.map.base, source.map.length)
             close(source.fd)
+    site_close(&machine.site)
     plans_close(&machine.table)
     ledger_close(&machine.ledger)
     if machine.mappings.slab.rows != NULL:
@@ -257,15 +258,6 @@ cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil:
 cdef bint machine_has_room(Machine* machine, uint32_t length) noexcept nogil:
     """Whether requests and responses under way may hold `length` bytes more. Little is always let through."""
     return length <= HELD_SMALL or machine.stats.held_bytes + length <= machine.limits.held_bytes_max
-
-
-cdef void machine_forget_parts(Machine* machine) noexcept nogil:
-    """No cache key leads any more to a plan that answers with parts of a file: their images are very many."""
-    cdef uint32_t i
-    for i in range(machine.table.set_count * ROW_WAYS):
-        if (machine.table.rows[i].cache_key != NULL
-                and plan_at(&machine.table, machine.table.rows[i].plan).status == PARTIAL_CONTENT):
-            machine_try_free_plan(machine, plans_drop_row(&machine.table, i))
 
 
 cdef bint machine_hold_plan(Machine* machine, uint32_t slot, uint32_t plan_slot) noexcept nogil:

@@ -33,6 +33,8 @@ cdef enum OpKind:
     OP_UNMAP_FILE = 27  # take that mapping back: `offset` bytes at `address`. No completion
     # Ask how many of these mapped bytes of the file, from the first on, need no disk; those before them have been sent.
     OP_RESIDENT = 28    # The result says
+    OP_LOOK = 29        # look at a path beneath the directory `fd`, for the Look at `address`; the result is 0 or -errno
+    OP_CHECK_ROOT = 30  # look where the RootPath at `address` leads; the result is 0, or -errno: elsewhere by now
 
 cdef enum OpFlag:
     OP_MORE = 1         # MSG_MORE: the body follows at once

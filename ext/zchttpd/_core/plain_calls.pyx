@@ -5,9 +5,10 @@ from posix.unistd cimport close
 
 from zchttpd._core.address cimport address_route
 from zchttpd._core.live_map cimport LiveMap, live_map_close, live_map_open, live_map_resident
+from zchttpd._core.look cimport Look, RootPath, look_at, look_at_root
 from zchttpd._core.op cimport (
-    OP_CHECK_VERSION, OP_CLOSE_FILE, OP_GROWN, OP_MAP_FILE, OP_QUEUED, OP_REJECT, OP_RESET, OP_RESIDENT, OP_ROUTE,
-    OP_SHUTDOWN, OP_SIGNAL, OP_TAKE_VERSION, OP_UNMAP_FILE, OP_UNREAD, OP_WAIT)
+    OP_CHECK_ROOT, OP_CHECK_VERSION, OP_CLOSE_FILE, OP_GROWN, OP_LOOK, OP_MAP_FILE, OP_QUEUED, OP_REJECT, OP_RESET,
+    OP_RESIDENT, OP_ROUTE, OP_SHUTDOWN, OP_SIGNAL, OP_TAKE_VERSION, OP_UNMAP_FILE, OP_UNREAD, OP_WAIT)
 from zchttpd._core.system cimport system_signal
 from zchttpd._core.version cimport Version, version_holds, version_take
 
@@ -59,6 +60,10 @@ cdef bint plain_call(const Op* op, int32_t* result) noexcept nogil:
     elif op.kind == OP_TAKE_VERSION:
         if not version_take(<Version*>op.address, op.fd, op.flags & OP_GROWN != 0):
             result[0] = -ESTALE
+    elif op.kind == OP_LOOK:
+        result[0] = look_at(<Look*>op.address, op.fd)
+    elif op.kind == OP_CHECK_ROOT:
+        result[0] = look_at_root(<RootPath*>op.address)
     elif op.kind == OP_RESIDENT:
         result[0] = <int32_t>live_map_resident(op.address, op.length, op.fd, op.offset)
     elif op.kind == OP_MAP_FILE:

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from zchttpd._core.file_version cimport FileVersion
 from zchttpd._core.slab cimport Slab
 from zchttpd._core.stats cimport Stats
 
@@ -21,6 +22,9 @@ cdef struct Entry:
     uint32_t first_plan     # list of its plans
     uint32_t uses           # replays, of which half are forgotten each period
     uint32_t period         # when some last were, in periods
+    FileVersion version     # of the file at the path that its cache keys ask for, which has nothing beside it
+    uint8_t known           # so the machine can look at it again; else that is not known
+    uint8_t own             # the machine has made it, for one plan: it goes with that
 
 cdef struct Plan:
     char* image             # literal bytes: the head, and small bodies behind it
@@ -64,6 +68,8 @@ cdef struct PlanTable:
     uint64_t image_bytes    # held by images
     uint64_t part_bytes     # of these, by those of plans that cache keys lead to and that answer with parts of files
     uint64_t loose_bytes    # and by those of loose plans
+    uint64_t own_bytes      # and by those of the machine's own
+    uint32_t own_hand       # row at which the search for one of its own that may go begins
     Stats* stats
 
 cdef enum:

@@ -266,17 +266,22 @@ cdef void plan_free_image(PlanTable* table, uint32_t slot) noexcept nogil:
 
 
 cdef void plan_unlink(PlanTable* table, uint32_t slot) noexcept nogil:
-    """Take the plan out of its entry's list."""
+    """Take the plan out of its entry's list. An entry of the machine's own goes with it."""
     cdef Plan* plan = plan_at(table, slot)
-    if plan.entry == NO_SLOT:
+    cdef uint32_t entry = plan.entry
+    if entry == NO_SLOT:
         return
     if plan.previous_of_entry != NO_SLOT:
         plan_at(table, plan.previous_of_entry).next_of_entry = plan.next_of_entry
     else:
-        entry_at(table, plan.entry).first_plan = plan.next_of_entry
+        entry_at(table, entry).first_plan = plan.next_of_entry
     if plan.next_of_entry != NO_SLOT:
         plan_at(table, plan.next_of_entry).previous_of_entry = plan.previous_of_entry
     plan.entry = NO_SLOT
+    if entry_at(table, entry).own:
+        table.own_bytes -= plan.image_length
+        table.stats.entries_open -= 1
+        slab_give(&table.entries, entry)
 
 
 cdef void plan_free(PlanTable* table, uint32_t slot) noexcept nogil:

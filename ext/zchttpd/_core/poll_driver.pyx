@@ -11,9 +11,10 @@ from zchttpd._core.op cimport Completion, Op, Peer
 from zchttpd._core.poller cimport (
     Poller, poller_close, poller_give_back, poller_has_more, poller_open, poller_push, poller_reap, poller_wait)
 from zchttpd._core.plain_calls cimport plain_call
-from zchttpd._core.worker cimport BATCH, Worker
+from zchttpd._core.site_worker cimport SiteWorker
+from zchttpd._core.worker cimport BATCH
 
-cdef class PollWorker(Worker):
+cdef class PollWorker(SiteWorker):
     """A worker whose ops are plain system calls, over a listener that does not block.
 
     Whoever has a loop calls `step` when `fileno()` is readable, and when it says so. It receives into `recv_buffers` buffers

@@ -26,10 +26,10 @@ from zchttpd._core.mapping cimport (
     mapping_disown, mapping_hold, mapping_let_go, mapping_make, mapping_registered, mapping_seal, mapping_unmap,
     mappings_close, mappings_open)
 from zchttpd._core.op cimport (
-    Completion, OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE, OP_CLOSE_FILE, OP_COLLAPSE,
-    OP_FILL, OP_LINK, OP_MAP_FILE, OP_MORE, OP_MULTISHOT, OP_NOWAIT, OP_POLL, OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER,
-    OP_REJECT, OP_RESET, OP_RESIDENT, OP_ROUTE, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN, OP_SIGNAL, OP_SPLICE, OP_TAKE_VERSION,
-    OP_UNMAP_FILE, OP_UNREAD, OP_WATCH, Op, Peer)
+    Completion, OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CHECK_ROOT, OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE, OP_CLOSE_FILE,
+    OP_COLLAPSE, OP_FILL, OP_LINK, OP_LOOK, OP_MAP_FILE, OP_MORE, OP_MULTISHOT, OP_NOWAIT, OP_POLL, OP_QUEUED, OP_READ,
+    OP_RECV, OP_REGISTER, OP_REJECT, OP_RESET, OP_RESIDENT, OP_ROUTE, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN, OP_SIGNAL,
+    OP_SPLICE, OP_TAKE_VERSION, OP_UNMAP_FILE, OP_UNREAD, OP_WATCH, Op, Peer)
 from zchttpd._core.plans cimport (
     NO_ROW, Plan, PlanTable, SEGMENT_LITERAL, Segment, cache_key_hash, entry_at, plan_at, plan_free, plan_make,
     plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
@@ -38,6 +38,7 @@ from zchttpd._core.queues cimport QUEUE_HEAD, QUEUE_LOOK
 from zchttpd._core.recv_buffer cimport (
     FRAME_BROKEN, FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, RecvBuffer, frame,
     recv_buffer_append, recv_buffer_consume, recv_buffer_free)
+from zchttpd._core.site_worker cimport SiteWorker
 from zchttpd._core.slab cimport Slab, slab_close, slab_give, slab_holds, slab_open, slab_row, slab_take
 from zchttpd._core.stats cimport Stats
 from zchttpd._core.stats import CELLS, STATS_BYTES
@@ -58,9 +59,10 @@ OPS = {
     OP_RECV: "recv", OP_SEND: "send", OP_SEND_ZC: "send_zc", OP_READ: "read", OP_FILL: "fill", OP_POLL: "poll",
     OP_SHUTDOWN: "shutdown", OP_CANCEL: "cancel", OP_CANCEL_ALL: "cancel_all", OP_RESET: "reset", OP_CLOSE: "close",
     OP_CLEAR: "clear", OP_QUEUED: "queued", OP_REGISTER: "register", OP_ACCEPT: "accept", OP_WATCH: "watch",
-    OP_REJECT: "reject", OP_SIGNAL: "signal", OP_SPLICE: "splice", OP_TAKE_VERSION: "take_version",
+    OP_REJECT: "reject", OP_SIGNAL: "signal", OP_SPLICE: "splice", OP_TAKE_VERSION: "take_version", OP_LOOK: "look",
     OP_CHECK_VERSION: "check_version", OP_CLOSE_FILE: "close_file", OP_COLLAPSE: "collapse", OP_UNREAD: "unread",
-    OP_ROUTE: "route", OP_MAP_FILE: "map_file", OP_UNMAP_FILE: "unmap_file", OP_RESIDENT: "resident"}
+    OP_ROUTE: "route", OP_CHECK_ROOT: "check_root", OP_MAP_FILE: "map_file", OP_UNMAP_FILE: "unmap_file",
+    OP_RESIDENT: "resident"}
 MORE, LINK, MULTISHOT, NOWAIT = OP_MORE, OP_LINK, OP_MULTISHOT, OP_NOWAIT
 FRAMES = {FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_LINE_LONG: "line_long",
           FRAME_HEAD_LONG: "head_long"}
@@ -355,7 +357,7 @@ cdef class Leases:
         return RESTS[lease_end(&self.ledger, lease, now_us)]
 
 
-cdef class SimWorker(Worker):
+cdef class SimWorker(SiteWorker):
     """A worker whose ops Python executes, and whose clock, completions and receive buffers are Python's.
 
     `execute` is called with each op and returns its result: 0, or what is done on the spot says. `deliver` queues a
@@ -442,11 +444,9 @@ cdef class SimWorker(Worker):
         return taken
 
     cdef void _take(self, uint32_t place, Completion* completion, tuple delivered):
-        cdef bytes received
-        cdef bytes address
+        cdef bytes received, address
         memset(completion, 0, sizeof(Completion))
-        (completion.token, completion.res, completion.more, completion.notification, received, address,
-         port, note) = delivered
+        completion.token, completion.res, completion.more, completion.notification, received, address, port, note = delivered
         self.notes.append(note)
         if received:
             completion.bytes = <char*>malloc(len(received))

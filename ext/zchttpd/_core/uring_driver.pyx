@@ -31,8 +31,9 @@ from zchttpd._core.ring cimport (
 from zchttpd._core.ring_setup cimport ring_open
 from zchttpd._core.ring_setup import FEATURES
 from zchttpd._core.sends cimport Sends, sends_go
+from zchttpd._core.site_worker cimport SiteWorker
 from zchttpd._core.token cimport TOKEN_ROOM, token_generation, token_kind, token_pack, token_slot
-from zchttpd._core.worker cimport BATCH, MAPPINGS_MAX, Worker
+from zchttpd._core.worker cimport BATCH, MAPPINGS_MAX
 
 cdef extern from "<errno.h>" nogil:
     enum:
@@ -57,7 +58,7 @@ cdef struct Socket:
     uint8_t aside           # that poll is in the epoll set
 
 
-cdef class UringWorker(Worker):
+cdef class UringWorker(SiteWorker):
     """A worker whose ops an io_uring executes, less the features in `without`.
 
     The kernel receives into `recv_buffers` (a power of two) buffers of `recv_buffer_size` bytes. Raises OSError when the

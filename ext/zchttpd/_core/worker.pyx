@@ -552,7 +552,7 @@ cdef class Worker:
     cdef bint _wants_handler(self) noexcept nogil:
         return (self.machine.queues.first[QUEUE_HEAD] != NO_SLOT or self.machine.queues.first[QUEUE_LOOK] != NO_SLOT
                 or self.machine.filled_first != NO_SLOT or self.woken or self.called or self.machine.route_news != 0
-                or self.sources_due)
+                or self.sources_due or self.machine.crowded)
 
     cdef bint _may_handle(self) noexcept nogil:
         return self._wants_handler() and turns_handler_is_due(&self.machine)
@@ -574,7 +574,7 @@ cdef class Worker:
         """Let the handler work off what needs judgement, as far as it comes in its share of the turn."""
         # What the handler reads off its own clock must not be later than the Date that goes with it.
         self._set_time()
-        self.sources_due = self.called = self.handled = self.in_hand = 0
+        self.sources_due = self.called = self.machine.crowded = self.handled = self.in_hand = 0
         if self.woken:
             self.woken = 0
             self._handle_signals()

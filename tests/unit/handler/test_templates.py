@@ -20,12 +20,12 @@ from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root
 from zchttpd.handler.answer import Answer
 from zchttpd.handler.handler import Handler
-from zchttpd.handler.templates import Plain, Templates
+from zchttpd.handler.templates import Key, Plain, Templates
 
 from .test_handler import head_of
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Iterator
 
     from zchttpd.files.lookup import Entry
 
@@ -170,7 +170,7 @@ class Counted(Templates):
         super().__init__()
         self.filled = 0
 
-    def fill(self, shape: bytes, key: Hashable, entry: Entry, content: bytes | None) -> Answer | None:
+    def fill(self, shape: bytes, key: Key, entry: Entry, content: bytes | None) -> Answer | None:
         answer = super().fill(shape, key, entry, content)
         self.filled += answer is not None
         return answer
@@ -212,13 +212,13 @@ class Site:
 
 
 def flat(answer: Answer) -> tuple[object, ...]:
-    """All of an answer but the order in which its handler came to it, and what it has read."""
+    """All of an answer but how its handler came to it, and what it has read."""
     entry = answer.entry
     seen = None
     if entry is not None:
         state = entry.state._replace(scan=None)
         seen = (entry.segments, entry.directory, state, entry.kind, entry.check_at_ms, entry.representations)
-    return answer._replace(entry=None, content=None), seen
+    return answer._replace(entry=None, content=None, template=None), seen
 
 
 @contextmanager

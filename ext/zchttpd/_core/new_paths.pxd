@@ -1,0 +1,13 @@
+# Answers that take no handler: new paths of a known shape, and second looks.
+
+from libc.stdint cimport uint32_t
+
+from zchttpd._core.machine cimport Machine
+
+cdef enum SecondLook:
+    LOOK_SAME = 0       # it is what it was
+    LOOK_GONE = 1       # it is not, and was the machine's own: its row has been dropped
+    LOOK_ASK = 2        # the handler must look
+
+cdef bint new_path_plan(Machine* machine, uint32_t key_length, uint32_t* row, uint32_t* plan_slot) noexcept nogil
+cdef SecondLook new_path_look(Machine* machine, uint32_t row_index) noexcept nogil

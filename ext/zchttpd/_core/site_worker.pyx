@@ -1,0 +1,112 @@
+"""What the handler tells the machine of the site, so that it can answer new paths by itself (`new_paths`)."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from zchttpd._core.cache_key cimport CACHE_KEY_SIZE_MAX, cache_key
+from zchttpd._core.file_version cimport FileVersion
+from zchttpd._core.history cimport Given, history_find, history_give
+from zchttpd._core.http_date cimport HTTP_DATE_LENGTH
+from zchttpd._core.machine cimport machine_close_file
+from zchttpd._core.plain_path cimport PlainPath, plain_name, plain_path
+from zchttpd._core.plans cimport cache_key_hash, entry_at
+from zchttpd._core.site cimport PATTERNS_MAX, SiteLimits, site_open, site_rules, site_trust, site_turn_to
+from zchttpd._core.templates cimport Kind, Template, templates_add, templates_find
+
+
+cdef FileVersion _version(facts):
+    """Of (device, inode, size, mtime_ns, ctime_ns)."""
+    cdef FileVersion version
+    dev, ino, size, mtime_ns, ctime_ns = facts
+    version.dev = dev
+    version.ino = ino
+    version.size = size
+    version.mtime_ns = <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF)
+    version.ctime_ns = <int64_t><uint64_t>(ctime_ns & 0xFFFF_FFFF_FFFF_FFFF)
+    return version
+
+
+cdef class SiteWorker(Worker):
+    """A worker that answers new paths of a known shape, and looks at entries again, by itself.
+
+    Paths are those beneath the root, without a slash before them; versions are (device, inode, size, mtime_ns, ctime_ns) of
+    stat(2).
+    """
+
+    def know_site(self, limits: dict, patterns: list[bytes], siblings: bool) -> None:
+        """Answer by itself from now on, as soon as the root and templates are there. `limits` has the fields of
+        `SiteLimits` (site.pxd). `patterns`, of `*` and `?`: the options look at nothing of a path but its extension and
+        which of these it matches. `siblings`: whether there may be compressed ones. Raises ValueError for too many
+        patterns, and MemoryError.
+        """
+        cdef SiteLimits bounds = limits
+        cdef bytes joined = b"".join([pattern + b"\0" for pattern in patterns])
+        if len(patterns) > PATTERNS_MAX:
+            raise ValueError("too many patterns")
+        if self.machine.site.open:
+            raise RuntimeError("the site is known")
+        if site_open(&self.machine.site, &bounds, joined, len(joined)) < 0:
+            raise MemoryError("no memory for what is known of the site")
+        self.machine.site.siblings = siblings
+
+    def turn_to(self, root: int, path: bytes, dev: int, ino: int) -> None:
+        """The root, open as `root`, which it takes over anyhow, is what `path` leads to. Raises MemoryError."""
+        if site_turn_to(&self.machine.site, path, len(path), dev, ino) < 0:
+            machine_close_file(&self.machine, root)
+            raise MemoryError("no memory for the path of the root")
+        if self.machine.site.root >= 0:
+            machine_close_file(&self.machine, self.machine.site.root)
+        self.machine.site.root = root
+
+    def trust(self, dev: int) -> None:
+        """Files of this device are as long as fstat(2) says."""
+        site_trust(&self.machine.site, dev)
+
+    def teach(self, head: bytes, before: bytes, behind: bytes, date_at: int, keep_alive: bool, linger: bool) -> None:
+        """What lies before and behind the fields Content-Length, ETag and Last-Modified of the answer to `head`, and to
+        others that differ in nothing but plain paths of which the options say the same."""
+        cdef char[CACHE_KEY_SIZE_MAX] key
+        cdef uint32_t length = cache_key(head, len(head), key)
+        cdef PlainPath path
+        cdef Kind kind
+        cdef Template* template
+        if (not self.machine.site.open or not length or not plain_path(key, length, &path) or not path.get
+                or not 0 <= date_at <= len(before) - HTTP_DATE_LENGTH):
+            return
+        kind.shape = key + path.begin + path.length
+        kind.shape_length = length - path.begin - path.length
+        kind.extension = kind.shape - path.extension
+        kind.extension_length = path.extension
+        kind.rules = site_rules(&self.machine.site, key + path.begin - 1, path.length + 1)
+        if templates_find(&self.machine.site.templates, &self.machine.table, &kind) != NULL:
+            return
+        template = templates_add(&self.machine.site.templates, &self.machine.table, &kind, before, len(before), behind,
+                                 len(behind))
+        if template != NULL:
+            template.date_at = date_at
+            template.keep_alive = keep_alive
+            template.linger = linger
+
+    def watch(self, entry: int, version) -> None:
+        """The entry is that of a file of this version, at the path that is asked for, with nothing beside it: look at it
+        again when it is due."""
+        cdef uint32_t slot = self._slot(&self.machine.table.entries, entry)
+        entry_at(&self.machine.table, slot).version = _version(version)
+        entry_at(&self.machine.table, slot).known = 1
+
+    def given(self, path: bytes) -> tuple | None:
+        """The version of a path that was given last, if that was with a tag and a date of its modification time."""
+        cdef uint32_t extension
+        cdef Given* given = NULL
+        if self.machine.site.open and plain_name(path, len(path), &extension):
+            given = history_find(&self.machine.site.history, cache_key_hash(&self.machine.table, path, len(path)))
+        if given == NULL or not given.plain:
+            return None
+        return (given.version.dev, given.version.ino, given.version.size, given.version.mtime_ns, given.version.ctime_ns)
+
+    def give(self, path: bytes, version, plain: bool) -> None:
+        """The handler gives this version; `plain`: the file at the path itself, with a tag and a date of its modification
+        time."""
+        cdef uint32_t extension
+        cdef FileVersion known = _version(version)
+        if self.machine.site.open and plain_name(path, len(path), &extension):
+            history_give(&self.machine.site.history, cache_key_hash(&self.machine.table, path, len(path)), &known, plain)
