@@ -67,6 +67,7 @@ class Options(TypedDict, total=False):
     stall_ms_max: int
     drain_ms_max: int
     connections_max: int
+    connections_per_address: int
     admin: str
     access_log: StrPath
     access_log_format: Literal["common", "combined", "timed", "json"]
