@@ -24,20 +24,20 @@ PLANTS = (
     Plant(
         "a lease ends with the result of its send",
         "conn.pyx",
-        "    if not completion.more:\n        machine_end_lease(machine, lease_slot)",
-        "    machine_end_lease(machine, lease_slot)",
+        "    if not completion.more:\n        transmit_end_lease(machine, lease_slot)",
+        "    transmit_end_lease(machine, lease_slot)",
     ),
     Plant(
         "a lease without a notification never ends",
         "conn.pyx",
-        "    if not completion.more:\n        machine_end_lease(machine, lease_slot)\n",
+        "    if not completion.more:\n        transmit_end_lease(machine, lease_slot)\n",
         "",
     ),
     Plant(
         "a lease that ends is taken from whoever has the slot now",
-        "machine.pyx",
-        "    if slab_holds(&machine.conns, lease.conn, lease.conn_generation):\n        conn_at",
-        "    if True:\n        conn_at",
+        "transmit.pyx",
+        "    if slab_holds(&machine.conns, lease.conn, lease.conn_generation):\n        conn = conn_at",
+        "    if True:\n        conn = conn_at",
         "tests/core/test_streams.py",
     ),
     Plant(
@@ -55,13 +55,13 @@ PLANTS = (
     ),
     Plant(
         "a lease that has ended still counts for its connection",
-        "machine.pyx",
-        "        conn_at(machine, lease.conn).leases -= 1\n",
+        "transmit.pyx",
+        "        conn.leases -= 1\n",
         "        pass\n",
     ),
     Plant(
         "a failed zero-copy send counts as copied",
-        "machine.pyx",
+        "transmit.pyx",
         "    if lease.result > 0:\n",
         "    if True:\n",
         "tests/core/test_auto.py",

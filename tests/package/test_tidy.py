@@ -30,7 +30,6 @@ LONG_FILES = {
     # A table.
     "tests/faults/plants.py": 561,
     "ext/zchttpd/_core/conn.pyx": 800,
-    "ext/zchttpd/_core/machine.pyx": 433,
     "ext/zchttpd/_core/testing.pyx": 666,
     "ext/zchttpd/_core/worker.pyx": 650,
     "tests/unit/files/test_entry_cache.py": 568,

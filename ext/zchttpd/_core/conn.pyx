@@ -20,9 +20,8 @@ from zchttpd._core.fill cimport fill_progress_ms
 from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE, CONN_POLLING,
-    CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, COPY_NO, Conn, HELD_SMALL, REFUSED_HEAD, ROUTE_UNKNOWN,
-    SEND_AUTO, conn_at, machine_end_lease, machine_has_room, machine_hold_plan, machine_let_go_plan, machine_notified,
-    machine_op, machine_send_window, machine_source_holds, machine_try_free_plan)
+    CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, Conn, HELD_SMALL, REFUSED_HEAD, ROUTE_UNKNOWN, SEND_AUTO,
+    conn_at, machine_has_room, machine_hold_plan, machine_let_go_plan, machine_op, machine_source_holds, machine_try_free_plan)
 from zchttpd._core.new_paths cimport LOOK_ASK, LOOK_GONE, SecondLook, new_path_look, new_path_plan
 from zchttpd._core.op cimport (
     OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN,
@@ -43,6 +42,7 @@ from zchttpd._core.timer_wheel cimport timer_wheel_cancel, timer_wheel_due, time
 from zchttpd._core.token cimport (
     NO_SLOT, TOKEN_CANCEL, TOKEN_CLOSE, TOKEN_POLL, TOKEN_READ, TOKEN_RECV, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_SPLICE,
     token_generation, token_kind, token_pack, token_slot)
+from zchttpd._core.transmit cimport COPY_NO, transmit_end_lease, transmit_notified, transmit_window
 from zchttpd._core.turns cimport turns_is_small, turns_wait
 
 cdef extern from "<errno.h>" nogil:
@@ -519,9 +519,9 @@ cdef void conn_send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexce
             if segment[1].kind == SEGMENT_MAPPED:
                 # The window goes out in the same submission, but only if the head has gone whole.
                 op.flags |= OP_LINK
-                machine_send_window(machine, slot, plan.mapping, segment[1].offset, segment[1].length, copy_reason)
+                transmit_window(machine, slot, plan.mapping, segment[1].offset, segment[1].length, copy_reason)
     elif segment.kind == SEGMENT_MAPPED:
-        machine_send_window(machine, slot, plan.mapping, segment.offset + conn.done, segment.length - conn.done, copy_reason)
+        transmit_window(machine, slot, plan.mapping, segment.offset + conn.done, segment.length - conn.done, copy_reason)
     else:
         if conn.stream == NULL and stream_open(machine, slot, segment) < 0:
             _abort(machine, slot)
@@ -542,7 +542,7 @@ cdef void _on_zerocopy(Machine* machine, uint32_t lease_slot, uint32_t generatio
     slot = lease.conn
     conn_generation = lease.conn_generation
     if completion.notification:
-        machine_notified(machine, lease_slot, completion.res)
+        transmit_notified(machine, lease_slot, completion.res)
         # A stream that was held up by its share of the pool may go on.
         if slab_holds(&machine.conns, slot, conn_generation) and conn_at(machine, slot).state == CONN_SENDING:
             if conn_at(machine, slot).stream != NULL and conn_at(machine, slot).sends == 0:
@@ -551,7 +551,7 @@ cdef void _on_zerocopy(Machine* machine, uint32_t lease_slot, uint32_t generatio
     lease.result = completion.res
     lease.answered = 1
     if not completion.more:
-        machine_end_lease(machine, lease_slot)
+        transmit_end_lease(machine, lease_slot)
     zc_assert(slab_holds(&machine.conns, slot, conn_generation))
     conn_at(machine, slot).ops_open -= 1
     _on_sent(machine, slot, completion.res, SENT_ZEROCOPY)

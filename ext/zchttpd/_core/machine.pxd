@@ -219,6 +219,7 @@ cdef Op* machine_blank_op(Machine* machine) noexcept nogil
 cdef Op* machine_op(Machine* machine, uint32_t slot, uint8_t op_kind, uint8_t token_kind) noexcept nogil
 cdef int32_t machine_ask(Machine* machine, uint8_t kind, int32_t fd, char* address=*, uint8_t flags=*, uint64_t offset=*,
                          uint32_t length=*) noexcept nogil
+cdef void machine_rest(Machine* machine, uint32_t slot, int rest) noexcept nogil
 cdef void machine_let_go_mapping(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_let_go_file(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_close_file(Machine* machine, int32_t fd) noexcept nogil
@@ -231,23 +232,9 @@ cdef bint machine_has_room(Machine* machine, uint32_t length) noexcept nogil
 cdef bint machine_hold_plan(Machine* machine, uint32_t slot, uint32_t plan_slot) noexcept nogil
 cdef void machine_let_go_plan(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_retire_entry(Machine* machine, uint32_t slot) noexcept nogil
-cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping, uint64_t offset, uint64_t length,
-                              uint8_t copy_reason) noexcept nogil
-cdef void machine_splice(Machine* machine, uint32_t slot, int32_t file, char* base, uint64_t offset,
-                         uint64_t length) noexcept nogil
-cdef void machine_end_lease(Machine* machine, uint32_t lease) noexcept nogil
-cdef void machine_notified(Machine* machine, uint32_t lease, int32_t usage) noexcept nogil
 cdef void machine_clear(Machine* machine, uint32_t slot) noexcept nogil
 
 
 cdef inline bint machine_wants_peers(const Machine* machine) noexcept nogil:
     """Whether anybody wants to know from where connections come."""
     return machine.access.open_records != NULL or machine.address_chain_count > 0
-
-
-cdef enum:
-    SPLICE_SIZE_MAX = 1 << 20   # bytes of one op: what a pipe holds
-
-cdef enum:
-    COPY_BY_MODE = 0xFF     # no reason to count: the mode, or the size, says so
-    COPY_NO = 0xFE          # zero copy, if nothing speaks against it

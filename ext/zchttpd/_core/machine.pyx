@@ -10,22 +10,19 @@ from zchttpd._core.addresses cimport addresses_close, addresses_open
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH, http_date_set
 from zchttpd._core.live_map cimport live_map_close
-from zchttpd._core.lease cimport Lease, lease_at, lease_end, lease_open, ledger_close, ledger_open
+from zchttpd._core.lease cimport ledger_close, ledger_open
 from zchttpd._core.mapping cimport (
     Mapping, REST_CLEAR, REST_POOL, mapping_at, mapping_let_go, mappings_close, mappings_open)
 from zchttpd._core.memory cimport memory_give, memory_resize, memory_take
 from zchttpd._core.op cimport (
-    OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE_FILE, OP_GROWN, OP_MAP_FILE, OP_SEND, OP_SEND_ZC, OP_SPLICE, OP_TAKE_VERSION,
-    OP_UNMAP_FILE, OP_WAIT)
+    OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE_FILE, OP_GROWN, OP_MAP_FILE, OP_TAKE_VERSION, OP_UNMAP_FILE, OP_WAIT)
 from zchttpd._core.plans cimport (
     Entry, Plan, entry_at, plan_at, plan_free, plan_free_image, plan_loosen, plan_unlink, plans_close, plans_open)
 from zchttpd._core.queues cimport queues_close, queues_open
-from zchttpd._core.routes cimport routes_copied, routes_not_copied, routes_of, routes_referred, routes_spare
 from zchttpd._core.site cimport site_close
 from zchttpd._core.slab cimport slab_close, slab_give, slab_holds, slab_open, slab_row
-from zchttpd._core.stats cimport REASON_COPIED, REASON_LEASES, REASON_MEMLOCK, REASON_UNSUPPORTED
 from zchttpd._core.timer_wheel cimport timer_wheel_close, timer_wheel_open
-from zchttpd._core.token cimport NO_SLOT, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_SPLICE, TOKEN_TAG, token_pack
+from zchttpd._core.token cimport NO_SLOT, TOKEN_TAG, token_pack
 
 cdef enum:
     LEASES_MAX = 1 << 17
@@ -137,7 +134,7 @@ cdef Op* machine_op(Machine* machine, uint32_t slot, uint8_t op_kind, uint8_t to
 
 cdef void machine_let_go_mapping(Machine* machine, uint32_t slot) noexcept nogil:
     """Drop one reference to a mapping and start what the last one leaves to do."""
-    _rest(machine, slot, mapping_let_go(&machine.mappings, slot))
+    machine_rest(machine, slot, mapping_let_go(&machine.mappings, slot))
 
 
 cdef void machine_clear(Machine* machine, uint32_t slot) noexcept nogil:
@@ -148,7 +145,8 @@ cdef void machine_clear(Machine* machine, uint32_t slot) noexcept nogil:
     op.token = token_pack(TOKEN_TAG, slot, machine.mappings.slab.generations[slot])
 
 
-cdef void _rest(Machine* machine, uint32_t slot, int rest) noexcept nogil:
+cdef void machine_rest(Machine* machine, uint32_t slot, int rest) noexcept nogil:
+    """What the last reference to a mapping leaves to do, a MappingRest."""
     cdef Mapping* mapping
     if rest == REST_CLEAR:
         machine_clear(machine, slot)
@@ -329,97 +327,3 @@ cdef void machine_retire_entry(Machine* machine, uint32_t slot) noexcept nogil:
         machine_try_free_plan(machine, plan_slot)
     machine.stats.entries_open -= 1
     slab_give(&machine.table.entries, slot)
-
-
-cdef inline uint8_t _copy_reason(Machine* machine, Conn* conn, Mapping* mapping) noexcept nogil:
-    if machine.send_mode == SEND_PLAIN:
-        return COPY_BY_MODE
-    if not machine.zerocopy_able or conn.flags & CONN_NO_ZEROCOPY:
-        return REASON_UNSUPPORTED
-    if mapping.buffer < 0:
-        return REASON_MEMLOCK
-    if conn.leases >= machine.limits.leases_per_connection or machine.ledger.slab.live == machine.ledger.slab.capacity:
-        return REASON_LEASES
-    if routes_spare(machine, routes_of(machine, conn)):
-        return REASON_COPIED
-    return COPY_NO
-
-
-cdef void machine_send_window(Machine* machine, uint32_t slot, uint32_t mapping_slot, uint64_t offset, uint64_t length,
-                              uint8_t copy_reason) noexcept nogil:
-    """Send bytes of a mapping: by zero copy under a new lease; where that cannot be had or saves nothing by reference, if
-    it is a memory file, else by copying and then saying why.
-
-    At most window_size bytes go in one op, or what a pipe holds. `copy_reason` is COPY_NO, COPY_BY_MODE or a Reason.
-    """
-    cdef Conn* conn = conn_at(machine, slot)
-    cdef Mapping* mapping = mapping_at(&machine.mappings, mapping_slot)
-    cdef uint8_t reason = copy_reason
-    cdef uint32_t lease, size = <uint32_t>min(length, <uint64_t>machine.limits.window_size)
-    cdef Op* op
-    zc_assert(mapping.refs > 0 and offset + size <= mapping.length)
-    if mapping.huge:
-        routes_referred(machine, conn)
-        reason = COPY_BY_MODE
-    elif reason == COPY_NO:
-        # A rest that is small is copied on purpose, like any small body.
-        reason = _copy_reason(machine, conn, mapping) if length >= machine.limits.zc_size_min else COPY_BY_MODE
-    elif reason != COPY_BY_MODE and machine.send_mode == SEND_PLAIN:
-        reason = COPY_BY_MODE
-    if mapping.memfd >= 0 and reason != COPY_NO:
-        machine_splice(machine, slot, mapping.memfd, mapping.base, offset, length)
-        return
-    conn.sends += 1
-    if reason == COPY_NO:
-        op = machine_op(machine, slot, OP_SEND_ZC, TOKEN_SEND_ZC)
-        lease = lease_open(&machine.ledger, mapping_slot, slot, machine.conns.generations[slot], size, conn.route,
-                           machine.now_us)
-        conn.leases += 1
-        op.token = token_pack(TOKEN_SEND_ZC, lease, machine.ledger.slab.generations[lease])
-        op.buffer = mapping.buffer
-    else:
-        if reason != COPY_BY_MODE:
-            machine.stats.fallbacks[reason] += 1
-        op = machine_op(machine, slot, OP_SEND, TOKEN_SEND)
-    op.address = mapping.base + offset
-    op.length = size
-    conn.asked = size
-
-
-cdef void machine_splice(Machine* machine, uint32_t slot, int32_t file, char* base, uint64_t offset,
-                         uint64_t length) noexcept nogil:
-    """Send bytes of a file that is mapped at `base`, without a lease: nobody can write its pages, which live on."""
-    cdef Conn* conn = conn_at(machine, slot)
-    cdef Op* op = machine_op(machine, slot, OP_SPLICE, TOKEN_SPLICE)
-    op.file = file
-    op.offset = offset
-    op.address = base + offset
-    op.length = <uint32_t>min(length, <uint64_t>SPLICE_SIZE_MAX)
-    conn.asked = op.length
-    conn.sends += 1
-
-
-cdef void machine_end_lease(Machine* machine, uint32_t lease_slot) noexcept nogil:
-    """The kernel is done with the window, whatever became of the connection."""
-    cdef Lease* lease = lease_at(&machine.ledger, lease_slot)
-    cdef uint32_t mapping_slot = lease.mapping
-    if slab_holds(&machine.conns, lease.conn, lease.conn_generation):
-        conn_at(machine, lease.conn).leases -= 1
-    _rest(machine, mapping_slot, lease_end(&machine.ledger, lease_slot, machine.now_us))
-
-
-cdef void machine_notified(Machine* machine, uint32_t lease_slot, int32_t usage) noexcept nogil:
-    """A notification: count what it says about copying, end the lease."""
-    cdef Lease* lease = lease_at(&machine.ledger, lease_slot)
-    # A send that failed reports "copied" because nothing was used: it says nothing about the path.
-    if lease.result > 0:
-        if not machine.reports_usage:
-            machine.stats.notifications_unknown += 1
-        elif usage < 0:  # the sign bit is IORING_NOTIF_USAGE_ZC_COPIED
-            machine.stats.notifications_copied += 1
-            routes_copied(machine, lease.route)
-        else:
-            machine.stats.notifications_zero_copied += 1
-            if slab_holds(&machine.conns, lease.conn, lease.conn_generation):
-                routes_not_copied(machine, conn_at(machine, lease.conn))
-    machine_end_lease(machine, lease_slot)

@@ -16,8 +16,8 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.machine cimport (
-    CONN_CLOSING, CONN_NO_ZEROCOPY, CONN_POLLING, COPY_NO, SEND_PLAIN, SPLICE_SIZE_MAX, STREAM_WINDOWS, Stream, StreamFile,
-    conn_at, machine_ask, machine_let_go_mapping, machine_op, machine_send_window, machine_source_holds, machine_splice)
+    CONN_CLOSING, CONN_NO_ZEROCOPY, CONN_POLLING, SEND_PLAIN, STREAM_WINDOWS, Stream, StreamFile, conn_at, machine_ask,
+    machine_let_go_mapping, machine_op, machine_source_holds)
 from zchttpd._core.mapping cimport mapping_at
 from zchttpd._core.memory cimport memory_give, memory_take_zeroed
 from zchttpd._core.op cimport OP_READ, OP_RESIDENT, OP_SEND, Op
@@ -28,6 +28,7 @@ from zchttpd._core.routes cimport routes_of, routes_spare, routes_spares
 from zchttpd._core.slab cimport slab_row
 from zchttpd._core.stats cimport REASON_COPIED, REASON_UNSUPPORTED, REASON_WINDOWS
 from zchttpd._core.token cimport NO_SLOT, TOKEN_READ, TOKEN_SEND
+from zchttpd._core.transmit cimport COPY_NO, SPLICE_SIZE_MAX, transmit_splice, transmit_window
 from zchttpd._core.turns cimport turns_wait
 
 cdef enum:
@@ -137,7 +138,7 @@ cdef void _send_live(Machine* machine, uint32_t slot, uint32_t length) noexcept 
     cdef Op* op
     cdef uint8_t reason = REASON_UNSUPPORTED
     if spliced:
-        machine_splice(machine, slot, source.fd, source.map.base, conn.stream.read_at, length)
+        transmit_splice(machine, slot, source.fd, source.map.base, conn.stream.read_at, length)
     else:
         op = machine_op(machine, slot, OP_SEND, TOKEN_SEND)
         op.address = source.map.base + conn.stream.read_at
@@ -197,7 +198,7 @@ cdef void _send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept n
     cdef Conn* conn = conn_at(machine, slot)
     cdef Stream* stream = conn.stream
     cdef uint32_t window = stream.windows[stream.first]
-    machine_send_window(machine, slot, window, stream.sent, stream.lengths[stream.first] - stream.sent, copy_reason)
+    transmit_window(machine, slot, window, stream.sent, stream.lengths[stream.first] - stream.sent, copy_reason)
 
 
 cdef int stream_read(Machine* machine, uint32_t slot, int32_t res) noexcept nogil:

@@ -7,11 +7,12 @@ each rests for thrice as long. A pause in which nobody asks for anything small e
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from zchttpd._core.conn cimport conn_send
-from zchttpd._core.machine cimport COPY_NO, conn_at
+from zchttpd._core.machine cimport conn_at
 from zchttpd._core.plans cimport Plan, SEGMENT_LITERAL, plan_at
 from zchttpd._core.queues cimport QUEUE_BEGIN, QUEUE_NONE, QUEUE_SEND, queues_push, queues_remove
 from zchttpd._core.stream cimport stream_pump
 from zchttpd._core.token cimport NO_SLOT
+from zchttpd._core.transmit cimport COPY_NO
 
 cdef enum:
     SMALL_SIZE_MAX = 32 * 1024  # bytes of a response that waits for nobody
