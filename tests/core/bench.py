@@ -35,6 +35,7 @@ class Bench:
         maps: bool = False,
         memfd_size_min: int = 0,
         huge_size: int = 0,
+        zerocopy_by_socket: bool = False,
         **limits: int,
     ) -> None:
         """`maps`: files that stream are mapped."""
@@ -58,6 +59,7 @@ class Bench:
             access_bytes=access_bytes,
             memfd_size_min=memfd_size_min,
             huge_size=huge_size,
+            zerocopy_by_socket=zerocopy_by_socket,
             limits={
                 "head_size_max": HEAD_MAX,
                 "line_size_max": 512,

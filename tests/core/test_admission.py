@@ -273,3 +273,28 @@ def test_accepting_pauses_when_there_are_no_descriptors() -> None:
     assert not bench.accepts()
     bench.wait(60)
     assert bench.accepts()
+
+
+@pytest.mark.parametrize("by_socket", [False, True])
+def test_who_is_closing_counts_as_long_as_its_socket_has_to_stay(by_socket: bool) -> None:
+    """Where notifications come by the socket, it stays open until the last of them."""
+    bench = Bench(connections_max=1, zerocopy_by_socket=by_socket)
+    recv = bench.connect()
+    mapping = bench.mapping(b"m" * 3000, not by_socket)
+    plan = bench.plan([("literal", 0, 39), ("mapped", 0, 3000)], mapping=mapping, keep_alive=0)
+    bench.machine.answer(bench.ask(recv), plan, False)
+    head, body = bench.ops()
+    assert (body.kind, body.buffer == -1) == ("send_zc", by_socket)
+    bench.step(head.token, head.length)
+    bench.step(body.token, body.length, True)
+    # The client has said that it sends nothing more, and no byte of it is unread.
+    cancel, close = [op for op in bench.ops() if op.kind in ("cancel", "close")]
+    bench.step(cancel.token, 0)
+    bench.step(recv.token, -errno.ECANCELED)
+    assert bench.accept(100, 0)
+    assert [work[0] for work in bench.take_work()] == ["refuse"] * by_socket
+    bench.ops()
+    bench.step(body.token, 0, False, True)
+    bench.step(close.token, 0)
+    assert bench.accept(101, 0)
+    assert bench.take_work() == []

@@ -62,8 +62,8 @@ PLANTS = (
     Plant(
         "a failed zero-copy send counts as copied",
         "transmit.pyx",
-        "    if lease.result > 0:\n",
-        "    if True:\n",
+        "    if lease.result > 0:\n        if not machine.reports_usage:\n",
+        "    if True:\n        if not machine.reports_usage:\n",
         "tests/core/test_auto.py",
     ),
     Plant(

@@ -16,6 +16,7 @@ from pathlib import Path
 from plants import PLANTS, Plant
 from plants_in_new_paths import PLANTS_IN_NEW_PATHS
 from plants_in_turns import PLANTS_IN_TURNS
+from plants_of_zerocopy import PLANTS_OF_ZEROCOPY
 from tabulate import tabulate
 
 TOP = Path(__file__).resolve().parents[2]
@@ -98,7 +99,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory(prefix="faults-") as place:
         tree = Tree(Path(place))
-        for each in (*PLANTS, *PLANTS_IN_TURNS, *PLANTS_IN_NEW_PATHS):
+        for each in (*PLANTS, *PLANTS_IN_TURNS, *PLANTS_IN_NEW_PATHS, *PLANTS_OF_ZEROCOPY):
             if wanted in each.name:
                 rows.append((each.name, each.file, each.test.removeprefix("tests/"), plant(tree, each)))
                 print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)

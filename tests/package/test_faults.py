@@ -26,6 +26,7 @@ PLANTS = (
     *load("plants").PLANTS,
     *load("plants_in_turns").PLANTS_IN_TURNS,
     *load("plants_in_new_paths").PLANTS_IN_NEW_PATHS,
+    *load("plants_of_zerocopy").PLANTS_OF_ZEROCOPY,
 )
 
 

@@ -30,7 +30,7 @@ NOBODY = 0
 class Zerocopy(NamedTuple):
     socket: Socket
     key: Key
-    buffer: int
+    mapping: int
 
 
 class Ledger:
@@ -52,7 +52,7 @@ class Ledger:
         _, slot, generation = testing.unpack(op.token)
         if op.kind == "send_zc":
             key = self.keys[socket.fd]
-            self.zerocopy[op.token] = Zerocopy(socket, key, op.buffer)
+            self.zerocopy[op.token] = Zerocopy(socket, key, op.slot)
             self.leases[key] += 1
         else:
             key = self.keys[socket.fd] = (slot, generation)
@@ -169,7 +169,7 @@ def check_leases(kernel: Kernel) -> None:
 
 def check_mappings(kernel: Kernel, owned: Counter[int]) -> None:
     """Each mapping is held by who has it, and by nobody else. `owned`: references of the handler, by slot."""
-    leases = Counter(send.buffer for send in kernel.ledger.zerocopy.values())
+    leases = Counter(send.mapping for send in kernel.ledger.zerocopy.values())
     for slot, (owed, its_leases) in kernel.machine.owed().items():
         if (owed, its_leases) != (owned[slot], leases[slot]):
             raise Violation(

@@ -20,6 +20,8 @@ class Buffers:
         self.cleared: dict[int, int] = {}  # tokens of those that have not been let go of, by index
 
     def register(self, op: testing.ExecutedOp) -> int:
+        if self.kernel.habits.by_socket:
+            raise Violation(f"registered for nothing: {op}")
         if self.kernel.habits.memlock or self.kernel.chance("register_fails"):
             self.kernel.events["unregistered"] += 1
             return -self.kernel.rng.choice((errno.ENOMEM, errno.EFAULT))

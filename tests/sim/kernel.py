@@ -17,6 +17,7 @@ from .buffers import Buffers
 from .files import Files
 from .listener import Listener
 from .looks import Looks
+from .notifications import FIRST_FD, Notifications
 from .parts import EVENTS, Cqe, Habits, Held, Socket, Violation
 from .submission import SENDS, SubmissionQueue
 from .transfers import Transfers
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from .client import Client
 
-COPIED = -(1 << 31)  # IORING_NOTIF_USAGE_ZC_COPIED, as the signed number that arrives
 ON_THE_SPOT = ("shutdown", "reset", "queued", "unread", "route", "reject")
 LOOPBACK = 0
 
@@ -55,6 +55,7 @@ class Kernel(Transfers):
         self.ledger = Ledger()
         self.allocations_failed = testing_memory.failures()  # and have been made out in what the machine did
         self.buffers = Buffers(self)
+        self.notifications = Notifications(self)
         # What is no socket's.
         self.calls: dict[str, Callable[[testing.ExecutedOp], int | None]] = {
             "accept": self.listener.submit,
@@ -76,7 +77,7 @@ class Kernel(Transfers):
             "signal": lambda _: 0,
         }
         self.bytes_taken = self.leases_held = 0
-        self.next_fd = 100_000
+        self.next_fd = FIRST_FD
         # What happened, for those who ask whether anything did.
         self.events = Counter(dict.fromkeys(EVENTS, 0))
 
@@ -133,7 +134,8 @@ class Kernel(Transfers):
         if op.kind == "splice":
             self.files.must_be_frozen(op)
         if op.kind == "send_zc":
-            self.buffers.must_hold(op)
+            if not self.habits.by_socket:
+                self.buffers.must_hold(op)
             if self.loopback_given_up and socket.route == LOOPBACK:
                 raise Violation(f"zero copy on a route that was given up: {op}")
         return self.must_be_memory(op)
@@ -246,7 +248,7 @@ class Kernel(Transfers):
                 self.later.append(Cqe(token, -errno.ECANCELED))
         socket.recv = socket.poll = None
         sends = list(zip(socket.chain, socket.snapshots, strict=True))
-        if sends and self.comes_late():
+        if sends and not self.habits.by_socket and self.comes_late():
             socket.in_worker.append(sends.pop(0))
             self.events["in_worker"] += 1
         for send, snapshot in sends:
@@ -285,7 +287,11 @@ class Kernel(Transfers):
             # TCP answers unread bytes with RST, and that may overtake what was sent.
             client.lost = True
             socket.lose()
-        self.later.append(Cqe(op.token, 0))
+        if self.notifications.are_out(socket):
+            self.events["close_waits"] += 1
+            socket.closing = Cqe(op.token, 0)
+        else:
+            self.later.append(Cqe(op.token, 0))
 
     def _queued(self, socket: Socket, _op: testing.ExecutedOp) -> int:
         self.asked.append(socket)
@@ -311,7 +317,8 @@ class Kernel(Transfers):
         if self.sq.entries:
             options.append((SubmissionQueue.submit, self.sq))
         options.extend((self._post_later, cqe) for cqe in self.later)
-        options.extend((self._notify, held) for held in self.held if self._may_notify(held))
+        coming = (held for held in self.held if self.notifications.may_come(held))
+        options.extend((self.notifications.go_on, held) for held in coming)
         options.extend((self.buffers.go_on, slot) for slot in self.buffers.cleared)
         if not options:
             return False
@@ -326,24 +333,6 @@ class Kernel(Transfers):
         if cqe.reads is not None:
             self.must_be(*cqe.reads)
         self.cq.append(cqe)
-
-    def _may_notify(self, held: Held) -> bool:
-        # A notification never overtakes its result.
-        if any(cqe.token == held.op.token for cqe in self.later):
-            return False
-        return held.read or not self.habits.ack_on_read
-
-    def _notify(self, held: Held) -> None:
-        self.must_be(held.op, held.snapshot)
-        self.held = [each for each in self.held if each is not held]
-        self.events["late_notification"] += self.sockets[held.op.fd].closed
-        route = self.sockets[held.op.fd].route
-        copied = not held.sent or self.rng.random() < self.habits.copies[route]
-        self.ledger.copied[route, copied] += held.sent > 0
-        for socket in self.sockets.values():
-            # From here on the bytes are the network's.
-            socket.outbound = [(None if owner is held else owner, known) for owner, known in socket.outbound]
-        self.cq.append(Cqe(held.op.token, COPIED if copied else 0, notification=True))
 
     def seen(self, cqe: Cqe) -> None:
         """The machine is about to see it."""

@@ -63,7 +63,7 @@ EVENTS = (
     *("kept_waiting", "hogged", "no_memory", "no_memory_reset", "emfile"),
     *("sq_full", "cq_full", "in_worker", "late_receive", "auto_given_up", "auto_kept"),
     *("filled", "torn", "unregistered", "accepted", "one_accept", "rejected", "woken", "signal"),
-    *("stray", "splice", "route", "unread", "shutdown", "collapse", "handler_cut"),
+    *("coalesced", "close_waits", "stray", "splice", "route", "unread", "shutdown", "collapse", "handler_cut"),
     *("look_new", "look_again", "look_fails", "look_short", "no_descriptors", "root_left", "by_itself"),
     *("live", "frozen", "map_fails", "not_resident", "resident", "map_file", "unmap_file"),
     "address_full",
@@ -99,6 +99,7 @@ class Held:
     snapshot: bytes  # what the memory held when the op was submitted, and must hold to the end
     sent: int = 0  # bytes taken
     read: bool = False  # the peer's program has read them
+    number: int = 0  # that its socket gave it
 
 
 @dataclass(slots=True, eq=False)
@@ -129,6 +130,7 @@ class Socket:
     accepted: bool = False
     resets: bool = False  # SO_LINGER 0
     closed: bool = False
+    closing: Cqe | None = None  # of a close that waits for notifications
     doomed: str = ""  # why the machine may reset it
 
     @property
@@ -172,6 +174,7 @@ class Habits:
     sq_room: int  # ops that are taken a batch, 0 for all
     cq_room: int  # completions that are delivered at a time, 0 for any number
     short_of_memory: bool  # now and then there is none
+    by_socket: bool  # zero copy is MSG_ZEROCOPY: nothing is registered, and sockets notify
 
 
 def random_limits(rng: random.Random, window: int) -> dict[str, int]:
@@ -215,4 +218,5 @@ def random_habits(rng: random.Random) -> Habits:
         sq_room=rng.choice((0, 0, 0, 1, 3)),
         cq_room=rng.choice((0, 0, 0, 1, 5)),
         short_of_memory=rng.random() < 0.25,
+        by_socket=rng.random() < 0.35,
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections import Counter
 
     from .files import Files
+    from .notifications import Notifications
 
 
 class Transfers:
@@ -29,6 +30,7 @@ class Transfers:
     held: list[Held]
     events: Counter[str]
     files: Files
+    notifications: Notifications
     bytes_taken: int
     leases_held: int
 
@@ -120,7 +122,7 @@ class Transfers:
             return
         more = op.kind == "send_zc" and self.rng.random() < 0.5
         if more:
-            self.held.append(Held(op, snapshot, res, read=True))
+            self.notifications.taken(Held(op, snapshot, res, read=True))
         self._taken(socket, op, res)
         self.cq.append(Cqe(op.token, res, more))
 
@@ -159,20 +161,21 @@ class Transfers:
 
     def _failed(self, op: testing.ExecutedOp, snapshot: bytes, res: int) -> Cqe:
         """The completion of a send that sent nothing; of a zero-copy one a notification may follow."""
-        more = op.kind == "send_zc" and self.rng.random() < 0.5
+        more = op.kind == "send_zc" and not self.habits.by_socket and self.rng.random() < 0.5
         if more:
-            self.held.append(Held(op, snapshot, read=True))
+            self.notifications.taken(Held(op, snapshot, read=True))
         return Cqe(op.token, res, more, reads=(op, snapshot))
 
     def _accept_bytes(self, socket: Socket, op: testing.ExecutedOp, snapshot: bytes, size: int) -> None:
         held = None
-        if op.kind == "send_zc" and self.chance("stray_notification"):
+        notifies = self.habits.by_socket
+        if op.kind == "send_zc" and not notifies and self.chance("stray_notification"):
             # Seen of cancelled sends: the result says that none follows, and one does. It must touch nothing.
             self.later.append(Cqe(op.token, 0, notification=True, stray=True))
             self.events["stray"] += 1
-        elif op.kind == "send_zc" and not self.chance("no_notification"):
+        elif op.kind == "send_zc" and (notifies or not self.chance("no_notification")):
             held = Held(op, snapshot, size)
-            self.held.append(held)
+            self.notifications.taken(held)
         socket.outbound.append((held, snapshot[:size]))
         socket.unread += size
         self._taken(socket, op, size)

@@ -26,6 +26,7 @@ ENGINES: tuple[tuple[str, str], ...] = (
     ("uring", "zerocopy"),
     ("uring", "plain"),
     ("uring", "auto"),
+    ("portable", "zerocopy"),
     ("portable", "auto"),
 )
 

@@ -43,7 +43,8 @@ MODES = {
     "uring-zerocopy": ("zerocopy",),
     "uring-plain": ("plain",),
     "uring-auto": ("zerocopy", "splice"),
-    "portable-auto": ("splice",),
+    "portable-zerocopy": ("zerocopy",),
+    "portable-auto": ("zerocopy", "splice"),
 }
 REVALIDATE_MS = 50
 # What the machine does beside may take most of it; no test asserts how long anything takes.

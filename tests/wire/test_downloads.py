@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # How bytes are sent decides here.
 EVERY_MODE = True
 
+each_engine = pytest.mark.parametrize("engine", [pytest.param("uring", marks=pytest.mark.uring), "portable"])
+
 ZC_SIZE_MIN = 16 * KIB
 SIZES = {"64k": 64 * KIB, "1m": MIB, "5m": 5 * MIB + 4321, "16m": 16 * MIB, "64m": 64 * MIB}
 MEMORY = 8 * MIB
@@ -142,9 +144,9 @@ def test_a_burst_of_downloads_at_once(small: Server) -> None:
     assert results == [wanted] * 12
 
 
-@pytest.mark.uring
-def test_zerocopy_sends_without_copying_and_tells_what_the_kernel_did(files: Path) -> None:
-    with serving(files, send_mode="zerocopy", zc_size_min=ZC_SIZE_MIN) as server:
+@each_engine
+def test_zerocopy_sends_without_copying_and_tells_what_the_kernel_did(files: Path, engine: str) -> None:
+    with serving(files, engine=engine, send_mode="zerocopy", zc_size_min=ZC_SIZE_MIN) as server:
         before = server.metrics()
         for name, size in SIZES.items():
             assert download(server, f"/{name}")[1] == digest_of(pattern(size))
@@ -164,9 +166,9 @@ def test_zerocopy_sends_without_copying_and_tells_what_the_kernel_did(files: Pat
         assert now["lease_seconds_count"] == sends
 
 
-@pytest.mark.uring
-def test_plain_never_sends_zerocopy(files: Path) -> None:
-    with serving(files, send_mode="plain") as server:
+@each_engine
+def test_plain_never_sends_zerocopy(files: Path, engine: str) -> None:
+    with serving(files, engine=engine, send_mode="plain") as server:
         for name in SIZES:
             download(server, f"/{name}")
         now = server.metrics()
@@ -177,10 +179,10 @@ def test_plain_never_sends_zerocopy(files: Path) -> None:
         assert now['send_bytes_total{mode="plain"}'] >= sum(SIZES.values())
 
 
-@pytest.mark.uring
-def test_auto_gives_zerocopy_up_where_the_kernel_copies(files: Path) -> None:
+@each_engine
+def test_auto_gives_zerocopy_up_where_the_kernel_copies(files: Path, engine: str) -> None:
     """On loopback every notification says COPIED: `auto` must notice, say so, and go on by reference."""
-    with serving(files, send_mode="auto") as server:
+    with serving(files, engine=engine, send_mode="auto") as server:
         for _ in range(400):
             assert download(server, "/1m")[1] == digest_of(pattern(MIB))
             if server.metric('zerocopy_active{route="loopback"}') == GIVEN_UP:
@@ -203,9 +205,9 @@ def test_auto_gives_zerocopy_up_where_the_kernel_copies(files: Path) -> None:
         )
 
 
-@pytest.mark.uring
-def test_what_auto_cached_before_it_knew_is_made_anew_of_huge_pages(files: Path) -> None:
-    with serving(files, revalidate_ms=10, send_mode="auto") as server:
+@each_engine
+def test_what_auto_cached_before_it_knew_is_made_anew_of_huge_pages(files: Path, engine: str) -> None:
+    with serving(files, engine=engine, revalidate_ms=10, send_mode="auto") as server:
         for _ in range(1000):
             assert download(server, "/1m")[1] == digest_of(pattern(MIB))
             server.wait_for_rest()

@@ -30,8 +30,6 @@ def check_in_process(settings: Settings) -> None:
     fix = "Leave it out, or in_process"
     if settings.engine == "uring":
         raise SettingsError("engine", f"uring waits in a process that it has for itself. {fix}")
-    if settings.send_mode == "zerocopy":
-        raise SettingsError("send_mode", f"zerocopy is what io_uring does, in a process of its own. {fix}")
     if settings.worker_count != 1:
         raise SettingsError("workers", f"{settings.worker_count} are a process each. {fix}")
     if settings.user:

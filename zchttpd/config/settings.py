@@ -183,7 +183,7 @@ class Settings:
     send_mode: str = opt.option(
         AUTO,
         Group.SENDS,
-        "zerocopy: send registered memory; plain: copy on send; auto: zerocopy, splice where that copies",
+        "zerocopy: send memory as it is; plain: copy on send; auto: zerocopy, splice where that copies",
         choices=SEND_MODES,
     )
     engine: str = opt.option(
@@ -313,12 +313,6 @@ def check_together(settings: Settings) -> None:
         raise SettingsError("unix", f"{settings.unix!r} is too long. Type at most {UNIX_SIZE_MAX} bytes")
     if not settings.access_log:
         raise SettingsError("access_log", "is empty. Type a file, - for standard output, or off")
-    if settings.engine == "portable" and settings.send_mode == "zerocopy":
-        raise SettingsError(
-            "send_mode",
-            "zerocopy is what io_uring does, and --engine portable does without it."
-            " Type --engine uring, or leave --send-mode out",
-        )
     for feature in settings.without:
         if feature not in FEATURES:
             raise SettingsError("without", f"{feature!r} is not a feature.{did_you_mean(feature, FEATURES)}")

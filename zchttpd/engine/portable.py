@@ -22,13 +22,18 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("zchttpd")
 
+NO_ZEROCOPY = (
+    "without MSG_ZEROCOPY: no body is sent without a copy. Fix: Linux 4.14 or later, or another sandbox"
+)
+
 
 class LoopDriver:
     """Gives a worker its turns in a loop: when its descriptor is readable, and when one is due."""
 
     def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
-        self.memory_files = settings.send_mode != "plain"
-        self.send_mode = "splice" if self.memory_files else "plain"
+        # As the io_uring engine has it.
+        self.memory_files = settings.send_mode == "auto"
+        self.send_mode = settings.send_mode
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = math.inf
@@ -90,7 +95,7 @@ class Portable(LoopDriver):
             "engine": f"portable ({self._name})",
             "send_mode": self.send_mode,
             "missing": [],
-            "notes": self._notes,
+            "notes": self._notes + ([] if self._worker.zerocopy else [NO_ZEROCOPY]),
         }
 
     def run(self) -> None:

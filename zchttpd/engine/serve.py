@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zchttpd._core.stats import ROUTES
 from zchttpd.engine.access_records import unpack_records
 from zchttpd.engine.limits import (
     MAPPINGS_MAX,
@@ -36,12 +38,23 @@ if TYPE_CHECKING:
     from zchttpd.config.settings import Settings
     from zchttpd.telemetry.access_log import AccessLog
 
+LOGGER = logging.getLogger("zchttpd")
+
 LINGER_MS_MAX = 5_000
 LEASES_PER_CONNECTION = 256
 LINE_SIZE_MAX = 8192
 NO_LIMIT = 2**32 - 1
 # Well under a tenth of a millisecond of copying.
 TURN_BYTES_MAX = 256 * 1024
+
+
+def log_route(route: int, zerocopy: bool, seen: int, copied: int) -> None:
+    """One line on what `auto` decided about a route, and why."""
+    outcome, emphasis = ("stays on", "") if zerocopy else ("given up", " all the same")
+    LOGGER.info(
+        "zero copy %s for the %s route: the kernel copied %d of %d sends%s",
+        *(outcome, ROUTES[route], copied, seen, emphasis),
+    )
 
 
 class Maker(Protocol):
@@ -130,6 +143,7 @@ def assemble(maker: Maker, settings: Settings, listener: socket.socket, stats: m
         listener=listener.fileno(),
         wake=wake,
         handler=loader,
+        on_route=log_route,
         stats=stats,
         limits={
             "head_size_max": settings.head_size_max,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 from typing import TYPE_CHECKING, Any
 
-from zchttpd._core.stats import ROUTES
 from zchttpd._core.uring_driver import UringWorker
 from zchttpd.engine.serve import serve as serve_with
 
@@ -15,17 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zchttpd.config.settings import Settings
-
-LOGGER = logging.getLogger("zchttpd")
-
-
-def log_route(route: int, zerocopy: bool, seen: int, copied: int) -> None:
-    """One line on what `auto` decided about a route, and why."""
-    outcome, emphasis = ("stays on", "") if zerocopy else ("given up", " all the same")
-    LOGGER.info(
-        "zero copy %s for the %s route: the kernel copied %d of %d sends%s",
-        *(outcome, ROUTES[route], copied, seen, emphasis),
-    )
 
 
 class Uring:
@@ -39,9 +26,7 @@ class Uring:
 
     def make(self, *, waker: int, listener: int, **options: Any) -> UringWorker:
         """See `serve.Driver`."""
-        self._worker = UringWorker(
-            listener=listener, on_route=log_route, without=self._settings.without, **options
-        )
+        self._worker = UringWorker(listener=listener, without=self._settings.without, **options)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         return self._worker
 

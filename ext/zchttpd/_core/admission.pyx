@@ -1,7 +1,7 @@
 """Connection limit: admit, shed an idle connection, or reject.
 
 Above the limit an idle connection makes room for a new one; where none may go, the new one is told 503. Those that are
-told so do not count against the limit, and neither do those that are closing.
+told so do not count against the limit, and neither do those that are closing, unless their sockets stay open meanwhile.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
@@ -67,14 +67,28 @@ cdef void admission_enter(Machine* machine, uint32_t slot, bint admitted, const 
         conn_at(machine, slot).flags |= CONN_REJECTED
 
 
-cdef void admission_leave(Machine* machine, uint32_t slot) noexcept nogil:
-    """A connection is about to close."""
-    queues_remove(&machine.queues, slot)
+cdef inline void _forget(Machine* machine, uint32_t slot) noexcept nogil:
     if conn_at(machine, slot).flags & CONN_REJECTED:
         machine.rejected -= 1
     else:
         machine.admitted -= 1
         addresses_leave(machine, slot)
+
+
+cdef void admission_leave(Machine* machine, uint32_t slot) noexcept nogil:
+    """A connection is about to close. Where its socket has to stay, for sends of it that are out, it goes on to count."""
+    cdef Conn* conn = conn_at(machine, slot)
+    queues_remove(&machine.queues, slot)
+    conn.stays = machine.zerocopy_by_socket and conn.leases > 0
+    if not conn.stays:
+        _forget(machine, slot)
+
+
+cdef void admission_closed(Machine* machine, uint32_t slot) noexcept nogil:
+    """Its socket has been closed."""
+    if conn_at(machine, slot).stays:
+        conn_at(machine, slot).stays = False
+        _forget(machine, slot)
 
 
 cdef void admission_enqueue(Machine* machine, uint32_t slot) noexcept nogil:

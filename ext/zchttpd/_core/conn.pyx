@@ -12,7 +12,8 @@ from libc.string cimport memcmp, memset
 from zchttpd._core.access_record cimport access_bytes_sent, access_connected, access_request_head, access_request_started
 from zchttpd._core.addresses cimport addresses_have_room
 from zchttpd._core.admission cimport (
-    admission_enqueue, admission_enter, admission_has_place, admission_leave, admission_may_reject, admission_oldest_idle)
+    admission_closed, admission_enqueue, admission_enter, admission_has_place, admission_leave, admission_may_reject,
+    admission_oldest_idle)
 from zchttpd._core.budget cimport budget_part_fits
 from zchttpd._core.cache_key cimport cache_key
 from zchttpd._core.check cimport unlikely, zc_assert
@@ -795,6 +796,7 @@ cdef void _try_free(Machine* machine, uint32_t slot) noexcept nogil:
     machine_let_go_plan(machine, slot)
     stream_stop(machine, slot)
     routes_forget(machine, conn)
+    admission_closed(machine, slot)
     conn.state = 0
     machine.stats.connections_open -= 1
     slab_give(&machine.conns, slot)

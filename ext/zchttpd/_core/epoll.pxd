@@ -17,6 +17,7 @@ cdef extern from "<sys/epoll.h>" nogil:
         EPOLLOUT
         EPOLLERR
         EPOLLHUP
+        EPOLLET
     int epoll_create1(int flags)
     int epoll_ctl(int epoll, int what, int fd, epoll_event* event)
     int epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms)

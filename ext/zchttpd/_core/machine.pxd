@@ -82,6 +82,7 @@ cdef struct Conn:
     uint16_t ops_open       # ops whose last completion has not come
     uint16_t refuse_status  # REFUSED_HEAD more if it began as a HEAD request; 0 unless it is being refused
     uint8_t answers         # responses begun, 2 for any more
+    uint8_t stays           # it counts as admitted or rejected until its socket is closed
     RecvBuffer received     # and not yet consumed
     HeadFramer framer
     uint32_t head_length    # of the parked head at the start of `received`
@@ -202,7 +203,8 @@ cdef struct Machine:
     uint8_t turn_full       # they have had their share
     uint8_t turn_begins     # the last of them that had its turn began a response
     uint8_t send_mode       # SendMode
-    uint8_t zerocopy_able   # the kernel has SEND_ZC and a buffer table
+    uint8_t zerocopy_able   # the driver has zero-copy sends
+    uint8_t zerocopy_by_socket  # of memory that is not registered; notified by the socket, which stays open until the last
     uint8_t reports_usage   # notifications say whether the kernel copied
     uint8_t draining
     uint8_t crowded         # files in memory take more than they may: the handler is to make room
@@ -219,6 +221,7 @@ cdef Op* machine_blank_op(Machine* machine) noexcept nogil
 cdef Op* machine_op(Machine* machine, uint32_t slot, uint8_t op_kind, uint8_t token_kind) noexcept nogil
 cdef int32_t machine_ask(Machine* machine, uint8_t kind, int32_t fd, char* address=*, uint8_t flags=*, uint64_t offset=*,
                          uint32_t length=*) noexcept nogil
+cdef bint machine_registers(Machine* machine) noexcept nogil
 cdef void machine_rest(Machine* machine, uint32_t slot, int rest) noexcept nogil
 cdef void machine_let_go_mapping(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_let_go_file(Machine* machine, uint32_t slot) noexcept nogil

@@ -137,6 +137,11 @@ cdef void machine_let_go_mapping(Machine* machine, uint32_t slot) noexcept nogil
     machine_rest(machine, slot, mapping_let_go(&machine.mappings, slot))
 
 
+cdef bint machine_registers(Machine* machine) noexcept nogil:
+    """Whether memory that zero-copy sends read has to be registered."""
+    return machine.send_mode != SEND_PLAIN and not machine.zerocopy_by_socket
+
+
 cdef void machine_clear(Machine* machine, uint32_t slot) noexcept nogil:
     """Take a mapping that nobody holds out of the buffer table; it is unmapped when the tag comes back."""
     cdef Op* op = machine_blank_op(machine)

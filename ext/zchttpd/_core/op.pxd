@@ -6,7 +6,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 cdef enum OpKind:
     OP_RECV = 1         # (multishot) receive into provided buffers
     OP_SEND = 2         # copying send of address, length; -EFAULT where a mapped file has no such bytes any more
-    OP_SEND_ZC = 3      # zero-copy send from the registered buffer `buffer`
+    OP_SEND_ZC = 3      # zero-copy send from the registered buffer `buffer`; where drivers have none, from any memory
     OP_READ = 4         # read a window of a streamed file; the file must still be the version `source`
     OP_FILL = 5         # read the next piece of a snapshot into its mapping
     OP_POLL = 6         # wait until the socket takes bytes, or is broken. No send waits: -EAGAIN, and this
@@ -49,7 +49,7 @@ cdef struct Op:
     uint8_t flags       # OpFlag
     int32_t fd          # socket or file
     int32_t buffer      # index in the registered-buffer table, or -1
-    uint32_t slot       # of the mapping, for OP_FILL, OP_READ, OP_REGISTER and OP_CLEAR
+    uint32_t slot       # of the mapping, for OP_SEND_ZC, OP_FILL, OP_READ, OP_REGISTER and OP_CLEAR
     uint64_t token      # comes back in the completion
     char* address       # first byte
     uint64_t offset     # in the file, for reads, splices and OP_RESIDENT
@@ -63,7 +63,7 @@ cdef struct Peer:       # a client's address
 
 cdef struct Completion:
     uint64_t token
-    int32_t res         # result, or -errno; for a notification its usage word
+    int32_t res         # result, or -errno; for a notification negative if the kernel has copied
     uint8_t more        # another completion of the same token will follow
     uint8_t notification
     uint16_t buffer_id  # provided buffer that holds `bytes`

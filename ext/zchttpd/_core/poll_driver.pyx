@@ -13,13 +13,13 @@ from zchttpd._core.poller cimport (
 from zchttpd._core.plain_calls cimport plain_call
 from zchttpd._core.site_worker cimport SiteWorker
 from zchttpd._core.worker cimport BATCH
+from zchttpd._core.zerocopy cimport zerocopy_exists
 
 cdef class PollWorker(SiteWorker):
     """A worker whose ops are plain system calls, over a listener that does not block.
 
     Whoever has a loop calls `step` when `fileno()` is readable, and when it says so. It receives into `recv_buffers` buffers
-    of `recv_buffer_size` bytes. Snapshots are sent by reference, unless `send_mode` is "plain". Raises OSError when there is
-    no descriptor.
+    of `recv_buffer_size` bytes. Raises OSError when there is no descriptor.
     """
 
     cdef Poller poller
@@ -31,10 +31,10 @@ cdef class PollWorker(SiteWorker):
         if rc < 0:
             raise OSError(-rc, os.strerror(-rc))
         self.polls = 1
-        # It has no zero copy that a connection could ask for: what is not sent by reference is copied.
-        super().__init__(on_route=None, send_mode="plain", **options)
-        self._set_features(False, False, True)
-        if send_mode != "plain":
+        super().__init__(send_mode=send_mode, **options)
+        self.machine.zerocopy_by_socket = 1
+        self._set_features(zerocopy_exists(), True, True)
+        if send_mode == "auto":
             self.machine.mappings.memfd_size_min = MEMFD_SIZE_MIN
             self.machine.mappings.huge_size = HUGE_SIZE
 
@@ -42,6 +42,11 @@ cdef class PollWorker(SiteWorker):
         # A read that hangs in a thread may come back, and must find the memory that it reads into.
         if self.polls and poller_close(&self.poller) > 0:
             self.opened = 0
+
+    @property
+    def zerocopy(self) -> bool:
+        """Whether there are zero-copy sends (MSG_ZEROCOPY)."""
+        return self.machine.zerocopy_able
 
     def fileno(self) -> int:
         """A descriptor that is readable while there is something to do, to be watched level-triggered."""

@@ -9,6 +9,7 @@ from zchttpd._core.op cimport Completion, Op
 from zchttpd._core.pipes cimport Pipe, Pipes
 from zchttpd._core.readers cimport Readers
 from zchttpd._core.sends cimport Sends
+from zchttpd._core.zerocopy cimport Unnotified, Zerocopy
 
 cdef enum DescriptorKind:
     DESCRIPTOR_SOCKET = 0
@@ -19,7 +20,9 @@ cdef enum DescriptorKind:
 cdef struct Descriptor:     # what is armed on one
     uint64_t arrive         # token of what waits for bytes, connections or readability; 0 when nothing does
     uint64_t room           # token of a poll for room to write; 0 when there is none
+    uint64_t closing        # token of a close that waits for the last notification; 0 when there is none
     Pipe* pipe              # with what is left of a splice, or NULL
+    Unnotified unnotified
     uint32_t events         # that the epoll set has for it; 0 when it is not in the set
     uint8_t kind            # DescriptorKind
     uint8_t changed         # it is in the list of those whose events have to be set anew
@@ -42,6 +45,7 @@ cdef struct Poller:
     uint32_t buffer_size    # bytes
     Sends pushed            # the first of a linked pair, until the second comes
     Pipes pipes
+    Zerocopy zerocopy
     Readers* readers
 
 cdef int poller_open(Poller* poller, uint32_t buffer_count, uint32_t buffer_size) noexcept nogil

@@ -4,25 +4,27 @@ Level-triggered: what was left over is told again, so nothing is read or accepte
 no more, and whoever watches the epoll descriptor may come late. What epoll has been told to look for changes only when it
 must, and just before the next wait: receives stay armed, room to write is asked for only while something waits for it, and
 a descriptor of which nothing is wanted leaves the set, because errors and hang-ups are reported whether asked for or not.
+Where nothing but notifications of zero-copy sends is wanted, it is edge-triggered: a hang-up would be told again and again.
 """
 
 from libc.errno cimport EAGAIN, EINTR, ENOENT, ENOMEM, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memset
+from libc.string cimport memmove, memset
 from posix.unistd cimport close
 
 from zchttpd._core.check cimport likely, unlikely, zc_assert
 from zchttpd._core.completions cimport completions_add, completions_close, completions_take
 from zchttpd._core.epoll cimport (
-    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll_create1,
-    epoll_ctl, epoll_event, epoll_wait)
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT,
+    epoll_create1, epoll_ctl, epoll_event, epoll_wait)
 from zchttpd._core.op cimport (
     OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_COLLAPSE, OP_FILL, OP_LINK, OP_POLL, OP_READ, OP_RECV, OP_SEND,
-    OP_SPLICE, OP_WATCH)
+    OP_SEND_ZC, OP_SPLICE, OP_WATCH)
 from zchttpd._core.pipes cimport pipes_close, pipes_drop
 from zchttpd._core.readers cimport Read, readers_close, readers_collect, readers_open, readers_read
 from zchttpd._core.sends cimport sends_go
+from zchttpd._core.zerocopy cimport zerocopy_close, zerocopy_collect, zerocopy_end
 
 cdef extern from "<errno.h>" nogil:
     enum:
@@ -67,17 +69,21 @@ cdef int poller_open(Poller* poller, uint32_t buffer_count, uint32_t buffer_size
 
 
 cdef uint32_t poller_close(Poller* poller) noexcept nogil:
-    """Give everything back; whose sockets they are closes them. Returns how many reads are still under way: unless it is 0
+    """Give everything back; whose sockets they are closes those that it has not closed yet. Returns how many reads are still
+    under way: unless it is 0
     the memory that they read into must stay for as long as the process lives."""
     cdef uint32_t reading = 0
     cdef uint32_t i
     for i in range(poller.descriptor_count):
         pipes_drop(&poller.pipes, &poller.descriptors[i].pipe)
+        if poller.descriptors[i].closing:
+            close(<int>i)
     pipes_close(&poller.pipes)
     if poller.readers != NULL:
         reading = readers_close(poller.readers)
     if poller.events != NULL:
         close(poller.epoll)
+    zerocopy_close(&poller.zerocopy)
     free(poller.descriptors)
     free(poller.changed)
     free(poller.events)
@@ -106,7 +112,8 @@ cdef Descriptor* _at(Poller* poller, int32_t fd) noexcept nogil:
 
 
 cdef inline uint32_t _wanted(const Descriptor* row) noexcept nogil:
-    return (EPOLLIN if row.arrive else 0) | (EPOLLOUT if row.room else 0)
+    cdef uint32_t events = (EPOLLIN if row.arrive else 0) | (EPOLLOUT if row.room else 0)
+    return <uint32_t>(EPOLLERR | EPOLLET) if not events and row.unnotified.first else events
 
 
 cdef void _change(Poller* poller, int32_t fd) noexcept nogil:
@@ -126,14 +133,16 @@ cdef void _change(Poller* poller, int32_t fd) noexcept nogil:
 
 
 cdef void _set_events(Poller* poller) noexcept nogil:
-    """Tell epoll what is wanted of the descriptors that have changed. What it cannot watch fails."""
+    """Tell epoll what is wanted of the descriptors that have changed. What it cannot watch fails; while zero-copy sends are
+    out of it, it is tried again with the next wait."""
     cdef epoll_event event
     cdef Descriptor* row
     cdef int32_t fd
     cdef int what
-    while poller.changed_count > 0:
-        poller.changed_count -= 1
-        fd = poller.changed[poller.changed_count]
+    cdef uint32_t count = poller.changed_count
+    cdef uint32_t i
+    for i in range(count):
+        fd = poller.changed[i]
         row = &poller.descriptors[fd]
         row.changed = 0
         event.events = _wanted(row)
@@ -145,6 +154,8 @@ cdef void _set_events(Poller* poller) noexcept nogil:
         if epoll_ctl(poller.epoll, what if event.events else EPOLL_CTL_DEL, fd, &event) < 0 and event.events:
             row.events = 0
             _end_all(poller, fd, -errno)
+    poller.changed_count -= count
+    memmove(poller.changed, poller.changed + count, poller.changed_count * sizeof(int32_t))
 
 
 cdef inline Completion* _complete(Poller* poller, uint64_t token, int32_t res) noexcept nogil:
@@ -169,12 +180,10 @@ cdef void poller_push(Poller* poller, const Op* op) noexcept nogil:
     """Execute an op, or have it wait for its descriptor. Whatever happens, it is completed. A listener does not block."""
     cdef uint8_t kind = op.kind
     cdef int32_t res
-    zc_assert(kind == OP_SEND or kind == OP_SPLICE or not poller.pushed.count)
-    if kind == OP_SEND or kind == OP_SPLICE:
-        poller.pushed.ops[poller.pushed.count] = op[0]
-        poller.pushed.count += 1
-        if not op.flags & OP_LINK:
-            sends_go(&poller.pushed, &poller.pipes, &_at(poller, op.fd).pipe, &poller.done)
+    cdef bint sends = kind == OP_SEND or kind == OP_SPLICE or kind == OP_SEND_ZC
+    zc_assert(sends or not poller.pushed.count)
+    if sends:
+        _send(poller, op)
     elif kind == OP_RECV:
         _arm(poller, op.fd, DESCRIPTOR_SOCKET, op.token)
     elif kind == OP_READ or kind == OP_FILL or kind == OP_COLLAPSE:
@@ -194,11 +203,46 @@ cdef void poller_push(Poller* poller, const Op* op) noexcept nogil:
         _complete(poller, op.token, 0)
     elif kind == OP_CLOSE:
         _end_all(poller, op.fd, -ECANCELED)
-        # The last descriptor of a socket takes it out of the epoll set.
-        _at(poller, op.fd).events = 0
-        _complete(poller, op.token, 0 if close(op.fd) == 0 else -errno)
+        _at(poller, op.fd).closing = op.token
+        if _at(poller, op.fd).unnotified.first:
+            zerocopy_end(op.fd)
+            _collect_notifications(poller, op.fd)
+        else:
+            _close(poller, op.fd)
     else:
         zc_assert(False)
+
+
+cdef void _send(Poller* poller, const Op* op) noexcept nogil:
+    cdef Descriptor* row = _at(poller, op.fd)
+    poller.pushed.ops[poller.pushed.count] = op[0]
+    poller.pushed.count += 1
+    if not op.flags & OP_LINK:
+        sends_go(&poller.pushed, &poller.pipes, &row.pipe, &poller.done, &poller.zerocopy, &row.unnotified)
+        if row.unnotified.first:
+            _change(poller, op.fd)
+
+
+cdef void _close(Poller* poller, int32_t fd) noexcept nogil:
+    """Do the close that has waited, or need not wait: what is out of zero-copy sends is over."""
+    cdef Descriptor* row = _at(poller, fd)
+    # The last descriptor of a socket takes it out of the epoll set.
+    row.events = 0
+    memset(&row.unnotified, 0, sizeof(row.unnotified))
+    _complete(poller, row.closing, 0 if close(fd) == 0 else -errno)
+    row.closing = 0
+
+
+cdef bint _collect_notifications(Poller* poller, int32_t fd) noexcept nogil:
+    """Complete the zero-copy sends that the kernel has let go of, and then a close that waits for them. False when there is
+    no news of any."""
+    cdef Descriptor* row = _at(poller, fd)
+    cdef bint any = zerocopy_collect(&poller.zerocopy, &row.unnotified, fd, &poller.done)
+    if not row.unnotified.first:
+        _change(poller, fd)
+        if row.closing:
+            _close(poller, fd)
+    return any
 
 
 cdef void _cancel(Poller* poller, const Op* op) noexcept nogil:
@@ -272,12 +316,16 @@ cdef bint _act(Poller* poller, const epoll_event* event) noexcept nogil:
     """
     cdef int32_t fd = event.data.fd
     cdef Descriptor* row = _at(poller, fd)
-    if event.events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
+    cdef uint32_t events = event.events
+    # If it was an error beside that, it is told again.
+    if events & EPOLLERR and row.unnotified.first and _collect_notifications(poller, fd):
+        events &= ~<uint32_t>EPOLLERR
+    if events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
         if row.room:
-            _complete(poller, row.room, <int32_t>event.events)
+            _complete(poller, row.room, <int32_t>events)
             row.room = 0
             _change(poller, fd)
-    if row.arrive and event.events & (EPOLLIN | EPOLLHUP | EPOLLERR):
+    if row.arrive and events & (EPOLLIN | EPOLLHUP | EPOLLERR):
         if likely(row.kind == DESCRIPTOR_SOCKET):
             return _receive(poller, fd)
         if row.kind == DESCRIPTOR_LISTENER:

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint32_t
 
-from zchttpd._core.machine cimport SEND_PLAIN, conn_at, machine_blank_op, machine_clear
+from zchttpd._core.machine cimport conn_at, machine_blank_op, machine_clear, machine_registers
 from zchttpd._core.mapping cimport MAPPING_WINDOW, Mapping, mapping_at, mapping_make, mapping_unmap
 from zchttpd._core.op cimport OP_REGISTER, Op
 from zchttpd._core.token cimport NO_SLOT, TOKEN_TAG, token_pack
@@ -32,7 +32,7 @@ cdef uint32_t pool_take(Machine* machine, uint32_t conn_slot) noexcept nogil:
             machine.pool_retry_at_ms = machine.now_ms + POOL_RETRY_MS
             return NO_SLOT
         machine.pool_made += 1
-        if machine.send_mode != SEND_PLAIN:
+        if machine_registers(machine):
             op = machine_blank_op(machine)
             op.kind = OP_REGISTER
             op.slot = slot

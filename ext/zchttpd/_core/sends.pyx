@@ -9,9 +9,10 @@ from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
 from zchttpd._core.completions cimport completions_add
-from zchttpd._core.op cimport OP_LINK, OP_MORE, OP_SEND, OP_SPLICE
+from zchttpd._core.op cimport Completion, OP_LINK, OP_MORE, OP_SEND, OP_SEND_ZC, OP_SPLICE
 from zchttpd._core.pipes cimport pipes_drop, pipes_send
 from zchttpd._core.uio cimport iovec
+from zchttpd._core.zerocopy cimport zerocopy_send
 
 cdef extern from "<errno.h>" nogil:
     enum:
@@ -29,10 +30,12 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
 
 
-cdef void sends_go(Sends* sends, Pipes* pipes, Pipe** kept, Completions* done) noexcept nogil:
-    """Send what has been pushed, as much of it as the socket takes, and complete it: nothing is left. `kept`: what the
-    socket keeps of `pipes`."""
+cdef void sends_go(Sends* sends, Pipes* pipes, Pipe** kept, Completions* done, Zerocopy* zerocopy=NULL,
+                   Unnotified* unnotified=NULL) noexcept nogil:
+    """Send what has been pushed, as much of it as the socket takes, and complete it: nothing is left, but notifications.
+    `kept` is what the socket keeps of `pipes`, `unnotified` what is out of it of `zerocopy`, for a driver that has that."""
     cdef Op* op = &sends.ops[0]
+    cdef Completion* completion
     cdef ssize_t sent
     cdef uint8_t copied
     cdef bint linked
@@ -44,14 +47,16 @@ cdef void sends_go(Sends* sends, Pipes* pipes, Pipe** kept, Completions* done) n
         else:
             # Whoever sends from elsewhere has no use for what is left of a splice.
             pipes_drop(pipes, kept)
-            sent = _send(sends)
+            sent = zerocopy_send(zerocopy, unnotified, op) if op.kind == OP_SEND_ZC else _send(sends)
         if sent == -EINTR:
             continue
         if sent >= 0 and linked and sends.done + sent < op.length:
             sends.done += <uint32_t>sent
             continue
         if not linked:
-            completions_add(done, op.token, <int32_t>sent).copied = copied
+            completion = completions_add(done, op.token, <int32_t>sent)
+            completion.copied = copied
+            completion.more = op.kind == OP_SEND_ZC and sent > 0
             sends.count = 0
         elif sent < 0:
             completions_add(done, op.token, <int32_t>(sends.done if sends.done else sent))

@@ -385,7 +385,7 @@ cdef class SimWorker(SiteWorker):
 
     def __init__(self, *, execute, handler, dict limits, now_us=1_000_000, unix_second=1, plans_max=64, mappings_max=256,
                  drain_ms_max=10_000_000, zerocopy_able=True, reports_usage=True, accept_multishot=True,
-                 send_mode="zerocopy", access_bytes=0, memfd_size_min=0, huge_size=0):
+                 send_mode="zerocopy", access_bytes=0, memfd_size_min=0, huge_size=0, zerocopy_by_socket=False):
         self.execute = execute
         self.now_us = now_us
         self.unix_second = unix_second
@@ -409,6 +409,7 @@ cdef class SimWorker(SiteWorker):
             drain_ms_max=drain_ms_max, access_bytes=access_bytes)
         self.machine.mappings.memfd_size_min = memfd_size_min
         self.machine.mappings.huge_size = huge_size
+        self.machine.zerocopy_by_socket = zerocopy_by_socket
         mallopt(M_PERTURB, POISON)
         # So that runs replay.
         self.machine.table.key[0] = 1

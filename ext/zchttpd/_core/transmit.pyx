@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.lease cimport Lease, lease_at, lease_end, lease_open
 from zchttpd._core.machine cimport (
-    CONN_NO_ZEROCOPY, Conn, SEND_PLAIN, conn_at, machine_op, machine_rest)
+    CONN_NO_ZEROCOPY, Conn, SEND_PLAIN, conn_at, machine_op, machine_registers, machine_rest)
 from zchttpd._core.mapping cimport Mapping, mapping_at
 from zchttpd._core.op cimport OP_SEND, OP_SEND_ZC, OP_SPLICE, Op
 from zchttpd._core.routes cimport routes_copied, routes_not_copied, routes_of, routes_referred, routes_spare
@@ -19,7 +19,7 @@ cdef inline uint8_t _copy_reason(Machine* machine, Conn* conn, Mapping* mapping)
         return COPY_BY_MODE
     if not machine.zerocopy_able or conn.flags & CONN_NO_ZEROCOPY:
         return REASON_UNSUPPORTED
-    if mapping.buffer < 0:
+    if mapping.buffer < 0 and machine_registers(machine):
         return REASON_MEMLOCK
     if conn.leases >= machine.limits.leases_per_connection or machine.ledger.slab.live == machine.ledger.slab.capacity:
         return REASON_LEASES
@@ -61,6 +61,7 @@ cdef void transmit_window(Machine* machine, uint32_t slot, uint32_t mapping_slot
         conn.leases += 1
         op.token = token_pack(TOKEN_SEND_ZC, lease, machine.ledger.slab.generations[lease])
         op.buffer = mapping.buffer
+        op.slot = mapping_slot
     else:
         if reason != COPY_BY_MODE:
             machine.stats.fallbacks[reason] += 1
@@ -101,7 +102,7 @@ cdef void transmit_notified(Machine* machine, uint32_t lease_slot, int32_t usage
     if lease.result > 0:
         if not machine.reports_usage:
             machine.stats.notifications_unknown += 1
-        elif usage < 0:  # the sign bit is IORING_NOTIF_USAGE_ZC_COPIED
+        elif usage < 0:
             machine.stats.notifications_copied += 1
             routes_copied(machine, lease.route)
         else:

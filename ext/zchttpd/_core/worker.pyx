@@ -23,8 +23,8 @@ from zchttpd._core.fill cimport fill_begin, fill_progress_ms, fill_step, fill_ta
 from zchttpd._core.machine cimport (
     Conn, Limits, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, StreamFile, conn_at, machine_blank_op, machine_close,
     machine_close_file, machine_has_room, machine_let_go_file, machine_let_go_mapping, machine_map_source, machine_open,
-    machine_open_access, machine_retire_entry, machine_set_time, machine_source_holds, machine_take_version,
-    machine_try_free_plan)
+    machine_open_access, machine_registers, machine_retire_entry, machine_set_time, machine_source_holds,
+    machine_take_version, machine_try_free_plan)
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, Mapping, mapping_at, mapping_disown, mapping_hold, mapping_huge_length, mapping_make,
     mapping_registered, mapping_unmap)
@@ -222,7 +222,7 @@ cdef class Worker:
         cdef uint32_t slot = self._slot(&self.machine.mappings.slab, mapping)
         cdef Op op
         cdef int32_t result
-        if self.machine.send_mode == SEND_PLAIN or mapping_at(&self.machine.mappings, slot).huge:
+        if not machine_registers(&self.machine) or mapping_at(&self.machine.mappings, slot).huge:
             return 0
         memset(&op, 0, sizeof(Op))
         op.kind = OP_REGISTER

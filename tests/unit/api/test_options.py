@@ -83,7 +83,6 @@ def test_directories_may_have_colons_and_blanks(tmp_path: Path) -> None:
     ("option", "value", "words"),
     [
         ("send_mode", "plan", "Did you mean plain?"),
-        ("send_mode", "zerocopy", "engine portable does without it"),
         ("spa", "yes", "neither true nor false"),
         ("idle_ms_max", None, "not a number"),
         ("idle_ms_max", True, "not a number"),
@@ -96,9 +95,8 @@ def test_directories_may_have_colons_and_blanks(tmp_path: Path) -> None:
 def test_errors_name_the_option_as_python_does(
     tmp_path: Path, option: str, value: object, words: str
 ) -> None:
-    engine = {"engine": "portable"} if value == "zerocopy" else {}
     with pytest.raises(SettingsError) as caught:
-        settings(tmp_path, **engine, **{option: value})
+        settings(tmp_path, **{option: value})
     text = str(caught.value)
     assert caught.value.name == option
     assert text.startswith(f"{option}: ")

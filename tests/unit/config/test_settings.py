@@ -134,7 +134,6 @@ def test_an_empty_variable_counts_as_one_that_is_not_set(name: str, tmp_path: Pa
 @pytest.mark.parametrize(
     ("typed", "cause", "fix"),
     [
-        ({"engine": "portable", "send_mode": "zerocopy"}, "--engine portable", "Type --engine uring"),
         ({"host": "0.0.0.0", "admin": "127.0.0.1:8080"}, "is where files are served", "Type another port"),
         ({"host": "::", "admin": "127.0.0.1:8080"}, "is where files are served", "Type another port"),
         ({"host": "localhost", "admin": ":8080"}, "is where files are served", "Type another port"),
@@ -156,7 +155,7 @@ def test_options_that_contradict_each_other_are_refused(typed: dict[str, str], c
 @pytest.mark.parametrize(
     "typed",
     [
-        {"engine": "portable", "send_mode": "auto"},
+        {"engine": "portable", "send_mode": "zerocopy"},
         {"engine": "auto", "send_mode": "zerocopy"},
         {"host": "127.0.0.2", "admin": "127.0.0.1:8080"},
         {"unix": "/run/a.sock", "admin": "127.0.0.1:8080"},
