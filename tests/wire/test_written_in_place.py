@@ -83,8 +83,10 @@ class Writer:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self.answered(2)
-        self._thread.join()
+        while self._thread.is_alive():
+            # It may have begun to rest since.
+            self.answered(2)
+            self._thread.join(0.1)
 
     def answered(self, count: int = 1) -> None:
         """So many more requests have had their answers."""
