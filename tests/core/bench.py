@@ -20,7 +20,7 @@ HEAD = b"GET /a HTTP/1.1\r\n\r\n"
 # What every worker does, whatever it is asked for.
 USUAL = (
     *("accept", "watch", "register", "signal", "take_version", "check_version", "close_file"),
-    *("map_file", "unmap_file", "resident", "look", "check_root"),
+    *("map_file", "unmap_file", "resident", "look", "check_root", "drop_pages"),
 )
 
 
@@ -47,6 +47,7 @@ class Bench:
         self.check_error = 0  # and, as an errno, to the question for a file's version
         self.files = 1_000_000
         self.mapped = self.unmapped = 0  # where the last file that streams was mapped
+        self.dropped: list[tuple[int, int]] = []  # offset and length of what left the page tables
         self._ops: list[testing.ExecutedOp] = []
         self._work: list[tuple[str, int, bytes | int]] = []
         self._filled: dict[int, int] = {}
@@ -92,6 +93,8 @@ class Bench:
         elif op.kind == "unmap_file":
             self.machine.unmap_file(op)
             self.unmapped = op.address
+        elif op.kind == "drop_pages":
+            self.dropped.append((op.address - self.mapped, op.length))
         told = {
             "queued": self.unacknowledged,
             "unread": self.unread,

@@ -34,6 +34,13 @@ def tcp(listener: socket.socket) -> Iterator[Pair]:
         yield ours, theirs
 
 
+def more(driver: Driver) -> list[Done]:
+    """What comes next; something must."""
+    found = turn(driver)
+    assert found, "nothing comes any more"
+    return found
+
+
 def kinds(found: list[Done]) -> list[tuple[int, str]]:
     """Of results and notifications: the token and what it is."""
     return [
@@ -82,7 +89,7 @@ def test_a_receive_beside_it_hears_bytes_alone(driver: Driver, tcp: Pair) -> Non
         driver.push("send_zc", ours.fileno(), token, memory=b"x" * 1000)
     found = [done for _ in range(2) for done in turn(driver, 0)]
     while len(found) < 10:
-        found += turn(driver)
+        found += more(driver)
     assert sorted(kinds(found)) == sorted(
         (token, kind) for token in range(10, 15) for kind in ("notification", "result")
     )
@@ -120,7 +127,7 @@ def test_sends_that_fail_are_not_counted(driver: Driver, tcp: Pair) -> None:
     driver.push("send_zc", ours.fileno(), 903, memory=b"last")
     ended = {done.token for done in driver.reap() if done.notification}
     while len(ended) < len(memory) + 1:
-        ended |= {done.token for done in turn(driver) if done.notification}
+        ended |= {done.token for done in more(driver) if done.notification}
     assert ended == {*memory, 903}
 
 
@@ -139,7 +146,7 @@ def test_memory_is_not_read_once_it_has_been_notified(driver: Driver, tcp: Pair)
         got += theirs.recv(PIECE)
     assert got == expected
     while out:
-        out -= {done.token for done in turn(driver) if done.notification}
+        out -= {done.token for done in more(driver) if done.notification}
 
 
 def test_memory_is_read_until_it_has_been_notified(driver: Driver, tcp: Pair) -> None:
@@ -175,7 +182,7 @@ def test_a_close_waits_for_the_last_notification(driver: Driver, tcp: Pair, how:
         reset_on_close(theirs)
         theirs.close()
     while found[-1].token != 2000:
-        found += turn(driver)
+        found += more(driver)
     assert {done.token for done in found if done.notification} == set(memory)
     assert kinds(found)[-1] == (2000, "last result")
     assert found[-1].res == 0
@@ -193,7 +200,7 @@ def test_a_reset_ends_all_at_once(driver: Driver, tcp: Pair) -> None:
     driver.push("close", fd, 2000)
     found: list[Done] = []
     while not found or found[-1].token != 2000:
-        found += turn(driver, 0)
+        found += more(driver)
     assert {done.token for done in found if done.notification} == set(memory)
     with pytest.raises(ConnectionResetError):
         take(theirs, 1 << 30)
@@ -211,7 +218,7 @@ def test_the_number_of_a_closed_socket_starts_anew(driver: Driver, listener: soc
                 driver.push("send_zc", fd, token, memory=b"x" * 100)
             found = driver.reap()
             while len(found) < 2 * (round_ + 1):
-                found += turn(driver)
+                found += more(driver)
             driver.push("close", fd, 99)
             assert results(driver) == [(99, 0)]
             assert take(theirs, 100 * (round_ + 1)) == b"x" * 100 * (round_ + 1)

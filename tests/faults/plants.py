@@ -205,7 +205,7 @@ PLANTS = (
     Plant(
         "the end of a response is sent from the mapping too",
         "stream.pyx",
-        "machine.limits.window_size // TAIL_PART if _is_last(machine, conn) else 0",
+        "machine.limits.window_size // TAIL_PART if not source.frozen and _is_last(machine, conn) else 0",
         "0",
     ),
     Plant(
@@ -238,9 +238,9 @@ PLANTS = (
     ),
     Plant(
         "what others may write to leaves by reference",
-        "stream.pyx",
-        "return source.frozen and machine",
-        "return machine",
+        "transmit.pyx",
+        "reason != COPY_NO and source.frozen and",
+        "reason != COPY_NO and",
     ),
     Plant(
         "a version is read while it is being written",

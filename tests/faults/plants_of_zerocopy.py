@@ -1,4 +1,4 @@
-"""Faults of zero copy by sockets (MSG_ZEROCOPY), each with the test that must find it."""
+"""Faults of zero copy by sockets and from mapped files, each with the test that must find it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from plants import Plant
 
 BOOKS = "tests/driver/test_zerocopy_books.py"
 POLLER = "tests/driver/test_poller_zerocopy.py"
+LIVE = "tests/core/test_live_zerocopy.py"
 
 PLANTS_OF_ZEROCOPY = (
     Plant(
@@ -62,5 +63,48 @@ PLANTS_OF_ZEROCOPY = (
         "    admission_closed(machine, slot)\n",
         "",
         "tests/core/test_admission.py",
+    ),
+    # From mapped files, which others may write to.
+    Plant(
+        "the end of a response is read while some of it may still change",
+        "stream.pyx",
+        " and not _waits_for_notifications(machine, conn)):",
+        "):",
+    ),
+    Plant(
+        "parts of a file that were sent before are not waited for",
+        "transmit.pyx",
+        "        conn.live_leases += 1\n",
+        "        conn.live_leases = 1 if conn.stream.read_at > 0 else 0\n",
+        LIVE,
+    ),
+    Plant(
+        "windows are waited for like mapped files",
+        "stream.pyx",
+        "    return (conn.live_leases > 0 and",
+        "    return (conn.leases > 0 and",
+        LIVE,
+    ),
+    Plant(
+        "a lease on a mapped file does not hold it",
+        "transmit.pyx",
+        "        source.refs += 1\n        conn.live_leases",
+        "        conn.live_leases",
+        LIVE,
+    ),
+    Plant(
+        "pages leave the page tables while a send reads them",
+        "stream.pyx",
+        "        if stream.live == LIVE_COPIED:\n",
+        "        if stream.live:\n",
+        LIVE,
+    ),
+    # What shows at the receiver, when memory is overwritten as soon as its lease has ended.
+    Plant(
+        "a lease does not outlast the result, whatever is still to be read",
+        "conn.pyx",
+        "    if not completion.more:\n        transmit_end_lease(machine, lease_slot)",
+        "    if True:\n        transmit_end_lease(machine, lease_slot)",
+        "tests/ring/test_leases.py",
     ),
 )

@@ -25,6 +25,7 @@ RECEIVING, REJECTED = 1, 64  # flags of a connection
 NO_OPS = ("reset", "shutdown", "queued", "unread")  # without a completion
 NO_CONNS = ("accept", "fill", "tag", "wake")
 NOBODY = 0
+NO_SLOT = 0xFFFFFFFF  # no mapping: of a file
 
 
 class Zerocopy(NamedTuple):
@@ -104,7 +105,8 @@ def _check_addresses(kernel: Kernel) -> None:
     for fd, (slot, _) in kernel.ledger.keys.items():
         conn = kernel.machine.conn(slot)
         state = testing.STATES.get(conn["state"], "closing")
-        if conn["fd"] == fd and state != "closing" and not conn["flags"] & REJECTED:
+        is_counted = state != "closing" or conn["stays"]
+        if conn["fd"] == fd and is_counted and not conn["flags"] & REJECTED:
             counted.setdefault(kernel.sockets[fd].network, []).append(conn["of_address"])
     most = kernel.limits["connections_per_address"]
     if most == NO_LIMIT:
@@ -118,7 +120,7 @@ def _check_addresses(kernel: Kernel) -> None:
 
 def check_parked(conns: list[dict[str, int]], known: set[int]) -> None:
     """Nobody is forgotten: who is parked stands in a queue, or the desk has him (`known`, by slot). Who is
-    sent a response waits for an op, or in a queue.
+    sent a response waits for an op, in a queue, or until nothing reads its file any more.
     """
     for slot, conn in enumerate(conns):
         parked = testing.STATES.get(conn["state"]) == "parked"
@@ -127,7 +129,8 @@ def check_parked(conns: list[dict[str, int]], known: set[int]) -> None:
         if conn["queued"] and not parked:
             raise Violation(f"queued, and not parked: {conn}")
         sending = testing.STATES.get(conn["state"]) == "sending"
-        if sending and not conn["waits"] and conn["ops_open"] <= conn["flags"] & RECEIVING:
+        waits = conn["waits"] or conn["live_leases"]
+        if sending and not waits and conn["ops_open"] <= conn["flags"] & RECEIVING:
             raise Violation(f"forgotten with a response under way: {conn}")
 
 
@@ -169,7 +172,7 @@ def check_leases(kernel: Kernel) -> None:
 
 def check_mappings(kernel: Kernel, owned: Counter[int]) -> None:
     """Each mapping is held by who has it, and by nobody else. `owned`: references of the handler, by slot."""
-    leases = Counter(send.mapping for send in kernel.ledger.zerocopy.values())
+    leases = Counter(send.mapping for send in kernel.ledger.zerocopy.values() if send.mapping != NO_SLOT)
     for slot, (owed, its_leases) in kernel.machine.owed().items():
         if (owed, its_leases) != (owned[slot], leases[slot]):
             raise Violation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -63,6 +64,9 @@ class Files:
         self.next_fd = FIRST_FD
         self.reads: list[testing.ExecutedOp] = []
         self.hung: list[testing.ExecutedOp] = []  # of a disk that does not answer
+        self.sent: Counter[tuple[int, int]] = (
+            Counter()
+        )  # what of mapped files sends have read: address and length
 
     def open_file(self, name: str) -> int:
         """A descriptor of the file as it is now."""
@@ -118,12 +122,32 @@ class Files:
 
     def resident(self, op: testing.ExecutedOp) -> int:
         opened = self.must_be_open(op)
-        if opened.base + op.offset != op.address or op.offset + op.length > opened.size:
+        if op.offset + op.length > opened.size:
             raise Violation(f"outside the mapping: {op} {opened}")
         if self.kernel.chance("not_resident"):
             self.kernel.events["not_resident"] += 1
             return self.kernel.rng.choice((0, self.kernel.rng.randint(0, op.length)))
         return op.length
+
+    def drop_pages(self, op: testing.ExecutedOp) -> None:
+        if not self.sent[op.address, op.length]:
+            raise Violation(f"not what a send has read, or it still reads it: {op}")
+        self.sent[op.address, op.length] -= 1
+        self.kernel.events["drop_pages"] += 1
+
+    def send_is_over(self, op: testing.ExecutedOp, sent: int) -> None:
+        """The kernel reads this no more."""
+        if self.mapped(op.address) is not None:
+            self.sent[op.address, sent] += 1
+
+    def on_the_wire(self, op: testing.ExecutedOp, known: bytes, at: int) -> bytes:
+        """What leaves of a zero-copy send, of which `known` was at byte `at`. A mapped file may have been
+        written to since.
+        """
+        if self.mapped(op.address) is None or self.kernel.rng.random() < 0.5:
+            return known
+        self.kernel.events["live_zerocopy"] += 1
+        return self.kernel.machine.peek(op.address + at, len(known)) or known
 
     def mapped(self, address: int) -> OpenFile | None:
         """The file that is mapped there."""

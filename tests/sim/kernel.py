@@ -71,6 +71,7 @@ class Kernel(Transfers):
             "resident": self.files.resident,
             "look": self.looks.look,
             "check_root": self.looks.check_root,
+            "drop_pages": self.files.drop_pages,
             "register": self.buffers.register,
             "clear": self.buffers.clear,
             "watch": self.listener.watch_wake,
@@ -134,8 +135,10 @@ class Kernel(Transfers):
         if op.kind == "splice":
             self.files.must_be_frozen(op)
         if op.kind == "send_zc":
-            if not self.habits.by_socket:
+            if op.buffer >= 0:
                 self.buffers.must_hold(op)
+            elif not self.habits.by_socket and self.files.mapped(op.address) is None:
+                raise Violation(f"sent from memory that is neither registered nor a file's: {op}")
             if self.loopback_given_up and socket.route == LOOPBACK:
                 raise Violation(f"zero copy on a route that was given up: {op}")
         return self.must_be_memory(op)
@@ -163,10 +166,12 @@ class Kernel(Transfers):
     def must_not_send_from(self, base: int, size: int) -> None:
         """Memory that is about to go."""
         self.sq.must_not_send_from(base, size)
+        sends = [held.op for held in self.held]
         for socket in self.sockets.values():
-            for op in (*socket.chain, *(op for op, _ in socket.in_worker)):
-                if base <= op.address < base + size:
-                    raise Violation(f"unmapped while it is sent: {op}")
+            sends += (*socket.chain, *(op for op, _ in socket.in_worker))
+        for op in sends:
+            if op.address < base + size and base < op.address + op.length:
+                raise Violation(f"about to go, and it is being sent: {op}")
 
     def must_be_memory(self, op: testing.ExecutedOp) -> bytes:
         now = self.machine.peek(op.address, op.length)

@@ -74,8 +74,13 @@ class Notifications:
         kernel.held = [each for each in kernel.held if each is not held]
         kernel.events["late_notification"] += socket.closed
         kernel.ledger.copied[socket.route, usage < 0] += held.sent > 0
+        if held.sent:
+            kernel.files.send_is_over(held.op, held.sent)
         # From here on the bytes are the network's.
-        socket.outbound = [(None if owner is held else owner, known) for owner, known in socket.outbound]
+        for place, (owner, known) in enumerate(socket.outbound):
+            if owner is held:
+                fixed = kernel.files.on_the_wire(held.op, known, held.sent - len(known))
+                socket.outbound[place] = (None, fixed)
         kernel.cq.append(Cqe(held.op.token, usage, notification=True))
         if socket.closing is not None and not self.are_out(socket):
             kernel.later.append(socket.closing)

@@ -42,6 +42,7 @@ class Transfers:
             part = known[: most - len(got)]
             if held is not None:
                 self.must_be(held.op, held.snapshot)
+                part = self.files.on_the_wire(held.op, part, held.sent - len(known))
             got += part
             if len(part) < len(known):
                 socket.outbound[0] = (held, known[len(part) :])
@@ -123,6 +124,8 @@ class Transfers:
         more = op.kind == "send_zc" and self.rng.random() < 0.5
         if more:
             self.notifications.taken(Held(op, snapshot, res, read=True))
+        else:
+            self.files.send_is_over(op, res)
         self._taken(socket, op, res)
         self.cq.append(Cqe(op.token, res, more))
 
@@ -176,6 +179,8 @@ class Transfers:
         elif op.kind == "send_zc" and (notifies or not self.chance("no_notification")):
             held = Held(op, snapshot, size)
             self.notifications.taken(held)
+        if held is None:
+            self.files.send_is_over(op, size)
         socket.outbound.append((held, snapshot[:size]))
         socket.unread += size
         self._taken(socket, op, size)

@@ -125,7 +125,6 @@ class World:
             live["conns"] + live["mappings"]
         ):
             raise Violation(f"{self.kernel.op_count} ops for {len(batch)} completions: {live}")
-        self.machine.poison_pool()
         if self.rng.random() < 0.3:
             self.take_records()
         return pause_ms
@@ -147,7 +146,6 @@ class World:
         ended = "leases" if testing.unpack(cqe.token)[0] == testing.TOKENS["send_zc"] else "conns"
         if after[ended] < self.live_before[ended]:
             self.spent.append(cqe.token)
-        self.machine.poison_pool()
 
     def handle(
         self, work: Iterator[tuple[str, int, bytes | int]], filled: Iterator[tuple[int, int]], now_ms: int
@@ -172,7 +170,6 @@ class World:
     def flush(self) -> None:
         self.machine.flush()
         self.kernel.end_of_batch()
-        self.machine.poison_pool()
 
     # ---- what happens ----
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Bounds what the kernel takes for a reader that does not read, so that the server really has to wait for it.
 # Several of loopback's 64 KiB segments must fit, or TCP itself creeps from one window probe to the next.
+PAGE = 4096
 SLOW_BUFFER = 256 * 1024
 LARGE = 24 * MIB  # bytes of a file that is streamed
 
@@ -63,6 +64,18 @@ def publish(path: Path, content: bytes) -> None:
 def digest_of(content: bytes) -> tuple[int, str]:
     """What `Digest.result` must be for this content."""
     return len(content), hashlib.sha256(content).hexdigest()
+
+
+def is_of_either(got: bytes, one: bytes, other: bytes) -> bool:
+    """Whether each byte is what one of the two has there."""
+    for at in range(0, len(got), PAGE):
+        piece = got[at : at + PAGE]
+        ours, theirs = (each[at : at + len(piece)] for each in (one, other))
+        if piece not in (ours, theirs) and any(
+            byte not in pair for byte, *pair in zip(piece, ours, theirs, strict=True)
+        ):
+            return False
+    return True
 
 
 def download(server: Server, path: str, *lines: str) -> tuple[Reply, tuple[int, str]]:

@@ -220,9 +220,7 @@ def test_what_fails_in_the_server_is_raised_in_the_program(site: Path, in_proces
         pass
 
 
-@pytest.mark.parametrize(
-    ("option", "value"), [("workers", 2), ("engine", "uring"), ("user", "nobody"), ("send_mode", "zerocopy")]
-)
+@pytest.mark.parametrize(("option", "value"), [("workers", 2), ("engine", "uring"), ("user", "nobody")])
 def test_what_needs_a_process(site: Path, option: str, value: object) -> None:
     with pytest.raises(zchttpd.SettingsError, match=f"^{option}: .*in_process"):
         zchttpd.serve(site, in_process=True, **{option: value})  # type: ignore[arg-type]

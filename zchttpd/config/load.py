@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zchttpd.config.names import AUTO, OFF
+from zchttpd.config.names import OFF
 from zchttpd.config.options import SettingsError, flag_of, nearest, variable_of
 from zchttpd.config.settings import OPTIONS, Settings
 
@@ -165,8 +165,8 @@ def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
         warn(_COMPRESS_ONLY, "Type --compress auto, or leave it out")
     if settings.access_log == OFF:
         warn(("access_log_format",), "Type --access-log and a file, or leave it out")
-    if settings.send_mode != AUTO:
-        warn(("frozen",), "Only --send-mode auto sends by reference; leave one of them out")
+    if settings.send_mode == "plain":
+        warn(("frozen",), "With --send-mode plain every body is copied; leave one of them out")
     if settings.engine == "portable":
         warn(("without",), "It is for io_uring, and --engine portable does without; leave one of them out")
     elif settings.send_mode == "plain":

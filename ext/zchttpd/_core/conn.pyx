@@ -22,7 +22,8 @@ from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE, CONN_POLLING,
     CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, Conn, HELD_SMALL, REFUSED_HEAD, ROUTE_UNKNOWN, SEND_AUTO,
-    conn_at, machine_has_room, machine_hold_plan, machine_let_go_plan, machine_op, machine_source_holds, machine_try_free_plan)
+    conn_at, machine_has_room, machine_hold_plan, machine_let_go_plan, machine_op, machine_source_holds,
+    machine_try_free_plan)
 from zchttpd._core.new_paths cimport LOOK_ASK, LOOK_GONE, SecondLook, new_path_look, new_path_plan
 from zchttpd._core.op cimport (
     OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN,
@@ -62,8 +63,7 @@ cdef bint conn_accepted(Machine* machine, int32_t fd, const Peer* peer) noexcept
     address; False when there is no room even for that, and the socket is still the caller's. `peer` may be NULL where
     nobody wants it."""
     cdef bint admitted
-    cdef uint32_t evicted
-    cdef uint32_t slot
+    cdef uint32_t evicted, slot
     cdef Conn* conn
     if machine.draining:
         return False
@@ -330,8 +330,7 @@ cdef void _take(Machine* machine, uint32_t slot, const char* bytes, uint32_t len
     """Bytes straight from the receive buffer, with nothing waiting before them: serve a known head in place."""
     cdef Conn* conn = conn_at(machine, slot)
     cdef Row* row
-    cdef uint32_t plan
-    cdef uint32_t used = 0, head_length = 0
+    cdef uint32_t plan, used = 0, head_length = 0
     cdef HeadFramer framer
     cdef bint unknown = False
     if conn.row != NO_ROW:
@@ -365,8 +364,7 @@ cdef void _take(Machine* machine, uint32_t slot, const char* bytes, uint32_t len
 cdef void _read_heads(Machine* machine, uint32_t slot) noexcept nogil:
     """Look for a head in what waits: serve it if it is known, park otherwise."""
     cdef Conn* conn = conn_at(machine, slot)
-    cdef uint32_t head_length = 0
-    cdef uint32_t plan
+    cdef uint32_t plan, head_length = 0
     cdef int found
     while conn.state == CONN_READING and conn.received.bytes != NULL:
         found = frame(&conn.framer, conn.received.bytes + conn.received.start, conn.received.end - conn.received.start,

@@ -1,5 +1,5 @@
-# The ledger: which send still reads which mapping. A lease ends with the notification, or with a result that says that
-# none will follow. Never by the sign of a result, by order, or because a connection closed.
+# The ledger: which send still reads which mapping, or mapped file. A lease ends with the notification, or with a result that
+# says that none will follow. Never by the sign of a result, by order, or because a connection closed.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
@@ -9,7 +9,9 @@ from zchttpd._core.stats cimport Stats
 
 cdef struct Lease:
     int64_t opened_us       # monotonic
-    uint32_t mapping        # slot; the lease holds a reference
+    uint32_t mapping        # slot; the lease holds a reference. NO_SLOT: it is on a mapped file
+    uint32_t source         # then its slot, of which it holds a reference
+    char* address           # and its first byte
     uint32_t conn           # connection it was opened for, which may be gone
     uint32_t conn_generation
     uint32_t length         # bytes asked for

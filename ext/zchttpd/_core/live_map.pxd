@@ -8,4 +8,5 @@ cdef struct LiveMap:
 
 cdef int live_map_open(LiveMap* map, int fd) noexcept nogil
 cdef void live_map_close(char* base, uint64_t length) noexcept nogil
-cdef uint32_t live_map_resident(char* address, uint32_t length, int fd, uint64_t offset) noexcept nogil
+cdef uint32_t live_map_resident(uint32_t length, int fd, uint64_t offset) noexcept nogil
+cdef void live_map_drop(char* address, uint32_t length) noexcept nogil

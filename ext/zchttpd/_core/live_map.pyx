@@ -1,4 +1,4 @@
-"""Live maps (mmap(2), MAP_SHARED and PROT_READ): the page cache's own pages of a file, for send(2) to copy from.
+"""Live maps (mmap(2), MAP_SHARED and PROT_READ): the page cache's own pages of a file, for sends to read from.
 
 Nobody of us dereferences one: where the file has been cut, or a disk fails, the send says -EFAULT and nobody gets SIGBUS.
 """
@@ -31,24 +31,28 @@ cdef void live_map_close(char* base, uint64_t length) noexcept nogil:
     munmap(base, length)
 
 
-cdef uint32_t live_map_resident(char* address, uint32_t length, int fd, uint64_t offset) noexcept nogil:
-    """How many of these bytes, from the first on, a send copies without waiting for a disk. `offset`: theirs in the file.
+cdef uint32_t live_map_resident(uint32_t length, int fd, uint64_t offset) noexcept nogil:
+    """How many of these bytes of the file, from the first on, a send takes without waiting for a disk.
 
     A byte here and there is asked for. mincore(2) would ask for every page, which costs more, and calls all of them resident
     to those who may not write the file.
-
-    The pages before them have been sent: they leave our page tables, or all of a large file would count as our memory.
     """
-    cdef uint64_t before = min(offset, <uint64_t>length) // PAGE * PAGE
     cdef iovec vector
     cdef char byte
     cdef uint32_t at = 0
     vector.iov_base = &byte
     vector.iov_len = 1
-    if before > 0:
-        madvise(<void*>(<uintptr_t>address // PAGE * PAGE - before), before, MADV_DONTNEED)
     while at < length:
         if preadv2(fd, &vector, 1, <int64_t>(offset + at), RWF_NOWAIT) != 1:
             return at
         at += PROBE
     return length
+
+
+cdef void live_map_drop(char* address, uint32_t length) noexcept nogil:
+    """Take pages out of our page tables that no send of ours needs there, or all of a large file would count as our memory.
+    The last is left to those who send what is behind it."""
+    cdef uintptr_t first = <uintptr_t>address // PAGE * PAGE
+    cdef uintptr_t end = (<uintptr_t>address + length) // PAGE * PAGE
+    if end > first:
+        madvise(<void*>first, end - first, MADV_DONTNEED)

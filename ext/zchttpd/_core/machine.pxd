@@ -56,6 +56,11 @@ cdef enum:
 cdef enum:
     STREAM_WINDOWS = 8
 
+cdef enum LiveSend:
+    LIVE_NONE = 0
+    LIVE_COPIED = 1     # fixed when its result is in
+    LIVE_REFERRED = 2   # by zero copy, or by reference
+
 cdef struct Stream:           # a large file on its way, straight from its mapping or through windows
     uint64_t read_at        # file offset of what comes next: of the next read, or of what is sent from the mapping
     uint64_t end            # one past the last byte of the segment
@@ -68,7 +73,7 @@ cdef struct Stream:           # a large file on its way, straight from its mappi
     uint32_t[8] windows     # mapping slots
     uint32_t[8] lengths     # bytes in each
     uint32_t sent           # bytes of the oldest window that have left
-    uint8_t live            # what is being sent, is from the mapping
+    uint8_t live            # LiveSend: how it is being sent from the mapping
     uint64_t resident_to    # file offset up to which no disk was needed
     int64_t resident_ms     # when that was asked
 
@@ -95,7 +100,8 @@ cdef struct Conn:
     char* image             # what literals are sent from
     Stream* stream              # NULL unless a file streams
     uint32_t windows_held   # windows that it took from the pool and that have not come back
-    uint32_t leases         # open leases of its sends
+    uint16_t leases         # open leases of its sends
+    uint16_t live_leases    # and those of them that are on mapped files, whose bytes others may write
     uint32_t unheard        # sends that ended without a copy, and the peer has not been heard from since
     int32_t queued_last     # unacknowledged bytes at the last stall check, -1 before the first
     int64_t deadline_ms     # monotonic

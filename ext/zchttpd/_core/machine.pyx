@@ -13,7 +13,7 @@ from zchttpd._core.live_map cimport live_map_close
 from zchttpd._core.lease cimport ledger_close, ledger_open
 from zchttpd._core.mapping cimport (
     Mapping, REST_CLEAR, REST_POOL, mapping_at, mapping_let_go, mappings_close, mappings_open)
-from zchttpd._core.memory cimport memory_give, memory_resize, memory_take
+from zchttpd._core.memory cimport memory_give, memory_is_over, memory_resize, memory_take
 from zchttpd._core.op cimport (
     OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE_FILE, OP_GROWN, OP_MAP_FILE, OP_TAKE_VERSION, OP_UNMAP_FILE, OP_WAIT)
 from zchttpd._core.plans cimport (
@@ -157,6 +157,7 @@ cdef void machine_rest(Machine* machine, uint32_t slot, int rest) noexcept nogil
         machine_clear(machine, slot)
     elif rest == REST_POOL:
         mapping = mapping_at(&machine.mappings, slot)
+        memory_is_over(mapping.base, mapping.capacity)
         mapping.refs = 1
         mapping.next = machine.pool_free
         machine.pool_free = slot

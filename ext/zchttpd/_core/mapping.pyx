@@ -14,7 +14,7 @@ from posix.types cimport off_t
 from posix.unistd cimport close, ftruncate
 
 from zchttpd._core.check cimport zc_assert
-from zchttpd._core.memory cimport memory_refuses
+from zchttpd._core.memory cimport memory_is_over, memory_refuses
 from zchttpd._core.slab cimport slab_close, slab_give, slab_open, slab_row, slab_take
 from zchttpd._core.token cimport NO_SLOT
 
@@ -199,6 +199,9 @@ cdef void mapping_unmap(Mappings* mappings, uint32_t slot) noexcept nogil:
     """The memory goes back to the system. Nobody holds it and the kernel has let go of it."""
     cdef Mapping* mapping = mapping_at(mappings, slot)
     zc_assert(mapping.refs == 0 and mapping.leases == 0)
+    # Pages of memory files live on in the queues of sockets.
+    if mapping.memfd < 0:
+        memory_is_over(mapping.base, mapping.capacity)
     munmap(mapping.base, mapping.capacity)
     if mapping.memfd >= 0:
         close(mapping.memfd)

@@ -8,11 +8,15 @@ cdef extern from "zc_memory.h" nogil:
         int64_t until_failure
         int64_t live
         uint64_t failures
+        int poison
     bint zc_memory_refuses(zc_memory* memory)
     void zc_memory_count(zc_memory* memory, int change)
+    int zc_memory_poison()
+    void zc_memory_overwrite(zc_memory* memory, void* base, size_t size)
 
 cdef zc_memory counts
 counts.until_failure = -1
+counts.poison = zc_memory_poison()
 
 
 cdef void* memory_take(size_t size) noexcept nogil:
@@ -42,6 +46,16 @@ cdef void memory_give(void* memory) noexcept nogil:
 cdef bint memory_refuses() noexcept nogil:
     """Whether a test wants this allocation to fail, for what is not had from here."""
     return zc_memory_refuses(&counts)
+
+
+cdef void memory_is_over(void* base, size_t size) noexcept nogil:
+    """Nobody reads this memory any more. A test may have it overwritten, so that whoever does shows."""
+    zc_memory_overwrite(&counts, base, size)
+
+
+cdef void memory_poison(int byte) noexcept nogil:
+    """Overwrite what is over with this byte; 0: with nothing."""
+    counts.poison = byte
 
 
 cdef void memory_fail_after(int64_t allocations) noexcept nogil:

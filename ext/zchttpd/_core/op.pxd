@@ -6,7 +6,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 cdef enum OpKind:
     OP_RECV = 1         # (multishot) receive into provided buffers
     OP_SEND = 2         # copying send of address, length; -EFAULT where a mapped file has no such bytes any more
-    OP_SEND_ZC = 3      # zero-copy send from the registered buffer `buffer`; where drivers have none, from any memory
+    OP_SEND_ZC = 3      # zero-copy send from the registered buffer `buffer`, or from any memory if that is -1
     OP_READ = 4         # read a window of a streamed file; the file must still be the version `source`
     OP_FILL = 5         # read the next piece of a snapshot into its mapping
     OP_POLL = 6         # wait until the socket takes bytes, or is broken. No send waits: -EAGAIN, and this
@@ -31,10 +31,10 @@ cdef enum OpKind:
     OP_COLLAPSE = 25    # make huge pages of the mapping's memory file (madvise(2), MADV_COLLAPSE); it may fail
     OP_MAP_FILE = 26    # map the file `fd` for the LiveMap at `address`; the result is 0 or -errno
     OP_UNMAP_FILE = 27  # take that mapping back: `offset` bytes at `address`. No completion
-    # Ask how many of these mapped bytes of the file, from the first on, need no disk; those before them have been sent.
-    OP_RESIDENT = 28    # The result says
+    OP_RESIDENT = 28    # ask how many of these mapped bytes of the file, from the first on, need no disk; the result says
     OP_LOOK = 29        # look at a path beneath the directory `fd`, for the Look at `address`; the result is 0 or -errno
     OP_CHECK_ROOT = 30  # look where the RootPath at `address` leads; the result is 0, or -errno: elsewhere by now
+    OP_DROP_PAGES = 31  # take these mapped bytes of a file, which have been sent, out of our page tables. No completion
 
 cdef enum OpFlag:
     OP_MORE = 1         # MSG_MORE: the body follows at once

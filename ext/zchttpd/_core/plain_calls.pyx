@@ -4,11 +4,11 @@ from libc.stdint cimport int32_t, uint32_t
 from posix.unistd cimport close
 
 from zchttpd._core.address cimport address_route
-from zchttpd._core.live_map cimport LiveMap, live_map_close, live_map_open, live_map_resident
+from zchttpd._core.live_map cimport LiveMap, live_map_close, live_map_drop, live_map_open, live_map_resident
 from zchttpd._core.look cimport Look, RootPath, look_at, look_at_root
 from zchttpd._core.op cimport (
-    OP_CHECK_ROOT, OP_CHECK_VERSION, OP_CLOSE_FILE, OP_GROWN, OP_LOOK, OP_MAP_FILE, OP_QUEUED, OP_REJECT, OP_RESET,
-    OP_RESIDENT, OP_ROUTE, OP_SHUTDOWN, OP_SIGNAL, OP_TAKE_VERSION, OP_UNMAP_FILE, OP_UNREAD, OP_WAIT)
+    OP_CHECK_ROOT, OP_CHECK_VERSION, OP_CLOSE_FILE, OP_DROP_PAGES, OP_GROWN, OP_LOOK, OP_MAP_FILE, OP_QUEUED, OP_REJECT,
+    OP_RESET, OP_RESIDENT, OP_ROUTE, OP_SHUTDOWN, OP_SIGNAL, OP_TAKE_VERSION, OP_UNMAP_FILE, OP_UNREAD, OP_WAIT)
 from zchttpd._core.system cimport system_signal
 from zchttpd._core.version cimport Version, version_holds, version_take
 
@@ -65,7 +65,9 @@ cdef bint plain_call(const Op* op, int32_t* result) noexcept nogil:
     elif op.kind == OP_CHECK_ROOT:
         result[0] = look_at_root(<RootPath*>op.address)
     elif op.kind == OP_RESIDENT:
-        result[0] = <int32_t>live_map_resident(op.address, op.length, op.fd, op.offset)
+        result[0] = <int32_t>live_map_resident(op.length, op.fd, op.offset)
+    elif op.kind == OP_DROP_PAGES:
+        live_map_drop(op.address, op.length)
     elif op.kind == OP_MAP_FILE:
         result[0] = live_map_open(<LiveMap*>op.address, op.fd)
     elif op.kind == OP_UNMAP_FILE:

@@ -63,8 +63,8 @@ cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
     """Prepare the sqe of an op. Submitted with the next wait, or when the queue is full."""
     cdef lib.io_uring_sqe* sqe
     # What waits for room would be woken for nothing by a peer that closes its direction, and end up in a thread.
-    cdef int flags = MSG_NOSIGNAL | MSG_DONTWAIT
-    cdef unsigned zc_flags = 0
+    cdef int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (MSG_MORE if op.flags & OP_MORE else 0)
+    cdef unsigned zc_flags = lib.IORING_SEND_ZC_REPORT_USAGE if ring.features & FEATURE_REPORT_USAGE else 0
     # A chain must not be split between two submissions.
     if op.flags & OP_LINK and lib.io_uring_sq_space_left(&ring.uring) < 2:
         _submit(ring)
@@ -77,16 +77,14 @@ cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
         sqe.flags |= lib.IOSQE_BUFFER_SELECT
         sqe.buf_group = BUFFER_GROUP
     elif op.kind == OP_SEND or op.kind == OP_SEND_ZC:
-        if op.flags & OP_MORE:
-            flags |= MSG_MORE
         if op.flags & OP_LINK:
             # Only a whole head may start the window behind it.
             flags |= MSG_WAITALL
         if op.kind == OP_SEND:
             lib.io_uring_prep_send(sqe, op.fd, op.address, op.length, flags)
+        elif op.buffer < 0:
+            lib.io_uring_prep_send_zc(sqe, op.fd, op.address, op.length, flags, zc_flags)
         else:
-            if ring.features & FEATURE_REPORT_USAGE:
-                zc_flags = lib.IORING_SEND_ZC_REPORT_USAGE
             lib.io_uring_prep_send_zc_fixed(sqe, op.fd, op.address, op.length, flags, zc_flags, <unsigned>op.buffer)
         if op.flags & OP_LINK:
             sqe.flags |= lib.IOSQE_IO_LINK

@@ -1,10 +1,10 @@
 """Large files on their way: straight from their mappings, or through the pool of registered windows.
 
-What is to be copied in any case, and is in the page cache, is sent from the mapping of the file, piece by piece. Its bytes
-are fixed when the result of the send is in: so the end of a response is read into a window only when all before it has
-left, and is sent if the file has its version even then. Whoever is told a whole response, is told one version; else it is
-broken off. The version is looked at before each piece too, so that little of another is sent in vain. A frozen file leaves
-by reference, where the driver sends so, and whole.
+What is in the page cache is sent from the mapping of the file, piece by piece. Others may write to it meanwhile: the bytes
+of a copying send are fixed when its result is in, those of a zero-copy send when its notification is. So the end of a
+response is read into a window only when all before it is fixed, and is sent if the file has its version even then. Whoever
+is told a whole response, is told one version; else it is broken off. The version is looked at before each piece too, so that
+little of another is sent in vain. Nobody writes to a frozen file: it leaves whole, and also by reference.
 
 Memory is bounded by the pool whatever the file's size and however slowly clients read. Reading ahead is for when windows
 are plentiful. The last eighth of the pool is a reserve: a connection that gets one of those sends by copying, without
@@ -16,19 +16,19 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.machine cimport (
-    CONN_CLOSING, CONN_NO_ZEROCOPY, CONN_POLLING, SEND_PLAIN, STREAM_WINDOWS, Stream, StreamFile, conn_at, machine_ask,
-    machine_let_go_mapping, machine_op, machine_source_holds)
+    CONN_CLOSING, CONN_POLLING, LIVE_COPIED, LIVE_NONE, LIVE_REFERRED, STREAM_WINDOWS, Stream, StreamFile, conn_at,
+    machine_ask, machine_let_go_mapping, machine_op, machine_source_holds)
 from zchttpd._core.mapping cimport mapping_at
 from zchttpd._core.memory cimport memory_give, memory_take_zeroed
-from zchttpd._core.op cimport OP_READ, OP_RESIDENT, OP_SEND, Op
+from zchttpd._core.op cimport OP_READ, OP_RESIDENT, Op
 from zchttpd._core.plans cimport PARTIAL_CONTENT, Plan, SEGMENT_STREAMED, plan_at
 from zchttpd._core.pool cimport pool_take, pool_windows_left
 from zchttpd._core.queues cimport QUEUE_NONE, QUEUE_SEND, QUEUE_WINDOW, queues_push, queues_remove
-from zchttpd._core.routes cimport routes_of, routes_spare, routes_spares
 from zchttpd._core.slab cimport slab_row
-from zchttpd._core.stats cimport REASON_COPIED, REASON_UNSUPPORTED, REASON_WINDOWS
-from zchttpd._core.token cimport NO_SLOT, TOKEN_READ, TOKEN_SEND
-from zchttpd._core.transmit cimport COPY_NO, SPLICE_SIZE_MAX, transmit_splice, transmit_window
+from zchttpd._core.stats cimport REASON_WINDOWS
+from zchttpd._core.token cimport NO_SLOT, TOKEN_READ
+from zchttpd._core.transmit cimport (
+    COPY_NO, SPLICE_SIZE_MAX, transmit_copies, transmit_drop_pages, transmit_file, transmit_window)
 from zchttpd._core.turns cimport turns_wait
 
 cdef enum:
@@ -82,11 +82,6 @@ cdef inline bint _is_last(Machine* machine, Conn* conn) noexcept nogil:
     return True
 
 
-cdef inline bint _splices(Machine* machine, StreamFile* source) noexcept nogil:
-    """Whether it leaves by reference, as this driver can: then nothing is held back, as what was sent cannot change."""
-    return source.frozen and machine.mappings.memfd_size_min > 0
-
-
 cdef uint32_t _live(Machine* machine, uint32_t slot) noexcept nogil:
     """How many of the next bytes go straight from the mapping; 0 where they are read into a window.
 
@@ -97,15 +92,14 @@ cdef uint32_t _live(Machine* machine, uint32_t slot) noexcept nogil:
     cdef uint32_t source_slot = plan_at(&machine.table, conn.plan).source
     cdef StreamFile* source = <StreamFile*>slab_row(&machine.sources, source_slot)
     cdef uint64_t left = stream.end - stream.read_at
-    cdef uint32_t tail = machine.limits.window_size // TAIL_PART if _is_last(machine, conn) else 0
+    cdef uint32_t tail = machine.limits.window_size // TAIL_PART if not source.frozen and _is_last(machine, conn) else 0
     cdef uint32_t least = machine.limits.window_size // PIECE_PART_MIN
     cdef uint32_t size = machine.limits.window_size
     cdef uint32_t most
-    if _splices(machine, source):
-        tail = 0
-        size = SPLICE_SIZE_MAX
-    if source.map.base == NULL or left < tail + least or not _may_copy(machine, conn):
+    if source.map.base == NULL or left < tail + least:
         return 0
+    if source.frozen and machine.mappings.memfd_size_min > 0 and transmit_copies(machine, conn):
+        size = SPLICE_SIZE_MAX
     most = _resident(machine, stream, source, <uint32_t>min(left - tail, <uint64_t>size))
     return most if most >= least and machine_source_holds(machine, source_slot) else 0
 
@@ -117,41 +111,27 @@ cdef uint32_t _resident(Machine* machine, Stream* stream, StreamFile* source, ui
         known = <uint32_t>min(stream.resident_to - stream.read_at, <uint64_t>length)
         if known >= machine.limits.window_size // PIECE_PART_MIN:
             return known
-    length = <uint32_t>machine_ask(machine, OP_RESIDENT, source.fd, source.map.base + stream.read_at, 0, stream.read_at,
-                                   length)
+    length = <uint32_t>machine_ask(machine, OP_RESIDENT, source.fd, NULL, 0, stream.read_at, length)
     stream.resident_to = stream.read_at + length
     stream.resident_ms = machine.now_ms
     return length
 
 
-cdef inline bint _may_copy(Machine* machine, Conn* conn) noexcept nogil:
-    """Whether the next send is a copy in any case, and so may be one of what others can write to."""
-    return (machine.send_mode == SEND_PLAIN or not machine.zerocopy_able or conn.flags & CONN_NO_ZEROCOPY
-            or routes_spares(machine, routes_of(machine, conn)))
-
-
-cdef void _send_live(Machine* machine, uint32_t slot, uint32_t length) noexcept nogil:
+cdef void _send_live(Machine* machine, uint32_t slot, uint32_t length, uint8_t copy_reason) noexcept nogil:
     """Send the next bytes straight from the mapping: what leaves is what the file has by then."""
     cdef Conn* conn = conn_at(machine, slot)
-    cdef StreamFile* source = <StreamFile*>slab_row(&machine.sources, plan_at(&machine.table, conn.plan).source)
-    cdef bint spliced = _splices(machine, source)
-    cdef Op* op
-    cdef uint8_t reason = REASON_UNSUPPORTED
-    if spliced:
-        transmit_splice(machine, slot, source.fd, source.map.base, conn.stream.read_at, length)
-    else:
-        op = machine_op(machine, slot, OP_SEND, TOKEN_SEND)
-        op.address = source.map.base + conn.stream.read_at
-        op.length = length
-        conn.asked = length
-        conn.sends += 1
-    conn.stream.live = 1
-    if machine.send_mode != SEND_PLAIN:
-        if machine.zerocopy_able and not conn.flags & CONN_NO_ZEROCOPY:
-            reason = REASON_COPIED
-            routes_spare(machine, conn.route)
-        if not spliced:
-            machine.stats.fallbacks[reason] += 1
+    cdef Stream* stream = conn.stream
+    cdef uint32_t source = plan_at(&machine.table, conn.plan).source
+    stream.live = LIVE_REFERRED
+    if transmit_file(machine, slot, source, stream.read_at, length, stream.end - stream.read_at, copy_reason):
+        stream.live = LIVE_COPIED
+
+
+cdef inline bint _waits_for_notifications(Machine* machine, Conn* conn) noexcept nogil:
+    """Whether the next read is of the end of the response, and some of what was sent before it may still change. The last
+    notification pumps the stream."""
+    return (conn.live_leases > 0 and conn.stream.end - conn.stream.read_at <= machine.limits.window_size
+            and _is_last(machine, conn))
 
 
 cdef void stream_pump(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil:
@@ -166,7 +146,7 @@ cdef void stream_pump(Machine* machine, uint32_t slot, uint8_t copy_reason) noex
     if conn.flags & CONN_POLLING:
         return
     if conn.sends == 0:
-        stream.live = 0
+        stream.live = LIVE_NONE
     if stream.live:
         # Nothing is read ahead: it might be the end, and that comes last.
         return
@@ -174,11 +154,11 @@ cdef void stream_pump(Machine* machine, uint32_t slot, uint8_t copy_reason) noex
         live = _live(machine, slot)
     if live > 0 and filled == 0 and conn.sends == 0:
         queues_remove(&machine.queues, slot)
-        _send_live(machine, slot, live)
+        _send_live(machine, slot, live, copy_reason)
         return
     # Where the mapping goes on, the windows before it leave first.
     if (live == 0 and stream.reading == NO_SLOT and stream.read_at < stream.end and filled < STREAM_WINDOWS
-            and not (stream.from_reserve and filled)):
+            and not (stream.from_reserve and filled) and not _waits_for_notifications(machine, conn)):
         if _may_take(machine, conn):
             stream.from_reserve = (conn.windows_held == 0
                                    and pool_windows_left(machine) <= max(<uint32_t>1, machine.limits.window_count // 8))
@@ -239,10 +219,13 @@ cdef void stream_sent(Machine* machine, uint32_t slot, uint32_t length) noexcept
     cdef Conn* conn = conn_at(machine, slot)
     cdef Stream* stream = conn.stream
     cdef Plan* plan = plan_at(&machine.table, conn.plan)
+    cdef StreamFile* source = <StreamFile*>slab_row(&machine.sources, plan.source)
     if plan.status == PARTIAL_CONTENT:
-        (<StreamFile*>slab_row(&machine.sources, plan.source)).part_bytes += length
+        source.part_bytes += length
     if stream.live:
-        stream.live = 0
+        if stream.live == LIVE_COPIED:
+            transmit_drop_pages(machine, source.map.base + stream.read_at, length)
+        stream.live = LIVE_NONE
         stream.read_at += length
         return
     zc_assert(stream.count > 0 and stream.sent + length <= stream.lengths[stream.first])

@@ -25,10 +25,11 @@ from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, MAPPING_WINDOW, Mapping, Mappings, REST_CLEAR, REST_NOTHING, REST_POOL, mapping_at,
     mapping_disown, mapping_hold, mapping_let_go, mapping_make, mapping_registered, mapping_seal, mapping_unmap,
     mappings_close, mappings_open)
+from zchttpd._core.memory cimport memory_poison
 from zchttpd._core.op cimport (
     Completion, OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CHECK_ROOT, OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE, OP_CLOSE_FILE,
-    OP_COLLAPSE, OP_FILL, OP_LINK, OP_LOOK, OP_MAP_FILE, OP_MORE, OP_MULTISHOT, OP_NOWAIT, OP_POLL, OP_QUEUED, OP_READ,
-    OP_RECV, OP_REGISTER, OP_REJECT, OP_RESET, OP_RESIDENT, OP_ROUTE, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN, OP_SIGNAL,
+    OP_COLLAPSE, OP_DROP_PAGES, OP_FILL, OP_LINK, OP_LOOK, OP_MAP_FILE, OP_MORE, OP_MULTISHOT, OP_NOWAIT, OP_POLL, OP_QUEUED,
+    OP_READ, OP_RECV, OP_REGISTER, OP_REJECT, OP_RESET, OP_RESIDENT, OP_ROUTE, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN, OP_SIGNAL,
     OP_SPLICE, OP_TAKE_VERSION, OP_UNMAP_FILE, OP_UNREAD, OP_WATCH, Op, Peer)
 from zchttpd._core.plans cimport (
     NO_ROW, Plan, PlanTable, SEGMENT_LITERAL, Segment, cache_key_hash, entry_at, plan_at, plan_free, plan_make,
@@ -62,7 +63,7 @@ OPS = {
     OP_REJECT: "reject", OP_SIGNAL: "signal", OP_SPLICE: "splice", OP_TAKE_VERSION: "take_version", OP_LOOK: "look",
     OP_CHECK_VERSION: "check_version", OP_CLOSE_FILE: "close_file", OP_COLLAPSE: "collapse", OP_UNREAD: "unread",
     OP_ROUTE: "route", OP_CHECK_ROOT: "check_root", OP_MAP_FILE: "map_file", OP_UNMAP_FILE: "unmap_file",
-    OP_RESIDENT: "resident"}
+    OP_RESIDENT: "resident", OP_DROP_PAGES: "drop_pages"}
 MORE, LINK, MULTISHOT, NOWAIT = OP_MORE, OP_LINK, OP_MULTISHOT, OP_NOWAIT
 FRAMES = {FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_LINE_LONG: "line_long",
           FRAME_HEAD_LONG: "head_long"}
@@ -76,8 +77,7 @@ STATES = {CONN_READING: "reading", CONN_PARKED: "parked", CONN_SENDING: "sending
 POISON = 0xDB
 LISTENER = 3
 
-# `token` comes back in the completion; `slot` is that of the mapping or source; `offset` that of a read, or the token
-# to cancel.
+# `token` comes back in the completion; `slot` is that of the mapping or source; `offset` that of a read, or a token.
 ExecutedOp = namedtuple("ExecutedOp", "kind flags fd buffer slot token address offset length")
 
 
@@ -364,7 +364,8 @@ cdef class SimWorker(SiteWorker):
     completion for the next turn; `before` and `after`, where there are any, are called around each but accepts with the
     `note` that it was delivered with. What any of them raises, `handler` too, ends the turn and is raised by it.
 
-    While one lives, freed memory is scribbled over, receive buffers among it, so that an op that still points to it shows.
+    While one lives, freed memory is scribbled over, receive buffers and windows among it, so that an op that still points to
+    it shows.
     """
 
     cdef object execute
@@ -411,6 +412,7 @@ cdef class SimWorker(SiteWorker):
         self.machine.mappings.huge_size = huge_size
         self.machine.zerocopy_by_socket = zerocopy_by_socket
         mallopt(M_PERTURB, POISON)
+        memory_poison(POISON)
         # So that runs replay.
         self.machine.table.key[0] = 1
         self.machine.table.key[1] = 2
@@ -418,6 +420,7 @@ cdef class SimWorker(SiteWorker):
 
     def __dealloc__(self):
         mallopt(M_PERTURB, 0)
+        memory_poison(0)
         if self.scratch >= 0:
             close(self.scratch)
             close(self.wake)
@@ -608,8 +611,9 @@ cdef class SimWorker(SiteWorker):
             "of_address": 0 if row == NULL else row.connections, "flags": conn.flags, "sends": conn.sends,
             "fd": conn.fd, "state": conn.state, "ops_open": conn.ops_open, "streams": conn.stream != NULL, "done": conn.done,
             "waiting": conn.received.end - conn.received.start, "windows_held": conn.windows_held, "leases": conn.leases,
+            "live_leases": conn.live_leases,
             "segment": conn.segment, "queued": self.machine.queues.queue[slot] in (QUEUE_HEAD, QUEUE_LOOK),
-            "waits": self.machine.queues.queue[slot],
+            "waits": self.machine.queues.queue[slot], "stays": conn.stays,
         }
 
     def owed(self) -> dict[int, tuple[int, int]]:
@@ -658,10 +662,3 @@ cdef class SimWorker(SiteWorker):
     def poke(self, address: int, content: bytes) -> None:
         """What a read into memory does."""
         memcpy(<void*><uintptr_t>address, <char*>content, len(content))
-
-    def poison_pool(self) -> None:
-        """Scribble over the windows that nobody has."""
-        cdef uint32_t slot = self.machine.pool_free
-        while slot != NO_SLOT:
-            memset(mapping_at(&self.machine.mappings, slot).base, POISON, self.machine.limits.window_size)
-            slot = mapping_at(&self.machine.mappings, slot).next

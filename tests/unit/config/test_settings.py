@@ -183,7 +183,7 @@ def test_options_that_go_together_are_not_refused(typed: dict[str, str]) -> None
         ),
         ({"access_log_format": "json"}, {}, ["--access-log-format. Type --access-log"]),
         ({"access_log_format": "json", "access_log": "-"}, {}, []),
-        ({"frozen": "1", "send_mode": "plain"}, {}, ["--frozen. Only --send-mode auto"]),
+        ({"frozen": "1", "send_mode": "plain"}, {}, ["--frozen. With --send-mode plain"]),
         ({"frozen": "1"}, {}, []),
     ],
 )
