@@ -19,7 +19,6 @@ import argparse
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,10 +40,11 @@ if TYPE_CHECKING:
 
     from bench.vm.machine import Guest
     from bench.vm.modes import Mode
+    from benchlib.payload import Payload
 
 SIZES = "4K,8K,16K,64K,256K,1M,16M,64M"
-# More than the memory of the modes that stream.
-SMALL_FILES = 16
+# More small files than the memory of the modes that stream takes, and one that is more than a socket takes.
+LOSS_SIZES = (*range(MIB, MIB + 16), 16 * MIB)
 TESTS = ("tests/ring", "tests/driver", "tests/core", "tests/sim", "tests/wire/test_smoke.py")
 # An emulated processor is slow.
 PYTEST = ("-q", "-p", "no:cacheprovider", "-m", "not slow", "-o", "faulthandler_timeout=1800")
@@ -77,10 +77,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--in-namespace", action="store_true", help=argparse.SUPPRESS)
 
 
-def measured(guest: Guest, chosen: argparse.Namespace, root: Path, end: float) -> Results:
+def measured(guest: Guest, chosen: argparse.Namespace, payloads: list[Payload]) -> Results:
     """Measure everything. What was measured before an error or Ctrl-C is kept."""
-    payloads = [write_payload(root, size) for size in chosen.sizes]
     facts = guest.ask("facts")
+    say(f"the guest is up: Linux {facts['kernel']}")
     found = Results(machine(), facts)
     try:
         modes, found.absent = started(guest, chosen.modes)
@@ -92,7 +92,7 @@ def measured(guest: Guest, chosen: argparse.Namespace, root: Path, end: float) -
                 found.controls.append(control(guest, ZEROCOPY, route, middle))
         if AUTO in names:
             found.routes = both_routes(guest, middle)
-        for sample in rounds(guest, modes, chosen, payloads, end):
+        for sample in rounds(guest, modes, chosen, payloads):
             found.samples.append(sample)
         found.endings = guest.ask("end")
     except (CannotMeasure, BadAnswer, OSError) as error:
@@ -126,12 +126,10 @@ def report(chosen: argparse.Namespace, results: Results) -> int:
     return 0 if proven(results.samples).startswith("sent without") and not results.cut_short else 1
 
 
-def disturbed(guest: Guest, root: Path, modes: Sequence[Mode]) -> int:
+def disturbed(guest: Guest, modes: Sequence[Mode], payloads: Sequence[Payload]) -> int:
     """Do what loss.py does in every mode that sends without a copy. Returns the exit status."""
-    small = [write_payload(root, MIB + number) for number in range(SMALL_FILES)]
-    large = write_payload(root, 16 * MIB)
     running, _ = started(guest, [mode for mode in modes if mode.name.endswith(ZEROCOPY)])
-    found = checked(guest, [mode.name for mode in running], small, large)
+    found = checked(guest, [mode.name for mode in running], payloads[:-1], payloads[-1])
     wrong = [check for check in found if check.wrong]
     leases = sum(check.leases for check in found)
     print(f"{len(found) - len(wrong)} of {len(found)} as it should be, with {leases} leases")
@@ -146,7 +144,6 @@ def main(chosen: argparse.Namespace) -> int:
     find_tool("qemu-system-x86_64", "qemu-system-x86")
     if not chosen.in_namespace:
         enter_namespace()
-    end = time.monotonic() + chosen.seconds
     kernel = chosen.kernel or newest_kernel(os.listdir("/boot"))
     with ends_on_signal(), tempfile.TemporaryDirectory(prefix="zchttpd-vm-") as name:
         directory = Path(name)
@@ -165,9 +162,11 @@ def main(chosen: argparse.Namespace) -> int:
             ]
             return run_inside(chosen.vng, kernel, chosen.memory, chosen.copy_by, command)
         write_plan(directory, root, chosen.zchttpd, chosen.modes)
+        wanted = LOSS_SIZES if chosen.loss else chosen.sizes
+        payloads = [write_payload(root, size) for size in wanted]
         make_taps()
         with booted(chosen.vng, kernel, directory, chosen.memory, chosen.copy_by) as guest:
             if chosen.loss:
-                return disturbed(guest, root, chosen.modes)
-            results = measured(guest, chosen, root, end)
+                return disturbed(guest, chosen.modes, payloads)
+            results = measured(guest, chosen, payloads)
     return report(chosen, results)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # An emulated processor that shares this one with others is slow.
-BOOT_S_MAX = 300.0
+BOOT_S_MAX = 600.0
 ANSWER_S_MAX = 300.0
 STOP_S_MAX = 5.0
 # With erms the guest's kernel copies by "rep movsb", which QEMU emulates byte by byte; without, by 8 bytes.

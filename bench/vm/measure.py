@@ -119,13 +119,13 @@ def in_turn(modes: Sequence[str], number: int) -> list[str]:
 
 
 def rounds(
-    guest: Guest, modes: Sequence[Mode], chosen: argparse.Namespace, payloads: list[Payload], end: float
+    guest: Guest, modes: Sequence[Mode], chosen: argparse.Namespace, payloads: list[Payload]
 ) -> Iterator[Sample]:
     """Measure every mode at every size in each round, another mode first in each, after a round that does not
     count: emulation translates what runs for the first time.
 
-    A round that takes as long as the last and would not be done by `end` (monotonic, s) is not begun. Raises
-    CannotMeasure when the first is not done by then.
+    A round that takes as long as the last and would not be done in the seconds that were given is not begun.
+    Raises CannotMeasure when the first is not done by then.
     """
     counts = {each: how_many(each.size, chosen.megabytes) for each in payloads}
     names = [mode.name for mode in modes]
@@ -135,6 +135,7 @@ def rounds(
                 if payload.size >= mode.smallest:
                     down.download(payload, max(2, count // WARM_PART))
         say(f"{mode.name} is warm")
+    end = time.monotonic() + chosen.seconds
     for number in range(1, chosen.rounds + 1):
         began = time.monotonic()
         for payload, count in counts.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.peers import KINDS
+from bench.vm.agent import SITE
 from bench.vm.machine import CARDS
 from benchlib.payload import MIB
 from benchlib.server import fill, find_tool, with_arguments
@@ -63,7 +64,7 @@ def write_plan(directory: Path, root: Path, zchttpd: str, modes: Sequence[Mode])
         run = f"/run/{kind.name}"
         config = directory / f"{kind.name}.conf"
         names = {
-            "root": root,
+            "root": SITE,
             "run": run,
             "config": config,
             "host": "0.0.0.0",
@@ -82,6 +83,7 @@ def write_plan(directory: Path, root: Path, zchttpd: str, modes: Sequence[Mode])
             "admin": names["admin"] if kind.ours else 0,
         }
     plan = {
+        "root": str(root),
         "program": zchttpd,
         "servers": servers,
         "addresses": {card.hardware: card.guest for card in CARDS},
