@@ -53,10 +53,10 @@ class World:
             unix_second=EPOCH,
             drain_ms_max=DRAIN_MS_MAX,
             send_mode=self.send_mode,
-            zerocopy_able=rng.random() < 0.9,
+            zerocopy_able=rng.random() < 0.8,
             zerocopy_by_socket=self.kernel.habits.by_socket,
             reports_usage=self.reports_usage,
-            memfd_size_min=rng.choice((0, 0, 1)),
+            memfd_size_min=rng.choice((0, 1)),
             huge_size=rng.choice((0, 4096, 16384)),
         )
         self.kernel.looks.begin(self.machine, REVALIDATE_MS)
