@@ -36,7 +36,7 @@ def test_a_seed_replays() -> None:
 # Fewer do not replay enough plans.
 SEEDS_MIN = 5
 # What is rare has happened by then.
-PATHS_SEEDS_MAX = 200
+PATHS_SEEDS_MAX = 400
 # Some faults need a rare turn to show.
 FAULTY_SEEDS = 400
 
