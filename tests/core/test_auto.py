@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .bench import LOOPBACK, NETWORK, Bench
+from .site_bench import REVALIDATE_MS, Site
+from .site_bench import head as head_of
 
 if TYPE_CHECKING:
     from zchttpd._core import testing
@@ -22,8 +24,8 @@ SIZE = 3000
 class Route:
     """One connection that asks for the same mapped file over and over."""
 
-    def __init__(self, route: int, **limits: int) -> None:
-        self.bench = Bench("auto", **limits)
+    def __init__(self, route: int, bench: Bench | None = None) -> None:
+        self.bench = bench or Bench("auto")
         self.route = route
         self.recv = self.bench.connect(route)
         mapping = self.bench.mapping(b"m" * SIZE, True)
@@ -126,7 +128,7 @@ def test_a_connection_that_ends_in_order_has_taken_what_it_was_sent() -> None:
 )
 def test_sends_that_are_out_count_as_what_they_will_be(end: int, verdict: int, then: str) -> None:
     """What was copied is told at once, what was not when the peer is heard from, which is later."""
-    auto = Route(NETWORK, connections_max=TRIAL)
+    auto = Route(NETWORK, Bench("auto", connections_max=TRIAL))
     out = []
     for _ in range(TRIAL // 8):
         assert auto.ask(ZERO_COPIED) == "send_zc"
@@ -173,8 +175,8 @@ PAGE = 4096
 class Large(Route):
     """The same worker also has a file that is large enough for a huge page."""
 
-    def __init__(self, route: int) -> None:
-        super().__init__(route, memfd_size_min=1, huge_size=PAGE)
+    def __init__(self, route: int, bench: Bench | None = None) -> None:
+        super().__init__(route, bench or Bench("auto", memfd_size_min=1, huge_size=PAGE))
         self.make()
 
     def make(self) -> None:
@@ -189,6 +191,10 @@ class Large(Route):
     def ask_for_it(self) -> str:
         """How the large file has left."""
         self.bench.machine.answer(self.bench.ask(self.recv), self.large_plan, False)
+        return self.large_sends()
+
+    def large_sends(self) -> str:
+        """How it leaves, now that somebody is sent it."""
         head, body = self.sends()
         self.bench.step(head.token, head.length)
         self.bench.step(body.token, PAGE)
@@ -224,3 +230,28 @@ def test_a_network_that_was_given_up_is_tried_again_though_all_leaves_by_referen
     assert auto.wants_other_pages
     assert auto.kinds(TRIAL + 1, ZERO_COPIED) == {"send_zc"}
     assert auto.bench.machine.gauge("zerocopy_active", NETWORK) == ZEROCOPY_ON
+
+
+def test_what_is_better_made_anew_is_the_handlers_to_look_at_again() -> None:
+    site = Site(send_mode="auto", memfd_size_min=1, huge_size=PAGE)
+    auto = Large(LOOPBACK, site)
+    auto.kinds(TRIAL, COPIED)
+    auto.make()
+    entry = site.machine.entry(site.now_ms)
+    site.machine.watch(entry, site.put(b"b.txt"))
+    plan = site.plan([("literal", 0, 39), ("mapped", 0, PAGE)], mapping=auto.large, entry=entry)
+    asked = head_of(b"b.txt", b"Connection: keep-alive")
+    site.machine.answer(site.ask(auto.recv, asked), plan, True)
+    assert auto.large_sends() == "splice"
+
+    def looked_at_by_the_handler() -> bool:
+        site.wait(REVALIDATE_MS + 1)
+        site.hear(auto.recv, asked)
+        return [kind for kind, _, _ in site.take_work()] == ["stale"]
+
+    assert not looked_at_by_the_handler()
+    assert auto.large_sends() == "splice"
+    recv, auto.recv = auto.recv, site.connect(NETWORK)
+    assert auto.ask_for_it() == "splice"
+    auto.recv = recv
+    assert looked_at_by_the_handler(), "on the network it has to be tried"

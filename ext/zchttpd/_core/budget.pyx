@@ -10,6 +10,18 @@ cdef enum:
     ROWS_LOOKED_AT_MAX = 64
 
 
+cdef uint64_t budget_image_bytes(const Machine* machine) noexcept nogil:
+    """Held by the images of plans that can be evicted, less those that answer with parts of files and have a budget of their
+    own."""
+    return machine.table.image_bytes - machine.table.part_bytes - machine.table.loose_bytes
+
+
+cdef uint64_t budget_snapshot_bytes(const Machine* machine) noexcept nogil:
+    """Of files in memory, also of those that the handler has let go and somebody still reads."""
+    cdef uint64_t window = (machine.limits.window_size + 4095) // 4096 * 4096
+    return machine.stats.mapped_bytes - machine.stats.windows_open * window
+
+
 cdef bint budget_part_fits(Machine* machine, uint32_t plan_slot) noexcept nogil:
     """Whether one more answer with parts of a file may be remembered. The ranges of a file are very many, and what they take
     is no part of --memory: when there is no room for another, all make room."""

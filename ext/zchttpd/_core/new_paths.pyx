@@ -8,18 +8,18 @@ from libc.errno cimport EMFILE, ENFILE, ENOMEM
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from zchttpd._core.budget cimport budget_own_fits
+from zchttpd._core.budget cimport budget_image_bytes, budget_own_fits, budget_snapshot_bytes
 from zchttpd._core.file_version cimport FileVersion, SECOND_NS, file_version_lived, file_version_same
 from zchttpd._core.history cimport Given, history_find, history_give
 from zchttpd._core.look cimport Look
 from zchttpd._core.machine cimport machine_ask, machine_has_room, machine_try_free_plan
-from zchttpd._core.mapping cimport Mapping, mapping_at, mapping_huge_length
+from zchttpd._core.mapping cimport mapping_at
 from zchttpd._core.op cimport OP_CHECK_ROOT, OP_LOOK
 from zchttpd._core.plain_path cimport PlainPath, plain_path
 from zchttpd._core.plans cimport (
     Entry, NO_ROW, Plan, Row, SEGMENT_LITERAL, Segment, cache_key_hash, entry_at, entry_make, entry_use, plan_at,
     plan_loosen, plan_make, plans_admit, plans_drop_row)
-from zchttpd._core.routes cimport routes_refer
+from zchttpd._core.routes cimport routes_want_other_pages
 from zchttpd._core.site cimport Site, site_rules, site_trusts
 from zchttpd._core.slab cimport slab_give
 from zchttpd._core.templates cimport HEAD_ROOM, Kind, Template, template_fill, templates_find
@@ -143,26 +143,16 @@ cdef uint32_t _remember(Machine* machine, uint32_t key_length, uint32_t plan_slo
     plan_at(&machine.table, plan_slot).kept = 0
     if row == NO_ROW:
         plan_loosen(&machine.table, plan_slot)
-    elif _bytes_in_memory(machine) > machine.site.limits.memory:
+    # As the handler counts, but for what it keeps itself.
+    elif budget_image_bytes(machine) + budget_snapshot_bytes(machine) > machine.site.limits.memory:
         machine.crowded = 1
     return row
 
 
-cdef uint64_t _bytes_in_memory(Machine* machine) noexcept nogil:
-    """Of files and answers that are cached, as the handler counts them, but for what it keeps itself."""
-    cdef uint64_t window = (machine.limits.window_size + 4095) // 4096 * 4096
-    return (machine.table.image_bytes - machine.table.part_bytes - machine.table.loose_bytes
-            + machine.stats.mapped_bytes - machine.stats.windows_open * window)
-
-
 cdef bint _could_be_better(Machine* machine, const Plan* plan) noexcept nogil:
     """Whether the handler might keep its bytes in a better way by now."""
-    cdef Mapping* mapping
-    if plan.mapping == NO_SLOT:
-        return False
-    mapping = mapping_at(&machine.mappings, plan.mapping)
-    return (mapping.memfd >= 0 and mapping.huge == 0 and mapping_huge_length(&machine.mappings, mapping.length) > 0
-            and routes_refer(machine))
+    return (plan.mapping != NO_SLOT
+            and routes_want_other_pages(machine, mapping_at(&machine.mappings, plan.mapping)))
 
 
 cdef SecondLook new_path_look(Machine* machine, uint32_t row_index) noexcept nogil:

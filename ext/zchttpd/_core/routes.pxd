@@ -3,9 +3,11 @@
 from libc.stdint cimport uint8_t, uint32_t
 
 from zchttpd._core.machine cimport Conn, Machine
+from zchttpd._core.mapping cimport Mapping
 
 cdef uint8_t routes_of(Machine* machine, Conn* conn) noexcept nogil
 cdef bint routes_refer(Machine* machine) noexcept nogil
+cdef bint routes_want_other_pages(Machine* machine, const Mapping* mapping) noexcept nogil
 cdef void routes_referred(Machine* machine, Conn* conn) noexcept nogil
 cdef bint routes_spares(Machine* machine, uint8_t route) noexcept nogil
 cdef bint routes_spare(Machine* machine, uint8_t route) noexcept nogil

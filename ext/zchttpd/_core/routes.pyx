@@ -8,6 +8,7 @@ They count as what they will be, or a route that copies some sends would look li
 from libc.stdint cimport uint8_t, uint32_t
 
 from zchttpd._core.machine cimport Conn, Machine, ROUTE_UNKNOWN, RouteTrial, SEND_AUTO, machine_ask
+from zchttpd._core.mapping cimport mapping_huge_length
 from zchttpd._core.op cimport OP_ROUTE
 from zchttpd._core.stats cimport ROUTE_COUNT, ROUTE_LOOPBACK, ZEROCOPY_GIVEN_UP, ZEROCOPY_ON
 
@@ -63,6 +64,12 @@ cdef bint routes_refer(Machine* machine) noexcept nogil:
         elif machine.zerocopy_able and machine.trials[route].met:
             return False
     return given_up
+
+
+cdef bint routes_want_other_pages(Machine* machine, const Mapping* mapping) noexcept nogil:
+    """Whether a filled snapshot has huge pages and would get small ones if it were made now, or the other way round."""
+    return (mapping.memfd >= 0 and mapping_huge_length(&machine.mappings, mapping.length) > 0
+            and routes_refer(machine) != (mapping.huge > 0))
 
 
 cdef void routes_referred(Machine* machine, Conn* conn) noexcept nogil:

@@ -16,6 +16,7 @@ import select
 
 from zchttpd._core.acceptor cimport acceptor_arm, acceptor_end, acceptor_expire, acceptor_step
 from zchttpd._core.access_record cimport access_drop, access_due, access_pending, access_take
+from zchttpd._core.budget cimport budget_image_bytes, budget_snapshot_bytes
 from zchttpd._core.conn cimport (
     conn_abandon, conn_abort_all, conn_answer, conn_await_fill, conn_drain, conn_expire, conn_retry, conn_stale_entry,
     conn_step, conn_told)
@@ -33,7 +34,7 @@ from zchttpd._core.plans cimport (
     Entry, Plan, Segment, USE_PERIOD_SHIFT, entry_age, entry_at, entry_make, entry_use, plan_at, plan_make)
 from zchttpd._core.pool cimport pool_trim
 from zchttpd._core.queues cimport QUEUE_HEAD, QUEUE_LOOK, queues_remove
-from zchttpd._core.routes cimport routes_refer
+from zchttpd._core.routes cimport routes_refer, routes_want_other_pages
 from zchttpd._core.segments cimport segments_of
 from zchttpd._core.slab cimport slab_holds, slab_row, slab_take
 from zchttpd._core.stats cimport ROUTE_COUNT, Stats, ZEROCOPY_ON
@@ -126,7 +127,7 @@ cdef class Worker:
     def image_bytes(self) -> int:
         """Bytes held by the images of plans that can be evicted, less those that answer with parts of files and have a
         budget of their own."""
-        return self.machine.table.image_bytes - self.machine.table.part_bytes - self.machine.table.loose_bytes
+        return budget_image_bytes(&self.machine)
 
     @property
     def plans_held(self) -> tuple:
@@ -136,8 +137,7 @@ cdef class Worker:
     @property
     def snapshot_bytes(self) -> int:
         """Bytes of files in memory, also of those that the handler has let go and somebody still reads."""
-        cdef uint64_t window = (self.machine.limits.window_size + 4095) // 4096 * 4096
-        return self.machine.stats.mapped_bytes - self.machine.stats.windows_open * window
+        return budget_snapshot_bytes(&self.machine)
 
     # ---- for the log, from its own thread ----
 
@@ -206,9 +206,8 @@ cdef class Worker:
 
     def wants_other_pages(self, mapping: int) -> bool:
         """Whether a filled mapping has huge pages and would get small ones if it were made now, or the other way round."""
-        cdef Mapping* row = mapping_at(&self.machine.mappings, self._slot(&self.machine.mappings.slab, mapping))
-        return (row.memfd >= 0 and mapping_huge_length(&self.machine.mappings, row.length) > 0
-                and routes_refer(&self.machine) != (row.huge > 0))
+        cdef uint32_t slot = self._slot(&self.machine.mappings.slab, mapping)
+        return routes_want_other_pages(&self.machine, mapping_at(&self.machine.mappings, slot))
 
     def await_fill(self, ticket: int, mapping: int) -> bool:
         """Have the connection of `ticket` wait for a mapping that is being filled, for as long as that makes progress. False
