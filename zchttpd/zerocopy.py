@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import select
-import socket
-import struct
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from zchttpd.error_queue import MSG_ZEROCOPY, enable, take
+
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Generator
     from typing import Protocol
 
@@ -27,15 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Lease", "drain", "recv", "send"]
 
-# asm-generic/socket.h, linux/socket.h
-_SO_ZEROCOPY = 60
-_MSG_ZEROCOPY = 0x4000000
-# linux/errqueue.h: struct sock_extended_err, and what its origin and code say.
-_NEWS = struct.Struct("=IBBBBII")
-_ORIGIN_ZEROCOPY = 5
-_CODE_COPIED = 1
-_NEWS_OF = frozenset({(socket.SOL_IP, 11), (socket.IPPROTO_IPV6, 25)})  # IP_RECVERR, IPV6_RECVERR
-_NEWS_SIZE = socket.CMSG_SPACE(_NEWS.size + 28)  # and the address behind it
 # What a socket, or this user's limit of locked memory, has no room for is copied.
 _NO_ROOM = frozenset({errno.ENOBUFS, errno.ENOMEM})
 # No zero copy on such sockets: unix(7), or a kernel before 4.14.
@@ -107,7 +99,7 @@ class _Notifications:
         """Whether this socket can do it."""
         if self.supported is None:
             try:
-                sock.setsockopt(socket.SOL_SOCKET, _SO_ZEROCOPY, 1)
+                enable(sock)
                 self.supported = True
             except OSError as error:
                 if error.errno not in _UNSUPPORTED:
@@ -134,24 +126,21 @@ class _Notifications:
         self._epoll.poll(0)
         while self.open:
             try:
-                _, news, _, _ = self._socket.recvmsg(0, _NEWS_SIZE, socket.MSG_ERRQUEUE)
+                news = take(self._socket)
             except BlockingIOError:
                 return
-            for level, kind, data in news:
-                if (level, kind) in _NEWS_OF:
-                    self._end(*_NEWS.unpack_from(data))
+            for first, last, copied in news:
+                self._end(first, last, copied=copied)
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
         self._socket.close()
 
-    def _end(self, _: int, origin: int, _type: int, code: int, _pad: int, first: int, last: int) -> None:
-        if origin != _ORIGIN_ZEROCOPY:
-            return
+    def _end(self, first: int, last: int, *, copied: bool) -> None:
         # Numbers begin again after 2**32.
         for ahead in range((last - first) % 2**32 + 1):
             lease = self.open.pop((first + ahead) % 2**32, None)
             if lease is not None:
-                lease._end_one(copied=code == _CODE_COPIED)
+                lease._end_one(copied=copied)
 
 
 _NOTIFICATIONS: WeakKeyDictionary[socket.socket, _Notifications] = WeakKeyDictionary()
@@ -216,7 +205,7 @@ def _send_some(
     with lease._bytes[at:] as rest:
         if known is not None:
             try:
-                sent = sock.send(rest, _MSG_ZEROCOPY)
+                sent = sock.send(rest, MSG_ZEROCOPY)
             except OSError as error:
                 if error.errno not in _NO_ROOM:
                     raise

@@ -6,17 +6,18 @@ the same way as those of IORING_OP_SEND_ZC, and a sandbox that refuses io_uring 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
 import socket
-import struct
 import time
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from zchttpd.config.options import SettingsError
+from zchttpd.error_queue import MSG_ZEROCOPY, enable, take
 from zchttpd.process.findings import Finding, State
 from zchttpd.process.network import captured, device, devices, route_to
 
@@ -26,14 +27,6 @@ if TYPE_CHECKING:
 # The kernel there acknowledges so much before any program reads. Most protocols ignore empty lines.
 SENT = b"\r\n" * 16384
 ANSWER_S_MAX = 5.0
-# linux/socket.h, asm-generic/socket.h, linux/in.h, linux/in6.h
-MSG_ZEROCOPY = 0x4000000
-SO_ZEROCOPY = 60
-IP_RECVERR, IPV6_RECVERR = 11, 25
-# linux/errqueue.h, struct sock_extended_err: errno, origin, type, code, info, data
-EXTENDED_ERROR = struct.Struct("=IBBBxII")
-ORIGIN_ZEROCOPY = 5
-CODE_COPIED = 1
 AWAY = (
     "serve from where the card is: docker run --network host, Kubernetes hostNetwork: true, or a card for the"
     " container alone (macvlan, ipvlan, SR-IOV)"
@@ -169,7 +162,7 @@ def _not_sent(target: Target, error: OSError) -> Finding:
 def send(target: Target) -> bool:
     """Send, and return whether the kernel copied. Raises OSError, also when there is no answer in time."""
     with socket.create_connection((target.host, target.port), ANSWER_S_MAX) as peer:
-        peer.setsockopt(socket.SOL_SOCKET, SO_ZEROCOPY, 1)
+        enable(peer)
         peer.sendmsg([SENT], [], MSG_ZEROCOPY)
         until = time.monotonic() + ANSWER_S_MAX
         waiting = select.poll()
@@ -181,20 +174,7 @@ def send(target: Target) -> bool:
             if broken:
                 # What was not sent is given up, which the kernel tells as copied.
                 raise OSError(broken, os.strerror(broken))
-            for code in _notifications(peer):
-                return code == CODE_COPIED
+            with contextlib.suppress(BlockingIOError):
+                for told in take(peer):
+                    return told.copied
         raise TimeoutError(errno.ETIMEDOUT, "nothing was acknowledged in time")
-
-
-def _notifications(peer: socket.socket) -> list[int]:
-    try:
-        _, ancillary, _, _ = peer.recvmsg(1, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return []
-    codes = []
-    for level, kind, data in ancillary:
-        if (level, kind) in ((socket.IPPROTO_IP, IP_RECVERR), (socket.IPPROTO_IPV6, IPV6_RECVERR)):
-            _, origin, _, code, _, _ = EXTENDED_ERROR.unpack_from(data)
-            if origin == ORIGIN_ZEROCOPY:
-                codes.append(code)
-    return codes
