@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 if TYPE_CHECKING:
     import random
@@ -73,36 +73,33 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Cut(Fault):
+class _Broken(Fault):
+    """The body ends after so many bytes, and the connection as its `end` says."""
+
+    after: int | None = None
+    end: ClassVar[End]
+
+    def answer(self, answer: Answer, chance: random.Random) -> Answer:
+        """See `Fault`."""
+        return replace(answer, body=answer.body[: _place(self.after, answer, chance)], end=self.end)
+
+
+class Cut(_Broken):
     """The connection closes after so many bytes of the body, of which more were announced."""
 
-    after: int | None = None
-
-    def answer(self, answer: Answer, chance: random.Random) -> Answer:
-        """See `Fault`."""
-        return replace(answer, body=answer.body[: _place(self.after, answer, chance)], end=End.CLOSED)
+    end: ClassVar = End.CLOSED
 
 
-@dataclass(frozen=True)
-class Reset(Fault):
+class Reset(_Broken):
     """The connection is reset after so many bytes of the body, which the client can still read."""
 
-    after: int | None = None
-
-    def answer(self, answer: Answer, chance: random.Random) -> Answer:
-        """See `Fault`."""
-        return replace(answer, body=answer.body[: _place(self.after, answer, chance)], end=End.RESET)
+    end: ClassVar = End.RESET
 
 
-@dataclass(frozen=True)
-class Stall(Fault):
+class Stall(_Broken):
     """After so many bytes of the body nothing comes any more, and the connection stays open."""
 
-    after: int | None = None
-
-    def answer(self, answer: Answer, chance: random.Random) -> Answer:
-        """See `Fault`."""
-        return replace(answer, body=answer.body[: _place(self.after, answer, chance)], end=End.SILENT)
+    end: ClassVar = End.SILENT
 
 
 @dataclass(frozen=True)
