@@ -1,9 +1,8 @@
 """Which case runs where.
 
 Every case is asked of the handler without a socket, and sent once to a server. Those in which the engine has
-a part are sent to each send mode of io_uring and one of the portable engine, in each way of sending. Other
-tests run on one send mode of each engine, or on every one in modules that say EVERY_MODE. `pytest --matrix`
-sends all to all.
+a part are sent to each engine and send mode, in each way of sending. Other tests run on one send mode of each
+engine, or on every one in modules that say EVERY_MODE. `pytest --matrix` sends all to all.
 """
 
 from __future__ import annotations
@@ -53,13 +52,10 @@ def transport(case: Case) -> str:
 
 def kinds(case: Case, *, matrix: bool) -> tuple[tuple[str, str], ...]:
     """(engine, send mode) of each server that gets the case. One of them, but not always the same, if one is
-    enough. Modes of the portable engine differ in sends alone: one of them too, but for the matrix.
+    enough.
     """
-    if matrix:
+    if matrix or transport(case):
         return ENGINES
-    if transport(case):
-        _, portable = one_of_each_engine(case.name)
-        return tuple(kind for kind in ENGINES if kind[0] == "uring" or kind == portable)
     return (ENGINES[zlib.crc32(case.name.encode()) % len(ENGINES)],)
 
 
