@@ -48,6 +48,7 @@ class Looks:
         self.kernel = kernel
         self.root = FIRST_ROOT  # descriptor of where the path leads
         self.open: set[int] = set()  # those that the machine has
+        self.refused: set[int] = set()  # roots that it had no memory for, and is about to close
         self.left = False  # it has been told that the path leads elsewhere
         self.own_bytes_max = 0
 
@@ -71,13 +72,17 @@ class Looks:
         """The machine is told where the path leads now. Raises MemoryError."""
         if self.own_bytes_max and self.root not in self.open:
             self.open.add(self.root)
-            machine.turn_to(self.root, b"/srv", 1, self.root)
+            try:
+                machine.turn_to(self.root, b"/srv", 1, self.root)
+            except MemoryError:
+                self.refused.add(self.root)
+                raise
             self.left = False
 
     def check_root(self, op: testing.ExecutedOp) -> int:
         if self.root in self.open and self.kernel.chance("root_left"):
             self.root += 1
-        self.left = self.root not in self.open
+        self.left = self.root not in self.open - self.refused
         self.kernel.events["root_left"] += self.left
         return -errno.ESTALE if self.left else 0
 
@@ -110,8 +115,9 @@ class Looks:
         """Whether it was a root, which is closed now."""
         if fd not in self.open:
             return False
-        if fd == self.root:
+        if fd == self.root and fd not in self.refused:
             raise Violation("the root is closed")
+        self.refused.discard(fd)
         self.open.remove(fd)
         return True
 
