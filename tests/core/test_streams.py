@@ -63,6 +63,18 @@ def test_a_window_that_comes_back_goes_to_who_waits_longest() -> None:
     assert (testing.unpack(read.token)[1], read.offset) == (testing.unpack(first.token)[1], WINDOW)
 
 
+def test_a_short_read_of_a_window_goes_on_where_it_ended() -> None:
+    bench = Bench()
+    first = bench.stream(bench.connect(), 1)
+    bench.step(first.token, 1000)
+    [rest] = bench.ops()
+    assert (rest.kind, rest.offset, rest.length) == ("read", first.offset + 1000, first.length - 1000)
+    assert rest.address == first.address + 1000
+    bench.step(rest.token, rest.length)
+    [send] = bench.ops()
+    assert (send.address, send.length) == (first.address, first.length)
+
+
 @pytest.mark.parametrize("leaver", [0, 1, 2])
 def test_who_leaves_the_queue_for_windows_takes_nobody_along(leaver: int) -> None:
     bench = Bench(window_count=1, connections_max=8)

@@ -52,8 +52,7 @@ cdef int stream_open(Machine* machine, uint32_t slot, const Segment* segment) no
 
 cdef inline bint _may_take(Machine* machine, Conn* conn) noexcept nogil:
     cdef uint32_t left = pool_windows_left(machine)
-    # A window that has just come back is for those that wait, not for whoever gave it.
-    if left == 0 or (machine.pool_news and machine.queues.first[QUEUE_WINDOW] != NO_SLOT):
+    if left == 0:
         return False
     if conn.windows_held == 0:
         return True
@@ -147,9 +146,8 @@ cdef void stream_pump(Machine* machine, uint32_t slot, uint8_t copy_reason) noex
         return
     if conn.sends == 0:
         stream.live = LIVE_NONE
-    if stream.live:
-        # Nothing is read ahead: it might be the end, and that comes last.
-        return
+    # While something leaves from the mapping nothing is read ahead: it might be the end, and that comes last.
+    zc_assert(stream.live == LIVE_NONE)
     if stream.reading == NO_SLOT:
         live = _live(machine, slot)
     if live > 0 and filled == 0 and conn.sends == 0:
