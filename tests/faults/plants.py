@@ -92,6 +92,7 @@ PLANTS = (
         "routes.pyx",
         "        verdict = ZEROCOPY_ON\n",
         "        verdict = ZEROCOPY_GIVEN_UP\n",
+        "tests/core/test_auto.py",
     ),
     Plant(
         "auto never tries a network again",
@@ -148,6 +149,7 @@ PLANTS = (
         "fill.pyx",
         "    while queue.reading < FILLS_MAX and queue.waiting > 0:\n",
         "    while queue.waiting > 0:\n",
+        "tests/core/test_fill.py",
     ),
     Plant(
         "a request is told 503 however well its fill goes on",
@@ -194,6 +196,7 @@ PLANTS = (
         "stream.pyx",
         "    op.offset = stream.read_at + stream.reading_have\n",
         "    op.offset = stream.read_at\n",
+        "tests/core/test_streams.py",
     ),
     Plant(
         "the version of a streamed file is not looked at",
@@ -209,13 +212,6 @@ PLANTS = (
         "0",
     ),
     Plant(
-        "the end of a response is read while the rest is being sent",
-        "stream.pyx",
-        "    if stream.live:\n        # Nothing",
-        "    if False:\n        # Nothing",
-        "tests/core/test_live_maps.py",
-    ),
-    Plant(
         "a piece is sent of a file that has changed",
         "stream.pyx",
         "most >= least and machine_source_holds(machine, source_slot)",
@@ -226,7 +222,7 @@ PLANTS = (
         "a file is unmapped while a send reads it",
         "conn.pyx",
         "    _leave(machine, slot)\n    machine.stats.aborts += 1\n",
-        "    _leave(machine, slot)\n    _let_go_plan(machine, slot)\n    machine.stats.aborts += 1\n",
+        "    _leave(machine, slot)\n    machine_let_go_plan(machine, slot)\n    machine.stats.aborts += 1\n",
         "tests/core/test_live_maps.py",
     ),
     Plant(
@@ -440,13 +436,6 @@ PLANTS = (
         "conn.pyx",
         "    if machine.pool_news:\n        stream_wake(machine)\n",
         "    machine.pool_news = 0\n",
-    ),
-    Plant(
-        "who waits for a window is passed over",
-        "stream.pyx",
-        "    if left == 0 or (machine.pool_news and machine.queues.first[QUEUE_WINDOW] != NO_SLOT):",
-        "    if left == 0:",
-        "tests/core/test_streams.py",
     ),
     # Memory that cannot be had.
     Plant(

@@ -70,6 +70,7 @@ PLANTS_OF_ZEROCOPY = (
         "stream.pyx",
         " and not _waits_for_notifications(machine, conn)):",
         "):",
+        LIVE,
     ),
     Plant(
         "parts of a file that were sent before are not waited for",
