@@ -177,10 +177,10 @@ def test_it_reloads_in_a_loop(site: Path) -> None:
     asyncio.run(program())
 
 
-def test_it_dies_with_the_program(site: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-P", "-c", PROGRAM, site], stdout=subprocess.PIPE, text=True
-    ) as program:
+@pytest.mark.parametrize("shell", ['exec "$@"', 'exec "$@" <&-'], ids=["usual", "without stdin"])
+def test_it_dies_with_the_program(site: Path, shell: str) -> None:
+    command = ["sh", "-c", shell, "sh", sys.executable, "-P", "-c", PROGRAM, site]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
         address = address_of(program.stdout.readline().strip())
         assert not refused(address)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -23,6 +25,15 @@ METRICS_S_MAX = 10.0
 STOP_MARGIN_S = 10.0
 
 
+def _passable(sock: socket.socket, stack: contextlib.ExitStack) -> int:
+    """A duplicate of its descriptor, closed with `stack`, which is none of the three that every process
+    has: in a program without stdin the socket itself may be 0.
+    """
+    fd = fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, 3)
+    stack.callback(os.close, fd)
+    return fd
+
+
 class SeparateServer:
     """Has started when it is made, with options as texts, on a listening socket that the caller keeps.
 
@@ -33,8 +44,9 @@ class SeparateServer:
     def __init__(self, texts: Mapping[str, str], listener: socket.socket, drain_ms_max: int) -> None:
         self._stop_s = drain_ms_max / 1000 + STOP_MARGIN_S
         self._channel, theirs = socket.socketpair()
-        with theirs:
-            fds = (theirs.fileno(), listener.fileno())
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(theirs)
+            fds = tuple(_passable(each, stack) for each in (theirs, listener))
             try:
                 self._popen = subprocess.Popen(
                     [sys.executable, "-P", "-m", "zchttpd.api.child", texts["root"], *map(str, fds)],
