@@ -341,9 +341,10 @@ class World:
     def wait_it_out(self) -> None:
         """What hangs holds nobody up for ever."""
         hangs = self.kernel.files.hung or self.desk.hung or self.hogged
+        # Who is reset may make room for others, who get on and then have all the time again.
         # Without any, only a window that could not be made is tried again,
         # or a listener that had no descriptors.
-        for wait_us in [self.limits["stall_ms_max"] * 600] * 4 if hangs else [200_000] * 2:
+        for wait_us in [self.limits["stall_ms_max"] * 600] * 8 if hangs else [200_000] * 2:
             self.now_us += wait_us
             self.settle()
 
