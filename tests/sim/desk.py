@@ -153,12 +153,15 @@ class Desk:
 
     def _must_have_a_reason(self, ticket: int, status: bytes | int) -> None:
         """A parked connection is told 503 when it has waited too long, and not before."""
-        if status != 503 or ticket not in self.since_ms:
+        client = self._socket(ticket).client
+        if status != 503 or client.rejected:
             return
-        waited_ms = self.now_ms - self.since_ms[ticket]
+        # Its turn may never have come.
+        came_ms = client.sent_at[client.answered][0] if client.answered < len(client.sent_at) else self.now_ms
+        waited_ms = self.now_ms - self.since_ms.get(ticket, came_ms)
         if waited_ms < self.stall_ms_max:
             raise Violation(f"503 after {waited_ms} ms")
-        self._socket(ticket).client.kept_waiting = True
+        client.kept_waiting = True
         self.kernel.events["kept_waiting"] += 1
 
     def wake_disk(self) -> None:

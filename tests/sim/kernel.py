@@ -52,6 +52,7 @@ class Kernel(Transfers):
         self.held: list[Held] = []
         self.sq = SubmissionQueue(self)
         self.loopback_given_up = False  # before this batch
+        self.conns_most = 0  # that there were at a time in it
         self.ledger = Ledger()
         self.allocations_failed = testing_memory.failures()  # and have been made out in what the machine did
         self.buffers = Buffers(self)
@@ -159,6 +160,7 @@ class Kernel(Transfers):
         if self.linked is not None:
             raise Violation("a chain without its end")
         self.asked.clear()
+        self.conns_most = 0
         self.loopback_given_up = self.machine.gauge("zerocopy_active", LOOPBACK) == GIVEN_UP
         if self.sq.entries:
             self.sq.submit()
@@ -186,8 +188,11 @@ class Kernel(Transfers):
 
     def _admit(self, socket: Socket, op: testing.ExecutedOp) -> None:
         """The machine has a new connection: above a limit it may be told 503."""
+        slots = range(self.machine.live()["conns"] + self.limits["connections_max"])
+        # Their sockets are open until their last notifications are in.
+        staying = {conn["fd"] for conn in map(self.machine.conn, slots) if conn["stays"]}
         others = sum(
-            each.client.admitted and not (each.client.rejected or each.closed)
+            each.client.admitted and not each.client.rejected and (not each.closed or each.fd in staying)
             for each in self.sockets.values()
             if each.network == socket.network
         )
@@ -195,7 +200,8 @@ class Kernel(Transfers):
         socket.client.admitted = True
         socket.client.rejected = bool(self.conn_of(op)["flags"] & REJECTED)
         self.events["address_full"] += socket.client.rejected and address_full
-        full = self.machine.live()["conns"] > self.limits["connections_max"]
+        # When it came: some may have gone since.
+        full = max(self.conns_most, self.machine.live()["conns"]) > self.limits["connections_max"]
         if socket.client.rejected and not (address_full or full):
             raise Violation(f"rejected without need: {op}")
 

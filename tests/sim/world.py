@@ -143,6 +143,7 @@ class World:
 
     def after(self, cqe: Cqe) -> None:
         after = self.machine.live()
+        self.kernel.conns_most = max(self.kernel.conns_most, after["conns"])
         ended = "leases" if testing.unpack(cqe.token)[0] == testing.TOKENS["send_zc"] else "conns"
         if after[ended] < self.live_before[ended]:
             self.spent.append(cqe.token)
