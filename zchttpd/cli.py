@@ -7,15 +7,12 @@ import os
 import re
 import shlex
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from zchttpd import __version__
 from zchttpd.config.load import read, without_effect
 from zchttpd.config.options import Group, SettingsError, flag_of, nearest
 from zchttpd.config.settings import OPTIONS, default_text
-from zchttpd.process import doctor, findings
-from zchttpd.process.checks import check_links_into, check_root, check_user
-from zchttpd.process.memory_limit import fit, memory_limit
 from zchttpd.telemetry import log
 
 if TYPE_CHECKING:
@@ -194,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _doctor(settings: Settings, *, path: str = "", json: bool = False, seccomp: bool = False) -> int:
     """Print what was asked for. Raises SettingsError."""
     # What it imports is of no use to a server that starts.
-    from zchttpd.process import doctor_path
+    from zchttpd.process import doctor, doctor_path, findings
     from zchttpd.process.seccomp import profile
 
     if seccomp:
@@ -224,11 +221,20 @@ def _run(arguments: Sequence[str] | None) -> int:
         if "root" in typed:
             parser.error(f"two directories: {command!r} and --root {shlex.quote(typed['root'])}. Type one")
         typed["root"] = command
+    return _carry_out(command, typed, {flag.strip("-"): value for flag, value in asked.items()})
+
+
+def _carry_out(command: str, typed: dict[str, Any], asked: dict[str, Any]) -> int:
+    """Read what was typed, and do it."""
+    # Only now: what it imports is of no use to --help and --version.
+    from zchttpd.process.checks import check_links_into, check_root, check_user
+    from zchttpd.process.memory_limit import fit, memory_limit
+
     try:
         texts = {name: _join(name, each) for name, each in typed.items()}
         if command == "doctor":
             settings, _ = fit(read({"root": ".", **texts}, os.environ), memory_limit())
-            return _doctor(settings, **{flag.strip("-"): value for flag, value in asked.items()})
+            return _doctor(settings, **asked)
         given = read(texts, os.environ)
         settings, notes = fit(given, memory_limit())
         check_root(settings.root)
@@ -237,7 +243,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except SettingsError as error:
         log.complain(error.problem)
         return EXIT_USAGE
-    # Only now: what it imports is of no use to --help, --version and doctor.
+    # Only now: what it imports is of no use to doctor either.
     from zchttpd.process.supervisor import run
 
     return run(settings, [*notes, *without_effect(settings, given.sources)])

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import resource
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -47,6 +48,34 @@ def test_version_is_the_packaged_one(capsys: pytest.CaptureFixture[str]) -> None
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
     assert run(capsys, "--version") == (0, f"zchttpd {project['project']['version']}\n", "")
     assert zchttpd.__version__ == project["project"]["version"]
+
+
+def modules_after(text: str) -> set[str]:
+    """What a Python that has run this has imported."""
+    command = [sys.executable, "-c", f"{text}\nimport sys; print(*sys.modules)"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return set(printed.splitlines()[-1].split())
+
+
+def test_version_and_help_import_nothing_that_serves() -> None:
+    """What is answered without a server costs little more than Python itself."""
+    call = "import zchttpd.cli\ntry: zchttpd.cli.main(['{}'])\nexcept SystemExit: pass"
+    version, helped = (modules_after(call.format(flag)) for flag in ("--version", "--help"))
+    assert "zchttpd.config.settings" in version & helped
+    heavy = {
+        "asyncio",
+        "ctypes",
+        "h11",
+        "http",
+        "json",
+        "prometheus_client",
+        "socket",
+        "ssl",
+        "subprocess",
+        "uvloop",
+    }
+    heavy |= {f"zchttpd.{part}" for part in ("_core", "api", "engine", "files", "handler", "http", "process")}
+    assert not (version | helped) - modules_after("") & heavy
 
 
 @pytest.mark.parametrize(
