@@ -101,12 +101,15 @@ fuzz: setup ## the fuzzers, FUZZ_SECONDS (60) each
 	$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3.0,<4'
 	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
+# What Python imports of the compiled modules has a stub, which is held against what was compiled.
+STUBBED := $(subst /,.,$(basename $(wildcard zchttpd/_core/*.pyi)))
 lint: $(VENV)/lint ## style, types and spelling
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint ext
 	$(BIN)/codespell
 	$(BIN)/mypy
+	MYPYPATH=. $(BIN)/stubtest --concise --allowlist tools/stubtest.allow $(STUBBED)
 
 # Python itself never frees some of what it allocates, so leaks are the business of the leak tests. A sanitizer needs
 # memory of its own, two to three times as much: tests that bound it are left out.

@@ -1,7 +1,10 @@
 from typing import Any
 
+from typing_extensions import disjoint_base
+
 from zchttpd._core.site_worker import SiteWorker
 
+@disjoint_base
 class PollWorker(SiteWorker):
     # `options` are those of Worker.
     def __init__(

@@ -1,16 +1,21 @@
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-Work: TypeAlias = Iterator[tuple[str, int, bytes | int]]
-Filled: TypeAlias = Iterator[tuple[int, int]]
+from typing_extensions import disjoint_base
 
+_Work: TypeAlias = Iterator[tuple[str, int, bytes | int]]
+_Filled: TypeAlias = Iterator[tuple[int, int]]
+
+SEND_MODES: dict[str, int]
+
+@disjoint_base
 class Worker:
     def __init__(
         self,
         *,
         listener: int,
         wake: int,
-        handler: Callable[[Work, Filled, int], None],
+        handler: Callable[[_Work, _Filled, int], None],
         on_route: Callable[[int, bool, int, int], None] | None,
         stats: memoryview,
         limits: dict[str, int],
