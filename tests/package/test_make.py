@@ -23,7 +23,7 @@ def commands(target: str) -> str:
 
 
 def required(*extras: str) -> set[str]:
-    """Names of the packages that tools/requires.py prints for these extras."""
+    """Names of the packages that tools/requires.py prints for these extras and groups."""
     printed = subprocess.run(
         [sys.executable, TOP / "tools" / "requires.py", *extras], capture_output=True, text=True, check=True
     ).stdout
@@ -69,7 +69,7 @@ def test_an_unknown_extra_is_an_error() -> None:
         [sys.executable, TOP / "tools" / "requires.py", "nothing"], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "pyproject.toml has no extra nothing\n"
+    assert done.stderr == "pyproject.toml has no extra or group nothing\n"
 
 
 def test_ci_starts_from_nothing(tmp_path: Path) -> None:
