@@ -20,7 +20,7 @@ PYTEST = bin/pytest -n $(JOBS) --dist worksteal
 QUICK := tests/unit tests/core tests/sim tests/fuzz tests/driver tests/ring tests/package/test_tidy.py \
     tests/package/test_architecture.py tests/wire/test_in_process.py tests/wire/test_smoke.py
 
-.PHONY: help setup serve dev quick layers test clients full check faults fuzz lint asan debug bench memory sweep vm loadtest readme docs site fresh clean
+.PHONY: help setup serve dev quick layers test clients full check faults fuzz lint asan debug bench memory sweep vm loadtest readme docs site sdist wheel manylinux sbom installed wheels fresh clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -57,6 +57,11 @@ $(ENVS:%=%/test): %/test: %/serve
 $(VENV)/lint: $(VENV)/test
 	@echo "Installing the linters in $(@D)"
 	@$(call REQUIRE,dev)
+	@touch $@
+
+$(VENV)/release: $(VENV)/tools
+	@PYTHON="$(PYTHON)" tools/need release
+	@$(call REQUIRE,release)
 	@touch $@
 
 $(VENV)/clients: $(VENV)/test
@@ -165,6 +170,39 @@ docs: setup ## make the tables of docs/options.md and docs/metrics.md again
 site: $(VENV)/test ## all documents as a web site, in build/site
 	$(call REQUIRE,docs)
 	$(BIN)/mkdocs build --quiet --strict
+
+# The same commit gives the same bytes.
+sdist wheel manylinux sbom: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --pretty=%ct 2>/dev/null)
+
+sdist: $(VENV)/release ## the source as a package, in dist/
+	$(BIN)/python -m build --sdist --outdir dist
+
+# From the sdist, in an environment made for it. What release.yml builds in containers is built from the same settings.
+wheel: $(VENV)/release ## the wheel of this Python, with liburing inside, in dist/, by way of the sdist
+	tools/liburing build/liburing
+	rm -rf build/wheel
+	PKG_CONFIG_PATH="$(CURDIR)/build/liburing/lib/pkgconfig" $(BIN)/python -m build --outdir build/wheel \
+	    -Csetup-args=-Ddebug=false -Csetup-args=-Db_ndebug=true -Csetup-args=-During=enabled
+	PATH="$(CURDIR)/$(BIN):$$PATH" auditwheel repair --strip --wheel-dir dist build/wheel/*.whl
+	$(BIN)/auditwheel show "$$(ls -t dist/*.whl | head -n 1)"
+
+manylinux: $(VENV)/release ## the wheels of a release for this machine: every Python, in the manylinux containers; wants Docker
+	$(BIN)/cibuildwheel --platform linux --output-dir dist
+
+sbom: $(VENV)/release ## what is in the wheels, as CycloneDX, in dist/
+	mkdir -p dist
+	$(BIN)/python tools/sbom.py dist/zchttpd.cdx.json
+
+installed: ## put the wheel in dist/ into an environment without anything else, and serve from it with both engines
+	rm -rf build/installed
+	$(PYTHON) -m venv build/installed
+	$(PYTHON) tools/requires.py | xargs -d '\n' build/installed/bin/pip install --quiet --only-binary :all:
+	build/installed/bin/pip install --quiet --no-deps --no-index --find-links dist zchttpd
+	build/installed/bin/python tools/first_byte.py uring portable
+
+wheels: ## the wheels of Debian 12, 13 and unstable, built there and served from without a compiler; wants root (15 min)
+	tools/need fresh
+	$(PYTHON) tools/try_wheel.py $(SUITES)
 
 fresh: ## serve and quick tests in minimal Debian 12 and 13, as root and with sudo; wants root (20 min)
 	tools/need fresh

@@ -1,4 +1,4 @@
-"""tools/fresh.py: what of this machine reaches the machines that have nothing."""
+"""tools/debian_root.py: what of this machine reaches the machines that have nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from types import ModuleType
 
-PATH = Path(__file__).resolve().parents[2] / "tools" / "fresh.py"
+PATH = Path(__file__).resolve().parents[2] / "tools" / "debian_root.py"
 CONFIG = """\
 :env:.find-links='/wheels'
 global.cache-dir='/cache'
@@ -24,8 +24,8 @@ install.cert='/etc/ssl/certs/ca-certificates.crt'
 
 
 @pytest.fixture
-def fresh() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fresh", PATH)
+def debian_root() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("debian_root", PATH)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -33,10 +33,12 @@ def fresh() -> ModuleType:
     return module
 
 
-def test_only_the_way_to_the_index_goes_along(fresh: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fresh, "output", lambda *_: CONFIG)
+def test_only_the_way_to_the_index_goes_along(
+    debian_root: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(debian_root, "output", lambda *_: CONFIG)
     monkeypatch.setattr(os, "environ", {"HTTPS_PROXY": "http://proxy.test", "PIP_FIND_LINKS": "/wheels"})
-    env = fresh.settings()
+    env = debian_root.settings()
     assert env.pop("PATH")
     assert env == {
         "HTTPS_PROXY": "http://proxy.test",
@@ -48,8 +50,8 @@ def test_only_the_way_to_the_index_goes_along(fresh: ModuleType, monkeypatch: py
 
 
 def test_who_is_not_root_is_told_what_to_type(
-    fresh: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    debian_root: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert fresh.main() == 1
+    assert debian_root.alone("fresh") == 1
     assert "Type: sudo make fresh" in capsys.readouterr().err
