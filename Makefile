@@ -20,7 +20,7 @@ PYTEST = bin/pytest -n $(JOBS) --dist worksteal
 QUICK := tests/unit tests/core tests/sim tests/fuzz tests/driver tests/ring tests/package/test_tidy.py \
     tests/package/test_architecture.py tests/wire/test_in_process.py tests/wire/test_smoke.py
 
-.PHONY: help setup serve dev quick layers test clients full check faults fuzz lint asan debug bench memory sweep vm loadtest readme docs site sdist wheel manylinux sbom installed wheels fresh clean
+.PHONY: help setup serve dev quick layers test clients full check faults fuzz lint asan debug bench memory sweep vm loadtest readme docs site man sdist wheel manylinux sbom installed wheels fresh clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -46,7 +46,7 @@ $(ENVS:%=%/tools): pyproject.toml
 $(ENVS:%=%/serve): %/serve: %/tools $(SOURCES)
 	@echo "Compiling zchttpd; this takes about a minute"
 	@PATH="$(CURDIR)/$(@D)/bin:$$PATH" $(PIP) --no-build-isolation --no-deps \
-	    -Cbuild-dir=build/$(@D) -Csetup-args=-Dtest_hooks=true $(SETUP_$(@D)) $(if $(wildcard $(@D)/editable),--editable) .
+	    -Cbuild-dir=build/$(@D) -Csetup-args=-Dtest_hooks=true -Csetup-args=-Dpages=disabled $(SETUP_$(@D)) $(if $(wildcard $(@D)/editable),--editable) .
 	@touch $@
 
 $(ENVS:%=%/test): %/test: %/serve
@@ -174,6 +174,10 @@ site: $(VENV)/test ## all documents as a web site, in build/site
 # The same commit gives the same bytes.
 sdist wheel manylinux sbom: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --pretty=%ct 2>/dev/null)
 
+man: $(VENV)/test ## the manual page and the completions of shells, in build/pages/; wheels have them
+	mkdir -p build/pages
+	for page in man bash zsh fish; do PYTHONPATH=. $(BIN)/python tools/shell_pages.py $$page >build/pages/zchttpd.$$page || exit 1; done
+
 sdist: $(VENV)/release ## the source as a package, in dist/
 	$(BIN)/python -m build --sdist --outdir dist
 
@@ -182,7 +186,7 @@ wheel: $(VENV)/release ## the wheel of this Python, with liburing inside, in dis
 	tools/liburing build/liburing
 	rm -rf build/wheel
 	PKG_CONFIG_PATH="$(CURDIR)/build/liburing/lib/pkgconfig" $(BIN)/python -m build --outdir build/wheel \
-	    -Csetup-args=-Ddebug=false -Csetup-args=-Db_ndebug=true -Csetup-args=-During=enabled
+	    -Csetup-args=-Ddebug=false -Csetup-args=-Db_ndebug=true -Csetup-args=-During=enabled -Csetup-args=-Dpages=enabled
 	PATH="$(CURDIR)/$(BIN):$$PATH" auditwheel repair --strip --wheel-dir dist build/wheel/*.whl
 	$(BIN)/auditwheel show "$$(ls -t dist/*.whl | head -n 1)"
 
