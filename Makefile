@@ -20,7 +20,7 @@ PYTEST = bin/pytest -n $(JOBS) --dist worksteal
 QUICK := tests/unit tests/core tests/sim tests/fuzz tests/driver tests/ring tests/package/test_tidy.py \
     tests/package/test_architecture.py tests/wire/test_in_process.py tests/wire/test_smoke.py
 
-.PHONY: help setup serve dev quick layers test clients full check faults fuzz lint asan debug bench memory sweep vm loadtest readme docs site man sdist wheel manylinux sbom installed wheels fresh clean
+.PHONY: help setup serve dev quick layers test clients full check faults fuzz lint asan debug bench memory sweep vm loadtest readme docs site man sdist wheel manylinux sbom installed wheels image fresh clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -108,13 +108,17 @@ fuzz: setup ## the fuzzers, FUZZ_SECONDS (60) each
 
 # What Python imports of the compiled modules has a stub, which is held against what was compiled.
 STUBBED := $(subst /,.,$(basename $(wildcard zchttpd/_core/*.pyi)))
-lint: $(VENV)/lint ## style, types and spelling
+lint: $(VENV)/lint ## style, types, spelling, and what other programs read
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint ext
 	$(BIN)/codespell
 	$(BIN)/mypy
 	MYPYPATH=. $(BIN)/stubtest --concise --allowlist tools/stubtest.allow $(STUBBED)
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
+	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes.yaml
+	$(BIN)/zizmor --offline --quiet .github
 
 # Python itself never frees some of what it allocates, so leaks are the business of the leak tests. A sanitizer needs
 # memory of its own, two to three times as much: tests that bound it are left out.
@@ -207,6 +211,10 @@ installed: ## put the wheel in dist/ into an environment without anything else, 
 wheels: ## the wheels of Debian 12, 13 and unstable, built there and served from without a compiler; wants root (15 min)
 	tools/need fresh
 	$(PYTHON) tools/try_wheel.py $(SUITES)
+
+image: $(VENV)/release ## the steps of the Dockerfile in minimal root file systems, and the server as it would run there; wants root (5 min)
+	tools/need fresh
+	$(BIN)/python tools/try_image.py
 
 fresh: ## serve and quick tests in minimal Debian 12 and 13, as root and with sudo; wants root (20 min)
 	tools/need fresh

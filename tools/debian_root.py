@@ -69,7 +69,8 @@ def make_base(place: Path, suite: str, packages: str) -> Path:
     shutil.rmtree(base, ignore_errors=True)
     base.mkdir(parents=True)
     log = place / "debootstrap.log"
-    command = ["debootstrap", "--variant=minbase", f"--include={packages}", suite, str(base), *mirror()]
+    include = [f"--include={packages}"] if packages else []
+    command = ["debootstrap", "--variant=minbase", *include, suite, str(base), *mirror()]
     with log.open("w") as file:
         if subprocess.run(command, stdout=file, stderr=file).returncode:
             raise Failed(f"debootstrap failed; see {log}")
@@ -80,10 +81,16 @@ def make_base(place: Path, suite: str, packages: str) -> Path:
     kept = ("Acquire::http", "Acquire::Check-")
     lines = [line for line in output("apt-config", "dump", "Acquire").splitlines() if line.startswith(kept)]
     (base / "etc/apt/apt.conf.d/99fresh").write_text("".join(f"{line}\n" for line in lines))
-    if (Path("/") / SYSTEM_CERTIFICATES).exists():
-        shutil.copy(Path("/") / SYSTEM_CERTIFICATES, base / SYSTEM_CERTIFICATES)
+    lend_certificates(base)
     made.write_text(packages)
     return base
+
+
+def lend_certificates(root: Path) -> None:
+    """The certificates that this machine trusts, where it has some."""
+    if (Path("/") / SYSTEM_CERTIFICATES).exists():
+        (root / SYSTEM_CERTIFICATES).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path("/") / SYSTEM_CERTIFICATES, root / SYSTEM_CERTIFICATES)
 
 
 @contextlib.contextmanager

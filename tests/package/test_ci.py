@@ -44,7 +44,8 @@ def test_hooks_use_the_linters_that_make_lint_uses() -> None:
     lint = re.search(r"^lint:.*\n((?:\t.*\n)+)", (TOP / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert lint
     linted = set(re.findall(r"(?:\$\(BIN\)/|\$\$PATH\" )([a-z-]+)", lint[1]))
-    assert linted == {"ruff", "cython-lint", "codespell", "mypy", "stubtest"}
+    of_source = {"ruff", "cython-lint", "codespell", "mypy", "stubtest"}
+    assert linted == of_source | {"check-jsonschema", "hadolint", "kubernetes-validate", "zizmor"}
     hooks = HOOKS.read_text(encoding="utf-8")
     assert "repo: local" in hooks
     assert {tool for tool in linted if re.search(rf"entry: .*\b{tool}\b", hooks)} == linted

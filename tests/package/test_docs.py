@@ -30,7 +30,7 @@ OPTIONS_TABLE = runpy.run_path(str(TOP / "tools" / "options_table.py"))["docs_ta
 METRICS_TABLE = runpy.run_path(str(TOP / "tools" / "metrics_table.py"))["docs_table"]()
 
 # Flags of other programs that the documents name outside of a command line.
-FLAGS_OF_OTHERS = {"--cpus", "--network", "--security-opt", "--ulimit"}
+FLAGS_OF_OTHERS = {"--cpus", "--network", "--read-only", "--security-opt", "--ulimit"}
 LOCUSTS = {"--headless", "--help", "--host", "--master", "--master-host", "--processes", "--worker"}
 # Pages served by the demo site; written by `make serve` where they are not in the tree.
 MADE = {"/assets/10MiB.bin"}
@@ -186,6 +186,14 @@ def test_the_docs_table_has_a_row_for_each_option() -> None:
 def test_features_are_documented() -> None:
     page = text_of(TOP / "docs" / "decisions" / "kernel-features.md")
     assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(FEATURES)
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "kubernetes.yaml"])
+def test_snippets_are_the_files_that_are_checked(name: str) -> None:
+    """`make lint` holds the files against the schemas."""
+    file = TOP / "deploy" / name
+    assert f"`deploy/{name}`" in text_of(TOP / "docs/containers.md")
+    assert f"\n```yaml\n{text_of(file)}```\n" in text_of(TOP / "docs/containers.md")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -45,10 +45,7 @@ def test_who_installs_it_gets_what_serving_needs() -> None:
     assert set(PROJECT["optional-dependencies"]) == {"compress", "loadtest"}
 
 
-def test_only_the_job_that_publishes_may_and_its_actions_cannot_change() -> None:
-    used = re.findall(r"uses: (\S+)", RELEASE)
-    assert used
-    assert not [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action)]
+def test_only_the_job_that_publishes_may() -> None:
     before, publishing = RELEASE.split("\n  publish:\n")
     assert ": write" not in before
     assert "id-token: write" in publishing
