@@ -81,7 +81,6 @@ class Desk:
         self.hung: list[tuple[str, int, bytes | int]] = []  # what waits for a disk that does not answer
         self.filling: dict[str, Fill] = {}
         self.attempts: dict[int, int] = {}  # by ticket: fills of its file that came to nothing
-        self.since_ms: dict[int, int] = {}  # by ticket: when it last came with something to judge
         self.calm = False
         self.now_ms = 0
         kernel.files.disk = kernel.looks.disk = self
@@ -133,8 +132,6 @@ class Desk:
         kind, ticket, subject = item
         if kind == "refuse":
             self._must_have_a_reason(ticket, subject)
-        else:
-            self.since_ms[ticket] = self.now_ms
         if kind == "head" and self.kernel.chance("fill_hangs"):
             self.hung.append(item)
             self.kernel.events["fill_hangs"] += 1
@@ -156,9 +153,9 @@ class Desk:
         client = self._socket(ticket).client
         if status != 503 or client.rejected:
             return
-        # Its turn may never have come.
+        # Its turn may have come late, or never.
         came_ms = client.sent_at[client.answered][0] if client.answered < len(client.sent_at) else self.now_ms
-        waited_ms = self.now_ms - self.since_ms.get(ticket, came_ms)
+        waited_ms = self.now_ms - came_ms
         if waited_ms < self.stall_ms_max:
             raise Violation(f"503 after {waited_ms} ms")
         client.kept_waiting = True
