@@ -16,10 +16,12 @@ from pathlib import Path
 from plants import PLANTS, Plant
 from plants_in_new_paths import PLANTS_IN_NEW_PATHS
 from plants_in_turns import PLANTS_IN_TURNS
+from plants_of_digests import PLANTS_OF_DIGESTS
 from plants_of_zerocopy import PLANTS_OF_ZEROCOPY
 from tabulate import tabulate
 
 TOP = Path(__file__).resolve().parents[2]
+ALL = (*PLANTS, *PLANTS_IN_TURNS, *PLANTS_IN_NEW_PATHS, *PLANTS_OF_ZEROCOPY, *PLANTS_OF_DIGESTS)
 COPIED = ("ext", "tests", "zchttpd", "meson.build", "meson.options", "pyproject.toml")
 TEST_S_MAX = 300
 # What the tests start as `zchttpd`: the installed one has no fault.
@@ -115,7 +117,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory(prefix="faults-") as place:
         tree = Tree(Path(place))
-        for each in (*PLANTS, *PLANTS_IN_TURNS, *PLANTS_IN_NEW_PATHS, *PLANTS_OF_ZEROCOPY):
+        for each in ALL:
             if wanted in each.name:
                 try:
                     found = plant(tree, each)

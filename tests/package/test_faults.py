@@ -27,6 +27,7 @@ PLANTS = (
     *load("plants_in_turns").PLANTS_IN_TURNS,
     *load("plants_in_new_paths").PLANTS_IN_NEW_PATHS,
     *load("plants_of_zerocopy").PLANTS_OF_ZEROCOPY,
+    *load("plants_of_digests").PLANTS_OF_DIGESTS,
 )
 
 

@@ -32,6 +32,7 @@ CELL_COUNTS = {
     "zerocopy_active": 2,
     "compressions": 24,
     "compression_us": 4,
+    "digests": 4,
     **dict.fromkeys(
         (
             *("sends_zerocopy", "sends_plain", "sends_splice"),
@@ -40,7 +41,7 @@ CELL_COUNTS = {
             *("delivered_zero_copied", "delivered_copied"),
             *("leases_open", "lease_us_sum", "mappings_open", "mapped_bytes", "registered_bytes"),
             *("zombies_open", "windows_open", "pool_bytes", "entries_open"),
-            *("compressions_pending", "compressed_bytes"),
+            *("compressions_pending", "compressed_bytes", "digest_bytes"),
             *("connections_open", "connections_total"),
             *("plan_hits", "plan_misses", "plans_open", "stale_completions", "enters", "completions"),
             *("timeouts_head", "timeouts_idle", "timeouts_stall", "aborts", "accept_errors"),

@@ -35,6 +35,8 @@ class Options(TypedDict, total=False):
     encoded_slash: bool
     error_pages: bool
     no_precompressed: bool
+    digest: bool
+    digest_size_max: int | str
     cache_control: str | Sequence[str]
     immutable: str | Sequence[str]
     header: tuple[str, str] | Sequence[tuple[str, str]]

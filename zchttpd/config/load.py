@@ -163,6 +163,8 @@ def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
         warn(("connections_per_address",), "Who comes by a unix socket has no address; leave one of them out")
     if not settings.compress:
         warn(_COMPRESS_ONLY, "Type --compress auto, or leave it out")
+    if not settings.digest_size_max:
+        warn(("digest",), "With --digest-size-max 0 no digest is made; leave one of them out")
     if settings.access_log == OFF:
         warn(("access_log_format",), "Type --access-log and a file, or leave it out")
     if settings.send_mode == "plain":

@@ -92,6 +92,12 @@ class Settings:
         Group.SITE, "send /404.html, /403.html and /50x.html of the root with errors"
     )
     no_precompressed: bool = opt.switch(Group.SITE, "leave .br, .zst and .gz siblings of a file alone")
+    digest: bool = opt.switch(
+        Group.SITE, "send Repr-Digest (SHA-256) with every file, as soon as it is known; else to who wants it"
+    )
+    digest_size_max: int = opt.size(
+        64 * GIB, Group.SITE, "no digest is made of larger files; 0: of none, whatever is wanted"
+    )
     cache_control: tuple[rules.CacheRule, ...] = rules.option(
         rules.parse_cache_rules,
         "PATTERN=VALUE",

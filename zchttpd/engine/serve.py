@@ -23,6 +23,7 @@ from zchttpd.engine.limits import (
 from zchttpd.engine.loader import Loader
 from zchttpd.engine.new_paths import NewPaths
 from zchttpd.files.compressor import Compressor
+from zchttpd.files.digests import Counts, Digests
 from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root
 from zchttpd.files.singleflight import LoopMailbox
@@ -95,6 +96,7 @@ class Assembly:
     _loader: Loader
     _root: Root
     _compressor: Compressor | None
+    _digests: Digests
     _wake: int
 
     def drain(self) -> None:
@@ -115,9 +117,10 @@ class Assembly:
             self.log.close()
         if self._compressor is not None:
             self._compressor.close()
+        self._digests.close()
         self._loader.end()
         # The last references: files and memory go with them.
-        del self.worker, self.log, self._loader, self._compressor
+        del self.worker, self.log, self._loader, self._compressor, self._digests
         self._root.close()
         os.close(self._wake)
 
@@ -134,8 +137,10 @@ def assemble(maker: Maker, settings: Settings, listener: socket.socket, stats: m
     os.set_blocking(waker, False)
     mailbox = LoopMailbox(waker)
     root = Root(settings.root, links_into=settings.links_into)
-    cache = EntryCache(root, settings, post=mailbox.post)
-    compressor = Compressor.of(settings, partial(cells_of, stats))
+    cells = partial(cells_of, stats)
+    counts = Counts(cells("digests"), cells("digest_bytes"))
+    cache = EntryCache(root, settings, post=mailbox.post, digest_counts=counts)
+    compressor = Compressor.of(settings, cells)
     handler, new_paths = Handler(settings, cache, compressor), NewPaths(settings, root, cache)
     loader = Loader(settings, handler, cache, mailbox, new_paths, mappings_max)
     worker = maker.make(
@@ -173,7 +178,7 @@ def assemble(maker: Maker, settings: Settings, listener: socket.socket, stats: m
         access_event=-1 if log is None else log.event,
     )
     loader.begin(worker)
-    return Assembly(worker, listener, log, loader, root, compressor, wake)
+    return Assembly(worker, listener, log, loader, root, compressor, cache.digests, wake)
 
 
 def serve(

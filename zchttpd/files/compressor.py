@@ -61,10 +61,12 @@ class Unavailable(Enum):
 class Compressed(Representation):
     """An encoding of a file version that is in memory, as long as `compressor` keeps it.
 
-    `version` is that of the file, `encoded_size` the length of the encoding; the tag is made of its bytes.
+    `version` is that of the file, `encoded_size` the length of the encoding, `sha256` of its bytes; so is the
+    tag.
     """
 
     encoded_size: int = field(compare=False)
+    sha256: bytes = field(compare=False)
     compressor: Compressor = field(compare=False, repr=False)
 
     @property
@@ -76,6 +78,11 @@ class Compressed(Representation):
     def in_memory(self) -> bool:
         """Always."""
         return True
+
+    @property
+    def digest(self) -> bytes | None:
+        """Of the bytes as they are sent."""
+        return self.sha256
 
     def same_as(self, facts: os.stat_result) -> bool:
         """Whether a stat(2) result describes a file that `open` gave."""
@@ -239,8 +246,8 @@ class Compressor:
         if len(content) > base.size - base.size // SAVED_PART_MIN:
             return None
         # Of the bytes, as another level or library makes others of the same file.
-        digest = hashlib.sha256(content).hexdigest()[:32]
-        etag = f'"z{digest}-{len(content):x}-{encoding}"'
+        digest = hashlib.sha256(content)
+        etag = f'"z{digest.hexdigest()[:32]}-{len(content):x}-{encoding}"'
         made = Compressed(
             base.version,
             encoding,
@@ -249,6 +256,7 @@ class Compressor:
             base.segments,
             base.root,
             encoded_size=len(content),
+            sha256=digest.digest(),
             compressor=self,
         )
         return made, content

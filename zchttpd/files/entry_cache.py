@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zchttpd.config.settings import Settings
+    from zchttpd.files.digests import Counts
     from zchttpd.files.history import Elsewhere
     from zchttpd.files.root import Root
 
@@ -55,7 +56,8 @@ class EntryCache:
     """Entries of the paths beneath `root`. Holds no descriptor. Times in milliseconds of the caller's clock.
 
     `wall` gives Unix seconds; it bounds Last-Modified. `post`: see `SingleFlight`. `listings` is None where
-    directories are not listed; `digests` has the tags of content; `elsewhere` is who gives files too.
+    directories are not listed; `digests` has those of content, and counts in `digest_counts`; `elsewhere` is
+    who gives files too.
     """
 
     def __init__(
@@ -65,13 +67,14 @@ class EntryCache:
         *,
         wall: Callable[[], float] = time.time,
         post: Callable[[Callable[[], None]], None] | None = None,
+        digest_counts: Counts | None = None,
     ) -> None:
         self._root = root
         self._revalidate_ms = settings.revalidate_ms
         self._wall = wall
         self.elsewhere: Elsewhere | None = None
         kept = versions_kept(settings)
-        self.digests = Digests(post, kept)
+        self.digests = Digests(post, kept, settings.digest_size_max, digest_counts)
         # What was not looked up for longest is forgotten.
         self._pasts: Lru[_Key, Past] = Lru(kept)
         self.listings = ListingCache(root, SingleFlight(post)) if settings.listing else None

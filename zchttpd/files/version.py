@@ -57,15 +57,17 @@ class Version(NamedTuple):
         return self.mtime_ns % SECOND_NS != 0 or since_ns <= COARSE_NS
 
 
-def read_at_once(fd: int, version: Version | Representation) -> bytes | None:
-    """All bytes of a small file that is open as `fd`; None if the page cache has not all of them, the file
-    system cannot tell, or it is another version.
+def read_at_once(
+    fd: int, version: Version | Representation, offset: int = 0, length: int | None = None
+) -> bytes | None:
+    """A few bytes of a file that is open as `fd`, all of them if nothing else is said; None if the page cache
+    has not all of them, the file system cannot tell, or it is another version.
     """
-    size = version.size
+    size = version.size if length is None else length
     buffer = bytearray(size)
     try:
         # EAGAIN: not in the page cache; EOPNOTSUPP: this file system cannot tell.
-        if size and os.preadv(fd, [buffer], 0, os.RWF_NOWAIT) != size:
+        if size and os.preadv(fd, [buffer], offset, os.RWF_NOWAIT) != size:
             return None
         return bytes(buffer) if version.same_as(os.fstat(fd)) else None
     except OSError:
@@ -107,6 +109,11 @@ class Representation:
     def in_memory(self) -> bool:
         """Whether its bytes were made here and need no disk."""
         return False
+
+    @property
+    def digest(self) -> bytes | None:
+        """SHA-256 of its bytes, where it is known without reading them."""
+        return None
 
     def same_as(self, facts: os.stat_result) -> bool:
         """Whether a stat(2) result describes this very file version."""

@@ -25,6 +25,7 @@ class Cacheable(Enum):
     TWO_ENTRIES = "two entries decide, and an answer has one to revalidate"
     NO_ENCODING_YET = "a better encoding is being made"
     NO_TAG_YET = "its entity tag is being made"
+    NO_DIGEST_YET = "its digest is being made"
 
 
 class Answer(NamedTuple):

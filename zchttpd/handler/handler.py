@@ -9,14 +9,16 @@ import dataclasses
 import errno
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zchttpd.config.names import IDENTITY
+from zchttpd.files.digests import NO_DIGEST
 from zchttpd.files.lookup import Entry, FallbackPage, Kind, exhausted
 from zchttpd.files.singleflight import Job, Pending
 from zchttpd.handler.answer import Answer, AnswerEncoder, Cacheable
 from zchttpd.handler.choice import choose
 from zchttpd.handler.errors import REASONS, ErrorAnswers
+from zchttpd.handler.integrity import Integrity
 from zchttpd.handler.listing import ListingAnswers
 from zchttpd.handler.site import MediaPolicy, SitePolicy
 from zchttpd.handler.templates import Key, Plain, Templates, plain
@@ -28,6 +30,8 @@ from zchttpd.http.response import Metadata, ResponseBuilder
 from zchttpd.http.target import Target, hidden, parse_target, slash_added, slash_removed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zchttpd.config.settings import Settings
     from zchttpd.files.compressor import Compressor
     from zchttpd.files.entry_cache import EntryCache
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
 READ_SIZE_MAX = 64 << 10
 
 LOGGER = logging.getLogger("zchttpd")
+
+_T = TypeVar("_T")
 
 
 class Handler:
@@ -55,6 +61,7 @@ class Handler:
         self._site = SitePolicy.of(settings)
         self._media = MediaPolicy.of(settings)
         self._encoder = AnswerEncoder()
+        self._integrity = Integrity(settings, cache.digests)
         self._templates = Templates()
         # Smaller bodies are joined to their heads.
         self._read_max = min(settings.zc_size_min, READ_SIZE_MAX) - 1
@@ -98,19 +105,36 @@ class Handler:
                 # What is to be said of it is said below.
                 return self._parsed_response(head, now_ms)
             key = self._template_key(entry)
-            answer = self._templates.fill(asked.shape, key, entry, content) if key is not None else None
+            if key is not None:
+                answer = self._filled(asked.shape, key, entry, content)
         if answer is None:
             answer = self._parsed_response(head, now_ms)
             key = self._template_key(answer.entry) if answer.entry is not None else None
-            if key is not None:
-                self._templates.learn(asked.shape, key, answer)
+            if key is not None and answer.entry is not None and answer.representation is not None:
+                digest = self._digest_of(answer.entry, answer.representation)
+                self._templates.learn(asked.shape, key, answer, digest)
             found = answer.representation
             if entry is not None and found is not None and found is entry.representations.get(IDENTITY):
                 answer = answer._replace(content=content)
         # Else the type is that of another name: of a stored coding, or of what a clean URL leads to.
-        if key is not None and key.coding == IDENTITY and _lies_at(answer.entry, asked):
+        # And a template has no hole for a digest, which the machine could not make.
+        described = key is not None and key.coding == IDENTITY and _lies_at(answer.entry, asked)
+        if key is not None and described and not self._integrity.always:
             answer = answer._replace(template=self._templates.find(asked.shape, key))
         return answer
+
+    def _filled(self, shape: bytes, key: Key, entry: Entry, content: bytes | None) -> Answer | None:
+        """The answer by a template with the file of `entry`, None where none fits. Raises Pending."""
+        if shape not in self._templates:
+            return None
+        digest = self._digest_of(entry, entry.representations[IDENTITY], content)
+        return None if digest is None else self._templates.fill(shape, key, entry, content, digest)
+
+    def _digest_of(self, entry: Entry, found: Representation, content: bytes | None = None) -> bytes | None:
+        """What a template says of a file; NO_DIGEST for nothing, None: not yet. Raises Pending."""
+        if not self._integrity.always:
+            return NO_DIGEST
+        return self._waiting(entry, self._integrity.usual, found, content)
 
     def _template_key(self, entry: Entry) -> Key | None:
         """What the head of an answer with this file depends on besides its shape, but for what templates have
@@ -222,7 +246,7 @@ class Handler:
     ) -> Answer:
         """The file at `segments`, whose representations `page` has; `entry` is what to revalidate."""
         kind, coding = self._media.of_path(segments)
-        tag_of = partial(self._tag_of, entry)
+        tag_of = partial(self._waiting, entry, self._cache.digests.tag_of)
         choice = choose(request, page, kind, coding, self._compressor, tag_of)
         found, base = choice.found, page.representations[IDENTITY]
         tag = None
@@ -243,13 +267,19 @@ class Handler:
             encoding=choice.coding,
             vary=choice.varies,
         )
-        response = ResponseBuilder(request, fields).representation(metadata, status=status)
+        builder = ResponseBuilder(request, fields)
+        if status != 200:
+            response = builder.representation(metadata, status=status)
+        else:
+            response, whole = self._waiting(entry, self._integrity.add, request, builder, metadata, found)
+            if not whole and caching is Cacheable.YES:
+                caching = Cacheable.NO_DIGEST_YET
         return self._encoder.encode(request, response, entry=entry, found=found, caching=caching)
 
-    def _tag_of(self, entry: Entry, found: Representation, *, wait: bool = False) -> str | None:
-        """The tag of what `entry` has. Raises as `Digests.tag_of` does."""
+    def _waiting(self, entry: Entry, ask: Callable[..., _T], *arguments: Any, **more: Any) -> _T:
+        """What is asked of what `entry` has. Raises as that does."""
         try:
-            return self._cache.digests.tag_of(found, wait=wait)
+            return ask(*arguments, **more)
         except Pending as pending:
             pending.job.waiting.insert(0, partial(_outdate, entry))
             raise

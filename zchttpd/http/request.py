@@ -37,7 +37,7 @@ FRAMING_FIELDS = frozenset(
 ANSWER_FIELDS = frozenset(
     (
         *(b"accept", b"accept-encoding", b"if-match", b"if-modified-since", b"if-none-match", b"if-range"),
-        *(b"if-unmodified-since", b"range", b"sec-fetch-mode"),
+        *(b"if-unmodified-since", b"range", b"sec-fetch-mode", b"want-content-digest", b"want-repr-digest"),
     )
 )
 # `cache_key` leaves all others out of what is remembered.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from zchttpd.config.names import IDENTITY
 from zchttpd.http.conditional import Outcome, evaluate, if_range_holds
 from zchttpd.http.dates import format_date
+from zchttpd.http.integrity import digest_value
 from zchttpd.http.ranges import Span, parse_range
 from zchttpd.http.response_head import PHRASES
 from zchttpd.http.target import quote_query
@@ -42,7 +43,8 @@ class Metadata(NamedTuple):
     """Representation metadata (RFC 9110 section 8): what a response tells of the selected representation.
 
     `size` in bytes; `etag` with its quotes, `last_modified_s` in Unix seconds, None where there is none;
-    `encoding` a content coding or "identity"; `vary`: Accept-Encoding was asked for the choice.
+    `encoding` a content coding or "identity"; `vary`: Accept-Encoding was asked for the choice; `digest`: its
+    SHA-256, or None.
     """
 
     size: int
@@ -51,6 +53,7 @@ class Metadata(NamedTuple):
     media_type: str
     encoding: str = IDENTITY
     vary: bool = False
+    digest: bytes | None = None
 
 
 class Response(NamedTuple):
@@ -247,10 +250,15 @@ def _coding(encoding: str) -> Fields:
 
 
 def _validators(metadata: Metadata) -> Fields:
-    ranges = (b"Accept-Ranges", b"bytes")
-    if metadata.last_modified_s is None:
-        return *_etag(metadata), ranges
-    return *_etag(metadata), (b"Last-Modified", format_date(metadata.last_modified_s)), ranges
+    modified_s = metadata.last_modified_s
+    date = () if modified_s is None else ((b"Last-Modified", format_date(modified_s)),)
+    # Behind the others that are of the file, see `handler/templates.py`.
+    return *_etag(metadata), *date, *repr_digest(metadata.digest), (b"Accept-Ranges", b"bytes")
+
+
+def repr_digest(digest: bytes | None) -> Fields:
+    """Repr-Digest (RFC 9530 section 3) with the SHA-256 of a selected representation, if there is one."""
+    return ((b"Repr-Digest", digest_value(digest)),) if digest else ()
 
 
 def _vary(metadata: Metadata) -> Fields:

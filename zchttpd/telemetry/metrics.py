@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from zchttpd import __version__
 from zchttpd.config.names import ENCODINGS
+from zchttpd.files import digests
 from zchttpd.files.compressor import RESULTS
 from zchttpd.telemetry.shared_stats import ACTIVE, GAUGES, SharedStats, stats_layout
 
@@ -81,6 +82,7 @@ _COUNTERS = {
     "zchttpd_fills": ("fills", "File versions that were begun to be read into memory."),
     "zchttpd_fill_bytes": ("fill_bytes", "Bytes read for them."),
     "zchttpd_evictions": ("evictions", "Paths whose file made room for others."),
+    "zchttpd_digest_bytes": ("digest_bytes", "Bytes hashed."),
 }
 
 _MODES = ("zerocopy", "plain", "splice")
@@ -151,6 +153,12 @@ class StatsCollector:
             zip(self._layout.ROUTES, self._stats.highest(ACTIVE), strict=True),
         )
         yield from self._compressions(totals["compressions"], totals["compression_us"])
+        yield _counter(
+            "zchttpd_digests",
+            "File versions, and parts of them, that were hashed, by how that ended.",
+            "result",
+            zip(digests.RESULTS, totals["digests"], strict=True),
+        )
         for cell, (name, text) in GAUGES.items():
             yield _gauge(name, text, totals[cell][0])
         for name, (cell, text) in _COUNTERS.items():

@@ -74,9 +74,11 @@ cdef bint _read(const uint8_t* name, uint32_t length) noexcept nogil:
         return _same(name, b"content-length", 14) or _same(name, b"sec-fetch-mode", 14)
     if length == 15:
         return _same(name, b"accept-encoding", 15)
+    if length == 16:
+        return _same(name, b"want-repr-digest", 16)
     if length == 17:
         return _same(name, b"if-modified-since", 17) or _same(name, b"transfer-encoding", 17)
-    return length == 19 and _same(name, b"if-unmodified-since", 19)
+    return length == 19 and (_same(name, b"if-unmodified-since", 19) or _same(name, b"want-content-digest", 19))
 
 
 cdef inline bint _same(const uint8_t* name, const char* lower, uint32_t length) noexcept nogil:

@@ -72,5 +72,7 @@ cdef struct Stats:
     uint64_t compression_us[4]      # by encoding
     uint64_t compressions_pending
     uint64_t compressed_bytes
+    uint64_t digests[4]             # by result; these two are written by Python, on the loop
+    uint64_t digest_bytes
 
 cdef void stats_lease(Stats* stats, int64_t held_us) noexcept nogil

@@ -72,6 +72,8 @@ CELLS = {
     "compression_us": _cell(&_shape.compression_us, sizeof(_shape.compression_us)),
     "compressions_pending": _cell(&_shape.compressions_pending, 8),
     "compressed_bytes": _cell(&_shape.compressed_bytes, 8),
+    "digests": _cell(&_shape.digests, sizeof(_shape.digests)),
+    "digest_bytes": _cell(&_shape.digest_bytes, 8),
 }
 
 

@@ -61,6 +61,7 @@ OPTIONS = st.fixed_dictionaries(
         "immutable": st.just("e.*"),
         "type": st.sampled_from(["b.txt=text/x-b", "*.svg=text/x-s"]),
         "coding": st.just("c=gzip"),
+        "digest": st.just("yes"),
     },
 )
 LIMITS = {

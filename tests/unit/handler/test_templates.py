@@ -75,6 +75,7 @@ FIELDS = st.lists(
             *("Range: bytes=0-0", "If-None-Match: *", "If-Modified-Since: Tue, 14 Nov 2023 22:13:20 GMT"),
             *('If-Range: "x"', "Expect: 100-continue", "Content-Length: 1", "Upgrade: h2c", "bad field"),
             *("sec-fetch-mode: navigate", "Accept: text/html", "If-Match: *"),
+            *("Want-Repr-Digest: sha-256=9", "Want-Repr-Digest: sha-256=0", "want-content-digest: sha-256=1"),
         ]
     ),
     max_size=2,
@@ -104,6 +105,8 @@ OPTIONS = st.fixed_dictionaries(
         "immutable": st.just("e.*"),
         "type": st.just("b.txt=text/x-b"),
         "coding": st.just("c=gzip"),
+        "digest": st.just("yes"),
+        "digest_size_max": st.just("9"),
     },
 )
 REVALIDATE_MS = 1000
@@ -170,8 +173,10 @@ class Counted(Templates):
         super().__init__()
         self.filled = 0
 
-    def fill(self, shape: bytes, key: Key, entry: Entry, content: bytes | None) -> Answer | None:
-        answer = super().fill(shape, key, entry, content)
+    def fill(
+        self, shape: bytes, key: Key, entry: Entry, content: bytes | None, digest: bytes | None
+    ) -> Answer | None:
+        answer = super().fill(shape, key, entry, content, digest)
         self.filled += answer is not None
         return answer
 
@@ -308,6 +313,26 @@ def test_anything_odd_does_not(site: Site, place: Tree, head: bytes, filled: int
     site.ask(head_of("/a.txt"))
     site.ask(head)
     assert site.templates.filled == filled
+
+
+def test_a_digest_that_is_asked_for_is_of_each_file(site: Site) -> None:
+    for want in ("Want-Repr-Digest", "want-content-digest"):
+        for target in ("/a.txt", "/b.txt", "/dir/a.txt"):
+            said = site.ask(head_of(target, f"{want}: sha-256=1"))
+            assert said.head.count(b"-Digest: sha-256=:") == 1
+    assert site.templates.filled == 0
+
+
+def test_a_digest_that_all_are_told_is_of_each_file(place: Tree) -> None:
+    for name in ("a.txt", "b.txt", "dir/a.txt"):
+        place.change("write", name, 9, None)
+    site = Site(place.root, digest="yes")
+    for count, target in enumerate(("/a.txt", "/b.txt", "/dir/a.txt")):
+        said = site.ask(head_of(target))
+        assert said.head.count(b"Repr-Digest: sha-256=:") == 1
+        assert said.template is None
+        assert site.templates.filled == count
+    site.close()
 
 
 def test_a_head_that_is_not_valid_leads_to_no_file(site: Site) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -207,9 +207,9 @@ class Slow:
         self.place = place
         real = digests.hash_through
 
-        def hash_through(fd: int, found: digests.Representation) -> str:
+        def hash_through(*arguments: Any) -> bytes:
             assert self.go.wait(20)
-            return real(fd, found)
+            return real(*arguments)
 
         monkeypatch.setattr(digests, "hash_through", hash_through)
         monkeypatch.setattr(digests, "AT_ONCE_SIZE_MAX", -1)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from zchttpd.files import digests
 from zchttpd.files.compressor import RESULTS
 from zchttpd.files.encoders import ENCODERS
 from zchttpd.telemetry import prometheus
@@ -89,6 +90,8 @@ def test_fixed_names_are_there_from_the_start(stats: SharedStats) -> None:
         ),
         *(f'zchttpd_compression_seconds_total{{encoding="{encoding}"}}' for encoding in ENCODERS),
         *("zchttpd_compressions_pending", "zchttpd_compressed_bytes"),
+        *(f'zchttpd_digests_total{{result="{result}"}}' for result in digests.RESULTS),
+        "zchttpd_digest_bytes_total",
         *(f'zchttpd_timeouts_total{{kind="{kind}"}}' for kind in ("head", "idle", "stall")),
         *(f'zchttpd_zerocopy_active{{route="{route}"}}' for route in ("loopback", "network")),
     ]
