@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from zchttpd import __version__
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from zchttpd.config.settings import Settings
 
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # as a shell has it, 128 and SIGINT
 
 _DESCRIPTION = """\
 Serve the files of a directory over HTTP/1.1, without copying their bytes where the kernel can.
@@ -32,6 +34,7 @@ Serve the files of a directory over HTTP/1.1, without copying their bytes where 
   zchttpd --config site.toml                     with the options of a file
   zchttpd doctor                                 what this machine allows, and what to do about the rest
   zchttpd doctor --path 192.0.2.7:22             whether bytes to there leave without a copy, by sending some
+  zchttpd manifest www/                          write www/SHA256SUMS, as sha256sum does; --check: compare
 """
 
 _EPILOG = """\
@@ -150,7 +153,7 @@ def build_parser() -> argparse.ArgumentParser:
     """A parser that only collects texts, one for each option typed; `config.load` reads them."""
     parser = _Parser(
         prog="zchttpd",
-        usage="zchttpd DIR [options] | zchttpd doctor [options]",
+        usage="zchttpd DIR [options] | zchttpd doctor [options] | zchttpd manifest DIR [--check]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
@@ -207,9 +210,38 @@ def _doctor(settings: Settings, *, path: str = "", json: bool = False, seccomp: 
     return 0 if findings.well(found) else 1
 
 
+def _manifest(words: Sequence[str]) -> int:
+    """`zchttpd manifest`, and what is typed behind it."""
+    parser = _Parser(
+        prog="zchttpd manifest",
+        description="Write SHA256SUMS of all that is served from a directory, or compare it with that.",
+        epilog="Exit status: 0, or 1 where a file differs or cannot be read, as sha256sum has it.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("directory", metavar="DIR", nargs="?", type=Path, help="the directory")
+    parser.add_argument("--check", action="store_true", help="say which files differ from DIR/SHA256SUMS")
+    typed = parser.parse_args(words)
+    if typed.directory is None:
+        parser.error("no directory was named. Type such as: zchttpd manifest www/")
+    # What it imports is of no use to a server that starts.
+    from zchttpd.process import manifest
+
+    try:
+        return manifest.run(typed.directory, checking=typed.check)
+    except OSError as error:
+        fix = "Type first: zchttpd manifest DIR" if typed.check else "Type a directory that can be read"
+        log.complain(f"{os.fsdecode(error.filename or typed.directory)}: {error.strerror}. {fix}")
+        return 1
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
 def _run(arguments: Sequence[str] | None) -> int:
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["manifest"]:
+        return _manifest(words[1:])
     parser = build_parser()
-    known, extra = parser.parse_known_args(arguments)
+    known, extra = parser.parse_known_args(words)
     typed = vars(known)
     command = typed.pop("command")
     asked = {flag: typed.pop(flag.strip("-")) for flag in DOCTOR_OPTIONS if flag.strip("-") in typed}

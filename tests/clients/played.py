@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zchttpd.config.settings import OPTIONS
+
+from ..wire.servers import command
 
 if TYPE_CHECKING:
     from .conftest import Run, Serve
@@ -35,7 +38,7 @@ class Played:
     def __post_init__(self) -> None:
         text = (DOCS / self.name).read_text(encoding="utf-8")
         blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-        server = next((each for each in blocks if each.startswith("zchttpd ")), None)
+        server = next((each for each in blocks if re.match(r"zchttpd (?!manifest|doctor)", each)), None)
         at = blocks.index(server) if server is not None else 0
         self.before = "".join(blocks[:at])
         self.after = "".join(blocks[at + (server is not None) :])
@@ -61,6 +64,7 @@ class Played:
 
     def play(self, serve: Serve, run: Run, place: Path, **environment: str) -> str:
         """Type all of it; gives what was printed once the server was there."""
+        environment["PATH"] = f"{Path(command()).parent}:{os.environ['PATH']}"
         run("bash", "-euo", "pipefail", "-c", self.before or "true", **environment)
         with serve(place / self.root, **self.options) as url:
             script = self.after.replace(URL, url)
