@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from zchttpd.config.settings import OPTIONS
 from ..wire.servers import command
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .conftest import Run, Serve
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -25,8 +28,8 @@ URL = "http://127.0.0.1:8080"
 class Played:
     """A page: what is typed `before` its server starts, the `options` of that, and what is typed then.
 
-    The blocks of a page are one script, in the directory `place`. Without a line that starts a server the
-    whole page is for one of the root `root/`.
+    The blocks of a page are one script, in the directory `place`; those of Python are programs. Without a
+    line that starts a server the whole page is for one of the root `root/`.
     """
 
     name: str
@@ -36,14 +39,26 @@ class Played:
     root: str = "root"
 
     def __post_init__(self) -> None:
-        text = (DOCS / self.name).read_text(encoding="utf-8")
-        blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        blocks = [
+            text if language == "sh" else f"python3 - <<'END OF PROGRAM'\n{text}END OF PROGRAM\n"
+            for language, text in self._blocks()
+            if language in ("sh", "python")
+        ]
         server = next((each for each in blocks if re.match(r"zchttpd (?!manifest|doctor)", each)), None)
         at = blocks.index(server) if server is not None else 0
         self.before = "".join(blocks[:at])
         self.after = "".join(blocks[at + (server is not None) :])
         if server is not None:
             self._read(server)
+
+    def block(self, language: str) -> str:
+        """The one block of that language."""
+        [text] = (text for each, text in self._blocks() if each == language)
+        return text
+
+    def _blocks(self) -> list[tuple[str, str]]:
+        text = (DOCS / self.name).read_text(encoding="utf-8")
+        return re.findall(r"^```(\w+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
     def _read(self, server: str) -> None:
         words = shlex.split(server.replace("\\\n", " "), comments=True)[1:]
@@ -64,8 +79,18 @@ class Played:
 
     def play(self, serve: Serve, run: Run, place: Path, **environment: str) -> str:
         """Type all of it; gives what was printed once the server was there."""
-        environment["PATH"] = f"{Path(command()).parent}:{os.environ['PATH']}"
-        run("bash", "-euo", "pipefail", "-c", self.before or "true", **environment)
+        with self.playing(serve, run, place, **environment) as url:
+            return shell(run, self.after.replace(URL, url), **environment)
+
+    @contextmanager
+    def playing(self, serve: Serve, run: Run, place: Path, **environment: str) -> Iterator[str]:
+        """Type what comes before; gives the URL of the server."""
+        shell(run, self.before, **environment)
         with serve(place / self.root, **self.options) as url:
-            script = self.after.replace(URL, url)
-            return run("bash", "-euo", "pipefail", "-c", script, **environment)
+            yield url
+
+
+def shell(run: Run, script: str, **environment: str) -> str:
+    """What a script prints. `zchttpd`, python3 and pip are those of this test."""
+    environment["PATH"] = f"{Path(command()).parent}:{os.environ['PATH']}"
+    return run("bash", "-euo", "pipefail", "-c", script, **environment)
