@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
+import warnings
 from typing import TYPE_CHECKING
 
-from .played import DOCS, Played, shell
+import numpy
+import pmtiles.tile
+import pmtiles.writer
+import rasterio
+import zarr
+from selenium.webdriver.support.ui import WebDriverWait
+
+from .played import DOCS, URL, Played, shell
+from .test_browser import browsing
 from .test_packages import make_wheel
 
 if TYPE_CHECKING:
@@ -57,3 +67,61 @@ def test_models(serve: Serve, run: Run, tmp_path: Path, noise: Callable[[int], b
         assert (tmp_path / "whole" / name).read_bytes() == (files / name).read_bytes()
     assert (tmp_path / "one" / "weights.bin").read_bytes() == (files / "weights.bin").read_bytes()
     assert not (tmp_path / "one" / "config.json").exists()
+
+
+def write_data(place: Path) -> None:
+    """A file, an array, a picture and a map, each large enough to be read in parts."""
+    (place / "tables").mkdir(parents=True)
+    (place / "tables" / "a.bin").write_bytes(bytes(20 << 20) + b"the tail")
+    (place / "tables" / "b.bin").touch()
+    field = zarr.create_array(place / "field.zarr", shape=(200, 100), chunks=(50, 50), dtype="i4")
+    field[:] = numpy.arange(20_000).reshape(200, 100)
+    pixels = numpy.arange(2048 * 2048, dtype="uint32").reshape(1, 2048, 2048)
+    shape = {"width": 2048, "height": 2048, "count": 1, "dtype": "uint32"}
+    with warnings.catch_warnings():
+        # Where on earth it lies is not the matter.
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(place / "scene.tif", "w", driver="COG", **shape) as scene:
+            scene.write(pixels)
+    with pmtiles.writer.write(place / "map.pmtiles") as tiles:
+        for number in range(64):
+            name = f"tile 3 {number % 8} {number // 8}"
+            tiles.write_tile(pmtiles.tile.zxy_to_tileid(3, number % 8, number // 8), name.encode())
+        bounds = dict.fromkeys(("min_lon_e7", "min_lat_e7", "max_lon_e7", "max_lat_e7"), 0)
+        compression = pmtiles.tile.Compression.NONE
+        kind = {"tile_type": pmtiles.tile.TileType.UNKNOWN, "tile_compression": compression}
+        tiles.finalize({**kind, **bounds}, {})
+
+
+def test_data(serve: Serve, run: Run, tmp_path: Path) -> None:
+    write_data(tmp_path / "data")
+    log = tmp_path / "access"
+    recipe = Played("recipes/data.md")
+    recipe.options |= {"access_log": log}
+    with recipe.playing(serve, run, tmp_path) as url:
+        printed = shell(run, recipe.after.replace(URL, url)).splitlines()
+    assert [line for line in printed if "Warning" not in line and not line.startswith(" ")] == [
+        f"{url}/tables/a.bin {url}/tables/b.bin",
+        "b'the tail'",
+        f"(200, 100) {123 * 100 + 45}",
+        f"(2048, 2048) [[{900 * 2048 + 1000}, {900 * 2048 + 1001}]]",
+        "b'tile 3 4 2'",
+    ]
+    asked = log.read_text()
+    for name in ("tables/a.bin", "scene.tif", "map.pmtiles"):
+        assert f'"GET /{name} HTTP/1.1" 206 ' in asked
+    # No one had to have all of it.
+    assert max(map(int, re.findall(r'" 206 ([0-9]+)', asked))) < 6 << 20
+
+
+def test_data_in_a_page(serve: Serve, run: Run, root: Path, tmp_path: Path) -> None:
+    """Of another origin, with the script from npm."""
+    write_data(tmp_path / "data")
+    recipe = Played("recipes/data.md")
+    run("npm", "install", "--no-audit", "--no-fund", "--prefix", tmp_path / "project", "pmtiles@4")
+    script = tmp_path / "project/node_modules/pmtiles/dist/pmtiles.js"
+    (root / "pmtiles.js").write_bytes(script.read_bytes())
+    with recipe.playing(serve, run, tmp_path) as url, serve(root) as other, browsing(tmp_path) as browser:
+        (root / "index.html").write_text("<!DOCTYPE html>" + recipe.block("html").replace(URL, url))
+        browser.get(other)
+        WebDriverWait(browser, 60).until(lambda browser: browser.title == "tile 3 4 2")
