@@ -14,6 +14,7 @@ import rasterio
 import zarr
 from selenium.webdriver.support.ui import WebDriverWait
 
+from . import test_site_recipes
 from .played import DOCS, URL, Played, shell
 from .test_browser import browsing
 from .test_packages import make_wheel
@@ -30,7 +31,7 @@ QUIET_PIP = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1", "PIP_DISABL
 
 def test_every_page_is_played() -> None:
     pages = {page.stem for page in (DOCS / "recipes").glob("*.md")}
-    assert {f"test_{page}" for page in pages} <= globals().keys()
+    assert {f"test_{page}" for page in pages} <= {*globals(), *vars(test_site_recipes)}
 
 
 def test_pip(serve: Serve, run: Run, tmp_path: Path) -> None:
