@@ -31,11 +31,12 @@ AT_ONCE_SIZE_MAX = 64 << 10
 # Up to here a request waits for the digest, 10 to 45 ms; for more it is answered without one meanwhile. No
 # larger part of a file is hashed by itself.
 WAITED_SIZE_MAX = 16 << 20
-# For small files; one more is for large ones, and one for parts, so that they never hold up each other.
+# For tags of small files, without which nothing is remembered. One more thread is for large files, and one
+# for what clients want, so that they never hold up each other; these two give way to the loops.
 SMALL_THREADS = 2
 SMALL_MAX = 1024
 LARGE_MAX = 64
-PARTS_MAX = 16
+WANTED_MAX = 16
 # Digests of parts, which take half a kilobyte each.
 PARTS_KEPT = 4096
 # What is being hashed for longer is on a disk that does not answer: no more requests wait. And a file that
@@ -99,7 +100,7 @@ class Digests:
     ) -> None:
         self._small = SingleFlight(post, threads=SMALL_THREADS, jobs_max=SMALL_MAX)
         self._large = SingleFlight(post, jobs_max=LARGE_MAX)
-        self._parts = SingleFlight(post, jobs_max=PARTS_MAX)
+        self._wanted = SingleFlight(post, jobs_max=WANTED_MAX)
         self._size_max = size_max
         self._known: Lru[Version, bytes] = Lru(digests_max)
         self._known_parts: Lru[_Part, bytes] = Lru(min(PARTS_KEPT, digests_max))
@@ -120,7 +121,8 @@ class Digests:
         """
         if found.etag is not None:
             return found.etag
-        digest = self._whole(found, Wait.ALWAYS if wait else Wait.BRIEFLY)
+        jobs = self._wanted if self._wanted.find(found.version) else self._small
+        digest = self._whole(found, Wait.ALWAYS if wait else Wait.BRIEFLY, jobs)
         return content_tag(found.version, found.encoding, digest.hex()[:_TAG_DIGITS]) if digest else None
 
     def whole(self, found: Representation, wait: Wait, content: bytes | None = None) -> bytes | None:
@@ -134,7 +136,8 @@ class Digests:
             return NO_DIGEST
         if self._changes(found):
             return self._known.use(found.version)
-        return self._whole(found, wait, content)
+        few = found.size <= AT_ONCE_SIZE_MAX or self._small.find(found.version)
+        return self._whole(found, wait, self._small if few else self._wanted, content)
 
     def part(self, found: Representation, offset: int, length: int) -> bytes | None:
         """The digest of `length` bytes from `offset`: as `whole` has it, waiting briefly.
@@ -149,7 +152,7 @@ class Digests:
             return digest
         if length <= AT_ONCE_SIZE_MAX and not found.in_memory:
             digest = _digest_at_once(found, offset, length)
-        if digest is None and not self._parts.threaded:
+        if digest is None and not self._wanted.threaded:
             digest = _digest(found, offset, length, self._closed)
         store = partial(self._known_parts.put, key)
         if digest is not None:
@@ -157,10 +160,13 @@ class Digests:
             store(digest)
             return digest
         make = partial(_digest_aside, found, offset, length, self._closed)
-        self._await(self._parts, key, make, store, found, length, Wait.BRIEFLY)
+        self._await(self._wanted, key, make, store, found, length, Wait.BRIEFLY)
         return None
 
-    def _whole(self, found: Representation, wait: Wait, content: bytes | None = None) -> bytes | None:
+    def _whole(
+        self, found: Representation, wait: Wait, jobs: SingleFlight, content: bytes | None = None
+    ) -> bytes | None:
+        """`jobs`: which makes it, unless it is large."""
         digest = self._known.use(found.version)
         if digest is not None:
             return digest
@@ -169,8 +175,9 @@ class Digests:
             digest = hashlib.sha256(content).digest()
         elif size <= AT_ONCE_SIZE_MAX:
             digest = _digest_at_once(found, 0, size)
-        small = size <= WAITED_SIZE_MAX
-        jobs = self._small if small else self._large
+        large = size > WAITED_SIZE_MAX
+        if large:
+            jobs = self._large
         if digest is None and not jobs.threaded:
             digest = _digest(found, 0, size, self._closed)
         store = partial(self._known.put, found.version)
@@ -178,9 +185,9 @@ class Digests:
             self._counts.add("made", size)
             store(digest)
             return digest
-        if wait is Wait.BRIEFLY and not small:
+        if wait is Wait.BRIEFLY and large:
             wait = Wait.NEVER
-        make = partial(_digest if small else _digest_aside, found, 0, size, self._closed)
+        make = partial(_digest if jobs is self._small else _digest_aside, found, 0, size, self._closed)
         self._await(jobs, found.version, make, store, found, size, wait)
         return None
 

@@ -52,7 +52,7 @@ class Files:
 
     def close(self) -> None:
         # What was begun has a descriptor open until it ends.
-        for jobs in (self.digests._small, self.digests._large, self.digests._parts):
+        for jobs in (self.digests._small, self.digests._large, self.digests._wanted):
             while jobs._jobs:
                 self.loop.turn()
         self._root.close()
@@ -312,7 +312,7 @@ def test_a_file_that_changes_all_the_time_is_left_alone_for_a_while(
     found = files.put("log", SMALL + 1, b"y")
     assert files.digests.whole(found, Wait.BRIEFLY) is None
     assert files.digests.part(found, 0, 1) is None
-    assert not files.digests._small._jobs
+    assert not files.digests._wanted._jobs
     monkeypatch.setattr(module.time, "monotonic", lambda: float("inf"))
     assert files.loop.wait(pending(lambda: files.digests.whole(found, Wait.BRIEFLY))) is None
     assert files.digests.whole(found, Wait.BRIEFLY) == sha256(files, "log")
@@ -320,15 +320,15 @@ def test_a_file_that_changes_all_the_time_is_left_alone_for_a_while(
 
 def test_what_is_hashed_is_counted(files: Files, blocked: Event, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = memoryview(bytearray(8 * 5)).cast("Q")
-    monkeypatch.setattr(module, "PARTS_MAX", 1)
+    monkeypatch.setattr(module, "WANTED_MAX", 2)
     files.digests = Digests(files.loop.post, 9, counts=module.Counts(cells[:4], cells[4:]))
     found, other = files.put("a", 300), files.put("b", SMALL)
     pending(lambda: files.digests.part(found, 0, 200))
-    assert files.digests.part(found, 0, 100) is None
     pending(lambda: files.digests.whole(other, Wait.BRIEFLY))
+    assert files.digests.part(found, 0, 100) is None
     (files.place / "b").unlink()
     blocked.set()
-    while files.digests._small._jobs or files.digests._parts._jobs:
+    while files.digests._small._jobs or files.digests._wanted._jobs:
         files.loop.turn()
     assert dict(zip(module.RESULTS, cells, strict=False)) == {
         "made": 1,
@@ -348,3 +348,19 @@ def test_whoever_closes_waits_for_no_file(files: Files, blocked: Event) -> None:
     error = files.loop.wait(job)
     assert error is not None
     assert error.errno == errno.ECANCELED
+
+
+def test_a_tag_and_a_digest_of_one_version_are_made_once(
+    files: Files, blocked: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = files.put("a", SMALL), files.put("b", SMALL, b"y")
+    for first, second in (
+        (lambda: files.digests.tag_of(a), lambda: files.digests.whole(a, Wait.BRIEFLY)),
+        (lambda: files.digests.whole(b, Wait.BRIEFLY), lambda: files.digests.tag_of(b)),
+    ):
+        job = pending(first)
+        assert pending(second) is job
+    blocked.set()
+    while files.digests._small._jobs or files.digests._wanted._jobs:
+        files.loop.turn()
+    assert files.digests.whole(a, Wait.NEVER) == sha256(files, "a")
