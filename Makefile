@@ -45,6 +45,7 @@ $(ENVS:%=%/tools): pyproject.toml
 # here, so that `make test` after `make serve` compiles nothing.
 $(ENVS:%=%/serve): %/serve: %/tools $(SOURCES)
 	@echo "Compiling zchttpd; this takes about a minute"
+	@[ build/$(@D)/build.ninja -nt meson.options ] || rm -rf build/$(@D) # an option that is new to a build stops it
 	@PATH="$(CURDIR)/$(@D)/bin:$$PATH" $(PIP) --no-build-isolation --no-deps \
 	    -Cbuild-dir=build/$(@D) -Csetup-args=-Dtest_hooks=true -Csetup-args=-Dpages=disabled $(SETUP_$(@D)) $(if $(wildcard $(@D)/editable),--editable) .
 	@touch $@
