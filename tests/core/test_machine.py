@@ -269,27 +269,6 @@ def test_a_peer_that_takes_nothing_is_reset_and_one_that_takes_a_little_is_not()
     assert bench.machine.gauge("timeouts_stall") == 1
 
 
-def test_draining_closes_who_is_idle_and_lets_the_others_finish() -> None:
-    bench = Bench()
-    idle, busy = bench.connect(), bench.connect()
-    bench.machine.answer(bench.ask(busy), bench.small(), False)
-    [send] = bench.ops()
-    bench.machine.drain()
-    assert [(op.kind, op.fd) for op in bench.ops()] == [
-        ("cancel", testing.LISTENER),
-        ("cancel", idle.fd),
-        ("close", idle.fd),
-    ]
-    assert not bench.accept(99, 0)
-    assert [(op.kind, op.fd) for op in bench.ops()] == [("reject", 99)]
-    bench.step(send.token, send.length)
-    assert [(op.kind, op.fd) for op in bench.ops()] == [
-        ("unread", busy.fd),
-        ("cancel", busy.fd),
-        ("close", busy.fd),
-    ]
-
-
 def test_an_empty_line_behind_a_request_leaves_the_connection_idle() -> None:
     bench = Bench()
     recv = bench.connect()

@@ -335,8 +335,8 @@ PLANTS = (
     Plant(
         "a connection is closed with bytes unread",
         "conn.pyx",
-        "        if result == 0:\n            _close(machine, slot)\n",
-        "        if True:\n            _close(machine, slot)\n",
+        "        if result == 0:\n            conn_close(machine, slot)\n",
+        "        if True:\n            conn_close(machine, slot)\n",
         "tests/core/test_machine.py",
     ),
     Plant(
@@ -371,7 +371,7 @@ PLANTS = (
         "a head that never ends has all the time",
         "conn.pyx",
         "            machine.stats.timeouts_head += 1\n            _refuse(machine, slot, 408)\n",
-        "            _set_deadline(machine, slot, machine.limits.head_ms_max)\n",
+        "            conn_set_deadline(machine, slot, machine.limits.head_ms_max)\n",
         "tests/core/test_machine.py",
     ),
     Plant(
@@ -398,9 +398,16 @@ PLANTS = (
     Plant(
         "a draining worker keeps connections alive",
         "conn.pyx",
-        "plan.keep_alive and not (machine.draining and conn.received.bytes == NULL)",
-        "plan.keep_alive",
-        "tests/core/test_machine.py",
+        " and not (machine.draining and conn.received.bytes == NULL and drain_at_once(machine))",
+        "",
+        "tests/core/test_drain.py",
+    ),
+    Plant(
+        "a draining worker does not say which answer is the last",
+        "conn.pyx",
+        "key_length == 0 or machine.draining and last",
+        "key_length == 0",
+        "tests/core/test_drain.py",
     ),
     # Windows: memory that is bounded, and that nobody waits for in vain.
     Plant(
@@ -466,7 +473,7 @@ PLANTS = (
         "a head that cannot be kept is forgotten",
         "conn.pyx",
         "    if recv_buffer_append(&conn.received, bytes, length, &machine.stats.held_bytes) < 0:\n"
-        "        _abort(machine, slot)\n",
+        "        conn_abort(machine, slot)\n",
         "    recv_buffer_append(&conn.received, bytes, length, &machine.stats.held_bytes)\n",
         "tests/core/test_memory.py",
     ),

@@ -189,7 +189,7 @@ class World:
         act = self.rng.choices([act for _, act in acts], [weight for weight, _ in acts])[0]
         act()
         if self.drain_in == 0:
-            self.machine.drain()
+            self.machine.drain(self.rng.choice((0, 500, 2_000)))
             self.kernel.end_of_batch()
             self.drained = True
         self.drain_in -= 1

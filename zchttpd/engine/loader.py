@@ -204,6 +204,7 @@ class Loader:
         self.engine.answer(ticket, plan, False)
 
     def _reply(self, ticket: int, answer: Answer, holding: Holding | None, body: Body | None) -> None:
+        answer = answer.as_last() if self.engine.is_last(ticket) else answer
         # The next request for the whole is to come here too: it may be for a snapshot.
         cacheable = answer.cacheable and not (body is not None and body.live and not wants_part(answer))
         reused = cacheable and holding is not None and answer.status in REUSED

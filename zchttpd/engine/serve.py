@@ -45,6 +45,8 @@ LINGER_MS_MAX = 5_000
 LEASES_PER_CONNECTION = 256
 LINE_SIZE_MAX = 8192
 NO_LIMIT = 2**32 - 1
+# How long a client that is idle may take for one more request, where another worker serves from now on.
+HAND_OVER_MS = 2_000
 # Well under a tenth of a millisecond of copying.
 TURN_BYTES_MAX = 256 * 1024
 
@@ -99,9 +101,9 @@ class Assembly:
     _digests: Digests
     _wake: int
 
-    def drain(self) -> None:
-        """Accept no more; the worker ends when what is under way has."""
-        self.worker.drain()
+    def drain(self, idle_ms: int = 0) -> None:
+        """Accept no more; the worker ends when what is under way has. `idle_ms`: as of `Worker.drain`."""
+        self.worker.drain(idle_ms)
         # From here on nobody gets through; what is under way keeps its own sockets.
         self.listener.close()
 
@@ -189,10 +191,15 @@ def serve(
     *,
     ready: Callable[[dict[str, object]], None],
 ) -> None:
-    """Serve on `listener` until SIGTERM or SIGINT, drain, return. Raises OSError where that cannot be."""
+    """Serve on `listener` until SIGTERM or SIGINT, or SIGQUIT where others go on to serve; drain, return.
+
+    Raises OSError where that cannot be.
+    """
     assembly = assemble(driver, settings, listener, stats)
     for number in (signal.SIGTERM, signal.SIGINT):
         driver.on_signal(number, assembly.drain)
+    idle_ms = min(HAND_OVER_MS, settings.drain_ms_max // 2)
+    driver.on_signal(signal.SIGQUIT, partial(assembly.drain, idle_ms))
     if assembly.log is not None:
         driver.on_signal(signal.SIGUSR1, assembly.log.reopen)
     assembly.start_log()

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from zchttpd.http.response import Slice
-from zchttpd.http.response_head import HeadEncoder, encode_head
+from zchttpd.http.response_head import KEEP_ALIVE, HeadEncoder, encode_head
 
 if TYPE_CHECKING:
     from zchttpd.files.lookup import Entry
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from zchttpd.handler.templates import Template
     from zchttpd.http.request import Request
     from zchttpd.http.response import Response
+
+_END = b"\r\n\r\n"
+_LAST = b"\r\nConnection: close"
+_KEPT_ALIVE = b"\r\nConnection: " + KEEP_ALIVE
 
 
 class Cacheable(Enum):
@@ -26,6 +30,7 @@ class Cacheable(Enum):
     NO_ENCODING_YET = "a better encoding is being made"
     NO_TAG_YET = "its entity tag is being made"
     NO_DIGEST_YET = "its digest is being made"
+    LAST = "it is the last one of a worker that drains"
 
 
 class Answer(NamedTuple):
@@ -61,6 +66,15 @@ class Answer(NamedTuple):
     def cacheable(self) -> bool:
         """Whether the same cache key gets the same answer as long as `entry` is valid."""
         return self.caching is Cacheable.YES
+
+    def as_last(self) -> Answer:
+        """The same answer, after which the connection closes (RFC 9112 section 9.6)."""
+        if not self.keep_alive:
+            return self
+        fields = self.head[: -len(_END)].removesuffix(_KEPT_ALIVE)
+        return self._replace(
+            head=fields + _LAST + _END, keep_alive=False, linger=True, caching=Cacheable.LAST, template=None
+        )
 
 
 class AnswerEncoder:

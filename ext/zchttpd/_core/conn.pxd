@@ -16,5 +16,6 @@ cdef void conn_abandon(Machine* machine, uint32_t slot, uint32_t generation) noe
 cdef void conn_send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil
 cdef void conn_expire(Machine* machine) noexcept nogil
 cdef void conn_told(Machine* machine, uint8_t kind, uint32_t slot, uint32_t generation, int32_t result) noexcept nogil
-cdef void conn_drain(Machine* machine) noexcept nogil
-cdef void conn_abort_all(Machine* machine) noexcept nogil
+cdef void conn_set_deadline(Machine* machine, uint32_t slot, uint32_t ms) noexcept nogil
+cdef void conn_close(Machine* machine, uint32_t slot) noexcept nogil
+cdef void conn_abort(Machine* machine, uint32_t slot) noexcept nogil

@@ -17,6 +17,7 @@ from zchttpd._core.admission cimport (
 from zchttpd._core.budget cimport budget_part_fits
 from zchttpd._core.cache_key cimport cache_key
 from zchttpd._core.check cimport unlikely, zc_assert
+from zchttpd._core.drain cimport drain_at_once
 from zchttpd._core.fill cimport fill_progress_ms
 from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.machine cimport (
@@ -65,14 +66,14 @@ cdef bint conn_accepted(Machine* machine, int32_t fd, const Peer* peer) noexcept
     cdef bint admitted
     cdef uint32_t evicted, slot
     cdef Conn* conn
-    if machine.draining:
+    if machine.draining and drain_at_once(machine):
         return False
     admitted = addresses_have_room(machine, peer) and (admission_has_place(machine) or conn_shed(machine))
     if not admitted:
         if not admission_may_reject(machine, &evicted):
             return False
         if evicted != NO_SLOT:
-            _close(machine, evicted)
+            conn_close(machine, evicted)
     slot = slab_take(&machine.conns)
     if slot == NO_SLOT:
         return False
@@ -86,7 +87,7 @@ cdef bint conn_accepted(Machine* machine, int32_t fd, const Peer* peer) noexcept
     conn.queued_last = -1
     machine.stats.connections_open += 1
     machine.stats.connections_total += 1
-    _set_deadline(machine, slot, machine.limits.idle_ms_max)
+    conn_set_deadline(machine, slot, machine.limits.idle_ms_max)
     access_connected(&machine.access, slot, peer)
     admission_enter(machine, slot, admitted, peer)
     if admitted:
@@ -101,7 +102,7 @@ cdef bint conn_shed(Machine* machine) noexcept nogil:
     """Close an idle connection to make room; False when none may go."""
     cdef uint32_t idle = admission_oldest_idle(machine)
     if idle != NO_SLOT:
-        _close(machine, idle)
+        conn_close(machine, idle)
     return idle != NO_SLOT
 
 
@@ -199,7 +200,7 @@ cdef void conn_retry(Machine* machine, uint32_t slot, uint32_t generation) noexc
 cdef void conn_abandon(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil:
     """The handler has no answer, not even an error: drop the connection."""
     if slab_holds(&machine.conns, slot, generation) and conn_at(machine, slot).state == CONN_PARKED:
-        _abort(machine, slot)
+        conn_abort(machine, slot)
 
 
 cdef void conn_expire(Machine* machine) noexcept nogil:
@@ -225,7 +226,7 @@ cdef void conn_told(Machine* machine, uint8_t kind, uint32_t slot, uint32_t gene
         _on_queued(machine, slot, result)
     elif kind == OP_UNREAD and conn_at(machine, slot).state == CONN_LINGERING:
         if result == 0:
-            _close(machine, slot)
+            conn_close(machine, slot)
         else:
             _now(machine, slot, OP_SHUTDOWN)
 
@@ -236,27 +237,10 @@ cdef void _on_queued(Machine* machine, uint32_t slot, int32_t bytes) noexcept no
     cdef Conn* conn = conn_at(machine, slot)
     if conn.queued_last >= 0 and bytes >= conn.queued_last:
         machine.stats.timeouts_stall += 1
-        _abort(machine, slot)
+        conn_abort(machine, slot)
         return
     conn.queued_last = bytes
-    _set_deadline(machine, slot, machine.limits.stall_ms_max // 2 + 1)
-
-
-cdef void conn_drain(Machine* machine) noexcept nogil:
-    """Stop keeping connections alive: the idle ones close now, the others after the response they are at."""
-    cdef uint32_t slot
-    machine.draining = 1
-    for slot in range(machine.conns.fresh):
-        if conn_at(machine, slot).state == CONN_READING and conn_at(machine, slot).received.bytes == NULL:
-            _close(machine, slot)
-
-
-cdef void conn_abort_all(Machine* machine) noexcept nogil:
-    """The time to drain is over."""
-    cdef uint32_t slot
-    for slot in range(machine.conns.fresh):
-        if conn_at(machine, slot).state != 0 and conn_at(machine, slot).state != CONN_CLOSING:
-            _abort(machine, slot)
+    conn_set_deadline(machine, slot, machine.limits.stall_ms_max // 2 + 1)
 
 
 # ---- receiving ----
@@ -286,7 +270,7 @@ cdef void _on_received(Machine* machine, uint32_t slot, const Completion* comple
         conn.flags |= CONN_PEER_DONE
         # A peer that has closed its direction may still be reading: what it asked for is served first.
         if conn.state == CONN_READING or conn.state == CONN_LINGERING:
-            _close(machine, slot)
+            conn_close(machine, slot)
     elif res != -ENOBUFS and res != -ECANCELED and res != -EINTR and res != -EAGAIN:
         _fail(machine, slot, res)
     _arm_recv(machine, slot)
@@ -321,9 +305,9 @@ cdef void _append(Machine* machine, uint32_t slot, const char* bytes, uint32_t l
         return
     if conn.head_began_ms == 0 and conn.state == CONN_READING:
         conn.head_began_ms = machine.now_ms
-        _set_deadline(machine, slot, machine.limits.head_ms_max)
+        conn_set_deadline(machine, slot, machine.limits.head_ms_max)
     if recv_buffer_append(&conn.received, bytes, length, &machine.stats.held_bytes) < 0:
-        _abort(machine, slot)
+        conn_abort(machine, slot)
 
 
 cdef void _take(Machine* machine, uint32_t slot, const char* bytes, uint32_t length) noexcept nogil:
@@ -333,7 +317,7 @@ cdef void _take(Machine* machine, uint32_t slot, const char* bytes, uint32_t len
     cdef uint32_t plan, used = 0, head_length = 0
     cdef HeadFramer framer
     cdef bint unknown = False
-    if conn.row != NO_ROW:
+    if conn.row != NO_ROW and not machine.draining:
         row = &machine.table.rows[conn.row]
         # A row's cache key ends with the empty line and has none before it: equal bytes are a framed head,
         # and its own cache key.
@@ -347,7 +331,7 @@ cdef void _take(Machine* machine, uint32_t slot, const char* bytes, uint32_t len
         memset(&framer, 0, sizeof(framer))
         if frame(&framer, bytes, length, machine.limits.line_size_max, machine.limits.head_size_max,
                  &head_length) == FRAME_HEAD and head_length > 2:
-            if _lookup(machine, slot, bytes, head_length, &plan):
+            if _lookup(machine, slot, bytes, head_length, head_length == length, &plan):
                 used = head_length
                 access_request_head(&machine.access, slot, bytes, used)
                 _begin(machine, slot, plan)
@@ -376,7 +360,7 @@ cdef void _read_heads(Machine* machine, uint32_t slot) noexcept nogil:
                 return
             if conn.head_began_ms == 0:
                 conn.head_began_ms = machine.now_ms
-                _set_deadline(machine, slot, machine.limits.head_ms_max)
+                conn_set_deadline(machine, slot, machine.limits.head_ms_max)
             admission_enqueue(machine, slot)
             return
         if found == FRAME_HEAD and head_length == 2 and not conn.flags & CONN_CRLF_SKIPPED:
@@ -385,11 +369,12 @@ cdef void _read_heads(Machine* machine, uint32_t slot) noexcept nogil:
             if conn.received.bytes == NULL:
                 # Behind a request rather than before one: the connection is as idle as it was.
                 conn.head_began_ms = 0
-                _set_deadline(machine, slot, machine.limits.idle_ms_max)
+                conn_set_deadline(machine, slot, machine.limits.idle_ms_max)
                 queues_remove(&machine.queues, slot)
                 admission_enqueue(machine, slot)
         elif found == FRAME_HEAD and head_length > 2:
-            if _lookup(machine, slot, conn.received.bytes + conn.received.start, head_length, &plan):
+            if _lookup(machine, slot, conn.received.bytes + conn.received.start, head_length,
+                       head_length == conn.received.end - conn.received.start, &plan):
                 access_request_head(&machine.access, slot, conn.received.bytes + conn.received.start, head_length)
                 recv_buffer_consume(&conn.received, head_length)
                 _begin(machine, slot, plan)
@@ -432,11 +417,14 @@ cdef bint _usable(Machine* machine, uint32_t slot, uint32_t row_index, uint32_t*
     return True
 
 
-cdef bint _lookup(Machine* machine, uint32_t slot, const char* head, uint32_t length, uint32_t* plan_slot) noexcept nogil:
+cdef bint _lookup(Machine* machine, uint32_t slot, const char* head, uint32_t length, bint last,
+                  uint32_t* plan_slot) noexcept nogil:
+    """Whether the answer is at hand. `last`: nothing has been received behind this head."""
     cdef Conn* conn = conn_at(machine, slot)
     cdef uint32_t key_length = cache_key(head, length, machine.cache_key)
     cdef uint32_t row
-    if key_length == 0:
+    # The last response of a worker that drains says so, and no plan does.
+    if key_length == 0 or machine.draining and last:
         return False
     row = plans_find(&machine.table, machine.cache_key, key_length)
     if row == NO_ROW or not _usable(machine, slot, row, plan_slot):
@@ -454,7 +442,7 @@ cdef void _park(Machine* machine, uint32_t slot, uint8_t queue) noexcept nogil:
     queues_push(&machine.queues, slot, queue)
     conn_at(machine, slot).state = CONN_PARKED
     conn_at(machine, slot).awaits = NO_SLOT
-    _set_deadline(machine, slot, machine.limits.stall_ms_max)
+    conn_set_deadline(machine, slot, machine.limits.stall_ms_max)
 
 
 cdef void _park_head(Machine* machine, uint32_t slot, uint32_t head_length) noexcept nogil:
@@ -491,9 +479,9 @@ cdef void _begin(Machine* machine, uint32_t slot, uint32_t plan_slot) noexcept n
     conn.answers = 2 if conn.answers else 1
     conn.flags &= ~CONN_CRLF_SKIPPED
     if not machine_hold_plan(machine, slot, plan_slot):
-        _abort(machine, slot)
+        conn_abort(machine, slot)
         return
-    _set_deadline(machine, slot, machine.limits.stall_ms_max)
+    conn_set_deadline(machine, slot, machine.limits.stall_ms_max)
     if turns_is_small(machine, plan_slot):
         conn_send(machine, slot, COPY_NO)
     else:
@@ -523,7 +511,7 @@ cdef void conn_send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexce
         transmit_window(machine, slot, plan.mapping, segment.offset + conn.done, segment.length - conn.done, copy_reason)
     else:
         if conn.stream == NULL and stream_open(machine, slot, segment) < 0:
-            _abort(machine, slot)
+            conn_abort(machine, slot)
             return
         stream_pump(machine, slot, copy_reason)
 
@@ -621,7 +609,7 @@ cdef void _advance(Machine* machine, uint32_t slot, uint32_t length) noexcept no
     cdef Plan* plan = plan_at(&machine.table, conn.plan)
     cdef uint64_t left = length
     cdef uint64_t step
-    _set_deadline(machine, slot, machine.limits.stall_ms_max)
+    conn_set_deadline(machine, slot, machine.limits.stall_ms_max)
     conn.queued_last = -1
     while left > 0:
         zc_assert(conn.segment < plan.segment_count)
@@ -641,25 +629,25 @@ cdef void _finish(Machine* machine, uint32_t slot) noexcept nogil:
     """The response has gone: the next head, or the end."""
     cdef Conn* conn = conn_at(machine, slot)
     cdef Plan* plan = plan_at(&machine.table, conn.plan)
-    cdef bint keep = plan.keep_alive and not (machine.draining and conn.received.bytes == NULL)
+    cdef bint keep = plan.keep_alive and not (machine.draining and conn.received.bytes == NULL and drain_at_once(machine))
     cdef bint linger = plan.linger or conn.received.bytes != NULL
     machine_let_go_plan(machine, slot)
     if keep and not (conn.flags & CONN_PEER_DONE and conn.received.bytes == NULL):
         conn.state = CONN_READING
-        _set_deadline(machine, slot, machine.limits.idle_ms_max)
+        conn_set_deadline(machine, slot, machine.limits.idle_ms_max)
         _read_heads(machine, slot)
         if conn.state == CONN_READING and conn.flags & CONN_PEER_DONE:
-            _close(machine, slot)
+            conn_close(machine, slot)
         else:
             admission_enqueue(machine, slot)
             _arm_recv(machine, slot)
     elif conn.flags & CONN_PEER_DONE:
-        _close(machine, slot)
+        conn_close(machine, slot)
     else:
         # Closing with unread bytes in the socket would send RST, which can destroy the response on its way.
         conn.state = CONN_LINGERING
         recv_buffer_free(&conn.received)
-        _set_deadline(machine, slot, machine.limits.linger_ms_max)
+        conn_set_deadline(machine, slot, machine.limits.linger_ms_max)
         admission_enqueue(machine, slot)
         _arm_recv(machine, slot)
         if linger:
@@ -685,7 +673,7 @@ cdef void _on_read(Machine* machine, uint32_t slot, int32_t res) noexcept nogil:
             stream_read(machine, slot, res)
         _try_free(machine, slot)
     elif stream_read(machine, slot, res) < 0:
-        _abort(machine, slot)
+        conn_abort(machine, slot)
 
 
 cdef void _on_polled(Machine* machine, uint32_t slot) noexcept nogil:
@@ -700,7 +688,7 @@ cdef void _on_polled(Machine* machine, uint32_t slot) noexcept nogil:
 
 # ---- time ----
 
-cdef void _set_deadline(Machine* machine, uint32_t slot, uint32_t ms) noexcept nogil:
+cdef void conn_set_deadline(Machine* machine, uint32_t slot, uint32_t ms) noexcept nogil:
     conn_at(machine, slot).deadline_ms = machine.now_ms + ms
     timer_wheel_set(&machine.wheel, slot, machine.now_ms + ms)
 
@@ -713,22 +701,22 @@ cdef void _expired(Machine* machine, uint32_t slot) noexcept nogil:
             _refuse(machine, slot, 408)
         else:
             machine.stats.timeouts_idle += 1
-            _close(machine, slot)
+            conn_close(machine, slot)
     elif conn.state == CONN_SENDING:
         _now(machine, slot, OP_QUEUED)
-        _set_deadline(machine, slot, machine.limits.stall_ms_max)
+        conn_set_deadline(machine, slot, machine.limits.stall_ms_max)
     elif conn.state == CONN_LINGERING:
-        _close(machine, slot)
+        conn_close(machine, slot)
     elif conn.state == CONN_PARKED and not conn.refuse_status and _waits_until_ms(machine, conn) > machine.now_ms:
-        _set_deadline(machine, slot, <uint32_t>(_waits_until_ms(machine, conn) - machine.now_ms))
+        conn_set_deadline(machine, slot, <uint32_t>(_waits_until_ms(machine, conn) - machine.now_ms))
     elif conn.state == CONN_PARKED and conn.refuse_status and machine.queues.queue[slot] == QUEUE_LOOK:
         # Its turn with the handler has not come yet.
-        _set_deadline(machine, slot, machine.limits.stall_ms_max)
+        conn_set_deadline(machine, slot, machine.limits.stall_ms_max)
     elif conn.state == CONN_PARKED:
         # The bytes of its file do not come, and nothing of the response has left.
         machine.stats.timeouts_stall += 1
         if conn.refuse_status:
-            _abort(machine, slot)
+            conn_abort(machine, slot)
         else:
             _refuse(machine, slot, 503)
 
@@ -755,7 +743,7 @@ cdef void _leave(Machine* machine, uint32_t slot) noexcept nogil:
     timer_wheel_cancel(&machine.wheel, slot)
 
 
-cdef void _close(Machine* machine, uint32_t slot) noexcept nogil:
+cdef void conn_close(Machine* machine, uint32_t slot) noexcept nogil:
     """Orderly: what has been sent is still delivered. No send is under way."""
     cdef Conn* conn = conn_at(machine, slot)
     zc_assert(conn.sends == 0)
@@ -766,7 +754,7 @@ cdef void _close(Machine* machine, uint32_t slot) noexcept nogil:
     machine_op(machine, slot, OP_CLOSE, TOKEN_CLOSE)
 
 
-cdef void _abort(Machine* machine, uint32_t slot) noexcept nogil:
+cdef void conn_abort(Machine* machine, uint32_t slot) noexcept nogil:
     """With a reset: queued bytes are dropped, so that the kernel lets go of our memory."""
     cdef Conn* conn = conn_at(machine, slot)
     if conn.state == CONN_CLOSING:
@@ -782,7 +770,7 @@ cdef void _fail(Machine* machine, uint32_t slot, int32_t res) noexcept nogil:
     """The socket is broken. TCP_USER_TIMEOUT may find a stalled peer before our own deadline does."""
     if res == -ETIMEDOUT:
         machine.stats.timeouts_stall += 1
-    _abort(machine, slot)
+    conn_abort(machine, slot)
 
 
 cdef void _try_free(Machine* machine, uint32_t slot) noexcept nogil:

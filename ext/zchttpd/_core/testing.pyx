@@ -516,8 +516,8 @@ cdef class SimWorker(SiteWorker):
         self._raise()
         return result
 
-    def drain(self) -> None:
-        Worker.drain(self)
+    def drain(self, idle_ms: int = 0) -> None:
+        Worker.drain(self, idle_ms)
         self._raise()
 
     def flush(self) -> None:

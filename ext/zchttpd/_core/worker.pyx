@@ -18,8 +18,9 @@ from zchttpd._core.acceptor cimport acceptor_arm, acceptor_end, acceptor_expire,
 from zchttpd._core.access_record cimport access_drop, access_due, access_pending, access_take
 from zchttpd._core.budget cimport budget_image_bytes, budget_snapshot_bytes
 from zchttpd._core.conn cimport (
-    conn_abandon, conn_abort_all, conn_answer, conn_await_fill, conn_drain, conn_expire, conn_retry, conn_stale_entry,
+    conn_abandon, conn_answer, conn_await_fill, conn_expire, conn_retry, conn_stale_entry,
     conn_step, conn_told)
+from zchttpd._core.drain cimport drain_abort_all, drain_begin, drain_is_last
 from zchttpd._core.fill cimport fill_begin, fill_progress_ms, fill_step, fill_take_ended
 from zchttpd._core.machine cimport (
     Conn, Limits, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, StreamFile, conn_at, machine_blank_op, machine_close,
@@ -171,6 +172,10 @@ cdef class Worker:
     def abandon(self, ticket: int) -> None:
         """Drop the connection of `ticket`."""
         conn_abandon(&self.machine, ticket & 0xFFFFFF, ticket >> 24)
+
+    def is_last(self, ticket: int) -> bool:
+        """Whether the answer to `ticket` is to say that it is the last of its connection."""
+        return drain_is_last(&self.machine, ticket & 0xFFFFFF, ticket >> 24)
 
     def may_go_on(self) -> bool:
         """Whether the handler may do one more thing in this turn; it counts as one that `work` gave it."""
@@ -434,15 +439,14 @@ cdef class Worker:
             return -1
         return 0 if self._pending() else self._pause_us() // 1000
 
-    def drain(self) -> None:
-        """Accept no more; end when the responses under way are done, or after drain_ms_max. The caller closes the
-        listener."""
-        if self.drain_until_ms:
-            return
+    def drain(self, idle_ms: int = 0) -> None:
+        """Accept no more; end when the responses under way are done, or after drain_ms_max. Who is idle has `idle_ms` for
+        one more request. The caller closes the listener."""
         self._set_time()
-        self.drain_until_ms = self.machine.now_ms + self.drain_ms_max
-        acceptor_end(&self.machine)
-        conn_drain(&self.machine)
+        if not self.drain_until_ms:
+            self.drain_until_ms = self.machine.now_ms + self.drain_ms_max
+            acceptor_end(&self.machine)
+        drain_begin(&self.machine, idle_ms)
         self._flush()
 
     cdef int64_t _pause_us(self) noexcept nogil:
@@ -563,7 +567,7 @@ cdef class Worker:
             return ((self.machine.accepting or self.machine.ledger.slab.live > 0)
                     and self.machine.now_ms < self.drain_until_ms + LEASE_GRACE_MS)
         if self.machine.now_ms >= self.drain_until_ms:
-            conn_abort_all(&self.machine)
+            drain_abort_all(&self.machine)
             self._flush()
         return self.machine.now_ms < self.drain_until_ms + LEASE_GRACE_MS
 
