@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from zchttpd._core import testing
 
 from .bench import HEAD, Bench
@@ -14,9 +16,9 @@ def test_draining_closes_who_is_idle_and_lets_the_others_finish() -> None:
     [send] = bench.ops()
     bench.machine.drain()
     assert [(op.kind, op.fd) for op in bench.ops()] == [
-        ("cancel", testing.LISTENER),
         ("cancel", idle.fd),
         ("close", idle.fd),
+        ("cancel", testing.LISTENER),
     ]
     assert not bench.accept(99, 0)
     assert [(op.kind, op.fd) for op in bench.ops()] == [("reject", 99)]
@@ -71,3 +73,28 @@ def test_a_drain_that_has_begun_can_be_shortened() -> None:
     assert [op.kind for op in bench.ops()] == ["cancel"]
     bench.machine.drain()
     assert [(op.kind, op.fd) for op in bench.ops()] == [("cancel", idle.fd), ("close", idle.fd)]
+
+
+def test_nobody_is_left_in_the_queue_that_the_ring_alone_was_woken_for() -> None:
+    """Where others go on with the listener the last accepts wait for nobody, and then it is closed."""
+    bench = Bench()
+    bench.machine.drain(2_000)
+    assert [op.kind for op in bench.ops()] == ["cancel"]
+    bench.refuse_accept(errno.ECANCELED)
+    assert bench.accepts()
+    [cancel] = bench.ops()
+    assert (cancel.kind, cancel.fd) == ("cancel", testing.LISTENER)
+    bench.machine.deliver(cancel.offset, 50, False)
+    bench.machine.step()
+    assert bench.accepts()
+    assert [(op.kind, op.fd) for op in bench.ops()] == [("recv", 50), ("cancel", testing.LISTENER)]
+    bench.refuse_accept(errno.ECANCELED)
+    assert [(op.kind, op.fd) for op in bench.ops()] == [("reject", testing.LISTENER)]
+
+
+def test_the_listener_is_closed_when_the_last_accept_has_ended() -> None:
+    bench = Bench()
+    bench.machine.drain()
+    assert [op.kind for op in bench.ops()] == ["cancel"]
+    bench.refuse_accept(errno.ECANCELED)
+    assert [(op.kind, op.fd) for op in bench.ops()] == [("reject", testing.LISTENER)]

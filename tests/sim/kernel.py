@@ -60,7 +60,8 @@ class Kernel(Transfers):
         # What is no socket's.
         self.calls: dict[str, Callable[[testing.ExecutedOp], int | None]] = {
             "accept": self.listener.submit,
-            "cancel_accept": self.listener.cancel,
+            "cancel_listener": self.listener.cancel,
+            "reject_listener": self.listener.close,
             "read": self._read,
             "fill": self._read,
             "collapse": self._collapse,
@@ -108,7 +109,7 @@ class Kernel(Transfers):
         self.op_count += 1
         self.events[op.kind] += 1
         self.events["link"] += bool(op.flags & testing.LINK)
-        kind = "cancel_accept" if op.kind == "cancel" and op.fd == testing.LISTENER else op.kind
+        kind = f"{op.kind}_listener" if op.fd == testing.LISTENER and op.kind != "accept" else op.kind
         if kind in self.calls:
             return int(self.calls[kind](op) or 0)
         socket = self.sockets.get(op.fd)

@@ -23,11 +23,14 @@ class Listener:
         self.kernel = kernel
         self.backlog: list[Socket] = []
         self.accept: testing.ExecutedOp | None = None
+        self.closed = False
         self.watch: int | None = None  # token of what waits for the wake descriptor
 
     def submit(self, op: testing.ExecutedOp) -> None:
         if self.accept is not None:
             raise Violation(f"two accepts at a time: {op}")
+        if self.closed:
+            raise Violation(f"the listener has been closed: {op}")
         self.accept = op
         self.kernel.events["one_accept"] += not op.flags & testing.MULTISHOT
 
@@ -36,6 +39,11 @@ class Listener:
             self.kernel.later.append(Cqe(self.accept.token, -errno.ECANCELED))
         self.accept = None
         self.kernel.later.append(Cqe(op.token, 0))
+
+    def close(self, op: testing.ExecutedOp) -> None:
+        if self.accept is not None or self.closed:
+            raise Violation(f"an accept is under way, or it has been closed before: {op}")
+        self.closed = True
 
     def watch_wake(self, op: testing.ExecutedOp) -> None:
         if self.watch is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING
 
 from zchttpd.api.options import in_python
@@ -34,6 +35,8 @@ def check_in_process(settings: Settings) -> None:
         raise SettingsError("workers", f"{settings.worker_count} are a process each. {fix}")
     if settings.user:
         raise SettingsError("user", f"the whole program would become {settings.user}. {fix}")
+    if settings.pid_file:
+        raise SettingsError("pid_file", f"signals are the program's. {fix}")
     if settings.admin:
         raise SettingsError("admin", f"the program itself has the metrics: metrics(). {fix}")
 
@@ -65,9 +68,9 @@ class LoopServer:
         self.ended = embedded.ended
         self._embedded = embedded
 
-    def stop(self) -> None:
-        """Have it finish the responses under way."""
-        self._embedded.drain()
+    def stop(self, *, replaced: bool = False) -> None:
+        """Have it finish the responses under way. `replaced`: another one serves."""
+        self._embedded.drain(replaced=replaced)
 
 
 class ThreadServer:
@@ -97,7 +100,7 @@ class ThreadServer:
         finally:
             self._loop.close()
 
-    def stop(self) -> None:
-        """Have it finish the responses under way, and wait until it has gone."""
-        self._loop.call_soon_threadsafe(self._server.stop)
+    def stop(self, *, replaced: bool = False) -> None:
+        """Have it finish the responses under way, and wait until it has gone. `replaced`: another serves."""
+        self._loop.call_soon_threadsafe(partial(self._server.stop, replaced=replaced))
         self._thread.join()

@@ -53,6 +53,7 @@ class Options(TypedDict, total=False):
     unix: StrPath
     workers: int | Literal["auto"]
     user: str
+    pid_file: StrPath
     send_mode: Literal["auto", "zerocopy", "plain"]
     engine: Literal["auto", "uring", "portable"]
     zc_size_min: int | str

@@ -7,6 +7,7 @@ import fcntl
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -95,9 +96,9 @@ class SeparateServer:
         finally:
             connection.close()
 
-    def stop(self) -> None:
-        """Have it finish the responses under way, and wait until it has gone."""
-        self._popen.terminate()
+    def stop(self, *, replaced: bool = False) -> None:
+        """Have it finish the responses under way, and wait until it has gone. `replaced`: another serves."""
+        self._popen.send_signal(signal.SIGQUIT if replaced else signal.SIGTERM)
         try:
             self._popen.wait(self._stop_s)
         except subprocess.TimeoutExpired:

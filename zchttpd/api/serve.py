@@ -42,7 +42,7 @@ class _Running(Protocol):
 
     def metrics(self) -> dict[str, float]: ...
 
-    def stop(self) -> None: ...
+    def stop(self, *, replaced: bool = False) -> None: ...
 
 
 class Server:
@@ -85,7 +85,7 @@ class Server:
         """
         self._read()
         old, self._running = self._running, self._start()
-        old.stop()
+        old.stop(replaced=True)
 
     def __enter__(self) -> Self:
         with _errors_in_python():

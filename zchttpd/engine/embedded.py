@@ -37,9 +37,12 @@ class Embedded:
         """Every sample, by `name{label="value"}`; from any thread."""
         return dict(flat(StatsCollector(self._stats, self._workers).families()))
 
-    def drain(self) -> None:
-        """Accept no more, and end when the responses under way have."""
-        self._assembly.drain()
+    def drain(self, *, replaced: bool = False) -> None:
+        """Accept no more, and end when the responses under way have. `replaced`: another one serves."""
+        if replaced:
+            self._assembly.hand_over()
+        else:
+            self._assembly.drain()
         self._driver.turn()
 
     def _end(self) -> None:

@@ -100,12 +100,20 @@ class Assembly:
     _compressor: Compressor | None
     _digests: Digests
     _wake: int
+    _hand_over_ms: int
 
-    def drain(self, idle_ms: int = 0) -> None:
-        """Accept no more; the worker ends when what is under way has. `idle_ms`: as of `Worker.drain`."""
+    def drain(self) -> None:
+        """Accept no more; the worker ends when what is under way has."""
+        self._drain(0)
+
+    def hand_over(self) -> None:
+        """The same where others serve: who is idle may have a request on its way, and has it answered."""
+        self._drain(self._hand_over_ms)
+
+    def _drain(self, idle_ms: int) -> None:
+        # Which closes it, when the last accept has ended.
+        self.listener.detach()
         self.worker.drain(idle_ms)
-        # From here on nobody gets through; what is under way keeps its own sockets.
-        self.listener.close()
 
     def start_log(self) -> None:
         """Begin to write the access log, if there is to be one."""
@@ -180,7 +188,8 @@ def assemble(maker: Maker, settings: Settings, listener: socket.socket, stats: m
         access_event=-1 if log is None else log.event,
     )
     loader.begin(worker)
-    return Assembly(worker, listener, log, loader, root, compressor, cache.digests, wake)
+    hand_over_ms = min(HAND_OVER_MS, settings.drain_ms_max // 2)
+    return Assembly(worker, listener, log, loader, root, compressor, cache.digests, wake, hand_over_ms)
 
 
 def serve(
@@ -198,8 +207,7 @@ def serve(
     assembly = assemble(driver, settings, listener, stats)
     for number in (signal.SIGTERM, signal.SIGINT):
         driver.on_signal(number, assembly.drain)
-    idle_ms = min(HAND_OVER_MS, settings.drain_ms_max // 2)
-    driver.on_signal(signal.SIGQUIT, partial(assembly.drain, idle_ms))
+    driver.on_signal(signal.SIGQUIT, assembly.hand_over)
     if assembly.log is not None:
         driver.on_signal(signal.SIGUSR1, assembly.log.reopen)
     assembly.start_log()

@@ -1,9 +1,10 @@
 """New connections, from the listener to `conn_accepted`; out of descriptors, an idle connection makes room."""
 
 from libc.errno cimport EINTR, EINVAL, EMFILE, ENFILE
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, uint8_t
 
 from zchttpd._core.conn cimport conn_accepted, conn_shed
+from zchttpd._core.drain cimport drain_at_once
 from zchttpd._core.machine cimport machine_blank_op
 from zchttpd._core.op cimport OP_ACCEPT, OP_CANCEL, OP_MULTISHOT, OP_REJECT, Op
 from zchttpd._core.token cimport TOKEN_ACCEPT, TOKEN_NOBODY, token_pack
@@ -17,17 +18,27 @@ cdef enum:
     ACCEPT_PAUSE_MS = 100
 
 
-cdef void acceptor_arm(Machine* machine) noexcept nogil:
-    """Accept, unless that is under way, or the worker drains."""
-    cdef Op* op
-    if machine.accepting or machine.draining:
-        return
-    op = machine_blank_op(machine)
+cdef void _accept(Machine* machine, uint8_t flags) noexcept nogil:
+    cdef Op* op = machine_blank_op(machine)
     op.kind = OP_ACCEPT
-    op.flags = OP_MULTISHOT if machine.accept_multishot else 0
+    op.flags = flags
     op.fd = machine.listener
     op.token = token_pack(TOKEN_ACCEPT, 0, 1)
     machine.accepting = 1
+
+
+cdef void _cancel(Machine* machine) noexcept nogil:
+    cdef Op* op = machine_blank_op(machine)
+    op.kind = OP_CANCEL
+    op.fd = machine.listener
+    op.offset = token_pack(TOKEN_ACCEPT, 0, 1)
+    op.token = token_pack(TOKEN_NOBODY, 0, 1)
+
+
+cdef void acceptor_arm(Machine* machine) noexcept nogil:
+    """Accept, unless that is under way, or the worker drains."""
+    if not machine.accepting and not machine.draining:
+        _accept(machine, OP_MULTISHOT if machine.accept_multishot else 0)
 
 
 cdef inline bint _gone_before_accept(int32_t res) noexcept nogil:
@@ -54,8 +65,25 @@ cdef void acceptor_step(Machine* machine, const Completion* completion) noexcept
         machine.accept_at_ms = machine.now_ms + ACCEPT_PAUSE_MS
     if not completion.more:
         machine.accepting = 0
-        if not machine.accept_at_ms:
+        if machine.draining:
+            _finish(machine, completion.res)
+        elif not machine.accept_at_ms:
             acceptor_arm(machine)
+
+
+cdef void _finish(Machine* machine, int32_t res) noexcept nogil:
+    """An accept of a worker that drains has ended."""
+    cdef Op* op
+    if not drain_at_once(machine) and (res >= 0 or not machine.emptying):
+        # Others go on with the listener. But of those who wait for a connection the kernel wakes one: who came while that
+        # one was being cancelled is known to nobody else. So take whoever is there, and wait for none.
+        machine.emptying = 1
+        _accept(machine, 0)
+        _cancel(machine)
+        return
+    op = machine_blank_op(machine)
+    op.kind = OP_REJECT
+    op.fd = machine.listener
 
 
 cdef void acceptor_expire(Machine* machine) noexcept nogil:
@@ -66,13 +94,9 @@ cdef void acceptor_expire(Machine* machine) noexcept nogil:
 
 
 cdef void acceptor_end(Machine* machine) noexcept nogil:
-    """Accept no more. `accepting` says when the last accept has ended."""
-    cdef Op* op
+    """Accept no more, and then close the listener. `accepting` says when the last accept has ended."""
     machine.accept_at_ms = 0
-    if not machine.accepting:
-        return
-    op = machine_blank_op(machine)
-    op.kind = OP_CANCEL
-    op.fd = machine.listener
-    op.offset = token_pack(TOKEN_ACCEPT, 0, 1)
-    op.token = token_pack(TOKEN_NOBODY, 0, 1)
+    if machine.accepting:
+        _cancel(machine)
+    else:
+        _finish(machine, -1)

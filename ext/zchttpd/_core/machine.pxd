@@ -213,6 +213,7 @@ cdef struct Machine:
     uint8_t zerocopy_by_socket  # of memory that is not registered; notified by the socket, which stays open until the last
     uint8_t reports_usage   # notifications say whether the kernel copied
     uint8_t draining
+    uint8_t emptying        # its last accepts wait for nobody
     uint8_t crowded         # files in memory take more than they may: the handler is to make room
     uint8_t route_news      # bit per Route: a verdict that has not been logged
     RouteTrial[2] trials    # by Route

@@ -20,7 +20,7 @@ cdef enum OpKind:
     OP_REGISTER = 14    # put the mapping `slot` into the buffer table; the result is 0 or -errno
     OP_ACCEPT = 15      # (multishot) accept at the listener
     OP_WATCH = 16       # one completion when `fd` becomes readable
-    OP_REJECT = 17      # close a socket that became no connection. No completion
+    OP_REJECT = 17      # close a socket that became no connection, or the listener. No completion
     OP_SIGNAL = 18      # wake whoever waits for the eventfd `fd`. No completion
     OP_SPLICE = 19      # send by reference from `file`, which nobody writes to; at `address` are the same bytes
     OP_TAKE_VERSION = 20    # sample the file `fd` for the Version at `address`; the result is 0, or -errno: another by now

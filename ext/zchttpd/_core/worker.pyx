@@ -440,13 +440,14 @@ cdef class Worker:
         return 0 if self._pending() else self._pause_us() // 1000
 
     def drain(self, idle_ms: int = 0) -> None:
-        """Accept no more; end when the responses under way are done, or after drain_ms_max. Who is idle has `idle_ms` for
-        one more request. The caller closes the listener."""
+        """Accept no more, and close the listener; end when the responses under way are done, or after drain_ms_max. Who is
+        idle has `idle_ms` for one more request."""
+        cdef bint again = self.drain_until_ms != 0
         self._set_time()
-        if not self.drain_until_ms:
+        drain_begin(&self.machine, idle_ms)
+        if not again:
             self.drain_until_ms = self.machine.now_ms + self.drain_ms_max
             acceptor_end(&self.machine)
-        drain_begin(&self.machine, idle_ms)
         self._flush()
 
     cdef int64_t _pause_us(self) noexcept nogil:
