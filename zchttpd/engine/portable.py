@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 from zchttpd._core.poll_driver import PollWorker
@@ -87,7 +88,10 @@ class Portable(LoopDriver):
 
     def on_signal(self, number: int, act: Callable[[], None]) -> None:
         """See `serve.Driver`."""
+        # One that comes before the loop runs would be lost in uvloop: it waits until then.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {number})
         self._loop.add_signal_handler(number, self._act, act)
+        self._loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, {number})
 
     def report(self) -> dict[str, object]:
         """See `serve.Driver`."""
