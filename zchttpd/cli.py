@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,8 +18,9 @@ from zchttpd.config.settings import OPTIONS, default_text
 from zchttpd.telemetry import log
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from zchttpd.config.load import Given
     from zchttpd.config.options import Option
     from zchttpd.config.settings import Settings
 
@@ -44,8 +46,9 @@ typed several times is one line each in the environment and a list in the file. 
 file true or false. An empty variable counts as one that is not set.
 A PATTERN is a glob of the decoded path, where * matches / too; without a leading slash it may begin after
 any slash.
-SIGTERM, Ctrl-C and SIGHUP (a terminal that is closed) finish the open responses and exit with 0; a second
-Ctrl-C stops at once. With nohup the server stays.
+SIGTERM and Ctrl-C finish the open responses and exit with 0; a second Ctrl-C stops at once. SIGHUP reads the
+options again, and SIGUSR2 has a new version take over: no request fails, and what is wrong changes nothing.
+The server leaves with its terminal; with nohup it stays.
 """
 
 
@@ -66,6 +69,8 @@ _ELSEWHERE = {
     "--socket": "unix",
 }
 
+
+CHECK_HELP = "print the effective options, as a file for --config, or what is wrong with them; serve nothing"
 
 # Of the doctor alone: the word for the value, "" for a switch, and the help.
 DOCTOR_OPTIONS = {
@@ -175,6 +180,7 @@ def build_parser() -> argparse.ArgumentParser:
                     section.add_argument(flag, metavar=metavar, help=text)
                 else:
                     section.add_argument(flag, action="store_true", help=text)
+            section.add_argument("--check", action="store_true", help=CHECK_HELP)
             section.add_argument(
                 "--version", action="version", version=f"zchttpd {__version__}", help="print the version"
             )
@@ -258,24 +264,44 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _carry_out(command: str, typed: dict[str, Any], asked: dict[str, Any]) -> int:
     """Read what was typed, and do it."""
+    check = typed.pop("check", False)
+    try:
+        texts = {name: _join(name, each) for name, each in typed.items()}
+        if command == "doctor":
+            from zchttpd.process.memory_limit import fit, memory_limit
+
+            settings, _ = fit(read({"root": ".", **texts}, os.environ), memory_limit())
+            return _doctor(settings, **asked)
+        given, notes = _read(texts)
+    except SettingsError as error:
+        log.complain(error.problem)
+        return EXIT_USAGE
+    if check:
+        from zchttpd.config.shown import as_toml
+
+        print(as_toml(given, notes))
+        return 0
+    # Only now: what it imports is of no use to doctor either.
+    from zchttpd.process.supervisor import run
+
+    def reread() -> tuple[Settings, list[str]]:
+        given, notes = _read(texts)
+        return given.settings, notes
+
+    return run(given.settings, notes, reread=reread)
+
+
+def _read(texts: Mapping[str, str]) -> tuple[Given, list[str]]:
+    """What was typed, with the environment, the file of --config and this machine; and lines for the start
+    report. Raises SettingsError.
+    """
     # Only now: what it imports is of no use to --help and --version.
     from zchttpd.process.checks import check_links_into, check_root, check_user
     from zchttpd.process.memory_limit import fit, memory_limit
 
-    try:
-        texts = {name: _join(name, each) for name, each in typed.items()}
-        if command == "doctor":
-            settings, _ = fit(read({"root": ".", **texts}, os.environ), memory_limit())
-            return _doctor(settings, **asked)
-        given = read(texts, os.environ)
-        settings, notes = fit(given, memory_limit())
-        check_root(settings.root)
-        check_links_into(settings.links_into)
-        check_user(settings.user)
-    except SettingsError as error:
-        log.complain(error.problem)
-        return EXIT_USAGE
-    # Only now: what it imports is of no use to doctor either.
-    from zchttpd.process.supervisor import run
-
-    return run(settings, [*notes, *without_effect(settings, given.sources)])
+    given = read(texts, os.environ)
+    settings, notes = fit(given, memory_limit())
+    check_root(settings.root)
+    check_links_into(settings.links_into)
+    check_user(settings.user)
+    return replace(given, settings=settings), [*notes, *without_effect(settings, given.sources)]

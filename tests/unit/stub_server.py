@@ -98,7 +98,7 @@ class _StubEngine:
             number = getattr(errno, start.partition(":")[2])
             raise OSError(number, os.strerror(number))
         stop_read, stop_write = os.pipe()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(
                 number, lambda *_: None if self.plan.get("deaf") else os.write(stop_write, b"x") and None
             )

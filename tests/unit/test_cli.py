@@ -135,7 +135,7 @@ def test_abbreviated_options_are_refused(capsys: pytest.CaptureFixture[str]) -> 
 def test_what_was_typed_reaches_the_supervisor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[Settings] = []
 
-    def run_instead(settings: Settings, notes: list[str]) -> int:
+    def run_instead(settings: Settings, notes: list[str], **_: object) -> int:
         seen.append(settings)
         return 17
 
@@ -148,7 +148,7 @@ def test_what_was_typed_reaches_the_supervisor(monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_directory_is_a_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[Settings] = []
-    monkeypatch.setattr(supervisor, "run", lambda settings, notes: seen.append(settings) or 0)
+    monkeypatch.setattr(supervisor, "run", lambda settings, notes, **_: seen.append(settings) or 0)
     monkeypatch.setenv("ZCHTTPD_ROOT", "/nowhere/at/all")
     assert cli.main([str(tmp_path), "--port", "0"]) == 0
     assert cli.main(["--port", "0", str(tmp_path)]) == 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -32,6 +34,7 @@ ENGINES: tuple[tuple[str, str], ...] = (
 
 CONFINED = Path(__file__).with_name("confined.py")
 START_S = 60.0
+PR_SET_CHILD_SUBREAPER = 36
 _LOOPBACK = r"http://(?:127\.0\.0\.1|0\.0\.0\.0):(\d+)"
 SENDS_ZEROCOPY = 'sends_total{mode="zerocopy"}'
 
@@ -59,8 +62,12 @@ def name_of(engine: str, send_mode: str) -> str:
 
 
 def flags_of(name: str, value: object) -> list[str]:
-    """How an option is typed: True as a switch, a tuple as many times, a tuple in it as several words."""
+    """How an option is typed: True as a switch, a tuple as many times, a tuple in it as several words; None
+    not at all.
+    """
     flag = "--" + name.replace("_", "-")
+    if value is None:
+        return []
     if value is True:
         return [flag]
     texts = value if isinstance(value, tuple) else (value,)
@@ -76,7 +83,7 @@ class Server:
 
     def __init__(
         self,
-        root: Path,
+        root: Path | None,
         *,
         engine: str = "uring",
         send_mode: str = "auto",
@@ -114,6 +121,7 @@ class Server:
             pass_fds=() if passed is None else (passed.fileno(),),
         )
         self.pid = self._process.pid
+        self._successors: list[int] = []
         try:
             if passed is not None and passed.family == socket.AF_UNIX:
                 self.address: Address = passed.getsockname()
@@ -228,16 +236,66 @@ class Server:
 
         return max(of(pid) for pid in self.pids())
 
+    def send(self, number: signal.Signals) -> None:
+        """Send the supervisor a signal."""
+        os.kill(self.pid, number)
+
+    def says(self, pattern: str) -> list[str]:
+        """What it has said so far of this kind, on either stream: groups, or whole matches."""
+        return re.findall(pattern, self.stdout() + self.stderr())
+
+    def reload(self) -> str:
+        """Have it read its options again; the line that says how that went."""
+        how = r"supervisor: ((?:not )?reloaded.*)"
+        before = self.says(how)
+        self.send(signal.SIGHUP)
+        eventually("it has read its options", lambda: len(self.says(how)) > len(before))
+        # Both streams have grown at their ends alone.
+        return next(line for line in self.says(how) if self.says(how).count(line) > before.count(line))
+
+    def upgrade(self) -> None:
+        """Have a new version take over, which is `pid` from then on."""
+        # It comes to us when the old one has left.
+        _adopt_orphans(True)
+        how = r"process (\d+) serves from now on"
+        before = len(self.says(how))
+        self.send(signal.SIGUSR2)
+        eventually("a new version serves", lambda: len(self.says(how)) > before, START_S)
+        self.pid = int(self.says(how)[-1])
+        self._successors.append(self.pid)
+
     def terminate(self) -> None:
         """Ask it to drain and leave; `wait` tells how that went."""
-        self._process.send_signal(signal.SIGTERM)
+        self.send(signal.SIGTERM)
 
     def wait(self) -> int:
         """Its exit code."""
-        return self._process.wait(timeout=START_S)
+        code = self._process.wait(timeout=START_S)
+        for pid in self._successors:
+            assert code == 0, f"a version that was replaced left with {code}"
+            fd = os.pidfd_open(pid)
+            assert select.select([fd], [], [], START_S)[0], f"{pid} does not end"
+            os.close(fd)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        self._forget()
+        return code
+
+    def _forget(self) -> None:
+        if self._successors:
+            self._successors.clear()
+            self.pid = self._process.pid
+            _adopt_orphans(False)
 
     def kill(self) -> None:
         """Without asking; for a server that a failed test leaves behind."""
+        if self._successors:
+            for pid in self.pids():
+                os.kill(pid, signal.SIGKILL)
+            self._process.kill()
+            self._process.wait(timeout=START_S)
+            for pid in self._successors:
+                os.waitpid(pid, 0)
+            self._forget()
         if self._process.poll() is None:
             orphans = [pid for pid in self.pids() if pid != self.pid]
             self._process.kill()
@@ -268,6 +326,11 @@ class Server:
             self.kill()
 
 
+def _adopt_orphans(adopt: bool) -> None:
+    """Whether what is left by processes below this one comes to it (PR_SET_CHILD_SUBREAPER, prctl(2))."""
+    assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0) == 0
+
+
 @dataclass(frozen=True)
 class Corner:
     """A directory of one test's own, beneath the root of a server that several tests share."""
@@ -286,7 +349,7 @@ class Corner:
 
 
 @contextmanager
-def serving(root: Path, *, complaint: str = "", **options: Any) -> Iterator[Server]:
+def serving(root: Path | None, *, complaint: str = "", **options: Any) -> Iterator[Server]:
     """A server of one test, which must leave clean."""
     server = Server(root, **options)
     try:

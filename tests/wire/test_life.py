@@ -146,14 +146,14 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=["term", "int", "hup"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
 def test_drain_completes_what_was_begun(large: Path, kind: tuple[str, str], number: signal.Signals) -> None:
     engine, send_mode = kind
     server = Server(large, engine=engine, send_mode=send_mode, memory=8 * MIB, stream_memory=4 * MIB)
     try:
         with begin(server, "/large") as peer, server.peer() as idle:
             assert idle.ask(request("/small")).status == 200
-            # A terminal sends Ctrl-C and its end to the workers as well.
+            # A terminal sends Ctrl-C to the workers as well.
             for pid in [server.pid] if number == signal.SIGTERM else server.pids():
                 os.kill(pid, number)
             eventually("nobody listens", lambda: refused(server.address))
@@ -163,23 +163,6 @@ def test_drain_completes_what_was_begun(large: Path, kind: tuple[str, str], numb
         assert (server.wait(), server.stderr()) == (0, "")
     finally:
         server.kill()
-
-
-def test_what_nohup_started_stays_when_the_terminal_goes(large: Path, kind: tuple[str, str]) -> None:
-    engine, send_mode = kind
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        server = Server(large, engine=engine, send_mode=send_mode)
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    try:
-        pids = server.pids()
-        for pid in pids:
-            os.kill(pid, signal.SIGHUP)
-        assert server.ask(request("/small")).status == 200
-        assert server.pids() == pids
-    finally:
-        server.leave_clean()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])

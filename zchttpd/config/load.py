@@ -90,12 +90,13 @@ def _shown(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The settings, and where each option that was given was found: its flag, its variable, or the file and
-    its key, by field name.
+    """The settings, and of each option that was given, by field name: where it was found (its flag, its
+    variable, or the file and its key), and its text.
     """
 
     settings: Settings
     sources: Mapping[str, str]
+    texts: Mapping[str, str]
 
 
 def load(command_line: Mapping[str, str], environment: Mapping[str, str]) -> Settings:
@@ -117,6 +118,7 @@ def read(command_line: Mapping[str, str], environment: Mapping[str, str]) -> Giv
         raise SettingsError("config", str(error)) from None
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for name, option in OPTIONS.items():
         for text, source in (
             (command_line.get(name), flag_of(name)),
@@ -125,7 +127,7 @@ def read(command_line: Mapping[str, str], environment: Mapping[str, str]) -> Giv
         ):
             if text is None:
                 continue
-            sources[name] = source
+            sources[name], texts[name] = source, text
             try:
                 values[name] = option.parse(text)
             except ValueError as error:
@@ -134,7 +136,7 @@ def read(command_line: Mapping[str, str], environment: Mapping[str, str]) -> Giv
     if "root" not in values:
         raise SettingsError("root", "no directory to serve was named. Type: zchttpd --root DIR")
     try:
-        return Given(Settings(**values), sources)
+        return Given(Settings(**values), sources, texts)
     except SettingsError as error:
         source = sources.get(error.name, flag_of(error.name))
         raise SettingsError(error.name, f"{source}: {error.problem}") from None

@@ -185,6 +185,13 @@ class Settings:
         metavar="NAME[:GROUP]",
         example="nobody",
     )
+    pid_file: str = opt.option(
+        "",
+        Group.WHERE,
+        "a file that names the process for signals, also when another version has taken over",
+        metavar="PATH",
+        example="/run/zchttpd/pid",
+    )
 
     send_mode: str = opt.option(
         AUTO,
@@ -236,9 +243,7 @@ class Settings:
         "time without progress: while sending, beyond it a reset; until a file has been read, beyond it 503",
         low=1,
     )
-    drain_ms_max: int = opt.ms(
-        10_000, Group.LIMITS, "time to finish open responses after SIGTERM, SIGHUP or Ctrl-C"
-    )
+    drain_ms_max: int = opt.ms(10_000, Group.LIMITS, "time to finish open responses before a worker leaves")
     connections_max: int = opt.count(
         10_000, Group.LIMITS, "connections open at a time in each worker", low=1, high=2**20
     )

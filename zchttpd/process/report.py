@@ -12,6 +12,8 @@ from zchttpd.engine.limits import files_needed, memory_needed
 from zchttpd.process import doctor
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from zchttpd.config.settings import Settings
 
 
@@ -24,12 +26,14 @@ class Report:
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, said: dict[str, object]) -> None:
-        """What one worker said: see `zchttpd.process.worker.Serve`."""
-        self.engine = str(said.get("engine", ""))
-        self.send_mode = str(said.get("send_mode", ""))
+    def add(self, said: Mapping[str, object]) -> list[str]:
+        """What one worker said: see `zchttpd.process.worker.Serve`. Returns the notes that are new."""
+        self.engine = str(said.get("engine", self.engine))
+        self.send_mode = str(said.get("send_mode", self.send_mode))
+        count = len(self.notes)
         for known, key in ((self.missing, "missing"), (self.notes, "notes")):
             known.extend(str(line) for line in cast("list[str]", said.get(key, [])) if line not in known)
+        return self.notes[count:]
 
     def lines(self, settings: Settings, url: str, *, admin: str, others: str) -> list[str]:
         """The whole report. `url`: where files are served; `admin`: where metrics are, `others`: what other

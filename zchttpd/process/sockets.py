@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zchttpd.config.options import StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from zchttpd.config.settings import Settings
 
@@ -56,20 +56,26 @@ def open_listeners(
     raise StartError(_explain(failure, host, port, flag)) from failure
 
 
-def open_for(settings: Settings, fds: list[int], count: int) -> list[socket.socket]:
-    """`count` listeners: the socket behind `fds`, which were passed to this process, before --unix before
-    --host and --port. Raises StartError.
+def open_for(settings: Settings, fds: Sequence[int], count: int) -> list[socket.socket]:
+    """`count` listeners, or more if more were passed to this process: the sockets behind `fds` before --unix
+    before --host and --port. Raises StartError.
 
     A port that is opened here is shared by SO_REUSEPORT; any other socket is one and the same for all.
     """
     stall_ms = settings.stall_ms_max
     if fds:
-        first = _passed(fds, stall_ms)
+        opened = [_passed(fd, settings) for fd in fds]
+        if len({url_of(each) for each in opened}) > 1:
+            for listener in opened:
+                listener.close()
+            raise StartError(
+                f"{len(fds)} sockets were passed, and one is served. Keep one ListenStream= line"
+            )
     elif settings.unix:
-        first = open_unix(settings.unix)
+        opened = [open_unix(settings.unix)]
     else:
         return open_listeners(settings.host, settings.port, count, stall_ms=stall_ms)
-    return [first, *(first.dup() for _ in range(count - 1))]
+    return opened + [opened[0].dup() for _ in range(count - len(opened))]
 
 
 def open_unix(path: str) -> socket.socket:
@@ -111,20 +117,24 @@ def _remove_stale(path: str) -> None:
     os.unlink(path)
 
 
-def _passed(fds: list[int], stall_ms: int) -> socket.socket:
-    if len(fds) > 1:
-        raise StartError(f"{len(fds)} sockets were passed, and one is served. Keep one ListenStream= line")
-    try:
-        listener = socket.socket(fileno=fds[0])
-        listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    except OSError as error:
-        raise StartError(f"descriptor {fds[0]} was passed and is no socket ({error.strerror})") from None
-    if not listens or listener.type != socket.SOCK_STREAM:
-        raise StartError("the socket that was passed does not listen. Type ListenStream= and Accept=no")
-    # A ring that is to wait for connections would be told EAGAIN.
-    listener.setblocking(True)
+def set_stall(listener: socket.socket, stall_ms: int) -> None:
+    """Have what is accepted on a listener give up as `open_listeners` says."""
     if listener.family != socket.AF_UNIX:
         _set_tcp_options(listener, stall_ms)
+
+
+def _passed(fd: int, settings: Settings) -> socket.socket:
+    try:
+        listener = socket.socket(fileno=fd)
+        listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise StartError(f"descriptor {fd} was passed and is no socket ({error.strerror})") from None
+    if not listens or listener.type != socket.SOCK_STREAM:
+        raise StartError("the socket that was passed does not listen. Type ListenStream= and Accept=no")
+    if settings.engine != "portable":
+        # A ring that is to wait for connections would be told EAGAIN.
+        listener.setblocking(True)
+    set_stall(listener, settings.stall_ms_max)
     return listener
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import socket
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from zchttpd.process.systemd import notify, passed_fds
@@ -19,9 +20,13 @@ class Starter(Protocol):
     """What the supervisor wants of who started it. Nothing of it raises.
 
     `gone`: a descriptor that becomes readable when there is nobody any more to serve for; -1: never.
+    `admin`: that of a listening socket for metrics which was passed; -1: none was. `obstacle`: why no new
+    version can take over; empty: one can.
     """
 
     gone: int
+    admin: int
+    obstacle: str
 
     def passed(self) -> list[int]:
         """Descriptors of listening sockets that were passed to this process."""
@@ -32,8 +37,17 @@ class Starter(Protocol):
     def failed(self, why: str) -> None:
         """It cannot start. `why`: one line, the cause and what to do."""
 
+    def reloading(self) -> None:
+        """It reads the options again."""
+
+    def renewed(self) -> None:
+        """It serves as before, with those or with the old ones."""
+
+    def replaced(self, pid: int) -> None:
+        """The process `pid` serves from now on, and this one drains."""
+
     def stopping(self) -> None:
-        """It was told to stop, and drains."""
+        """It was told to stop, or has been replaced, and drains."""
 
     def close_inherited(self) -> None:
         """In a worker: it has nothing to say here."""
@@ -43,6 +57,13 @@ class Terminal:
     """A person at a terminal, and the service manager, if there is one."""
 
     gone = -1
+    admin = -1
+
+    def __init__(self) -> None:
+        self.obstacle = ""
+        self._is_replaced = False
+        if os.getpid() == 1:
+            self.obstacle = "this is process 1, and all ends with it. Replace the container"
 
     def passed(self) -> list[int]:
         """See `Starter`."""
@@ -59,9 +80,25 @@ class Terminal:
         """See `Starter`."""
         log.complain(why)
 
+    def reloading(self) -> None:
+        """See `Starter`."""
+        # Of the clock that sd_notify(3) asks for.
+        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        notify(f"RELOADING=1\nMONOTONIC_USEC={now_us}", os.environ)
+
+    def renewed(self) -> None:
+        """See `Starter`."""
+        notify("READY=1", os.environ)
+
+    def replaced(self, pid: int) -> None:
+        """See `Starter`."""
+        self._is_replaced = True
+        notify(f"MAINPID={pid}", os.environ)
+
     def stopping(self) -> None:
         """See `Starter`."""
-        notify("STOPPING=1", os.environ)
+        if not self._is_replaced:
+            notify("STOPPING=1", os.environ)
 
     def close_inherited(self) -> None:
         """See `Starter`."""
@@ -73,6 +110,9 @@ class Program:
     It is told `{"report": [...], "admin": URL}` or `{"error": TEXT}`, a line. When its end is closed, which
     the kernel does when it dies, the server stops.
     """
+
+    admin = -1
+    obstacle = "the program that started it has reload() for that"
 
     def __init__(self, channel: int, listener: int) -> None:
         self._channel = socket.socket(fileno=channel)
@@ -90,6 +130,15 @@ class Program:
     def failed(self, why: str) -> None:
         """See `Starter`."""
         self._tell({"error": why})
+
+    def reloading(self) -> None:
+        """See `Starter`."""
+
+    def renewed(self) -> None:
+        """See `Starter`."""
+
+    def replaced(self, pid: int) -> None:
+        """See `Starter`."""
 
     def stopping(self) -> None:
         """See `Starter`."""

@@ -1,94 +1,80 @@
-"""The parent of the workers: opens sockets, forks, reports the start, restarts workers, shuts down."""
+"""The parent of the workers: opens sockets, reports the start, reloads, hands over, shuts down."""
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import json
 import os
 import selectors
 import signal
 import socket
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING
 
 from zchttpd.config.options import SettingsError, StartError, split_address
 from zchttpd.engine.limits import files_needed, memory_locked, raise_limits
-from zchttpd.process import privileges
+from zchttpd.process import privileges, upgrade
 from zchttpd.process.checks import check_links_into, check_root
-from zchttpd.process.memory_limit import OutOfMemory, advised, budgets, memory_limit, most, shown
-from zchttpd.process.report import Report, how_it_ended
-from zchttpd.process.sockets import exposures, open_for, open_listeners, url_for_others, url_of
+from zchttpd.process.listeners import Listeners
+from zchttpd.process.pid_file import remove_pid, write_pid
+from zchttpd.process.reload import changes, fixed_of, keep
+from zchttpd.process.report import Report
+from zchttpd.process.signals import Signals
+from zchttpd.process.sockets import exposures, open_listeners, url_for_others, url_of
 from zchttpd.process.starter import Terminal
-from zchttpd.process.worker import (
-    EXIT_CONFIGURATION,
-    EXIT_CRASHED,
-    Choice,
-    Worker,
-    choose,
-    die_with_parent,
-)
+from zchttpd.process.worker import Choice, choose
+from zchttpd.process.workers import Workers
 from zchttpd.telemetry import log
 from zchttpd.telemetry.access_log import check_log
-from zchttpd.telemetry.shared_stats import SharedStats
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from zchttpd.config.settings import Settings
     from zchttpd.process.starter import Starter
     from zchttpd.telemetry.admin import Admin
-    from zchttpd.telemetry.metrics import WorkerInfo
 
 EXIT_OK = 0
 EXIT_FAILED = 1
-
-DRAIN_MARGIN_S = 2.0
-BACKOFF_S_MIN = 0.1
-BACKOFF_S_MAX = 10.0
-STEADY_S = 30.0
 TERMINAL = Terminal()
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1)
 
 
-@dataclass(slots=True)
-class _Child:
-    """One worker as the parent sees it. Times in monotonic seconds; `pid` 0: not running."""
-
-    worker: int
-    listener: socket.socket
-    pid: int = 0
-    report_fd: int = -1
-    report: bytes = b""
-    started_at: float = 0.0
-    restart_at: float | None = None
-    backoff_s: float = BACKOFF_S_MIN
-    cpu_s_before: float = 0.0
-    restarts: int = 0
-
-
-def run(settings: Settings, notes: Sequence[str] = (), starter: Starter = TERMINAL) -> int:
-    """Serve until SIGTERM, SIGHUP or Ctrl-C, or nobody is left to serve for; the exit code: 0 stopped as
+def run(
+    settings: Settings,
+    notes: Sequence[str] = (),
+    starter: Starter | None = None,
+    *,
+    reread: Callable[[], tuple[Settings, list[str]]] | None = None,
+) -> int:
+    """Serve until SIGTERM, SIGQUIT or Ctrl-C, or nobody is left to serve for; the exit code: 0 stopped as
     asked, 1 could not start.
 
-    `notes`: lines that follow the start line.
+    `notes`: lines that follow the start line. `reread` reads the options again, for SIGHUP, which stops a
+    server without it; it raises SettingsError.
     """
     log.setup(settings.log_level, "supervisor")
-    # For a user who has no CAP_IPC_LOCK, the limit of locked memory will count: raise it while we may.
-    raise_limits(files_needed(settings), memory_locked(settings) if settings.user else 0)
+    predecessor = upgrade.taking_over(os.environ) if starter is None else None
+    starter = starter or predecessor or TERMINAL
     try:
-        supervisor = Supervisor(settings, notes, starter)
+        if predecessor is not None:
+            settings, kept = keep(settings, predecessor.fixed)
+            notes = [*notes, *kept]
+        # For a user who has no CAP_IPC_LOCK, the limit of locked memory will count: raise it while we may.
+        raise_limits(files_needed(settings), memory_locked(settings) if settings.user else 0)
+        supervisor = Supervisor(settings, notes, starter, reread)
         _give_up_privileges(settings)
         check_log(settings)
         choice = choose(settings.engine)
     except (StartError, SettingsError) as error:
-        starter.failed(error.problem if isinstance(error, SettingsError) else str(error))
+        starter.failed(_problem(error))
         return EXIT_FAILED
     except ImportError as error:
         starter.failed(f"the compiled part is missing ({error}). Type: pip install zchttpd")
         return EXIT_FAILED
     return supervisor.run(choice)
+
+
+def _problem(error: StartError | SettingsError) -> str:
+    return error.problem if isinstance(error, SettingsError) else str(error)
 
 
 def _give_up_privileges(settings: Settings) -> None:
@@ -102,267 +88,234 @@ def _give_up_privileges(settings: Settings) -> None:
 
 
 class Supervisor:
-    """Owns the listening sockets, the counters and the workers. One thread: forking is safe."""
+    """Owns the listening sockets and the workers; acts on signals."""
 
-    def __init__(self, settings: Settings, notes: Sequence[str], starter: Starter) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        notes: Sequence[str],
+        starter: Starter,
+        reread: Callable[[], tuple[Settings, list[str]]] | None,
+    ) -> None:
         self._settings = settings
         self._starter = starter
+        self._reread = reread
         self._choice: Choice
-        self._stats = SharedStats(settings.worker_count)
-        passed = starter.passed()
-        listeners = open_for(settings, passed, settings.worker_count)
-        self._children = [_Child(worker, listener) for worker, listener in enumerate(listeners)]
-        self._url = url_of(listeners[0])
-        # The name of a socket that was passed is not ours to remove.
-        self._unix = _identity(settings.unix) if settings.unix and not passed else None
-        self._admin_listener: socket.socket | None = None
+        self._listeners = Listeners(settings, starter.passed(), settings.worker_count)
+        self._admin_listener = _admin_listener(settings, starter)
         self._admin: Admin | None = None
-        if settings.admin:
-            host, port = split_address(settings.admin)
-            [self._admin_listener] = open_listeners(
-                host, port, 1, stall_ms=settings.stall_ms_max, flag="--admin"
-            )
         self._selector = selectors.DefaultSelector()
-        self._wake_read, self._wake_write = socket.socketpair()
+        self._workers = Workers(self, self._selector, self._listeners)
+        self._successor: upgrade.Successor | None = None
+        self._signals: Signals
         self._report = Report(notes=list(notes))
-        self._announced = False
         self._stopping = False
-        self._kill_at: float | None = None
+        self._reload_again = False
         self._exit_code = EXIT_OK
-        self._out_of_memory = OutOfMemory()
 
     def run(self, choice: Choice) -> int:
-        """Fork the workers and watch over them until the last one has gone."""
+        """Have workers and watch over them until the last one has gone."""
         self._choice = choice
-        self._catch_signals()
+        self._signals = Signals()
+        self._selector.register(self._signals, selectors.EVENT_READ, self._signalled)
         if self._starter.gone >= 0:
             self._selector.register(self._starter.gone, selectors.EVENT_READ, self._left_alone)
         # What there is now is shared with the workers, as long as nobody's collector touches it.
         gc.collect()
         gc.freeze()
-        for child in self._children:
-            self._fork(child)
-        while not self._stopping or any(child.pid for child in self._children):
+        # No queue may be without a worker, also where more were passed than there are to be workers.
+        self._workers.begin(self._settings, choice, len(self._listeners))
+        while not self._stopping or not self._workers.have_ended:
             for key, _ in self._selector.select(self._wait_s(time.monotonic())):
                 key.data(time.monotonic())
-            self._tick(time.monotonic())
+            self._workers.tick(time.monotonic())
         if self._admin is not None:
             self._admin.close()
+        if self._settings.pid_file:
+            remove_pid(self._settings.pid_file)
         return self._exit_code
 
-    # Signals: the interpreter writes each one's number to a socket that the selector watches.
+    def _wait_s(self, now: float) -> float | None:
+        moments = [*self._workers.moments()]
+        if self._admin is not None:
+            soonest = self._admin.expire(now)
+            moments += [soonest] if soonest is not None else []
+        return max(0.0, min(moments) - now) if moments else None
 
-    def _catch_signals(self) -> None:
-        self._wake_read.setblocking(False)
-        self._wake_write.setblocking(False)
-        signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
-        for number in _SIGNALS:
-            # nohup(1) has it ignored, so that a terminal can go and the server stays.
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, lambda *_: None)
-        self._selector.register(self._wake_read, selectors.EVENT_READ, self._signalled)
+    def close_inherited(self) -> None:
+        """See `workers.Owner`."""
+        self._signals.close_inherited()
+        self._starter.close_inherited()
+        if self._admin is not None:
+            self._admin.close_inherited()
+        elif self._admin_listener is not None:
+            self._admin_listener.close()
+        if self._successor is not None:
+            self._successor.channel.close()
+
+    # Signals
 
     def _signalled(self, now: float) -> None:
-        for number in self._wake_read.recv(4096):
+        for number in self._signals.take():
             if number == signal.SIGINT and self._stopping:
-                self._kill_at = now
-            elif number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                self._stop(now)
+                self._workers.kill(now)
+            elif number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+                self._stop(now, signal.SIGQUIT if number == signal.SIGQUIT else signal.SIGTERM)
+            elif number == signal.SIGHUP and self._signals.terminal_has_gone():
+                if not self._signals.nohup:
+                    self._stop(now)
+            elif number == signal.SIGHUP:
+                self._reload(now)
             elif number == signal.SIGUSR1:
-                self._signal_workers(signal.SIGUSR1)
+                self._workers.send(signal.SIGUSR1)
+            elif number == signal.SIGUSR2:
+                self._upgrade()
         # Signals of one kind merge, so look for the dead whatever arrived.
-        self._reap(now)
+        self._workers.reap(now)
 
     def _left_alone(self, now: float) -> None:
         self._selector.unregister(self._starter.gone)
         self._stop(now)
 
-    # Workers
-
-    def _fork(self, child: _Child) -> None:
-        child.report = b""
-        child.report_fd, write_fd = os.pipe()
-        log.flush()
-        # Until the child has its own handlers, a signal must not reach it through the parent's.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        parent = os.getpid()
-        child.pid = os.fork()
-        if child.pid == 0:
-            self._be_worker(child, parent, write_fd)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        os.close(write_fd)
-        child.started_at = time.monotonic()
-        self._selector.register(
-            child.report_fd, selectors.EVENT_READ, lambda now: self._read_report(child, now)
-        )
-
-    def _be_worker(self, child: _Child, parent: int, report_fd: int) -> NoReturn:
-        code = EXIT_CRASHED
-        try:
-            signal.set_wakeup_fd(-1)
-            for number in _SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
-            # The engine hears it when it has a log to reopen.
-            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-            # A terminal that goes tells all of its processes: the supervisor says what is to be done.
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            die_with_parent(parent)
-            self._close_inherited(child)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            block = self._stats.block(child.worker)
-            code = Worker(self._choice, self._settings, child.listener, block, child.worker, report_fd).run()
-        except BaseException:
-            log.LOGGER.exception("worker %d failed", child.worker)
-        finally:
-            # The parent's frames are below this one: unwinding into them would be a second supervisor.
-            os._exit(code)
-
-    def _close_inherited(self, child: _Child) -> None:
-        self._selector.close()
-        self._starter.close_inherited()
-        self._wake_read.close()
-        self._wake_write.close()
-        if self._admin is not None:
-            self._admin.close_inherited()
-        elif self._admin_listener is not None:
-            self._admin_listener.close()
-        for other in self._children:
-            if other.report_fd >= 0:
-                os.close(other.report_fd)
-            if other is not child:
-                other.listener.close()
-
-    def _read_report(self, child: _Child, _now: float) -> None:
-        if child.report_fd < 0:
-            # Heard to the end when its death was noticed, earlier in the same batch of events.
-            return
-        received = os.read(child.report_fd, 65536)
-        child.report += received
-        if not received:
-            self._close_report(child)
-            if (
-                not self._announced
-                and not self._stopping
-                and all(each.report_fd < 0 for each in self._children)
-            ):
-                self._announce()
-
-    def _close_report(self, child: _Child) -> None:
-        self._selector.unregister(child.report_fd)
-        os.close(child.report_fd)
-        child.report_fd = -1
-
-    def _reap(self, now: float) -> None:
-        for child in self._children:
-            if not child.pid:
-                continue
-            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
-            if pid:
-                child.cpu_s_before += usage.ru_utime + usage.ru_stime
-                child.pid = 0
-                self._on_death(child, os.waitstatus_to_exitcode(status), now)
-
-    def _on_death(self, child: _Child, code: int, now: float) -> None:
-        while child.report_fd >= 0:
-            # The writing end is closed with the worker, so this ends.
-            self._read_report(child, now)
-        self._stats.clear_gauges(child.worker)
-        if self._stopping:
-            return
-        if code == EXIT_CONFIGURATION or not self._announced:
-            why = (
-                _report_of(child).get("error")
-                or f"worker {child.worker} {how_it_ended(code)} while starting. Type: zchttpd doctor"
-            )
-            self._starter.failed(str(why))
-            self._explain_kill(child, code)
-            self._exit_code = EXIT_FAILED
-            self._stop(now)
-            return
-        if now - child.started_at >= STEADY_S:
-            child.backoff_s = BACKOFF_S_MIN
-        log.LOGGER.error(
-            "worker %d %s; another one starts in %.1f s", child.worker, how_it_ended(code), child.backoff_s
-        )
-        self._explain_kill(child, code)
-        child.restart_at = now + child.backoff_s
-        child.backoff_s = min(child.backoff_s * 2, BACKOFF_S_MAX)
-
-    def _explain_kill(self, child: _Child, code: int) -> None:
-        if code == -signal.SIGKILL and self._out_of_memory.risen():
-            limit = memory_limit()
-            log.LOGGER.error(
-                "worker %d was killed because there was no memory left (oom_kill has risen): %s, and %s. Type"
-                " --memory %s, or raise the limit",
-                child.worker,
-                f"{budgets(self._settings)} may take {shown(most(self._settings))} in all",
-                limit,
-                shown(advised(self._settings, limit)),
-            )
-
-    # Time
-
-    def _wait_s(self, now: float) -> float | None:
-        moments = [child.restart_at for child in self._children] + [self._kill_at]
-        if self._admin is not None:
-            moments.append(self._admin.expire(now))
-        known = [moment for moment in moments if moment is not None]
-        return max(0.0, min(known) - now) if known else None
-
-    def _tick(self, now: float) -> None:
-        for child in self._children:
-            if child.restart_at is not None and child.restart_at <= now:
-                child.restart_at = None
-                child.restarts += 1
-                self._fork(child)
-        if self._kill_at is not None and self._kill_at <= now:
-            self._kill_at = None
-            left = sum(1 for child in self._children if child.pid)
-            log.LOGGER.warning("%d of %d workers killed before they had drained", left, len(self._children))
-            self._signal_workers(signal.SIGKILL)
-
-    def _stop(self, now: float) -> None:
+    def _stop(self, now: float, number: signal.Signals = signal.SIGTERM) -> None:
         if self._stopping:
             return
         self._stopping = True
+        if self._successor is not None:
+            self._successor.stop()
         self._starter.stopping()
-        self._kill_at = now + self._settings.drain_ms_max / 1000 + DRAIN_MARGIN_S
-        for child in self._children:
-            # While this copy is open the kernel goes on accepting connections that nobody will answer.
-            child.listener.close()
-            child.restart_at = None
-        self._unlink()
-        self._signal_workers(signal.SIGTERM)
+        # While a copy is open the kernel goes on accepting connections that nobody will answer.
+        self._listeners.close()
+        self._listeners.unlink()
+        self._workers.stop(number, now)
 
-    def _unlink(self) -> None:
-        """Remove the name of our unix socket, if it still is ours. The next start replaces what is left."""
-        with contextlib.suppress(OSError):
-            if self._unix is not None and _identity(self._settings.unix) == self._unix:
-                os.unlink(self._settings.unix)
+    # News of the workers
 
-    def _signal_workers(self, number: signal.Signals) -> None:
-        for child in self._children:
-            if child.pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child.pid, number)
+    def on_ready(self, now: float) -> None:
+        """See `workers.Owner`."""
+        assert self._workers.coming is not None
+        first, said = self._workers.serving is None, [child.said for child in self._workers.coming.children]
+        self._workers.replace(now)
+        assert self._workers.serving is not None
+        settings = self._workers.serving.settings
+        changed_from, self._settings = self._settings, settings
+        if first:
+            for each in said:
+                self._report.add(each)
+            self._announce()
+            if len(said) != settings.worker_count:
+                # Those that were passed beyond what is asked for are emptied, and closed.
+                self._workers.begin(settings, self._choice, settings.worker_count)
+        elif settings is not changed_from:
+            log.setup(settings.log_level, "supervisor")
+            self._listeners.set_stall(settings.stall_ms_max)
+            for note in [note for each in said for note in self._report.add(each)]:
+                log.LOGGER.info("%s", note)
+            log.LOGGER.info("reloaded: %s", changes(changed_from, settings))
+            self._starter.renewed()
+        self._catch_up(now)
+
+    def on_failed(self, why: str, now: float) -> None:
+        """See `workers.Owner`."""
+        if self._workers.coming is not None and self._workers.serving is not None:
+            self._workers.give_up(now)
+            self._not_reloaded(why)
+            self._catch_up(now)
+        else:
+            self._starter.failed(why)
+            self._exit_code = EXIT_FAILED
+            self._stop(now)
+
+    # Other settings, and another version
+
+    def _reload(self, now: float) -> None:
+        """Read the options again, and have new workers serve with them; if one is wrong, nothing changes."""
+        if self._reread is None:
+            self._stop(now)
+            return
+        if self._stopping:
+            return
+        if self._workers.coming is not None or self._successor is not None:
+            self._reload_again = True
+            return
+        self._starter.reloading()
+        try:
+            settings, notes = self._reread()
+            settings, kept = keep(settings, fixed_of(self._settings))
+            check_log(settings)
+        except (SettingsError, StartError) as error:
+            self._not_reloaded(_problem(error))
+            return
+        for line in kept:
+            log.LOGGER.warning("%s", line)
+        for note in self._report.add({"notes": notes}):
+            log.LOGGER.info("%s", note)
+        raise_limits(files_needed(settings))
+        self._workers.begin(settings, self._choice, settings.worker_count)
+
+    def _not_reloaded(self, why: str) -> None:
+        log.LOGGER.error("not reloaded, and the old settings stay: %s", why)
+        self._starter.renewed()
+
+    def _catch_up(self, now: float) -> None:
+        """Reload for whoever wanted it while something else was under way."""
+        if self._reload_again and self._workers.coming is None:
+            self._reload_again = False
+            self._reload(now)
+
+    def _upgrade(self) -> None:
+        """Start the new version; this one goes when that serves."""
+        if self._stopping or self._successor is not None:
+            return
+        obstacle = self._starter.obstacle
+        if self._workers.coming is not None:
+            obstacle = "the workers are just being replaced. Send SIGUSR2 again"
+        if obstacle:
+            log.LOGGER.error("no new version is started: %s", obstacle)
+            return
+        fixed = {**fixed_of(self._settings), "engine": self._choice.engine}
+        listeners = [self._listeners[each] for each in range(len(self._listeners))]
+        try:
+            self._successor = upgrade.begin(
+                listeners, self._admin_listener, fixed, os.environ, nohup=self._signals.nohup
+            )
+        except OSError as error:
+            log.LOGGER.error("no new version is started: %s", error)
+            return
+        self._selector.register(self._successor, selectors.EVENT_READ, self._hear)
+
+    def _hear(self, now: float) -> None:
+        """The new version serves, or cannot."""
+        assert self._successor is not None
+        if not self._successor.hear():
+            return
+        successor, self._successor = self._successor, None
+        self._selector.unregister(successor)
+        successor.channel.close()
+        why = successor.failure()
+        if not why:
+            log.LOGGER.info("process %d serves from now on", successor.pid)
+            self._listeners.disown()
+            self._starter.replaced(successor.pid)
+            if self._admin is not None:
+                self._admin.accept_no_more()
+            self._stop(now, signal.SIGQUIT)
+        elif not self._stopping:
+            log.LOGGER.error("the new version cannot serve, and this one goes on: %s", why)
+            self._catch_up(now)
 
     # What is said
 
     def _announce(self) -> None:
-        reports = [_report_of(child) for child in self._children]
-        if not all("engine" in said for said in reports):
-            # One of them died before it was ready; its end is about to be reaped and says why.
-            return
-        for said in reports:
-            self._report.add(said)
-        self._announced = True
         if self._admin_listener is not None:
             self._open_admin(self._admin_listener)
         admin = url_of(self._admin_listener) if self._admin_listener is not None else ""
-        others = url_for_others(self._children[0].listener)
-        lines = self._report.lines(self._settings, self._url, admin=admin, others=others)
+        others = url_for_others(self._listeners.first)
+        lines = self._report.lines(self._settings, self._listeners.url, admin=admin, others=others)
+        if self._settings.pid_file:
+            write_pid(self._settings.pid_file)
         self._starter.ready(lines, admin)
-        for warning in exposures(self._settings, self._children[0].listener, self._admin_listener):
+        for warning in exposures(self._settings, self._listeners.first, self._admin_listener):
             log.LOGGER.warning("%s", warning)
 
     def _open_admin(self, listener: socket.socket) -> None:
@@ -370,26 +323,20 @@ class Supervisor:
         from zchttpd.telemetry.admin import Admin, Routes
         from zchttpd.telemetry.metrics import StatsCollector
 
-        collector = StatsCollector(self._stats, self._worker_info)
-        served = self._children[0].listener
+        collector = StatsCollector(self._workers.stats, self._workers.info)
+        served = self._listeners.first
         port = 0 if served.family == socket.AF_UNIX else served.getsockname()[1]
         self._admin = Admin(listener, self._selector, Routes(collector.families, self._healthy), port)
 
     def _healthy(self) -> bool:
-        return not self._stopping and all(child.pid for child in self._children)
-
-    def _worker_info(self) -> list[WorkerInfo]:
-        from zchttpd.telemetry.metrics import WorkerInfo
-
-        return [
-            WorkerInfo(each.worker, each.pid, each.cpu_s_before, each.restarts) for each in self._children
-        ]
+        return not self._stopping and self._workers.are_alive
 
 
-def _identity(path: str) -> tuple[int, int]:
-    facts = os.lstat(path)
-    return facts.st_dev, facts.st_ino
-
-
-def _report_of(child: _Child) -> dict[str, object]:
-    return cast("dict[str, object]", json.loads(child.report)) if child.report else {}
+def _admin_listener(settings: Settings, starter: Starter) -> socket.socket | None:
+    if not settings.admin:
+        return None
+    if starter.admin >= 0:
+        return socket.socket(fileno=starter.admin)
+    host, port = split_address(settings.admin)
+    [listener] = open_listeners(host, port, 1, stall_ms=settings.stall_ms_max, flag="--admin")
+    return listener

@@ -129,8 +129,13 @@ class Admin:
         """Close the listener and every client's connection."""
         for connection in list(self._connections):
             connection.close()
-        if self._accept_at is None:
+        self.accept_no_more()
+
+    def accept_no_more(self) -> None:
+        """Another process answers from now on; connections that are open have their answers."""
+        if self._accept_at is None and self._listener.fileno() >= 0:
             self._selector.unregister(self._listener)
+        self._accept_at = None
         self._listener.close()
 
     def close_inherited(self) -> None:

@@ -1,4 +1,4 @@
-"""The shared counters: one anonymous mapping with a block of 64-bit cells for each worker (`_core.stats`)."""
+"""The shared counters: a block of 64-bit cells for each worker, in an anonymous mapping (`_core.stats`)."""
 
 from __future__ import annotations
 
@@ -46,20 +46,27 @@ def cells_of(block: memoryview, name: str) -> memoryview:
 
 
 class SharedStats:
-    """The blocks of `workers` workers, in memory that stays shared after fork(2)."""
+    """The blocks of the workers, and one of those that have gone, in memory shared by all that are forked."""
 
     def __init__(self, workers: int) -> None:
         self._layout = stats_layout()
-        self._workers = workers
-        self._memory = memoryview(mmap.mmap(-1, workers * self._layout.STATS_BYTES))
+        self._gone = self._make()
+        self._blocks = [self._make() for _ in range(workers)]
+
+    def _make(self) -> memoryview:
+        return memoryview(mmap.mmap(-1, self._layout.STATS_BYTES))
+
+    def add(self) -> memoryview:
+        """The block of one more worker, as writable bytes."""
+        self._blocks.append(self._make())
+        return self._blocks[-1]
 
     def block(self, worker: int) -> memoryview:
-        """The block of one worker, as writable bytes."""
-        size = self._layout.STATS_BYTES
-        return self._memory[worker * size : (worker + 1) * size]
+        """The block of one of the first workers, as writable bytes."""
+        return self._blocks[worker]
 
     def cells(self, worker: int, name: str) -> memoryview:
-        """The 64-bit cells `name` of one worker."""
+        """The 64-bit cells `name` of one of the first workers."""
         return cells_of(self.block(worker), name)
 
     def totals(self) -> dict[str, list[int]]:
@@ -72,11 +79,19 @@ class SharedStats:
 
     def _columns(self, name: str) -> Iterator[tuple[int, ...]]:
         """Each of the cells `name`, of all workers."""
-        return zip(*(self.cells(worker, name) for worker in range(self._workers)), strict=True)
+        return zip(*(cells_of(block, name) for block in (self._gone, *self._blocks)), strict=True)
 
-    def clear_gauges(self, worker: int) -> None:
+    def clear_gauges(self, block: memoryview) -> None:
         """Zero the gauges of a worker that died. Its counters stay: its successor goes on from them."""
         for name in (*GAUGES, ACTIVE):
-            cells = self.cells(worker, name)
+            cells = cells_of(block, name)
             for index in range(len(cells)):
                 cells[index] = 0
+
+    def retire(self, block: memoryview) -> None:
+        """A worker has gone for good. What it counted stays."""
+        self.clear_gauges(block)
+        total, counted = self._gone.cast("Q"), block.cast("Q")
+        for index in range(len(counted)):
+            total[index] += counted[index]
+        self._blocks = [each for each in self._blocks if each is not block]

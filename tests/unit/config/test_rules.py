@@ -198,7 +198,7 @@ def test_whatever_is_accepted_fits_into_one_field(pattern: str, name: str, value
 
 def test_every_option_can_be_typed_and_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[Settings] = []
-    monkeypatch.setattr(supervisor, "run", lambda settings, notes: seen.append(settings) or 0)
+    monkeypatch.setattr(supervisor, "run", lambda settings, notes, **_: seen.append(settings) or 0)
     typed = ["--listing", "--spa", "--clean-urls", "--error-pages", "--no-precompressed", "--cors"]
     typed += ["--cross-origin-isolated", "--immutable", "*.a", "--immutable", "/b, c/*"]
     typed += ["--cache-control", "*.js=public, max-age=1", "--cache-control", "*=no-store"]

@@ -142,9 +142,16 @@ def test_who_can_connect(host: str, others: bool) -> None:
         assert reaches_others(listener) is others
 
 
-def test_more_sockets_than_one_are_refused() -> None:
-    with pytest.raises(StartError, match="2 sockets were passed"):
-        open_for(Settings(root=Path()), [3, 4], 1)
+def test_one_address_is_served_by_however_many_sockets() -> None:
+    with listening("127.0.0.1", 0, 2) as shared, listening("127.0.0.1", 0) as [other]:
+        fds = [each.dup().detach() for each in (*shared, shared[0], other)]
+        with pytest.raises(StartError, match="2 sockets were passed"):
+            open_for(Settings(root=Path()), fds[2:], 1)
+        opened = open_for(Settings(root=Path()), fds[:2], 3)
+        assert {url_of(each) for each in opened} == {url_of(shared[0])}
+        assert len(opened) == 3
+        for each in opened:
+            each.close()
 
 
 def test_url_of_ipv4() -> None:

@@ -21,7 +21,7 @@ import h11
 import pytest
 
 import zchttpd
-from zchttpd.process.supervisor import DRAIN_MARGIN_S
+from zchttpd.process.generation import DRAIN_MARGIN_S
 
 pytestmark = pytest.mark.slow
 
@@ -163,7 +163,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         assert not server.timed_out
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_it_says_where_it_serves_and_leaves_in_silence(
     start: Start, tmp_path: Path, workers: int, number: signal.Signals

@@ -19,7 +19,7 @@ from zchttpd.files.compressor import RESULTS
 from zchttpd.files.encoders import ENCODERS
 from zchttpd.telemetry import prometheus
 from zchttpd.telemetry.metrics import StatsCollector, WorkerInfo, cpu_seconds, flat_json, resident_bytes
-from zchttpd.telemetry.shared_stats import ACTIVE, GAUGES, SharedStats
+from zchttpd.telemetry.shared_stats import ACTIVE, GAUGES, SharedStats, cells_of
 
 STUBS = runpy.run_path(str(Path(__file__).parents[1] / "stub_server.py"))
 WORKERS = 3
@@ -207,7 +207,7 @@ def test_a_dead_worker_leaves_its_counts_and_takes_what_was_open(stats: SharedSt
     for name, count in STUBS["CELL_COUNTS"].items():
         for index in range(count):
             put(stats, name, 1, 1, 1, at=index)
-    stats.clear_gauges(1)
+    stats.clear_gauges(stats.block(1))
     assert {name for name, cells in stats.totals().items() if set(cells) != {WORKERS}} == {*GAUGES, ACTIVE}
     assert all(set(stats.cells(1, name)) == {0} for name in (*GAUGES, ACTIVE))
 
@@ -224,3 +224,15 @@ def test_the_compiled_layout_has_the_cells_that_are_shown() -> None:
     assert stats.STATS_BYTES % 8 == 0
     names = [family.name for family in StatsCollector(SharedStats(2), facts).families()]
     assert "zchttpd_lease_seconds" in names
+
+
+def test_who_has_been_replaced_leaves_what_was_counted(stats: SharedStats) -> None:
+    block = stats.add()
+    cells_of(block, "connections_total")[0] = 7
+    cells_of(block, "connections_open")[0] = 3
+    put(stats, "connections_total", 5)
+    assert stats.totals()["connections_total"] == [12]
+    stats.retire(block)
+    cells_of(block, "connections_total")[0] = 100
+    assert stats.totals()["connections_total"] == [12]
+    assert stats.totals()["connections_open"] == [0]

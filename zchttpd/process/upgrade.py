@@ -1,0 +1,143 @@
+"""A new version takes over (SIGUSR2): the same command is executed anew and given the listening sockets.
+
+The old supervisor serves on until the new one says that it does, and then drains. When the new one cannot
+start, it says why, and the old one goes on as if nothing had been.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from zchttpd.process.report import how_it_ended
+from zchttpd.process.starter import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping, Sequence
+
+# What is handed over, as JSON; no option has this name.
+VARIABLE = "ZCHTTPD_TAKE_OVER"
+
+
+@dataclass(slots=True)
+class Successor:
+    """The process that is to take over, as the old supervisor sees it."""
+
+    pid: int
+    channel: socket.socket
+    news: bytes = b""
+
+    def fileno(self) -> int:
+        """Readable when it has something to say, or has ended."""
+        return self.channel.fileno()
+
+    def hear(self) -> bool:
+        """Read what it says; whether that was all."""
+        received = self.channel.recv(65536)
+        self.news += received
+        return not received or self.news.endswith(b"\n")
+
+    def failure(self) -> str:
+        """Empty if it serves; else why it does not, once it has ended."""
+        news: dict[str, Any] = json.loads(self.news) if self.news.endswith(b"\n") else {}
+        if news.get("ready"):
+            return ""
+        _, status = os.waitpid(self.pid, 0)
+        how = how_it_ended(os.waitstatus_to_exitcode(status))
+        return str(news.get("error") or f"it {how} while starting; what it said is on stderr")
+
+    def stop(self) -> None:
+        """It is wanted no more."""
+        os.kill(self.pid, signal.SIGTERM)
+
+
+def begin(
+    listeners: Sequence[socket.socket],
+    admin: socket.socket | None,
+    fixed: Mapping[str, Any],
+    environment: Mapping[str, str],
+    *,
+    nohup: bool,
+) -> Successor:
+    """Execute the command of this process anew. `fixed`: what stays as it is (`reload.fixed_of`).
+
+    Raises OSError.
+    """
+    ours, theirs = socket.socketpair()
+    passed = [theirs, *listeners, *([admin] if admin is not None else [])]
+    handed_over = {
+        "channel": theirs.fileno(),
+        "listeners": [listener.fileno() for listener in listeners],
+        "admin": admin.fileno() if admin is not None else -1,
+        "fixed": dict(fixed),
+    }
+    caught = signal.getsignal(signal.SIGHUP)
+    try:
+        for each in passed:
+            each.set_inheritable(True)
+        if nohup:
+            # What is caught would be the default there, and what is ignored stays ignored.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, *sys.orig_argv[1:]],
+            {**environment, VARIABLE: json.dumps(handed_over)},
+        )
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        signal.signal(signal.SIGHUP, caught)
+        for each in passed:
+            each.set_inheritable(False)
+        theirs.close()
+    return Successor(pid, ours)
+
+
+class TakingOver(Terminal):
+    """In the new version: who started it is the old one, beside the person and the service manager."""
+
+    def __init__(self, handed_over: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._channel = socket.socket(fileno=handed_over["channel"])
+        self._listeners: list[int] = handed_over["listeners"]
+        self.admin: int = handed_over["admin"]
+        self.fixed: dict[str, Any] = handed_over["fixed"]
+        for fd in (self._channel.fileno(), *self._listeners, *([self.admin] if self.admin >= 0 else [])):
+            os.set_inheritable(fd, False)
+
+    def passed(self) -> list[int]:
+        """See `Starter`."""
+        return self._listeners
+
+    def ready(self, lines: Sequence[str], admin: str) -> None:
+        """See `Starter`."""
+        super().ready(lines, admin)
+        self._tell({"ready": True})
+
+    def failed(self, why: str) -> None:
+        """See `Starter`."""
+        super().failed(why)
+        self._tell({"error": why})
+
+    def close_inherited(self) -> None:
+        """See `Starter`."""
+        self._channel.close()
+
+    def _tell(self, news: dict[str, object]) -> None:
+        # The old one may have gone without waiting: there is nobody left to take over from.
+        with contextlib.suppress(OSError):
+            self._channel.sendall(json.dumps(news).encode("ascii") + b"\n")
+        self._channel.close()
+
+
+def taking_over(environment: MutableMapping[str, str]) -> TakingOver | None:
+    """What was handed over to this process, if anything was. It is taken out of `environment`."""
+    text = environment.pop(VARIABLE, "")
+    return TakingOver(json.loads(text)) if text else None
