@@ -13,6 +13,7 @@ WINDOW = 4096
 HEAD_MAX = 1024
 CONNECTIONS_MAX = 4
 REFUSALS_MAX = 16
+READS_MAX = 4
 NO_LIMIT = 2**32 - 1
 LOOPBACK, NETWORK = 0, 1
 DATE = b"?" * 29
@@ -35,6 +36,7 @@ class Bench:
         maps: bool = False,
         memfd_size_min: int = 0,
         huge_size: int = 0,
+        device_reads: int = READS_MAX,
         zerocopy_by_socket: bool = False,
         **limits: int,
     ) -> None:
@@ -60,6 +62,7 @@ class Bench:
             access_bytes=access_bytes,
             memfd_size_min=memfd_size_min,
             huge_size=huge_size,
+            device_reads=device_reads,
             zerocopy_by_socket=zerocopy_by_socket,
             limits={
                 "head_size_max": HEAD_MAX,
@@ -207,9 +210,9 @@ class Bench:
             assert self.machine.register_mapping(number) == 0
         return number
 
-    def source(self, size: int, *, frozen: bool = False) -> int:
+    def source(self, size: int, *, frozen: bool = False, device: int = 1) -> int:
         """A file to stream from."""
-        source: int = self.machine.source(*self.file(bytes(size)), False, frozen)
+        source: int = self.machine.source(*self.file(bytes(size)), False, device, frozen)
         return source
 
     def plan(

@@ -133,22 +133,22 @@ PLANTS = (
     Plant(
         "a fill waits for its device before the page cache has been asked",
         "fill.pyx",
-        "    op.flags = OP_NOWAIT if mapping.fill_queue == AT_HAND else 0\n",
+        "    op.flags = OP_NOWAIT if mapping.read_queue == AT_HAND else 0\n",
         "    op.flags = 0\n",
         "tests/core/test_fill.py",
     ),
     Plant(
         "all devices share the places of one",
-        "fill.pyx",
-        "        elif machine.fill_queues[i].device == device:\n",
+        "devices.pyx",
+        "        elif machine.read_queues[i].device == device:\n",
         "        else:\n",
         "tests/core/test_fill.py",
     ),
     Plant(
         "as many files of a device are read at a time as are asked for",
         "fill.pyx",
-        "    while queue.reading < FILLS_MAX and queue.waiting > 0:\n",
-        "    while queue.waiting > 0:\n",
+        "    while queue.filling < FILLS_MAX and queue.waiting > 0 and",
+        "    while queue.waiting > 0 and",
         "tests/core/test_fill.py",
     ),
     Plant(

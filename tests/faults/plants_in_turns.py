@@ -6,7 +6,37 @@ from plants import Plant
 
 FAIRNESS = "tests/core/test_fairness.py"
 
+DEVICES = "tests/core/test_devices.py"
+
 PLANTS_IN_TURNS = (
+    Plant(
+        "as many windows are read from a device as are asked for",
+        "devices.pyx",
+        "    return machine.read_queues[number].reading < machine.device_reads_max\n",
+        "    return True\n",
+        DEVICES,
+    ),
+    Plant(
+        "a turn at a device is kept for ever",
+        "stream.pyx",
+        "        devices_end(machine, stream.turn)\n",
+        "",
+        DEVICES,
+    ),
+    Plant(
+        "who waits for a turn at a device keeps a window",
+        "stream.pyx",
+        "    machine_let_go_mapping(machine, window)\n    _wait_for_turn(machine, slot)\n",
+        "    _wait_for_turn(machine, slot)\n",
+        DEVICES,
+    ),
+    Plant(
+        "nobody is told that a turn at a device is free",
+        "devices.pyx",
+        "            stream_pump(machine, slot, COPY_NO)\n",
+        "",
+        DEVICES,
+    ),
     Plant(
         "the handler is given all there is",
         "worker.pyx",

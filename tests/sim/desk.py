@@ -356,7 +356,7 @@ class Desk:
         holding = Holding(self.machine.entry(check_at_ms), version, check_at_ms)
         if ask.shape in STREAMED:
             frozen = self.files[ask.name].frozen
-            holding.source = self.machine.source(*self.open_file(ask.name), frozen)
+            holding.source = self.machine.source(*self.open_file(ask.name), device_of(ask.name), frozen)
         self.holdings[ask.name] = holding
         return holding
 

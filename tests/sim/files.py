@@ -19,6 +19,8 @@ FIRST_FD = 1_000_000
 DEVICES = 3
 # Snapshots of a device that may wait for it at a time.
 FILLS_MAX = 2
+# And reads, of windows and of these.
+READS_MAX = (1, 2, 4)
 
 
 def device_of(name: str) -> int:
@@ -61,6 +63,7 @@ class Files:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.open: dict[int, OpenFile] = {}
+        self.reads_max = kernel.rng.choice(READS_MAX)
         self.next_fd = FIRST_FD
         self.reads: list[testing.ExecutedOp] = []
         self.hung: list[testing.ExecutedOp] = []  # of a disk that does not answer
@@ -210,18 +213,20 @@ class Files:
         self.must_be_open(op)
         self.kernel.must_be_memory(op)
         self.reads.append(op)
-        if op.kind == "fill" and not op.flags & testing.NOWAIT:
+        if not op.flags & testing.NOWAIT:
             self._must_be_few(device_of(self.open[op.fd].name))
 
     def _must_be_few(self, device: int) -> None:
         waiting = [
             op
             for op in self.reads + self.hung
-            if op.kind == "fill" and not op.flags & testing.NOWAIT
+            if not op.flags & testing.NOWAIT
             if device_of(self.open[op.fd].name) == device
         ]
-        if len(waiting) > FILLS_MAX:
-            raise Violation(f"{len(waiting)} files of a device are read at a time: {waiting}")
+        fills = sum(op.kind == "fill" for op in waiting)
+        self.kernel.events["device_full"] += self.reads_max > 1 and len(waiting) == self.reads_max
+        if len(waiting) > self.reads_max or fills > FILLS_MAX:
+            raise Violation(f"{len(waiting)} reads of a device at a time, {fills} of snapshots: {waiting}")
 
     def wake(self) -> None:
         """What hung goes on."""

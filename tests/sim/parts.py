@@ -67,7 +67,7 @@ EVENTS = (
     *("shutdown", "collapse", "handler_cut"),
     *("look_new", "look_again", "look_fails", "look_short", "no_descriptors", "root_left", "by_itself"),
     *("live", "frozen", "map_fails", "not_resident", "resident", "map_file", "unmap_file"),
-    "address_full",
+    *("address_full", "device_full"),
 )
 
 

@@ -58,6 +58,7 @@ class World:
             reports_usage=self.reports_usage,
             memfd_size_min=rng.choice((0, 1)),
             huge_size=rng.choice((0, 4096, 16384)),
+            device_reads=self.kernel.files.reads_max,
         )
         self.kernel.looks.begin(self.machine, REVALIDATE_MS)
         self.machine.before = self.before

@@ -237,9 +237,7 @@ class Bodies:
     def _fill(self, fd: int, representation: Representation, *, grown: bool) -> Body:
         size = representation.size
         try:
-            # Memory is a device of its own.
-            device = 0 if representation.in_memory else representation.version.dev
-            number = self.engine.fill(fd, size, representation.mtime_ns, grown, device)
+            number = self.engine.fill(fd, size, representation.mtime_ns, grown, _device_of(representation))
         except MemoryError as error:
             raise OSError(f"no memory to read {size} bytes") from error
         body = Body(representation, State.FILLING, number=number)
@@ -264,7 +262,8 @@ class Bodies:
     ) -> Body:
         try:
             frozen = not representation.in_memory and self._frozen.holds(fd, representation)
-            number = self.engine.source(fd, representation.size, representation.mtime_ns, grown, frozen)
+            size, mtime_ns = representation.size, representation.mtime_ns
+            number = self.engine.source(fd, size, mtime_ns, grown, _device_of(representation), frozen)
         except MemoryError as error:
             raise OSError("no room for another streamed file") from error
         self._streamed += 1
@@ -290,6 +289,11 @@ class Bodies:
                 "memory cannot be registered (%s), so files are sent by copying. Type: zchttpd doctor",
                 os.strerror(error),
             )
+
+
+def _device_of(representation: Representation) -> int:
+    # Memory is a device of its own.
+    return 0 if representation.in_memory else representation.version.dev
 
 
 def name_of(representation: Representation) -> str:

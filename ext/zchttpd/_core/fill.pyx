@@ -7,8 +7,10 @@ few files of each are read at a time, so that one that is slow, or hangs, holds 
 from libc.errno cimport EAGAIN, EOPNOTSUPP
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
+from zchttpd._core.devices cimport (
+    AT_HAND, devices_begin, devices_end, devices_free, devices_got_on, devices_queue)
 from zchttpd._core.machine cimport (
-    FILL_QUEUES, FillQueue, machine_blank_op, machine_close_file, machine_let_go_mapping, machine_version_holds)
+    ReadQueue, machine_blank_op, machine_close_file, machine_let_go_mapping, machine_version_holds)
 from zchttpd._core.mapping cimport Mapping, mapping_at, mapping_hold, mapping_seal
 from zchttpd._core.op cimport OP_COLLAPSE, OP_FILL, OP_NOWAIT, Op
 from zchttpd._core.slab cimport slab_holds
@@ -23,7 +25,6 @@ cdef enum:
     FILLS_MAX = 2               # files of a queue that are read at a time
     COLLAPSE_SIZE_MAX = 1 << 30
     FILL_SIZE = 256 * 1024      # bytes of one read: well under a millisecond of copying
-    AT_HAND = 0                 # the queue of what the page cache may have
 
 
 cdef void fill_begin(Machine* machine, uint32_t slot, uint64_t device) noexcept nogil:
@@ -34,30 +35,10 @@ cdef void fill_begin(Machine* machine, uint32_t slot, uint64_t device) noexcept 
     _push(machine, slot, AT_HAND)
 
 
-cdef inline bint _is_used(const FillQueue* queue) noexcept nogil:
-    return queue.reading > 0 or queue.waiting > 0
-
-
-cdef uint32_t _queue_of(Machine* machine, uint64_t device) noexcept nogil:
-    """The queue of a device. Where there are more devices than queues, some share one."""
-    cdef uint32_t free = NO_SLOT
-    cdef uint32_t i
-    for i in range(AT_HAND + 1, FILL_QUEUES):
-        if not _is_used(&machine.fill_queues[i]):
-            if free == NO_SLOT:
-                free = i
-        elif machine.fill_queues[i].device == device:
-            return i
-    if free == NO_SLOT:
-        return <uint32_t>(AT_HAND + 1 + device % (FILL_QUEUES - AT_HAND - 1))
-    machine.fill_queues[free].device = device
-    return free
-
-
 cdef void _push(Machine* machine, uint32_t slot, uint32_t number) noexcept nogil:
     """Let it be filled in a queue, when its turn comes."""
-    cdef FillQueue* queue = &machine.fill_queues[number]
-    mapping_at(&machine.mappings, slot).fill_queue = number
+    cdef ReadQueue* queue = &machine.read_queues[number]
+    mapping_at(&machine.mappings, slot).read_queue = number
     mapping_at(&machine.mappings, slot).next = NO_SLOT
     if queue.waiting == 0:
         queue.first = slot
@@ -65,17 +46,19 @@ cdef void _push(Machine* machine, uint32_t slot, uint32_t number) noexcept nogil
         mapping_at(&machine.mappings, queue.last).next = slot
     queue.last = slot
     queue.waiting += 1
-    _start(machine, number)
+    fill_start(machine, number)
 
 
-cdef void _start(Machine* machine, uint32_t number) noexcept nogil:
-    cdef FillQueue* queue = &machine.fill_queues[number]
+cdef void fill_start(Machine* machine, uint32_t number) noexcept nogil:
+    """Let those that wait in a queue begin, as far as there are turns."""
+    cdef ReadQueue* queue = &machine.read_queues[number]
     cdef uint32_t slot
-    while queue.reading < FILLS_MAX and queue.waiting > 0:
+    while queue.filling < FILLS_MAX and queue.waiting > 0 and devices_free(machine, number):
         slot = queue.first
         queue.first = mapping_at(&machine.mappings, slot).next
         queue.waiting -= 1
-        queue.reading += 1
+        queue.filling += 1
+        devices_begin(machine, number)
         mapping_at(&machine.mappings, slot).next = NO_SLOT
         mapping_at(&machine.mappings, slot).progress_at_ms = machine.now_ms
         if mapping_at(&machine.mappings, slot).huge and number == AT_HAND:
@@ -100,7 +83,7 @@ cdef void _read(Machine* machine, uint32_t slot) noexcept nogil:
     cdef Mapping* mapping = mapping_at(&machine.mappings, slot)
     cdef Op* op = machine_blank_op(machine)
     op.kind = OP_FILL
-    op.flags = OP_NOWAIT if mapping.fill_queue == AT_HAND else 0
+    op.flags = OP_NOWAIT if mapping.read_queue == AT_HAND else 0
     op.fd = mapping.fd
     op.slot = slot
     op.token = token_pack(TOKEN_FILL, slot, machine.mappings.slab.generations[slot])
@@ -123,22 +106,22 @@ cdef void fill_step(Machine* machine, uint32_t slot, uint32_t generation, int32_
         mapping.collapsing = 0
         _read(machine, slot)
         return
-    number = mapping.fill_queue
+    number = mapping.read_queue
     mapping.reading = 0
     if res > 0:
         mapping.filled += <size_t>res
         machine.stats.fill_bytes += <uint32_t>res
         mapping.progress_at_ms = machine.now_ms
-        machine.fill_queues[number].progress_at_ms = machine.now_ms
+        devices_got_on(machine, number)
         if mapping.filled < mapping.length:
             _read(machine, slot)
             return
-    machine.fill_queues[number].reading -= 1
+    machine.read_queues[number].filling -= 1
+    devices_end(machine, number)
     if number == AT_HAND and (res == -EAGAIN or res == -EOPNOTSUPP):
-        _push(machine, slot, _queue_of(machine, mapping.device))
+        _push(machine, slot, devices_queue(machine, mapping.device))
     else:
         _end(machine, slot, res)
-    _start(machine, number)
 
 
 cdef void _end(Machine* machine, uint32_t slot, int32_t res) noexcept nogil:
@@ -164,7 +147,7 @@ cdef int64_t fill_progress_ms(Machine* machine, uint32_t slot) noexcept nogil:
     cdef Mapping* mapping = mapping_at(&machine.mappings, slot)
     if mapping.reading:
         return mapping.progress_at_ms
-    return max(mapping.progress_at_ms, machine.fill_queues[mapping.fill_queue].progress_at_ms)
+    return max(mapping.progress_at_ms, machine.read_queues[mapping.read_queue].progress_at_ms)
 
 
 cdef uint32_t fill_take_ended(Machine* machine, int32_t* error) noexcept nogil:

@@ -67,6 +67,8 @@ cdef struct Stream:           # a large file on its way, straight from its mappi
     uint32_t reading        # window being filled, or NO_SLOT
     uint32_t reading_have   # bytes in it
     uint32_t reading_want
+    uint32_t turn           # at a device, that the read has: its queue, or 0
+    uint64_t cold_at        # file offset that the page cache was found to have nothing at
     uint8_t first           # index of the oldest window
     uint8_t count           # filled windows that wait or are being sent
     uint8_t from_reserve          # the last window came out of the reserve: copy, and do not wait with it in hand
@@ -121,6 +123,7 @@ cdef struct StreamFile:         # a file that streams
     Version version
     LiveMap map
     int32_t fd              # owned
+    uint64_t device         # that it lies on
     uint8_t frozen          # nobody writes to it, as long as it has this descriptor
     uint32_t refs           # owner + plans
     uint64_t part_bytes     # that have left in answers with parts of it
@@ -131,14 +134,16 @@ cdef struct AddressCount:   # of an address that has connections
     uint32_t next           # of the chain, or NO_SLOT
 
 cdef enum:
-    FILL_QUEUES = 17
+    READ_QUEUES = 17
+    READS_MAX = 4       # of a device that are under way at a time
 
-cdef struct FillQueue:      # of snapshots, through Mapping.next
+cdef struct ReadQueue:
     uint64_t device
-    uint32_t first          # those that wait to be filled
+    uint32_t first          # snapshots that wait to be filled, through Mapping.next
     uint32_t last
     uint32_t waiting        # how many
-    uint32_t reading        # those that are being filled
+    uint32_t filling        # those that are being filled
+    uint32_t reading        # all reads under way: those, and of windows
     int64_t progress_at_ms  # bytes last came
 
 cdef struct Limits:
@@ -188,7 +193,9 @@ cdef struct Machine:
     uint8_t accepting       # an accept is under way
     uint8_t accept_multishot    # the driver can accept until further notice
     int64_t accept_at_ms    # when to accept again after an error, 0 when nothing is in the way
-    FillQueue[FILL_QUEUES] fill_queues  # first that of what the page cache may have, then by device
+    ReadQueue[READ_QUEUES] read_queues  # first that of what the page cache may have, then by device
+    uint32_t device_reads_max   # of each device that are under way at a time
+    uint32_t device_news    # bit per queue: a read has ended there
     uint32_t filled_first   # snapshots whose fill has ended, as a list through Mapping.next
     uint32_t pool_free      # list of free windows
     uint32_t pool_free_count

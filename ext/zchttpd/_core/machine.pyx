@@ -39,6 +39,7 @@ cdef int machine_open(Machine* machine, const Limits* limits, uint32_t plans_max
     machine.stats = stats
     machine.pool_free = NO_SLOT
     machine.filled_first = NO_SLOT
+    machine.device_reads_max = READS_MAX
     machine.now_us = now_us
     machine.now_ms = now_us // 1000
     cdef uint32_t conns = limits.connections_max + limits.refusals_max + CLOSING_CONNS

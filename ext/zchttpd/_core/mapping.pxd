@@ -32,7 +32,7 @@ cdef struct Mapping:
     uint32_t refs       # owner + plans + leases + streams
     uint32_t leases     # open leases on it
     uint32_t next       # pool list, or fill queue
-    uint32_t fill_queue     # that it is filled in, or waits in
+    uint32_t read_queue     # that it is filled in, or waits in
     uint64_t device     # of the file that it is being filled from
     int64_t progress_at_ms  # bytes of the file last came, or it was its turn to be read
     uint32_t holder     # window: the connection that took it from the pool

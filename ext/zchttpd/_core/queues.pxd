@@ -14,14 +14,15 @@ cdef enum:              # a queue
     QUEUE_HEAD = 8      # parked: its head is to be answered
     QUEUE_BEGIN = 9     # has a response to begin with when its turn to send comes
     QUEUE_SEND = 10     # and one to go on with
-    QUEUE_COUNT = 11
+    QUEUE_DEVICE = 11    # and those behind it, by device: waits for its turn to read there
+    QUEUE_COUNT = 28
 
 cdef struct Queues:
     uint32_t* next      # by slot
     uint32_t* previous
     uint8_t* queue       # that the slot is in
-    uint32_t[11] first   # by queue; NO_SLOT when nobody is in it
-    uint32_t[11] last
+    uint32_t[28] first   # by queue; NO_SLOT when nobody is in it
+    uint32_t[28] last
 
 cdef int queues_open(Queues* queues, uint32_t capacity) noexcept nogil
 cdef void queues_close(Queues* queues) noexcept nogil

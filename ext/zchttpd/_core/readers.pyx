@@ -11,6 +11,7 @@ from posix.mman cimport madvise
 from posix.unistd cimport close, read, write
 
 from zchttpd._core.check cimport unlikely
+from zchttpd._core.machine cimport READ_QUEUES, READS_MAX
 from zchttpd._core.mapping cimport MADV_COLLAPSE
 from zchttpd._core.op cimport OP_COLLAPSE, OP_NOWAIT
 from zchttpd._core.uio cimport RWF_NOWAIT, iovec, preadv2
@@ -52,7 +53,7 @@ cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int start, int flags)
 
 cdef enum:
-    THREADS_MAX = 64            # as many disks may hang at a time before reads of others have to wait
+    THREADS_MAX = (READ_QUEUES - 1) * READS_MAX     # one for each read that devices have under way
     STACK_SIZE = 128 * 1024
 
 

@@ -8,6 +8,7 @@ from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_
 from posix.unistd cimport close, write
 
 from zchttpd._core cimport uring as lib
+from zchttpd._core.machine cimport READ_QUEUES, READS_MAX
 from zchttpd._core.ring cimport (
     BUFFER_GROUP, FEATURE_BUFFER_RING, FEATURE_DEFER_TASKRUN, FEATURE_MULTISHOT_ACCEPT, FEATURE_MULTISHOT_RECV,
     FEATURE_REGISTERED_RING_FD, FEATURE_REPORT_USAGE, FEATURE_RESTRICTIONS, FEATURE_SEND_ZC, FEATURE_SINGLE_ISSUER,
@@ -27,6 +28,7 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef enum:
     QUESTION = 1        # token of what the probe asks
+    FILE_THREADS = (READ_QUEUES - 1) * READS_MAX
 
 FEATURES = {
     "defer_taskrun": FEATURE_DEFER_TASKRUN,
@@ -124,8 +126,13 @@ cdef int _register(Ring* ring, uint32_t without, uint32_t buffer_count, uint32_t
                    uint32_t table_size) noexcept nogil:
     """Register what stays registered. Returns 0 or -errno."""
     cdef int rc = _open_buffers(ring, without, buffer_count, buffer_size)
+    cdef unsigned[2] workers
     if rc < 0:
         return rc
+    # For files: as many as devices may have reads under way, else one that hangs could keep the threads of all. The others,
+    # for what never waits for a disk, stay as they are; so do all before Linux 5.15.
+    workers[:] = [FILE_THREADS, 0]
+    lib.io_uring_register_iowq_max_workers(&ring.uring, workers)
     if not without & FEATURE_REGISTERED_RING_FD and lib.io_uring_register_ring_fd(&ring.uring) == 1:
         ring.features |= FEATURE_REGISTERED_RING_FD
     if not without & FEATURE_SPARSE_BUFFERS and lib.io_uring_register_buffers_sparse(&ring.uring, table_size) == 0:

@@ -11,19 +11,20 @@ are plentiful. The last eighth of the pool is a reserve: a connection that gets 
 waiting with the window in hand, so that clients that do not read cannot keep the others from being served.
 """
 
-from libc.errno cimport ENOMEM
+from libc.errno cimport EAGAIN, ENOMEM, EOPNOTSUPP
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from zchttpd._core.check cimport zc_assert
+from zchttpd._core.devices cimport devices_begin, devices_end, devices_free, devices_got_on, devices_queue
 from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_POLLING, LIVE_COPIED, LIVE_NONE, LIVE_REFERRED, STREAM_WINDOWS, Stream, StreamFile, conn_at,
     machine_ask, machine_let_go_mapping, machine_op, machine_source_holds)
 from zchttpd._core.mapping cimport mapping_at
 from zchttpd._core.memory cimport memory_give, memory_take_zeroed
-from zchttpd._core.op cimport OP_READ, OP_RESIDENT, Op
+from zchttpd._core.op cimport OP_NOWAIT, OP_READ, OP_RESIDENT, Op
 from zchttpd._core.plans cimport PARTIAL_CONTENT, Plan, SEGMENT_STREAMED, plan_at
 from zchttpd._core.pool cimport pool_take, pool_windows_left
-from zchttpd._core.queues cimport QUEUE_NONE, QUEUE_SEND, QUEUE_WINDOW, queues_push, queues_remove
+from zchttpd._core.queues cimport QUEUE_DEVICE, QUEUE_NONE, QUEUE_SEND, QUEUE_WINDOW, queues_push, queues_remove
 from zchttpd._core.slab cimport slab_row
 from zchttpd._core.stats cimport REASON_WINDOWS
 from zchttpd._core.token cimport NO_SLOT, TOKEN_READ
@@ -35,6 +36,7 @@ cdef enum:
     TAIL_PART = 32              # of a window: so much of a response is held back to the end
     PIECE_PART_MIN = 8          # of a window: less is not worth a send of its own
     BELIEVED_MS = 10
+    NOWHERE = 0xFFFFFFFFFFFFFFFF
 
 
 cdef int stream_open(Machine* machine, uint32_t slot, const Segment* segment) noexcept nogil:
@@ -47,6 +49,7 @@ cdef int stream_open(Machine* machine, uint32_t slot, const Segment* segment) no
     conn.stream.read_at = segment.offset
     conn.stream.end = segment.offset + segment.length
     conn.stream.reading = NO_SLOT
+    conn.stream.cold_at = NOWHERE
     return 0
 
 
@@ -64,6 +67,7 @@ cdef void _read(Machine* machine, uint32_t slot) noexcept nogil:
     cdef Stream* stream = conn.stream
     cdef Op* op = machine_op(machine, slot, OP_READ, TOKEN_READ)
     cdef uint32_t source_slot = plan_at(&machine.table, conn.plan).source
+    op.flags = 0 if stream.turn else OP_NOWAIT
     op.fd = (<StreamFile*>slab_row(&machine.sources, source_slot)).fd
     op.slot = source_slot
     op.address = mapping_at(&machine.mappings, stream.reading).base + stream.reading_have
@@ -113,6 +117,8 @@ cdef uint32_t _resident(Machine* machine, Stream* stream, StreamFile* source, ui
     length = <uint32_t>machine_ask(machine, OP_RESIDENT, source.fd, NULL, 0, stream.read_at, length)
     stream.resident_to = stream.read_at + length
     stream.resident_ms = machine.now_ms
+    if length == 0:
+        stream.cold_at = stream.read_at
     return length
 
 
@@ -133,6 +139,33 @@ cdef inline bint _waits_for_notifications(Machine* machine, Conn* conn) noexcept
             and _is_last(machine, conn))
 
 
+cdef inline uint64_t _device(Machine* machine, Conn* conn) noexcept nogil:
+    return (<StreamFile*>slab_row(&machine.sources, plan_at(&machine.table, conn.plan).source)).device
+
+
+cdef inline bint _may_read(Machine* machine, Conn* conn) noexcept nogil:
+    """Whether its device has a turn for it."""
+    return devices_free(machine, devices_queue(machine, _device(machine, conn)))
+
+
+cdef inline void _begin_turn(Machine* machine, Conn* conn) noexcept nogil:
+    conn.stream.turn = devices_queue(machine, _device(machine, conn))
+    devices_begin(machine, conn.stream.turn)
+
+
+cdef inline void _end_turn(Machine* machine, Stream* stream) noexcept nogil:
+    if stream.turn:
+        devices_end(machine, stream.turn)
+        stream.turn = 0
+
+
+cdef void _wait_for_turn(Machine* machine, uint32_t slot) noexcept nogil:
+    """Wait for a turn at the device, unless there is something to send meanwhile: its end pumps the stream."""
+    cdef Conn* conn = conn_at(machine, slot)
+    if conn.stream.count == 0 and conn.sends == 0 and machine.queues.queue[slot] == QUEUE_NONE:
+        queues_push(&machine.queues, slot, <uint8_t>(QUEUE_DEVICE + devices_queue(machine, _device(machine, conn))))
+
+
 cdef void stream_pump(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil:
     """Keep the stream going: send from the mapping, or read the next window if one may be had and send the oldest.
 
@@ -142,6 +175,7 @@ cdef void stream_pump(Machine* machine, uint32_t slot, uint8_t copy_reason) noex
     cdef Stream* stream = conn.stream
     cdef uint32_t filled = stream.count
     cdef uint32_t live = 0
+    cdef bint cold
     if conn.flags & CONN_POLLING:
         return
     if conn.sends == 0:
@@ -157,7 +191,10 @@ cdef void stream_pump(Machine* machine, uint32_t slot, uint8_t copy_reason) noex
     # Where the mapping goes on, the windows before it leave first.
     if (live == 0 and stream.reading == NO_SLOT and stream.read_at < stream.end and filled < STREAM_WINDOWS
             and not (stream.from_reserve and filled) and not _waits_for_notifications(machine, conn)):
-        if _may_take(machine, conn):
+        cold = stream.cold_at == stream.read_at
+        if cold and not _may_read(machine, conn):
+            _wait_for_turn(machine, slot)
+        elif _may_take(machine, conn):
             stream.from_reserve = (conn.windows_held == 0
                                    and pool_windows_left(machine) <= max(<uint32_t>1, machine.limits.window_count // 8))
             stream.reading = pool_take(machine, slot)
@@ -165,6 +202,8 @@ cdef void stream_pump(Machine* machine, uint32_t slot, uint8_t copy_reason) noex
             queues_remove(&machine.queues, slot)
             stream.reading_have = 0
             stream.reading_want = <uint32_t>min(<unsigned long long>machine.limits.window_size, stream.end - stream.read_at)
+            if cold:
+                _begin_turn(machine, conn)
             _read(machine, slot)
         elif filled == 0 and conn.sends == 0 and machine.queues.queue[slot] == QUEUE_NONE:
             queues_push(&machine.queues, slot, QUEUE_WINDOW)
@@ -185,15 +224,22 @@ cdef int stream_read(Machine* machine, uint32_t slot, int32_t res) noexcept nogi
     cdef Conn* conn = conn_at(machine, slot)
     cdef Stream* stream = conn.stream
     cdef uint32_t window = stream.reading
+    if conn.state != CONN_CLOSING and not stream.turn and (res == -EAGAIN or res == -EOPNOTSUPP):
+        _read_cold(machine, slot)
+        return 0
     if (conn.state == CONN_CLOSING or res <= 0
             or not machine_source_holds(machine, plan_at(&machine.table, conn.plan).source)):
+        _end_turn(machine, stream)
         stream.reading = NO_SLOT
         machine_let_go_mapping(machine, window)
         return -1
+    if stream.turn:
+        devices_got_on(machine, stream.turn)
     stream.reading_have += <uint32_t>res
     if stream.reading_have < stream.reading_want:
         _read(machine, slot)
         return 0
+    _end_turn(machine, stream)
     cdef uint32_t place = (stream.first + stream.count) % STREAM_WINDOWS
     stream.windows[place] = window
     stream.lengths[place] = stream.reading_want
@@ -202,6 +248,23 @@ cdef int stream_read(Machine* machine, uint32_t slot, int32_t res) noexcept nogi
     stream.reading = NO_SLOT
     turns_wait(machine, slot, QUEUE_SEND)
     return 0
+
+
+cdef void _read_cold(Machine* machine, uint32_t slot) noexcept nogil:
+    """The page cache has no more for the window: its device reads the rest. Nobody waits for a turn with a window in hand."""
+    cdef Conn* conn = conn_at(machine, slot)
+    cdef Stream* stream = conn.stream
+    cdef uint32_t window = stream.reading
+    if _may_read(machine, conn):
+        _begin_turn(machine, conn)
+        _read(machine, slot)
+        return
+    stream.cold_at = stream.read_at
+    stream.reading = NO_SLOT
+    if stream.count == 0:
+        stream.from_reserve = 0
+    machine_let_go_mapping(machine, window)
+    _wait_for_turn(machine, slot)
 
 
 cdef void _drop_oldest(Machine* machine, Stream* stream) noexcept nogil:

@@ -20,7 +20,7 @@ from zchttpd._core.lease cimport Ledger, lease_at, lease_end, lease_open, ledger
 from zchttpd._core.live_map cimport LiveMap
 from zchttpd._core.machine cimport (
     AddressCount, CONN_CLOSING, CONN_IMAGE_OWN, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn,
-    STREAM_WINDOWS, Stream, StreamFile, conn_at, machine_close)
+    READS_MAX, STREAM_WINDOWS, Stream, StreamFile, conn_at, machine_close)
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, MAPPING_WINDOW, Mapping, Mappings, REST_CLEAR, REST_NOTHING, REST_POOL, mapping_at,
     mapping_disown, mapping_hold, mapping_let_go, mapping_make, mapping_registered, mapping_seal, mapping_unmap,
@@ -386,7 +386,8 @@ cdef class SimWorker(SiteWorker):
 
     def __init__(self, *, execute, handler, dict limits, now_us=1_000_000, unix_second=1, plans_max=64, mappings_max=256,
                  drain_ms_max=10_000_000, zerocopy_able=True, reports_usage=True, accept_multishot=True,
-                 send_mode="zerocopy", access_bytes=0, memfd_size_min=0, huge_size=0, zerocopy_by_socket=False):
+                 send_mode="zerocopy", access_bytes=0, memfd_size_min=0, huge_size=0, zerocopy_by_socket=False,
+                 device_reads=READS_MAX):
         self.execute = execute
         self.now_us = now_us
         self.unix_second = unix_second
@@ -410,6 +411,7 @@ cdef class SimWorker(SiteWorker):
             drain_ms_max=drain_ms_max, access_bytes=access_bytes)
         self.machine.mappings.memfd_size_min = memfd_size_min
         self.machine.mappings.huge_size = huge_size
+        self.machine.device_reads_max = device_reads
         self.machine.zerocopy_by_socket = zerocopy_by_socket
         mallopt(M_PERTURB, POISON)
         memory_poison(POISON)

@@ -67,6 +67,7 @@ cdef extern from "zc_uring.h" nogil:
     int io_uring_register_buffers_sparse(io_uring* ring, unsigned count)
     int io_uring_register_buffers_update_tag(io_uring* ring, unsigned offset, const iovec* iovecs, const u64* tags,
                                              unsigned count)
+    int io_uring_register_iowq_max_workers(io_uring* ring, unsigned* values)
     int io_uring_register_buf_ring(io_uring* ring, io_uring_buf_reg* reg, unsigned flags)
     void io_uring_buf_ring_init(io_uring_buf_ring* ring)
     void io_uring_buf_ring_add(io_uring_buf_ring* ring, void* address, unsigned length, unsigned short bid, int mask,

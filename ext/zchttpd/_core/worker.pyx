@@ -20,6 +20,7 @@ from zchttpd._core.budget cimport budget_image_bytes, budget_snapshot_bytes
 from zchttpd._core.conn cimport (
     conn_abandon, conn_answer, conn_await_fill, conn_expire, conn_retry, conn_stale_entry,
     conn_step, conn_told)
+from zchttpd._core.devices cimport devices_wake
 from zchttpd._core.drain cimport drain_abort_all, drain_begin, drain_is_last
 from zchttpd._core.fill cimport fill_begin, fill_progress_ms, fill_step, fill_take_ended
 from zchttpd._core.machine cimport (
@@ -250,9 +251,8 @@ cdef class Worker:
         mapping_disown(&self.machine.mappings, slot)
         machine_let_go_mapping(&self.machine, slot)
 
-    def source(self, fd: int, size: int, mtime_ns: int, grown: bool, frozen: bool = False) -> int:
-        """A file version to stream from, `grown` by now or not; takes the fd over. `frozen`: nobody writes to it, and so it
-        may be sent by reference. Raises MemoryError."""
+    def source(self, fd: int, size: int, mtime_ns: int, grown: bool, device: int, frozen: bool = False) -> int:
+        """A file version to stream from, as `fill` has it; `frozen`: so it may leave by reference. Raises MemoryError."""
         cdef uint32_t slot = slab_take(&self.machine.sources)
         cdef StreamFile* source
         if slot == NO_SLOT:
@@ -260,6 +260,7 @@ cdef class Worker:
             raise MemoryError("no room for another streamed file")
         source = <StreamFile*>slab_row(&self.machine.sources, slot)
         source.fd = fd
+        source.device = device
         source.frozen = frozen
         version_announce(&source.version, size, <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF))
         machine_take_version(&self.machine, &source.version, fd, grown)
@@ -512,6 +513,7 @@ cdef class Worker:
             self.woken = 1
         elif kind != TOKEN_NOBODY:
             conn_step(&self.machine, completion)
+        devices_wake(&self.machine)
 
     cdef void _watch(self) noexcept nogil:
         cdef Op* op = machine_blank_op(&self.machine)
