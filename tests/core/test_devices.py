@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING
 
 import pytest
+from zchttpd._core.testing import ASIDE
 
 from .bench import HEAD, READS_MAX, WINDOW, Bench
 from .test_fill import FILLS_MAX, NOT_AT_HAND, PIECE, waits_for_nothing
@@ -203,3 +204,35 @@ def test_a_warm_client_notices_nothing() -> None:
     streams.step(send.token, send.length)
     streams.hear(recv, HEAD)
     assert [op.kind for op in streams.ops()] == ["send"]
+
+
+# ---- what may hang where nothing should ----
+
+
+def test_nothing_is_tried_on_the_spot_of_a_file_system_that_may_hang() -> None:
+    streams = Streams()
+    recv = streams.connect()
+    source = streams.machine.source(9000, WINDOW, 1, False, HUNG, False, True)
+    plan = streams.plan([("literal", 0, 39), ("streamed", 0, WINDOW)], source=source)
+    streams.machine.answer(streams.ask(recv), plan, False)
+    [head] = streams.ops()
+    streams.machine.flush()
+    streams.step(head.token, head.length)
+    kinds = {op.kind for op in streams._ops}
+    assert not kinds & {"map_file", "resident"}
+    [read] = streams.ops()
+    assert (read.kind, read.flags) == ("read", ASIDE)
+    streams.step(read.token, 1000)
+    [rest] = streams.ops()
+    assert (rest.offset, rest.flags) == (1000, ASIDE)
+    streams.step(rest.token, WINDOW - 1000)
+    assert [op.kind for op in streams.ops()] == ["send"]
+
+
+def test_snapshots_of_it_wait_for_a_turn_at_once() -> None:
+    streams = Streams()
+    begun = []
+    for _ in range(FILLS_MAX + 1):
+        streams.machine.fill(9000, PIECE, 1, False, HUNG, True)
+        begun += streams.ops()
+    assert [(op.kind, op.flags) for op in begun] == [("fill", ASIDE)] * FILLS_MAX

@@ -26,8 +26,8 @@ PLANTS_IN_NEW_PATHS = (
     Plant(
         "a look follows symlinks",
         "look.pyx",
-        "RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS",
-        "RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS",
+        "RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS",
+        "RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS",
         LOOK,
     ),
     Plant(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from zchttpd._core import testing_site
 
 from .exchange import STREAMED, Ask, content, plain_parts, refusal, response_head
-from .files import device_of
 from .looks import version_at
 from .parts import Violation
 
@@ -314,7 +313,7 @@ class Desk:
         """The request waits until there is a snapshot. Raises MemoryError."""
         fill = self.filling.get(ask.name)
         if fill is None:
-            number = self.machine.fill(*self.open_file(ask.name), device_of(ask.name))
+            number = self.machine.fill(*self.open_file(ask.name), *self.kernel.files.place_of(ask.name))
             fill = self.filling[ask.name] = Fill(number, self.files[ask.name].version)
         fill.waiting.append((ticket, ask.head))
         self.machine.await_fill(ticket, fill.number)
@@ -356,7 +355,8 @@ class Desk:
         holding = Holding(self.machine.entry(check_at_ms), version, check_at_ms)
         if ask.shape in STREAMED:
             frozen = self.files[ask.name].frozen
-            holding.source = self.machine.source(*self.open_file(ask.name), device_of(ask.name), frozen)
+            device, aside = self.kernel.files.place_of(ask.name)
+            holding.source = self.machine.source(*self.open_file(ask.name), device, frozen, aside)
         self.holdings[ask.name] = holding
         return holding
 

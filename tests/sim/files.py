@@ -64,12 +64,18 @@ class Files:
         self.kernel = kernel
         self.open: dict[int, OpenFile] = {}
         self.reads_max = kernel.rng.choice(READS_MAX)
+        self.aside = kernel.rng.choice((0, 0, 1, DEVICES))  # devices that may hang where nothing should
         self.next_fd = FIRST_FD
         self.reads: list[testing.ExecutedOp] = []
         self.hung: list[testing.ExecutedOp] = []  # of a disk that does not answer
         self.sent: Counter[tuple[int, int]] = (
             Counter()
         )  # what of mapped files sends have read: address and length
+
+    def place_of(self, name: str) -> tuple[int, bool]:
+        """The device of a file, and whether the machine is told that it may hang."""
+        device = device_of(name)
+        return device, device < self.aside
 
     def open_file(self, name: str) -> int:
         """A descriptor of the file as it is now."""
@@ -125,6 +131,8 @@ class Files:
 
     def resident(self, op: testing.ExecutedOp) -> int:
         opened = self.must_be_open(op)
+        if device_of(opened.name) < self.aside:
+            raise Violation(f"asked on the spot, where it may hang: {op}")
         if op.offset + op.length > opened.size:
             raise Violation(f"outside the mapping: {op} {opened}")
         if self.kernel.chance("not_resident"):
@@ -213,8 +221,11 @@ class Files:
         self.must_be_open(op)
         self.kernel.must_be_memory(op)
         self.reads.append(op)
+        device = device_of(self.open[op.fd].name)
+        if op.flags & testing.NOWAIT and device < self.aside:
+            raise Violation(f"tried on the spot, where it may hang: {op}")
         if not op.flags & testing.NOWAIT:
-            self._must_be_few(device_of(self.open[op.fd].name))
+            self._must_be_few(device)
 
     def _must_be_few(self, device: int) -> None:
         waiting = [

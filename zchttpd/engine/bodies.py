@@ -224,7 +224,7 @@ class Bodies:
 
     def _open(self, fd: int, representation: Representation, *, grown: bool) -> Body:
         size = representation.size
-        if size < self.inline_below:
+        if size < self.inline_below and not representation.may_hang:
             small = read_at_once(fd, representation)
             if small is not None:
                 os.close(fd)
@@ -237,7 +237,8 @@ class Bodies:
     def _fill(self, fd: int, representation: Representation, *, grown: bool) -> Body:
         size = representation.size
         try:
-            number = self.engine.fill(fd, size, representation.mtime_ns, grown, _device_of(representation))
+            device, aside = _device_of(representation)
+            number = self.engine.fill(fd, size, representation.mtime_ns, grown, device, aside)
         except MemoryError as error:
             raise OSError(f"no memory to read {size} bytes") from error
         body = Body(representation, State.FILLING, number=number)
@@ -263,7 +264,8 @@ class Bodies:
         try:
             frozen = not representation.in_memory and self._frozen.holds(fd, representation)
             size, mtime_ns = representation.size, representation.mtime_ns
-            number = self.engine.source(fd, size, mtime_ns, grown, _device_of(representation), frozen)
+            device, aside = _device_of(representation)
+            number = self.engine.source(fd, size, mtime_ns, grown, device, frozen, aside)
         except MemoryError as error:
             raise OSError("no room for another streamed file") from error
         self._streamed += 1
@@ -291,9 +293,11 @@ class Bodies:
             )
 
 
-def _device_of(representation: Representation) -> int:
-    # Memory is a device of its own.
-    return 0 if representation.in_memory else representation.version.dev
+def _device_of(representation: Representation) -> tuple[int, bool]:
+    """Where it is read from, and whether that may hang. Memory is a device of its own."""
+    if representation.in_memory:
+        return 0, False
+    return representation.version.dev, representation.may_hang
 
 
 def name_of(representation: Representation) -> str:

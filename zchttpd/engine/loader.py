@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
@@ -14,10 +13,11 @@ from zchttpd.engine.admission import Admission
 from zchttpd.engine.bodies import Bodies, Body, Holding, State, name_of
 from zchttpd.engine.holdings import Holdings
 from zchttpd.engine.limits import ATTEMPTS_MAX, PLANS_PER_ENTRY, REUSED
-from zchttpd.engine.parts import INLINED_SIZE_MAX, idle_ms, inlined, wants_part
+from zchttpd.engine.parts import idle_ms, inlined, wants_part
+from zchttpd.engine.plans import make_plan
 from zchttpd.files.lookup import exhausted
 from zchttpd.files.settling import Settling
-from zchttpd.files.singleflight import Job
+from zchttpd.files.singleflight import Job, Pending
 from zchttpd.handler.answer import Answer
 from zchttpd.handler.errors import describe_error
 
@@ -127,6 +127,9 @@ class Loader:
                 settling.waiting.append(partial(self._on_made, ticket, head, attempt))
                 return
             body = self._body(answer, holding, attempt, now_ms)
+        except Pending as pending:
+            pending.job.waiting.append(partial(self._on_made, ticket, head, attempt))
+            return
         except OSError as error:
             self._fail(ticket, head, attempt, error, holding, now_ms)
             return
@@ -171,11 +174,24 @@ class Loader:
             elif now_ms < holding.entry.check_at_ms:
                 # Several requests may have found it stale: the first to come here has looked.
                 self.engine.refresh(number, holding.entry.check_at_ms)
-            elif self._cache.revalidate(holding.entry, now_ms) and not self._outgrown(holding):
-                self.engine.refresh(number, holding.entry.check_at_ms)
             else:
-                self._retire(holding)
+                try:
+                    same = self._cache.revalidate(holding.entry, now_ms)
+                except Pending as pending:
+                    pending.job.waiting.append(partial(self._on_looked, ticket, number))
+                    return
+                if same and not self._outgrown(holding):
+                    self.engine.refresh(number, holding.entry.check_at_ms)
+                else:
+                    self._retire(holding)
         self.engine.retry(ticket)
+
+    def _on_looked(self, ticket: int, number: int, error: OSError | None) -> None:
+        """What a stale entry is compared with is there, or cannot be had: then it is looked up anew."""
+        holding = self._holdings.numbered(number)
+        if error is not None and holding is not None:
+            self._retire(holding)
+        self._ready.append(lambda: self._on_stale(ticket, number, self.engine.now_ms))
 
     def _fail(
         self, ticket: int, head: bytes, attempt: int, error: OSError, holding: Holding | None, now_ms: int
@@ -200,7 +216,7 @@ class Loader:
         plan = self._refusals.get(status)
         if plan is None:
             answer = self._handler.refuse(status % REFUSED_HEAD, bodiless=status >= REFUSED_HEAD)
-            plan = self._refusals[status] = self._plan(answer, None, None)
+            plan = self._refusals[status] = make_plan(self.engine, self._bodies, answer, None, None)
         self.engine.answer(ticket, plan, False)
 
     def _reply(self, ticket: int, answer: Answer, holding: Holding | None, body: Body | None) -> None:
@@ -213,50 +229,12 @@ class Loader:
         if plan is not None:
             self.engine.answer(ticket, plan, True)
             return
-        plan = self._plan(answer, holding, body)
+        plan = make_plan(self.engine, self._bodies, answer, holding, body)
         self.engine.answer(ticket, plan, cacheable)
         if reused and holding is not None and len(holding.plans) < PLANS_PER_ENTRY:
             holding.plans[key] = plan
         else:
             self.engine.release(plan)
-
-    def _plan(self, answer: Answer, holding: Holding | None, body: Body | None) -> int:
-        """Literal bytes, small windows among them, become one image; the rest is sent from where it is."""
-        image = bytearray(answer.head)
-        copied_max = INLINED_SIZE_MAX
-        segments: list[tuple[str, int, int]] = []
-        literal_from = 0
-        for part in answer.parts:
-            if isinstance(part, bytes):
-                image += part
-                continue
-            assert body is not None
-            literal = self._bodies.literal(body, part.offset, part.length, copied_max)
-            if literal is not None:
-                image += literal
-                copied_max -= len(literal)
-                continue
-            if len(image) > literal_from:
-                segments.append(("literal", literal_from, len(image) - literal_from))
-                literal_from = len(image)
-            segments.append(
-                ("mapped" if body.state is State.MAPPED else "streamed", part.offset, part.length)
-            )
-        if len(image) > literal_from:
-            segments.append(("literal", literal_from, len(image) - literal_from))
-        kinds = {segment[0] for segment in segments}
-        return self.engine.plan(
-            status=answer.status,
-            image=bytes(image),
-            date_at=answer.date_at,
-            segments=segments,
-            keep_alive=answer.keep_alive,
-            linger=answer.linger,
-            entry=None if holding is None else holding.number,
-            mapping=body.number if body is not None and "mapped" in kinds else None,
-            source=body.number if body is not None and "streamed" in kinds else None,
-            head_length=len(answer.head),
-        )
 
     # ---- entries and bodies ----
 
@@ -326,8 +304,13 @@ class Loader:
 
     def _snapshot(self, holding: Holding, representation: Representation) -> None:
         """Begin one of what lives. It goes on to live when this fails: nobody waits for it."""
-        with contextlib.suppress(OSError):
+        try:
             self._own(holding, self._bodies.snapshot(representation))
+        except Pending as pending:
+            again = partial(self._snapshot, holding, representation)
+            pending.job.waiting.append(lambda error: None if error else self._ready.append(again))
+        except OSError:
+            pass
 
     def _own(self, holding: Holding | None, body: Body) -> None:
         if holding is not None and body not in holding.bodies:

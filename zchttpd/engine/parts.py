@@ -41,7 +41,7 @@ def inlined(answer: Answer, size_max: int, *, grown: bool) -> Answer | None:
     `grown`, and OSError, as `Representation.open` has them.
     """
     found = answer.representation
-    if found is None or _wanted(answer) >= min(size_max, INLINED_SIZE_MAX):
+    if found is None or found.may_hang or _wanted(answer) >= min(size_max, INLINED_SIZE_MAX):
         return None
     fd = found.open(grown=grown)
     try:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from zchttpd.config.settings import Settings
     from zchttpd.files.version import Version
+    from zchttpd.files.walk import Names
 
 LOGGER = logging.getLogger("zchttpd")
 
@@ -132,7 +133,10 @@ class Compressor:
         self._size_min = size_min
         self._size_max = size_max
         self._memory = memory
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="compress")
+        self._threads = threads
+        self._executor = self._new_executor()
+        # And of mounts that may hang, each.
+        self._beside: dict[Names | None, ThreadPoolExecutor] = {None: self._executor}
         self._lock = threading.Lock()
         self._made: OrderedDict[_Key, tuple[Compressed, bytes]] = OrderedDict()
         self._unfit: Lru[_Key, bool] = Lru(UNFIT_MAX)
@@ -160,7 +164,8 @@ class Compressor:
 
     def close(self) -> None:
         """Begin nothing new, and wait for what is under way."""
-        self._executor.shutdown(cancel_futures=True)
+        for executor in self._beside.values():
+            executor.shutdown(cancel_futures=True)
 
     def encodings_of(self, base: Representation) -> tuple[str, ...]:
         """What may be made of a file of this size."""
@@ -191,13 +196,20 @@ class Compressor:
                 return Unavailable.UNFIT
             if not start or key in self._pending:
                 return Unavailable.PENDING
-            if len(self._pending) >= PENDING_MAX:
+            mount_of = base.root.mounts.of
+            mount = mount_of(base.version.dev)
+            if sum(mount_of(version.dev) == mount for version, _ in self._pending) >= PENDING_MAX:
                 self._count(encoding, "postponed")
                 return Unavailable.PENDING
             self._pending.add(key)
             self._pending_cell[0] = len(self._pending)
-        self._executor.submit(self._work, key, base)
+        if mount not in self._beside:
+            self._beside[mount] = self._new_executor()
+        self._beside[mount].submit(self._work, key, base)
         return Unavailable.PENDING
+
+    def _new_executor(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._threads, thread_name_prefix="compress")
 
     def content_of(self, made: Compressed) -> bytes | None:
         """The bytes, unless they have been evicted."""

@@ -121,7 +121,7 @@ class Digests:
         """
         if found.etag is not None:
             return found.etag
-        jobs = self._wanted if self._wanted.find(found.version) else self._small
+        jobs = self._wanted if self._wanted.beside(found.mount).find(found.version) else self._small
         digest = self._whole(found, Wait.ALWAYS if wait else Wait.BRIEFLY, jobs)
         return content_tag(found.version, found.encoding, digest.hex()[:_TAG_DIGITS]) if digest else None
 
@@ -136,7 +136,7 @@ class Digests:
             return NO_DIGEST
         if self._changes(found):
             return self._known.use(found.version)
-        few = found.size <= AT_ONCE_SIZE_MAX or self._small.find(found.version)
+        few = found.size <= AT_ONCE_SIZE_MAX or self._small.beside(found.mount).find(found.version)
         return self._whole(found, wait, self._small if few else self._wanted, content)
 
     def part(self, found: Representation, offset: int, length: int) -> bytes | None:
@@ -202,6 +202,7 @@ class Digests:
         wait: Wait,
     ) -> None:
         """Have it made. Raises Pending if it is waited for, and OSError (EBUSY) where it must be."""
+        jobs = jobs.beside(found.mount)
         late = jobs.age_s() > PATIENCE_S
         job = jobs.find(key)
         if job is None:
@@ -234,8 +235,8 @@ def _inode(found: Representation) -> tuple[int, int]:
 
 def _digest_at_once(found: Representation, offset: int, length: int) -> bytes | None:
     """The digest of a few bytes in the page cache. None where they must be waited for, or were replaced."""
-    if is_young(found.mtime_ns):
-        # Somebody may still be writing them.
+    if is_young(found.mtime_ns) or found.may_hang:
+        # Somebody may still be writing them; or nobody may wait for them here.
         return None
     try:
         fd = found.open()

@@ -6,9 +6,11 @@ import errno
 import itertools
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from zchttpd.config.names import IDENTITY
+from zchttpd.files.aside import Aside, Looking
 from zchttpd.files.digests import Digests
 from zchttpd.files.history import Past
 from zchttpd.files.listing_cache import ListingCache
@@ -23,6 +25,7 @@ from zchttpd.files.lookup import (
     exhausted,
 )
 from zchttpd.files.lru import Lru
+from zchttpd.files.mounts import Away
 from zchttpd.files.singleflight import Pending, SingleFlight
 from zchttpd.files.sizes import Sizes, Unsized
 from zchttpd.files.version import Representation, Version, time_tag
@@ -79,6 +82,8 @@ class EntryCache:
         self._pasts: Lru[_Key, Past] = Lru(kept)
         self.listings = ListingCache(root, SingleFlight(post)) if settings.listing else None
         self._lookup = Lookup(root, settings, self.listings)
+        if post is not None:
+            root.guard(Aside(root, post))
         self._generations = itertools.count(1)
         # An entry without a plan saves little, and the other way round.
         self._present: Lru[_Key, Entry] = Lru(settings.plans_max)
@@ -111,7 +116,10 @@ class EntryCache:
         key = (segments, False)
         if key not in self._present and key not in self._absent:
             self._root.refresh()
-            seen = self._lookup.glance(segments, size_max)
+            try:
+                seen = self._lookup.glance(segments, size_max)
+            except Away:
+                seen = None
             if seen is not None:
                 entry = self._entry_of(seen[0], key, now_ms)
                 self._table_of(entry).put(key, entry)
@@ -121,14 +129,16 @@ class EntryCache:
     def revalidate(self, entry: Entry, now_ms: int) -> bool:
         """Look again. True: nothing changed, `check_at_ms` moved on. False: the path must be looked up anew.
 
-        Raises nothing. When descriptors run out the entry is trusted for another period: better the file of a
-        second ago than none.
+        Raises nothing but Looking: ask again. When descriptors run out, or its mount hangs, the entry is
+        trusted for another period: better the file of a second ago than none.
         """
         self._root.refresh()
         try:
-            same = self._lookup.look(entry.segments, entry.directory) == entry.state
+            same = self._look(entry.segments, entry.directory) == entry.state
         except OSError as error:
             same = exhausted(error)
+        except Looking:
+            raise
         except Pending:
             same = False
         key = (entry.segments, entry.directory)
@@ -148,7 +158,7 @@ class EntryCache:
     def _make(self, segments: tuple[bytes, ...], directory: bool, now_ms: int) -> Entry:
         for _ in range(_ATTEMPTS):
             try:
-                return self._entry_of(self._lookup.look(segments, directory), (segments, directory), now_ms)
+                return self._entry_of(self._look(segments, directory), (segments, directory), now_ms)
             except OSError as error:
                 # It was replaced while it was looked at: look again.
                 if error.errno in (errno.ESTALE, errno.ENOENT):
@@ -156,6 +166,33 @@ class EntryCache:
                 raise
         name = os.fsdecode(b"/".join(segments))
         raise OSError(errno.ESTALE, "the file changes faster than it can be looked at", name)
+
+    def _look(self, segments: tuple[bytes, ...], directory: bool) -> PathState:
+        """As `Lookup.look`; raises Looking, and asks again, for what lies on a mount that may hang."""
+        try:
+            return self._lookup.look(segments, directory)
+        except Away as away:
+            aside, mount = self._root.aside, away.mount
+        assert aside is not None
+        look = partial(self._look_aside, segments, directory)
+        told = aside.look((segments, directory), mount, look)
+        if isinstance(told, os.stat_result):
+            self._root.mounts.found(told.st_dev, mount)
+            return self._lookup.listed(segments, told)
+        assert isinstance(told, PathState)
+        for version in (version for _, version in told.versions):
+            self._root.mounts.found(version.dev, mount)
+        return told
+
+    def _look_aside(self, segments: tuple[bytes, ...], directory: bool, root: Root) -> object:
+        """In a thread, with a root for it."""
+        told = self._lookup.look_with(root, segments, directory)
+        if isinstance(told, PathState) and told.kind is Kind.FILE:
+            for encoding, version in told.versions:
+                self.sizes.examine(
+                    Representation(version, encoding, None, None, _beside(told.segments, encoding), root)
+                )
+        return told
 
     def _entry_of(self, state: PathState, key: _Key, now_ms: int) -> Entry:
         kind, representations = self._represent(state, key)
@@ -200,14 +237,20 @@ class EntryCache:
     def _representation(
         self, segments: tuple[bytes, ...], encoding: str, version: Version, past: Past
     ) -> Representation:
-        if encoding != IDENTITY:
-            segments = (*segments[:-1], segments[-1] + dict(SIBLINGS)[encoding])
+        segments = _beside(segments, encoding)
         last_modified_s = past.last_modified(version, int(self._wall()))
         etag = time_tag(version, encoding) if past.tells(version) else None
         found = Representation(version, encoding, etag, last_modified_s, segments, self._root)
         self.sizes.check(found)
         past.give(found)
         return found
+
+
+def _beside(segments: tuple[bytes, ...], encoding: str) -> tuple[bytes, ...]:
+    """Where an encoding of the file at `segments` lies."""
+    if encoding == IDENTITY:
+        return segments
+    return (*segments[:-1], segments[-1] + dict(SIBLINGS)[encoding])
 
 
 def _represents(sibling: Version, base: Version) -> bool:

@@ -34,8 +34,7 @@ class Frozen:
         return (
             self._all
             or any(matches(path_of(found.segments)) for matches in self._patterns)
-            or _is_immutable(fd)
-            or _is_read_only(fd)
+            or (not found.may_hang and (_is_immutable(fd) or _is_read_only(fd)))
         )
 
 

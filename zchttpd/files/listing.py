@@ -116,6 +116,10 @@ def scan(
                 ):
                     cut = True
                     break
+                if root.mounts.hangs((*segments, name)):
+                    # It is a directory, and nothing can be asked of it.
+                    directories.append((natural(name), name, 0, 0))
+                    continue
                 try:
                     if each.is_symlink():
                         links += 1

@@ -16,6 +16,7 @@ from zchttpd.files.encoders import ENCODERS
 from zchttpd.files.listing import Order, Scan, scan
 from zchttpd.files.listing_page import draw
 from zchttpd.files.memfd import MemoryRepresentation, append, memory_representation, new_memory_file
+from zchttpd.files.mounts import Away
 from zchttpd.files.singleflight import Pending
 
 if TYPE_CHECKING:
@@ -90,15 +91,21 @@ class ListingCache:
         if known is not None and begun < known.due_s:
             self._scans.move_to_end(key)
             return known.scan
-        job = self._jobs.find(key)
+        mount = self._root.mounts.of(facts.st_dev)
+        job = self._jobs.beside(mount).find(key)
         if job is None:
-            if known is None or len(known.scan) <= ITEMS_AT_ONCE:
-                fresh = self._scan_at_once(segments)
+            if mount is None and (known is None or len(known.scan) <= ITEMS_AT_ONCE):
+                try:
+                    fresh = self._scan_at_once(segments)
+                except Away as away:
+                    # By a symlink in it.
+                    fresh, mount = None, away.mount
                 if fresh is not None:
                     return self._store_scan(key, fresh, begun, self._clock())
             root = self._root.duplicate()
             try:
-                job = self._jobs.start(key, partial(self._scan, root, segments), partial(self._scanned, key))
+                scanned = partial(self._scanned, key)
+                job = self._jobs.beside(mount).start(key, partial(self._scan, root, segments), scanned)
             except OSError:
                 root.close()
                 raise

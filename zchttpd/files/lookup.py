@@ -7,7 +7,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from zchttpd.config.names import IDENTITY
 from zchttpd.files.version import Version, read_at_once
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from zchttpd.config.settings import Settings
     from zchttpd.files.listing import Scan
-    from zchttpd.files.listing_cache import ListingCache
     from zchttpd.files.root import Root
     from zchttpd.files.version import Representation
 
@@ -114,6 +113,26 @@ def exhausted(error: OSError) -> bool:
     return error.errno in _EXHAUSTED
 
 
+class Lister(Protocol):
+    """Who scans directories: `ListingCache`."""
+
+    def look(self, segments: tuple[bytes, ...], facts: os.stat_result) -> Scan:
+        """The scan of the directory that `facts` are of."""
+
+
+class _ToBeListed(Exception):
+    def __init__(self, facts: os.stat_result) -> None:
+        super().__init__("a directory is to be listed")
+        self.facts = facts
+
+
+class _Later:
+    """Leaves scanning to whoever asks again on the loop."""
+
+    def look(self, segments: tuple[bytes, ...], facts: os.stat_result) -> Scan:
+        raise _ToBeListed(facts)
+
+
 class Lookup:
     """Looks at paths beneath `root`. Holds no descriptor.
 
@@ -121,8 +140,9 @@ class Lookup:
     tells whether they may be read.
     """
 
-    def __init__(self, root: Root, settings: Settings, listings: ListingCache | None) -> None:
+    def __init__(self, root: Root, settings: Settings, listings: Lister | None) -> None:
         self._root = root
+        self._settings = settings
         self._listings = listings
         self._siblings = () if settings.no_precompressed else SIBLINGS
         self._clean_urls = settings.clean_urls
@@ -132,9 +152,10 @@ class Lookup:
     def look(self, segments: tuple[bytes, ...], directory: bool) -> PathState:
         """What there is at a normalised path; `directory`: it ended with a slash.
 
-        Raises OSError for what is not the path's fault, and Pending for a large directory that is to be
-        listed.
+        Raises OSError for what is not the path's fault, Pending for a large directory that is to be listed,
+        and Away where this thread may not look.
         """
+        self._root.check(segments)
         found = self._look_in_directory(segments) if directory else self._look_at(segments)
         if directory and found.scan is None and found.kind in (Kind.MISSING, Kind.DIRECTORY):
             found = PathState(Kind.SLASHED) if self._clean_page(segments) else found
@@ -144,11 +165,27 @@ class Lookup:
         pages = ((status, self._page(page)) for status, page in self._pages)
         return found._replace(pages=tuple((status, page) for status, page in pages if page is not None))
 
+    def look_with(
+        self, root: Root, segments: tuple[bytes, ...], directory: bool
+    ) -> PathState | os.stat_result:
+        """As `look`, in a thread, with a root for it; what stat(2) says of a directory that is listed."""
+        later = None if self._listings is None else _Later()
+        try:
+            return Lookup(root, self._settings, later).look(segments, directory)
+        except _ToBeListed as found:
+            return found.facts
+
+    def listed(self, segments: tuple[bytes, ...], facts: os.stat_result) -> PathState:
+        """What there is at the path of a directory that `look_with` told of; raises as `look` does."""
+        assert self._listings is not None
+        return self._listing(self._listings, segments, facts)
+
     def glance(self, segments: tuple[bytes, ...], size_max: int) -> tuple[PathState, bytes | None] | None:
         """What `look` tells of a file that has nothing beside it, in fewer calls; None where it takes `look`.
 
-        With the bytes, where they are at most `size_max`, and at hand.
+        With the bytes, where they are at most `size_max`, and at hand. Raises Away as `look` does.
         """
+        self._root.check(segments)
         content = None
         try:
             place = self._root.open(segments[:-1], os.O_PATH | os.O_DIRECTORY)
@@ -216,7 +253,7 @@ class Lookup:
             return self._listing(self._listings, segments, st)
         return PathState(Kind.DIRECTORY, versions=((IDENTITY, Version.of(st)),))
 
-    def _listing(self, listings: ListingCache, segments: tuple[bytes, ...], st: os.stat_result) -> PathState:
+    def _listing(self, listings: Lister, segments: tuple[bytes, ...], st: os.stat_result) -> PathState:
         try:
             return PathState(Kind.DIRECTORY, scan=listings.look(segments, st))
         except OSError as error:

@@ -6,6 +6,7 @@ what a symlink led to, because `x` -> `.env` is as good as `.env`.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import ctypes
 import errno
@@ -13,12 +14,14 @@ import functools
 import os
 from typing import TYPE_CHECKING
 
+from zchttpd.files.mounts import Mounts
 from zchttpd.files.walk import Names, Walk, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from zchttpd.files.aside import Aside
     from zchttpd.files.version import Version
 
 # From linux/openat2.h and asm-generic/unistd.h; the number is the same on every architecture but alpha.
@@ -116,6 +119,9 @@ class Root:
         self._tells_access = os.access(
             b".", os.F_OK, dir_fd=self._fd, effective_ids=True, follow_symlinks=False
         )
+        # What keeps a loop from mounts that may hang, and who asks there instead.
+        self.mounts = Mounts()
+        self.aside: Aside | None = None
         # Versions that could not be opened although access(2) says so: a sandbox forbids it.
         self.unreadable: set[Version] = set()
 
@@ -127,12 +133,15 @@ class Root:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+        if self.aside is not None:
+            self.mounts.close()
 
     def refresh(self) -> None:
         """See whether the path now leads to another directory (a swapped symlink), and turn to that one.
 
         While the path leads nowhere, the directory known before stays the root. Raises nothing.
         """
+        self.mounts.refresh()
         try:
             if _identity(os.stat(self._path)) == self._version:
                 return
@@ -142,6 +151,19 @@ class Root:
         os.close(self._fd)
         self._fd = fd
         self._version = _identity(os.fstat(fd))
+        if self.aside is not None:
+            self.mounts.turn_to(self._real())
+
+    def guard(self, aside: Aside) -> None:
+        """From now on this thread asks nothing of mounts that may hang (`Away`): `aside` does."""
+        self.aside = aside
+        self.mounts.guard(self._real())
+
+    def check(self, segments: tuple[bytes, ...]) -> None:
+        """Raises Away for a path that leads to a mount that may hang, on the loop's thread."""
+        if self.mounts.guarded:
+            with contextlib.suppress(OSError):
+                os.close(self.open(segments, os.O_PATH))
 
     def duplicate(self) -> Root:
         """Another Root, of the directory that this one leads to now, which stays with it: for a thread.
@@ -150,6 +172,7 @@ class Root:
         """
         kept = copy.copy(self)
         kept._fd = os.dup(self._fd)
+        kept.aside = None
         return kept
 
     @property
@@ -172,13 +195,17 @@ class Root:
         # A separator inside a segment would step round the policy that checked the segments one by one.
         if b"\0" in path or path.count(b"/") > max(0, len(segments) - 1):
             raise _error(errno.ENOENT, path)
+        guarded = self.mounts.guarded
+        if guarded:
+            self.mounts.check((*names_of(self._real()), *segments))
         if self.walks:
             return self._walk(segments, _whole_flags(flags), path)
         try:
-            return self._open_beneath(path, _whole_flags(flags))
+            return self._open_beneath(path, _whole_flags(flags), follow=not guarded)
         except OSError as error:
-            # An absolute symlink leaves, says the kernel, wherever it leads; it may lead back in.
-            if error.errno != errno.EXDEV:
+            # An absolute symlink leaves, says the kernel, wherever it leads; it may lead back in. And any may
+            # lead to a mount that hangs.
+            if error.errno != errno.EXDEV and not (guarded and error.errno == errno.ELOOP):
                 raise
         return self._walk(segments, _whole_flags(flags), path)
 
@@ -211,9 +238,13 @@ class Root:
 
     def _walk(self, segments: tuple[bytes, ...], flags: int, path: bytes) -> int:
         # The name that was given, and where it really is now.
-        real = os.readlink(b"%s/%d" % (_PROC_FDS, self._fd)) if os.path.isdir(_PROC_FDS) else self._path
-        places = (self._path, real)
-        return Walk(self._fd, places, self._outside, concealed, self._concealed, path).open(segments, flags)
+        places = (self._path, self._real())
+        check = self.mounts.check
+        walk = Walk(self._fd, places, self._outside, concealed, self._concealed, check, path)
+        return walk.open(segments, flags)
+
+    def _real(self) -> bytes:
+        return os.readlink(b"%s/%d" % (_PROC_FDS, self._fd)) if os.path.isdir(_PROC_FDS) else self._path
 
     def _concealed(self, names: Sequence[bytes]) -> bool:
         for place in self._inside:
@@ -221,11 +252,11 @@ class Root:
                 return concealed(names[len(place) :])
         return concealed(names)
 
-    def _open_beneath(self, path: bytes, flags: int) -> int:
+    def _open_beneath(self, path: bytes, flags: int, *, follow: bool) -> int:
         try:
             return _openat2(self._fd, path, flags, _INSIDE | _RESOLVE_NO_SYMLINKS)
         except OSError as error:
-            if error.errno != errno.ELOOP:
+            if error.errno != errno.ELOOP or not follow:
                 raise
         # There are symlinks on the way: follow them, then check where they led.
         fd = _openat2(self._fd, path, flags, _INSIDE)

@@ -60,9 +60,8 @@ class Settling:
         version = found.version
         if not is_young(version.mtime_ns) or version in self._settled:
             return None
-        return self._jobs.start(
-            version, partial(_wait, found), lambda _none: self._settled.put(version, True)
-        )
+        jobs = self._jobs.beside(found.mount)
+        return jobs.start(version, partial(_wait, found), lambda _none: self._settled.put(version, True))
 
 
 def is_young(mtime_ns: int) -> bool:

@@ -88,9 +88,12 @@ class SingleFlight:
         self, post: Callable[[Callable[[], None]], None] | None, *, threads: int = 1, jobs_max: int = JOBS_MAX
     ) -> None:
         self._post = post
+        self._threads = threads
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="make")
         self._jobs_max = jobs_max
         self._jobs: dict[Hashable, Job] = {}
+        self._ended_s = 0.0
+        self._beside: dict[Hashable, SingleFlight] = {}
 
     @property
     def threaded(self) -> bool:
@@ -101,6 +104,19 @@ class SingleFlight:
     def full(self) -> bool:
         """Whether nothing more can be started now."""
         return len(self._jobs) >= self._jobs_max
+
+    def beside(self, mount: Hashable) -> SingleFlight:
+        """Who makes what lies on a mount that may hang, with threads and jobs of its own; None: this."""
+        if mount is None:
+            return self
+        if mount not in self._beside:
+            self._beside[mount] = SingleFlight(self._post, threads=self._threads, jobs_max=self._jobs_max)
+        return self._beside[mount]
+
+    def stuck_s(self) -> float:
+        """For how long jobs have been under way, and none has ended."""
+        age_s = self.age_s()
+        return min(age_s, time.monotonic() - self._ended_s) if age_s else 0.0
 
     def age_s(self) -> float:
         """For how long the oldest job has been under way; 0 where none is."""
@@ -129,16 +145,21 @@ class SingleFlight:
         self._executor.submit(job.run, make).add_done_callback(lambda made: post(partial(end, made)))
         return job
 
+    def away(self, act: Callable[[], None]) -> None:
+        """Have something done that may take long, and that nobody waits for."""
+        Thread(target=act, daemon=True).start()
+
     def sweep(self, objects: list[Any]) -> None:
         """Free many objects, of which the caller keeps no reference, without holding up the loop."""
         if self._post is None or len(objects) <= _SWEEP:
             objects.clear()
         else:
-            Thread(target=_sweep, args=(objects,), daemon=True).start()
+            self.away(partial(_sweep, objects))
 
     def _end(self, key: Hashable, job: Job, store: Callable[[Any], object], made: Future[Any]) -> None:
         """Store it, and tell those that wait."""
         del self._jobs[key]
+        self._ended_s = time.monotonic()
         error = made.exception()
         if error is None:
             try:

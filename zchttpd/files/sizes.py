@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from typing import TYPE_CHECKING
 
+from zchttpd.files.lru import Lru
+
 if TYPE_CHECKING:
     from zchttpd.files.root import Root
-    from zchttpd.files.version import Representation
+    from zchttpd.files.version import Representation, Version
 
 LOGGER = logging.getLogger("zchttpd")
+
+EXAMINED_MAX = 4096
 
 
 class Unsized(Exception):
@@ -27,6 +32,8 @@ class Sizes:
     def __init__(self, root: Root) -> None:
         self._counts_blocks = dict([root.counts_blocks()])
         self._told: set[int] = set()
+        # By version, of what was examined in a thread.
+        self._examined: Lru[Version, bool] = Lru(EXAMINED_MAX)
 
     def holds(self, device: int) -> bool:
         """Whether it is known that all files of a device are as long as it tells."""
@@ -37,13 +44,11 @@ class Sizes:
         dev = found.version.dev
         if self._counts_blocks.get(dev):
             return
-        fd = found.open(grown=True)
-        try:
-            self._counts_blocks[dev] = os.fstatvfs(fd).f_blocks > 0
-            if tells_its_size(fd, found.size):
-                return
-        finally:
-            os.close(fd)
+        told = self._examined.get(found.version)
+        if told is None:
+            told = self._look(found)
+        if told:
+            return
         if dev not in self._told:
             self._told.add(dev)
             name = os.fsdecode(b"/".join(found.segments))
@@ -54,6 +59,20 @@ class Sizes:
                 found.size,
             )
         raise Unsized
+
+    def examine(self, found: Representation) -> None:
+        """Look now, in a thread, so that `check` need not. Raises nothing: the error comes later."""
+        if not self._counts_blocks.get(found.version.dev):
+            with contextlib.suppress(OSError):
+                self._examined.put(found.version, self._look(found))
+
+    def _look(self, found: Representation) -> bool:
+        fd = found.open(grown=True)
+        try:
+            self._counts_blocks[found.version.dev] = os.fstatvfs(fd).f_blocks > 0
+            return tells_its_size(fd, found.size)
+        finally:
+            os.close(fd)
 
 
 def tells_its_size(fd: int, size: int) -> bool:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from zchttpd.config.names import IDENTITY
+from zchttpd.files.mounts import Away
 
 if TYPE_CHECKING:
     from zchttpd.files.root import Root
+    from zchttpd.files.walk import Names
 
 
 SECOND_NS = 1_000_000_000
@@ -115,6 +117,16 @@ class Representation:
         """SHA-256 of its bytes, where it is known without reading them."""
         return None
 
+    @property
+    def mount(self) -> Names | None:
+        """The mount that it lies on, where that may hang."""
+        return None if self.in_memory else self.root.mounts.of(self.version.dev)
+
+    @property
+    def may_hang(self) -> bool:
+        """Whether nothing of it may be waited for on a loop's thread."""
+        return self.mount is not None
+
     def same_as(self, facts: os.stat_result) -> bool:
         """Whether a stat(2) result describes this very file version."""
         return self.version.same_as(facts)
@@ -123,12 +135,15 @@ class Representation:
         """A new descriptor for reading this version, for the caller to close.
 
         With `grown` the file may have been appended to: for who has looked at it a moment ago, so that it
-        cannot have been written anew. Raises OSError: ESTALE when the path now leads to another version, so
-        that the entry must be revalidated; FileNotFoundError, PermissionError, EMFILE and the like as open(2)
-        has them.
+        cannot have been written anew. Raises Pending where the loop may not wait for its mount, and OSError:
+        ESTALE when the path now leads to another version, so that the entry must be revalidated;
+        FileNotFoundError, PermissionError, EMFILE and the like as open(2) has them.
         """
         try:
             fd = self.root.open(self.segments, os.O_RDONLY)
+        except Away as away:
+            assert self.root.aside is not None
+            return self.root.aside.open(self, away.mount, grown=grown)
         except PermissionError:
             # The next lookup knows.
             self.root.forbid(self.version)

@@ -29,7 +29,8 @@ class Walk:
     """One walk from the directory `root`, known by the paths `places`, the last of them its real one.
 
     `outside` are paths of other directories that symlinks may lead into. `concealed` checks names beneath one
-    of these, `concealed_in_root` names beneath the root. `path` is for errors.
+    of these, `concealed_in_root` names beneath the root; `check` gets all names that lead to what is asked
+    for next, and may raise. `path` is for errors.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Walk:
         outside: Sequence[bytes],
         concealed: Callable[[Sequence[bytes]], bool],
         concealed_in_root: Callable[[Sequence[bytes]], bool],
+        check: Callable[[Sequence[bytes]], None],
         path: bytes,
     ) -> None:
         self._root = root
@@ -46,6 +48,7 @@ class Walk:
         self._outside = outside
         self._concealed = concealed
         self._concealed_in_root = concealed_in_root
+        self._check = check
         self._path = path
         # Where the walk is: a place by its number in `outside` (None: the root), and what it passed there.
         self._place: int | None = None
@@ -86,6 +89,7 @@ class Walk:
             if name == b"..":
                 self._climb()
                 continue
+            self._check((*self._base_names, *(passed for passed, _ in self._passed), name))
             fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._here)
             self._passed.append((name, fd))
             mode = os.fstat(fd).st_mode
@@ -168,6 +172,7 @@ class Walk:
     def _names_of(self, number: int) -> tuple[Names, Names]:
         if number not in self._names:
             path = self._outside[number]
+            self._check(names_of(path))
             self._names[number] = names_of(path), names_of(os.path.realpath(path))
         return self._names[number]
 

@@ -1,7 +1,7 @@
 """Turns at devices: of each a few reads are under way at a time, of windows and of snapshots alike.
 
-So one that is slow, or hangs, has its share of threads, windows and memory, and holds up nobody but those who want its files.
-What the page cache has needs no turn.
+So one that is slow, or hangs, has its share of threads, windows and memory, and holds up nobody but those who want its
+files. What the page cache has needs no turn.
 """
 
 from libc.stdint cimport uint32_t, uint64_t

@@ -12,7 +12,7 @@ from zchttpd._core.devices cimport (
 from zchttpd._core.machine cimport (
     ReadQueue, machine_blank_op, machine_close_file, machine_let_go_mapping, machine_version_holds)
 from zchttpd._core.mapping cimport Mapping, mapping_at, mapping_hold, mapping_seal
-from zchttpd._core.op cimport OP_COLLAPSE, OP_FILL, OP_NOWAIT, Op
+from zchttpd._core.op cimport OP_ASIDE, OP_COLLAPSE, OP_FILL, OP_NOWAIT, Op
 from zchttpd._core.slab cimport slab_holds
 from zchttpd._core.token cimport NO_SLOT, TOKEN_FILL, token_pack
 from zchttpd._core.version cimport version_match
@@ -32,7 +32,10 @@ cdef void fill_begin(Machine* machine, uint32_t slot, uint64_t device) noexcept 
     mapping_hold(&machine.mappings, slot)
     mapping_at(&machine.mappings, slot).device = device
     mapping_at(&machine.mappings, slot).progress_at_ms = machine.now_ms
-    _push(machine, slot, AT_HAND)
+    if mapping_at(&machine.mappings, slot).version.aside:
+        _push(machine, slot, devices_queue(machine, device))
+    else:
+        _push(machine, slot, AT_HAND)
 
 
 cdef void _push(Machine* machine, uint32_t slot, uint32_t number) noexcept nogil:
@@ -84,6 +87,8 @@ cdef void _read(Machine* machine, uint32_t slot) noexcept nogil:
     cdef Op* op = machine_blank_op(machine)
     op.kind = OP_FILL
     op.flags = OP_NOWAIT if mapping.read_queue == AT_HAND else 0
+    if mapping.version.aside:
+        op.flags = OP_ASIDE
     op.fd = mapping.fd
     op.slot = slot
     op.token = token_pack(TOKEN_FILL, slot, machine.mappings.slab.generations[slot])

@@ -1,7 +1,8 @@
 """A look at a plain path beneath the root: what `Lookup.look` tells of a regular file that has nothing beside it.
 
-openat2(2), never through a symlink, and never waiting for a directory that has to be read first (RESOLVE_CACHED). The file
-is opened for reading only when it is known to be one: who opens a FIFO wakes up its writer.
+openat2(2), never through a symlink, nor to another mount, which may hang, and never waiting for a directory that has to be
+read first (RESOLVE_CACHED). The file is opened for reading only when it is known to be one: who opens a FIFO wakes up its
+writer.
 """
 
 from libc.errno cimport EAGAIN, EFBIG, EINVAL, ENOENT, errno
@@ -51,6 +52,7 @@ cdef struct OpenHow:        # struct open_how of linux/openat2.h
 
 cdef enum:
     OPENAT2 = 437           # on every architecture but alpha
+    RESOLVE_NO_XDEV = 0x01
     RESOLVE_NO_MAGICLINKS = 0x02
     RESOLVE_NO_SYMLINKS = 0x04
     RESOLVE_BENEATH = 0x08
@@ -66,7 +68,7 @@ cdef int _open(int root, const char* path, uint64_t flags) noexcept nogil:
     cdef long fd
     how.flags = flags | O_CLOEXEC
     how.mode = 0
-    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED
+    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED
     fd = syscall(OPENAT2, root, path, &how, sizeof(how))
     return <int>fd if fd >= 0 else -errno
 

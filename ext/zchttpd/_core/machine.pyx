@@ -229,11 +229,12 @@ cdef bint machine_source_holds(Machine* machine, uint32_t slot) noexcept nogil:
 
 
 cdef void machine_map_source(Machine* machine, uint32_t slot) noexcept nogil:
-    """Map its file. Where that cannot be it goes through windows alone."""
+    """Map its file. Where that cannot be, or nobody can say what is in memory of it, it goes through windows alone."""
     cdef StreamFile* source = <StreamFile*>slab_row(&machine.sources, slot)
     source.map.base = NULL
     source.map.length = source.version.size
-    machine_ask(machine, OP_MAP_FILE, source.fd, <char*>&source.map)
+    if not source.version.aside:
+        machine_ask(machine, OP_MAP_FILE, source.fd, <char*>&source.map)
 
 
 cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil:

@@ -13,7 +13,7 @@ from posix.unistd cimport close, read, write
 from zchttpd._core.check cimport unlikely
 from zchttpd._core.machine cimport READ_QUEUES, READS_MAX
 from zchttpd._core.mapping cimport MADV_COLLAPSE
-from zchttpd._core.op cimport OP_COLLAPSE, OP_NOWAIT
+from zchttpd._core.op cimport OP_ASIDE, OP_COLLAPSE, OP_NOWAIT
 from zchttpd._core.uio cimport RWF_NOWAIT, iovec, preadv2
 
 cdef extern from "<signal.h>" nogil:
@@ -109,10 +109,10 @@ cdef uint32_t readers_close(Readers* readers) noexcept nogil:
 
 cdef bint readers_read(Readers* readers, const Op* op, int32_t* res) noexcept nogil:
     """Read from the page cache. True when that is done, with the bytes read or -errno in `res`. What is not there a thread
-    reads, as it does all where the file system cannot tell: False, and it is collected later. A thread makes huge pages
-    too."""
+    reads, as it does all where the file system cannot tell, or may hang: False, and it is collected later. A thread makes
+    huge pages too."""
     cdef ssize_t got
-    if op.kind != OP_COLLAPSE:
+    if op.kind != OP_COLLAPSE and not op.flags & OP_ASIDE:
         got = _read(op, RWF_NOWAIT)
         if got >= 0 or op.flags & OP_NOWAIT or (errno != EAGAIN and errno != EOPNOTSUPP):
             res[0] = -errno if got < 0 else <int32_t>got

@@ -10,7 +10,7 @@ from posix.unistd cimport usleep
 from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.mapping cimport MADV_COLLAPSE
 from zchttpd._core.op cimport (
-    OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_COLLAPSE, OP_FILL, OP_LINK, OP_MORE,
+    OP_ACCEPT, OP_ASIDE, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_COLLAPSE, OP_FILL, OP_LINK, OP_MORE,
     OP_MULTISHOT, OP_NOWAIT, OP_READ, OP_RECV, OP_SEND, OP_SEND_ZC, OP_WATCH)
 from zchttpd._core.uio cimport RWF_NOWAIT
 
@@ -92,6 +92,8 @@ cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
         lib.io_uring_prep_read(sqe, op.fd, op.address, op.length, op.offset)
         if op.flags & OP_NOWAIT:
             sqe.rw_flags = RWF_NOWAIT
+        if op.flags & OP_ASIDE:
+            sqe.flags |= lib.IOSQE_ASYNC
     elif op.kind == OP_COLLAPSE:
         lib.io_uring_prep_madvise(sqe, op.address, op.length, MADV_COLLAPSE)
     elif op.kind == OP_ACCEPT:

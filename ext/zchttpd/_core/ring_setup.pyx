@@ -51,7 +51,7 @@ SQE_OPS[:] = [
     lib.IORING_OP_PROVIDE_BUFFERS]
 
 cdef enum:
-    SQE_FLAGS = lib.IOSQE_BUFFER_SELECT | lib.IOSQE_IO_LINK
+    SQE_FLAGS = lib.IOSQE_BUFFER_SELECT | lib.IOSQE_IO_LINK | lib.IOSQE_ASYNC
     RESTRICTIONS_MAX = 10 + 1 + 2   # operations, flags, register operations
 
 # Submission and completion queue: the ring's own memory counts against RLIMIT_MEMLOCK on some kernels, so it shrinks

@@ -21,7 +21,7 @@ from zchttpd._core.machine cimport (
     machine_ask, machine_let_go_mapping, machine_op, machine_source_holds)
 from zchttpd._core.mapping cimport mapping_at
 from zchttpd._core.memory cimport memory_give, memory_take_zeroed
-from zchttpd._core.op cimport OP_NOWAIT, OP_READ, OP_RESIDENT, Op
+from zchttpd._core.op cimport OP_ASIDE, OP_NOWAIT, OP_READ, OP_RESIDENT, Op
 from zchttpd._core.plans cimport PARTIAL_CONTENT, Plan, SEGMENT_STREAMED, plan_at
 from zchttpd._core.pool cimport pool_take, pool_windows_left
 from zchttpd._core.queues cimport QUEUE_DEVICE, QUEUE_NONE, QUEUE_SEND, QUEUE_WINDOW, queues_push, queues_remove
@@ -68,6 +68,8 @@ cdef void _read(Machine* machine, uint32_t slot) noexcept nogil:
     cdef Op* op = machine_op(machine, slot, OP_READ, TOKEN_READ)
     cdef uint32_t source_slot = plan_at(&machine.table, conn.plan).source
     op.flags = 0 if stream.turn else OP_NOWAIT
+    if (<StreamFile*>slab_row(&machine.sources, source_slot)).version.aside:
+        op.flags = OP_ASIDE
     op.fd = (<StreamFile*>slab_row(&machine.sources, source_slot)).fd
     op.slot = source_slot
     op.address = mapping_at(&machine.mappings, stream.reading).base + stream.reading_have
@@ -139,17 +141,17 @@ cdef inline bint _waits_for_notifications(Machine* machine, Conn* conn) noexcept
             and _is_last(machine, conn))
 
 
-cdef inline uint64_t _device(Machine* machine, Conn* conn) noexcept nogil:
-    return (<StreamFile*>slab_row(&machine.sources, plan_at(&machine.table, conn.plan).source)).device
+cdef inline StreamFile* _source(Machine* machine, Conn* conn) noexcept nogil:
+    return <StreamFile*>slab_row(&machine.sources, plan_at(&machine.table, conn.plan).source)
 
 
 cdef inline bint _may_read(Machine* machine, Conn* conn) noexcept nogil:
     """Whether its device has a turn for it."""
-    return devices_free(machine, devices_queue(machine, _device(machine, conn)))
+    return devices_free(machine, devices_queue(machine, _source(machine, conn).device))
 
 
 cdef inline void _begin_turn(Machine* machine, Conn* conn) noexcept nogil:
-    conn.stream.turn = devices_queue(machine, _device(machine, conn))
+    conn.stream.turn = devices_queue(machine, _source(machine, conn).device)
     devices_begin(machine, conn.stream.turn)
 
 
@@ -163,7 +165,7 @@ cdef void _wait_for_turn(Machine* machine, uint32_t slot) noexcept nogil:
     """Wait for a turn at the device, unless there is something to send meanwhile: its end pumps the stream."""
     cdef Conn* conn = conn_at(machine, slot)
     if conn.stream.count == 0 and conn.sends == 0 and machine.queues.queue[slot] == QUEUE_NONE:
-        queues_push(&machine.queues, slot, <uint8_t>(QUEUE_DEVICE + devices_queue(machine, _device(machine, conn))))
+        queues_push(&machine.queues, slot, <uint8_t>(QUEUE_DEVICE + devices_queue(machine, _source(machine, conn).device)))
 
 
 cdef void stream_pump(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil:
@@ -191,7 +193,7 @@ cdef void stream_pump(Machine* machine, uint32_t slot, uint8_t copy_reason) noex
     # Where the mapping goes on, the windows before it leave first.
     if (live == 0 and stream.reading == NO_SLOT and stream.read_at < stream.end and filled < STREAM_WINDOWS
             and not (stream.from_reserve and filled) and not _waits_for_notifications(machine, conn)):
-        cold = stream.cold_at == stream.read_at
+        cold = stream.cold_at == stream.read_at or _source(machine, conn).version.aside
         if cold and not _may_read(machine, conn):
             _wait_for_turn(machine, slot)
         elif _may_take(machine, conn):
@@ -251,7 +253,7 @@ cdef int stream_read(Machine* machine, uint32_t slot, int32_t res) noexcept nogi
 
 
 cdef void _read_cold(Machine* machine, uint32_t slot) noexcept nogil:
-    """The page cache has no more for the window: its device reads the rest. Nobody waits for a turn with a window in hand."""
+    """The page cache has no more for the window: its device reads the rest. Who waits for a turn has no window in hand."""
     cdef Conn* conn = conn_at(machine, slot)
     cdef Stream* stream = conn.stream
     cdef uint32_t window = stream.reading

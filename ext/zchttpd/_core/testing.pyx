@@ -27,10 +27,10 @@ from zchttpd._core.mapping cimport (
     mappings_close, mappings_open)
 from zchttpd._core.memory cimport memory_poison
 from zchttpd._core.op cimport (
-    Completion, OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CHECK_ROOT, OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE, OP_CLOSE_FILE,
-    OP_COLLAPSE, OP_DROP_PAGES, OP_FILL, OP_LINK, OP_LOOK, OP_MAP_FILE, OP_MORE, OP_MULTISHOT, OP_NOWAIT, OP_POLL, OP_QUEUED,
-    OP_READ, OP_RECV, OP_REGISTER, OP_REJECT, OP_RESET, OP_RESIDENT, OP_ROUTE, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN, OP_SIGNAL,
-    OP_SPLICE, OP_TAKE_VERSION, OP_UNMAP_FILE, OP_UNREAD, OP_WATCH, Op, Peer)
+    Completion, OP_ACCEPT, OP_ASIDE, OP_CANCEL, OP_CANCEL_ALL, OP_CHECK_ROOT, OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE,
+    OP_CLOSE_FILE, OP_COLLAPSE, OP_DROP_PAGES, OP_FILL, OP_LINK, OP_LOOK, OP_MAP_FILE, OP_MORE, OP_MULTISHOT, OP_NOWAIT,
+    OP_POLL, OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER, OP_REJECT, OP_RESET, OP_RESIDENT, OP_ROUTE, OP_SEND, OP_SEND_ZC,
+    OP_SHUTDOWN, OP_SIGNAL, OP_SPLICE, OP_TAKE_VERSION, OP_UNMAP_FILE, OP_UNREAD, OP_WATCH, Op, Peer)
 from zchttpd._core.plans cimport (
     NO_ROW, Plan, PlanTable, SEGMENT_LITERAL, Segment, cache_key_hash, entry_at, plan_at, plan_free, plan_make,
     plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
@@ -64,7 +64,7 @@ OPS = {
     OP_CHECK_VERSION: "check_version", OP_CLOSE_FILE: "close_file", OP_COLLAPSE: "collapse", OP_UNREAD: "unread",
     OP_ROUTE: "route", OP_CHECK_ROOT: "check_root", OP_MAP_FILE: "map_file", OP_UNMAP_FILE: "unmap_file",
     OP_RESIDENT: "resident", OP_DROP_PAGES: "drop_pages"}
-MORE, LINK, MULTISHOT, NOWAIT = OP_MORE, OP_LINK, OP_MULTISHOT, OP_NOWAIT
+ASIDE, MORE, LINK, MULTISHOT, NOWAIT = OP_ASIDE, OP_MORE, OP_LINK, OP_MULTISHOT, OP_NOWAIT
 FRAMES = {FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_LINE_LONG: "line_long",
           FRAME_HEAD_LONG: "head_long"}
 RESTS = {REST_NOTHING: "nothing", REST_CLEAR: "clear", REST_POOL: "pool"}

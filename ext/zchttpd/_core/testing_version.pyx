@@ -11,7 +11,7 @@ cdef class Announced:
 
     def __cinit__(self, fd: int, size: int, mtime_ns: int, grown: bool = False):
         self.fd = fd
-        version_announce(&self.version, size, mtime_ns)
+        version_announce(&self.version, size, mtime_ns, False)
         self.version.lost = not version_take(&self.version, fd, grown)
 
     def hold(self, copy: bytes | None = None) -> bool:

@@ -127,5 +127,6 @@ cdef extern from "zc_uring.h" nogil:
         IORING_CQE_BUFFER_SHIFT
         IORING_ASYNC_CANCEL_ALL
         IOSQE_BUFFER_SELECT
+        IOSQE_ASYNC
         IOSQE_IO_LINK
         IORING_SEND_ZC_REPORT_USAGE

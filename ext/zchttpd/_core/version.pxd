@@ -12,9 +12,10 @@ cdef struct Version:        # of an open file
     int64_t seen_mtime_ns   # modulo 2**64: file systems keep times that have no place in so many bits
     uint8_t taken           # bit per sample
     uint8_t lost            # they are gone, whatever the file looks like later
+    uint8_t aside           # its file system may hang: no bytes of it are read on the spot
     char[512] samples       # SAMPLE_COUNT of SAMPLE_SIZE bytes: what is to be found again when it has grown
 
-cdef void version_announce(Version* version, uint64_t size, int64_t mtime_ns) noexcept nogil
+cdef void version_announce(Version* version, uint64_t size, int64_t mtime_ns, bint aside) noexcept nogil
 cdef bint version_take(Version* version, int fd, bint grown) noexcept nogil
 cdef void version_match(Version* version, const char* copy) noexcept nogil
 cdef bint version_holds(Version* version, int fd, bint wait) noexcept nogil

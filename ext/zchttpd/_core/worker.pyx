@@ -186,21 +186,21 @@ cdef class Worker:
         """Have the handler called in the next turn, whatever else there is."""
         self.called = 1
 
-    def fill(self, fd: int, size: int, mtime_ns: int, grown: bool, device: int) -> int:
-        """Start to read a file of `size` > 0 bytes, `grown` by now or not, on `device`, into a new mapping; takes the fd
-        over anyhow.
+    def fill(self, fd: int, size: int, mtime_ns: int, grown: bool, device: int, aside: bool = False) -> int:
+        """Start to read a file of `size` > 0 bytes, `grown` by now or not, on `device`, which may hang if `aside`, into a
+        new mapping; takes the fd over anyhow.
 
         The handler hears of the end through `filled`: ESTALE if the file has not, or no longer, the bytes of this mtime.
         Raises MemoryError when there is no slot or no memory.
         """
-        cdef bint huge = mapping_huge_length(&self.machine.mappings, size) > 0 and routes_refer(&self.machine)
+        cdef bint huge = mapping_huge_length(&self.machine.mappings, size) > 0 and not aside and routes_refer(&self.machine)
         cdef uint32_t slot = mapping_make(&self.machine.mappings, size, MAPPING_SNAPSHOT, huge)
         if slot == NO_SLOT:
             machine_close_file(&self.machine, fd)
             raise MemoryError("no room for another mapping")
         cdef Mapping* mapping = mapping_at(&self.machine.mappings, slot)
         mapping.fd = fd
-        version_announce(&mapping.version, size, <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF))
+        version_announce(&mapping.version, size, <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF), aside)
         machine_take_version(&self.machine, &mapping.version, fd, grown)
         self.machine.stats.fills += 1
         fill_begin(&self.machine, slot, device)
@@ -251,7 +251,7 @@ cdef class Worker:
         mapping_disown(&self.machine.mappings, slot)
         machine_let_go_mapping(&self.machine, slot)
 
-    def source(self, fd: int, size: int, mtime_ns: int, grown: bool, device: int, frozen: bool = False) -> int:
+    def source(self, fd: int, size: int, mtime_ns: int, grown: bool, device: int, frozen=False, aside=False) -> int:
         """A file version to stream from, as `fill` has it; `frozen`: so it may leave by reference. Raises MemoryError."""
         cdef uint32_t slot = slab_take(&self.machine.sources)
         cdef StreamFile* source
@@ -262,7 +262,7 @@ cdef class Worker:
         source.fd = fd
         source.device = device
         source.frozen = frozen
-        version_announce(&source.version, size, <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF))
+        version_announce(&source.version, size, <int64_t><uint64_t>(mtime_ns & 0xFFFF_FFFF_FFFF_FFFF), aside)
         machine_take_version(&self.machine, &source.version, fd, grown)
         machine_map_source(&self.machine, slot)
         source.refs = 1
