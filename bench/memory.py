@@ -1,4 +1,4 @@
-"""How much memory does a client that asks and does not read cost? zchttpd's send modes beside nginx.
+"""How much memory does a client that asks and does not read cost? Each engine and send mode beside nginx.
 
 For each server in turn, alone on the machine's memory: start it, let it serve the file once, note the
 machine's memory, let N clients with a small fixed SO_RCVBUF ask for the file and read nothing, wait until
@@ -31,7 +31,7 @@ from benchlib.proc import machine
 if TYPE_CHECKING:
     import argparse
 
-SERVERS = "zerocopy,plain,nginx"
+SERVERS = "zerocopy,plain,auto,portable,nginx"
 GOAL = 0.1
 
 

@@ -67,6 +67,7 @@ KINDS = OURS | {
             *("http.server", ""),
             skips=(
                 ("idle", "it makes a thread for each of 10 000 connections"),
+                ("active", "it makes a thread for each of 10 000 connections"),
                 ("connect", "it closes without saying so (no Connection: close), an error for wrk"),
             ),
         ),

@@ -126,9 +126,9 @@ def measure_everything(chosen: argparse.Namespace) -> Results:
     """
     find_tool("wrk", "wrk")
     workloads = QUICK if chosen.quick else WORKLOADS
-    idle = workloads["idle"].idle
+    open_files = max(workloads["idle"].idle, workloads["active"].connections or 0)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    allow_files(idle if hard == resource.RLIM_INFINITY else min(idle, hard - 1024))
+    allow_files(open_files if hard == resource.RLIM_INFINITY else min(open_files, hard - 1024))
     with ExitStack() as stack:
         bench, site = stack.enter_context(measuring(chosen))
         results = begin(chosen, bench)

@@ -85,6 +85,7 @@ class Scale:
     stream_bytes: int = GIB
     small_files: int = 100_000
     idle: int = 10_000
+    active: int = 10_000
     silent_bytes: int = 10 * MIB
     silent_clients: int = 100
     receive_buffer: int = 64 * KIB
@@ -192,6 +193,12 @@ def workloads(scale: Scale) -> dict[str, Workload]:
             idle=scale.idle,
         ),
         Workload(
+            *("active", "1K over 10 000 connections that all ask"),
+            f"1K, {scale.active} active connections",
+            _one_file(KIB),
+            connections=scale.active,
+        ),
+        Workload(
             *("zipf", "100 000 files of 4K, drawn by Zipf's law", f"{scale.small_files} files of 4K, Zipf"),
             partial(_zipf, scale.small_files),
             files_s=10.0,
@@ -212,4 +219,4 @@ def workloads(scale: Scale) -> dict[str, Workload]:
 
 
 WORKLOADS = workloads(Scale())
-QUICK = workloads(Scale(256 * MIB, 10_000, 2_000))
+QUICK = workloads(Scale(256 * MIB, 10_000, idle=2_000, active=2_000))

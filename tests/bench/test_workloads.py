@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 KIB = 2**10
-TINY = workloads(Scale(stream_bytes=64 * KIB, small_files=200, idle=3, silent_bytes=64 * KIB))
+TINY = workloads(Scale(stream_bytes=64 * KIB, small_files=200, idle=3, active=3, silent_bytes=64 * KIB))
 FIRST_CORE = min(os.sched_getaffinity(0))
 
 
