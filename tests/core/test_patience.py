@@ -121,3 +121,16 @@ def test_a_reset_while_waiting_for_the_file_ends_at_once() -> None:
     assert testing.STATES[bench.machine.conn(0)["state"]] == "closing"
     bench.step(read.token, read.length)
     assert bench.machine.live()["conns"] == 0
+
+
+def test_nothing_is_looked_at_before_something_is_due() -> None:
+    """While there are connections a second goes by at most, and a tick before a deadline nothing is missed."""
+    bench = Bench(idle_ms_max=10_000)
+    assert bench.machine.step() > 1000
+    bench.connect()
+    pauses = []
+    while len(pauses) < 20 and not any(op.kind == "close" for op in bench.ops()):
+        pauses.append(bench.machine.step())
+        bench.wait(pauses[-1])
+    assert max(pauses) <= 1000
+    assert 10_000 <= sum(pauses) <= 10_300

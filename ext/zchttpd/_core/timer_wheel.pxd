@@ -20,4 +20,5 @@ cdef int timer_wheel_open(TimerWheel* wheel, uint32_t capacity, int64_t now_ms) 
 cdef void timer_wheel_close(TimerWheel* wheel) noexcept nogil
 cdef void timer_wheel_set(TimerWheel* wheel, uint32_t slot, int64_t deadline_ms) noexcept nogil
 cdef void timer_wheel_cancel(TimerWheel* wheel, uint32_t slot) noexcept nogil
+cdef int64_t timer_wheel_pause_ms(const TimerWheel* wheel, int64_t now_ms, uint32_t ticks_max) noexcept nogil
 cdef uint32_t timer_wheel_due(TimerWheel* wheel, int64_t now_ms) noexcept nogil

@@ -64,6 +64,14 @@ cdef void timer_wheel_cancel(TimerWheel* wheel, uint32_t slot) noexcept nogil:
     wheel.filed -= 1
 
 
+cdef int64_t timer_wheel_pause_ms(const TimerWheel* wheel, int64_t now_ms, uint32_t ticks_max) noexcept nogil:
+    """For how long nothing comes up for sure; `ticks_max` ticks at most. What comes up in a later round counts as well."""
+    cdef int64_t tick = wheel.tick + 1
+    while tick < wheel.tick + ticks_max and wheel.heads[tick % WHEEL_BUCKETS] == NO_SLOT:
+        tick += 1
+    return max(<int64_t>0, tick * WHEEL_TICK_MS - now_ms)
+
+
 cdef uint32_t timer_wheel_due(TimerWheel* wheel, int64_t now_ms) noexcept nogil:
     """Take out and return one slot whose tick has come, or NO_SLOT. The caller files it again if it is not late yet."""
     cdef int64_t target = now_ms // WHEEL_TICK_MS

@@ -41,6 +41,7 @@ from zchttpd._core.segments cimport segments_of
 from zchttpd._core.slab cimport slab_holds, slab_row, slab_take
 from zchttpd._core.stats cimport ROUTE_COUNT, Stats, ZEROCOPY_ON
 from zchttpd._core.system cimport system_now_us, system_unix_second
+from zchttpd._core.timer_wheel cimport timer_wheel_pause_ms
 from zchttpd._core.token cimport (
     TOKEN_ACCEPT, TOKEN_FILL, TOKEN_NOBODY, TOKEN_TAG, TOKEN_WAKE, token_generation, token_kind, token_pack, token_slot)
 from zchttpd._core.turns cimport turns_anybody, turns_begin, turns_handled, turns_handler_is_due, turns_send
@@ -51,7 +52,7 @@ cdef enum:
     TURN_US = 1000
     STEP_TURNS_MAX = 16         # before whoever has the loop has its turn
     HANDLER_ITEMS = 64          # that the handler does before what needs no handler has its turn
-    TICK_US = 100_000
+    TICKS_MAX = 10              # of the timing wheel that nobody looks at anything, while there are connections
     IDLE_US = 60_000_000
     TRIM_US = 1_000_000
     LEASE_GRACE_MS = 2000       # for notifications, once every connection is closed
@@ -455,9 +456,10 @@ cdef class Worker:
         """How long nothing needs to be looked at if nothing happens."""
         if self._wants_handler() or turns_anybody(&self.machine):
             return 0
-        if (self.machine.conns.live or self.machine.ledger.slab.live or self.machine.accept_at_ms or self.drain_until_ms
-                or self.machine.access.due_at_ms):
-            return TICK_US
+        cdef bint soon = (self.machine.accept_at_ms != 0 or self.machine.pool_retry_at_ms != 0 or self.drain_until_ms != 0
+                          or self.machine.access.due_at_ms != 0)
+        if soon or self.machine.conns.live or self.machine.ledger.slab.live:
+            return 1000 * timer_wheel_pause_ms(&self.machine.wheel, self.machine.now_ms, 1 if soon else TICKS_MAX)
         return TRIM_US if self.machine.pool_free_count or self.machine.sources.live else IDLE_US
 
     cdef void _set_time(self) noexcept nogil:
@@ -466,8 +468,7 @@ cdef class Worker:
         machine_set_time(&self.machine, now_us, unix_second)
 
     cdef void _turn(self, int64_t timeout_us) noexcept nogil:
-        cdef uint32_t taken = self.batch
-        cdef uint32_t accepts, i
+        cdef uint32_t accepts, i, taken = self.batch
         cdef int batches = 0
         self._wait(timeout_us)
         self._set_time()
@@ -507,8 +508,7 @@ cdef class Worker:
         if kind == TOKEN_FILL:
             fill_step(&self.machine, token_slot(completion.token), token_generation(completion.token), completion.res)
         elif kind == TOKEN_TAG:
-            # The tag outlives nothing: the slot is ours until this moment.
-            mapping_unmap(&self.machine.mappings, token_slot(completion.token))
+            mapping_unmap(&self.machine.mappings, token_slot(completion.token))     # Until now the slot was ours.
         elif kind == TOKEN_WAKE:
             self.woken = 1
         elif kind != TOKEN_NOBODY:
