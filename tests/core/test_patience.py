@@ -124,7 +124,7 @@ def test_a_reset_while_waiting_for_the_file_ends_at_once() -> None:
 
 
 def test_nothing_is_looked_at_before_something_is_due() -> None:
-    """While there are connections a second goes by at most, and a tick before a deadline nothing is missed."""
+    """While there are connections a second goes by at most, and no deadline is missed."""
     bench = Bench(idle_ms_max=10_000)
     assert bench.machine.step() > 1000
     bench.connect()

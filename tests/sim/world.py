@@ -67,8 +67,7 @@ class World:
         theme = rng.choice(THEMES)
         self.asks = [random_ask(rng, theme, self.window) for _ in range(rng.randint(1, 8))]
         self.routes = rng.choice(((0,), (1,), (0, 1)))
-        self.crowd = rng.random() < 0.3
-        self.hogs = rng.random() < 0.1
+        self.crowd, self.hogs = rng.random() < 0.3, rng.random() < 0.1
         self.hogged: list[int] = []  # mappings that leave no room for others
         self.floods = rng.random() < 0.3
         self.half_closers = rng.random() < 0.4
