@@ -221,6 +221,30 @@ def test_a_new_version_that_cannot_start_changes_nothing(large: Path, options: O
         assert server.ask(request("/page.html")).body == b"page\n"
 
 
+def test_who_may_ask_for_metrics_can_change(large: Path, tmp_path: Path, options: Options) -> None:
+    token = tmp_path / "token"
+    token.write_text("0123456789abcdef")
+
+    def status(*lines: str) -> int:
+        with Peer(server.admin) as peer:
+            return peer.ask(request("/metrics.json", "Connection: close", *lines, host="localhost")).status
+
+    with serving(large, config=options.path, complaint="not reloaded") as server:
+        assert status() == 200
+        options.write("workers = many", f'admin-token-file = "{token}"')
+        assert server.reload().startswith(REFUSED)
+        assert status() == 200
+        options.write(f'admin-token-file = "{tmp_path}/none"')
+        assert "--admin-token-file" in server.reload()
+        options.write(f'admin-token-file = "{token}"')
+        assert server.reload() == "reloaded: --admin-token-file"
+        assert status() == 401
+        assert status("Authorization: Bearer 0123456789abcdef") == 200
+        options.write()
+        assert server.reload() == "reloaded: --admin-token-file"
+        assert status() == 200
+
+
 def test_check_prints_what_is_in_effect(large: Path, options: Options) -> None:
     options.write("listing = true", 'type = ["*.html=text/plain"]')
 

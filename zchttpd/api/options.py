@@ -72,6 +72,9 @@ class Options(TypedDict, total=False):
     connections_max: int
     connections_per_address: int
     admin: str
+    admin_token_file: StrPath
+    admin_name: str | Sequence[str]
+    admin_origin: str | Sequence[str]
     access_log: StrPath
     access_log_format: Literal["common", "combined", "timed", "json"]
     log_level: Literal["debug", "info", "warning", "error"]

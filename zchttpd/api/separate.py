@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from zchttpd.api.options import in_python
 from zchttpd.config.options import StartError, split_address
 from zchttpd.process.report import how_it_ended
+from zchttpd.telemetry.admin_access import read_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,6 +68,8 @@ class SeparateServer:
             self.stop()
             raise
         self.report = [in_python(line) for line in news["report"]]
+        token = texts.get("admin_token_file", "")
+        self._headers = {"Authorization": f"Bearer {read_token(token).decode()}"} if token else {}
         self._admin = split_address(news["admin"].removeprefix("http://"))
 
     def _hear(self, texts: Mapping[str, str]) -> dict[str, Any]:
@@ -89,7 +92,7 @@ class SeparateServer:
         """Every sample, by `name{label="value"}`. Raises OSError when the server does not answer."""
         connection = http.client.HTTPConnection(*self._admin, timeout=METRICS_S_MAX)
         try:
-            connection.request("GET", "/metrics.json")
+            connection.request("GET", "/metrics.json", headers=self._headers)
             return cast("dict[str, float]", json.load(connection.getresponse()))
         except http.client.HTTPException as error:
             raise ConnectionError(f"the server did not answer ({error!r})") from error

@@ -163,6 +163,10 @@ def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
     if settings.unix:
         warn(("host", "port"), f"It listens on {settings.unix}; leave one of them out")
         warn(("connections_per_address",), "Who comes by a unix socket has no address; leave one of them out")
+    if not settings.admin:
+        warn(
+            ("admin_token_file", "admin_name", "admin_origin"), "Type --admin and an address, or leave it out"
+        )
     if not settings.compress:
         warn(_COMPRESS_ONLY, "Type --compress auto, or leave it out")
     if not settings.digest_size_max:

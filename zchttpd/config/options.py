@@ -160,6 +160,19 @@ def parse_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
+def parse_origins(text: str) -> tuple[str, ...]:
+    """Origins with commas between them, as browsers send them (RFC 6454). Raises ValueError with a one-line
+    text.
+    """
+    origins = parse_names(text)
+    for origin in origins:
+        if not re.fullmatch(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", origin):
+            raise ValueError(
+                f"{origin!r} is not an origin. Type such as https://graphs.example, in lower case"
+            )
+    return origins
+
+
 def parse_switch(text: str) -> bool:
     """True for on, yes, true or 1; False for off, no, false or 0. Raises ValueError with a one-line text."""
     word = text.strip().lower()

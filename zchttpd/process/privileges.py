@@ -28,6 +28,7 @@ _LATE = (
     "zchttpd.engine.uring",
     "zchttpd.engine.portable",
     "zchttpd.telemetry.admin",
+    "zchttpd.telemetry.admin_access",
     "zchttpd.telemetry.prometheus",
     "uvloop",
 )

@@ -189,8 +189,8 @@ def exposures(settings: Settings, served: socket.socket, admin: socket.socket | 
     """A line for each way in which other machines reach more than is good."""
     if os.geteuid() == 0 and reaches_others(served):
         yield "root serves other machines. Type --user NAME, such as --user nobody"
-    if admin is not None and reaches_others(admin):
-        fix = "Type 127.0.0.1:PORT, or have a firewall guard it"
+    if admin is not None and reaches_others(admin) and not settings.admin_token_file:
+        fix = "Type 127.0.0.1:PORT, or --admin-token-file, or have a firewall guard it"
         yield f"--admin answers whoever reaches {settings.admin}. {fix}"
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from zchttpd.config.settings import Settings
     from zchttpd.process.starter import Starter
     from zchttpd.telemetry.admin import Admin
+    from zchttpd.telemetry.admin_access import Access
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -63,6 +64,7 @@ def run(
         supervisor = Supervisor(settings, notes, starter, reread)
         _give_up_privileges(settings)
         check_log(settings)
+        supervisor.read_access(settings)
         choice = choose(settings.engine)
     except (StartError, SettingsError) as error:
         starter.failed(_problem(error))
@@ -104,6 +106,7 @@ class Supervisor:
         self._listeners = Listeners(settings, starter.passed(), settings.worker_count)
         self._admin_listener = _admin_listener(settings, starter)
         self._admin: Admin | None = None
+        self._access: Access
         self._selector = selectors.DefaultSelector()
         self._workers = Workers(self, self._selector, self._listeners)
         self._successor: upgrade.Successor | None = None
@@ -112,6 +115,17 @@ class Supervisor:
         self._stopping = False
         self._reload_again = False
         self._exit_code = EXIT_OK
+
+    def read_access(self, settings: Settings) -> None:
+        """Who may ask the admin listener when there are workers with `settings`. Raises StartError."""
+        if self._admin_listener is None:
+            return
+        # What it imports is of no use to who has no such listener.
+        from zchttpd.telemetry.admin_access import access_of
+
+        served = self._listeners.first
+        port = 0 if served.family == socket.AF_UNIX else served.getsockname()[1]
+        self._access = access_of(settings, self._admin_listener.getsockname()[0], port)
 
     def run(self, choice: Choice) -> int:
         """Have workers and watch over them until the last one has gone."""
@@ -209,6 +223,8 @@ class Supervisor:
         elif settings is not changed_from:
             log.setup(settings.log_level, "supervisor")
             self._listeners.set_stall(settings.stall_ms_max)
+            if self._admin is not None:
+                self._admin.access = self._access
             for note in [note for each in said for note in self._report.add(each)]:
                 log.LOGGER.info("%s", note)
             log.LOGGER.info("reloaded: %s", changes(changed_from, settings))
@@ -243,6 +259,7 @@ class Supervisor:
             settings, notes = self._reread()
             settings, kept = keep(settings, fixed_of(self._settings))
             check_log(settings)
+            self.read_access(settings)
         except (SettingsError, StartError) as error:
             self._not_reloaded(_problem(error))
             return
@@ -324,9 +341,8 @@ class Supervisor:
         from zchttpd.telemetry.metrics import StatsCollector
 
         collector = StatsCollector(self._workers.stats, self._workers.info)
-        served = self._listeners.first
-        port = 0 if served.family == socket.AF_UNIX else served.getsockname()[1]
-        self._admin = Admin(listener, self._selector, Routes(collector.families, self._healthy), port)
+        routes = Routes(collector.families, self._healthy)
+        self._admin = Admin(listener, self._selector, routes, self._access)
 
     def _healthy(self) -> bool:
         return not self._stopping and self._workers.are_alive

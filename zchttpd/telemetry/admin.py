@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import selectors
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import h11
@@ -16,6 +14,7 @@ from zchttpd.telemetry.metrics import flat_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from zchttpd.telemetry.admin_access import Access
     from zchttpd.telemetry.metrics import Family
 
 CONNECTIONS_MAX = 64
@@ -54,70 +53,18 @@ class Routes:
                 return 404, _TEXT, _ABOUT
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Which requests are answered, and which pages may read the answers.
-
-    `bound`: the address of the listener. `pages_port`: where this server has its own pages, 0 where none
-    has a port.
-    """
-
-    bound: str
-    pages_port: int
-
-    def names(self, host: bytes | None) -> bool:
-        """Whether `Host` may name this listener.
-
-        A page whose name its owner has made an address of this machine (DNS rebinding) has that name here.
-        """
-        if host is None or not _is_loopback(self.bound):
-            return True
-        name, _ = _split(host)
-        return name == self.bound or _is_loopback(name)
-
-    def reader(self, host: bytes | None, origin: bytes | None) -> bytes | None:
-        """The origin whose pages may read the answer, which is this server's own, or None."""
-        if origin is None or host is None or not origin.startswith(b"http://"):
-            return None
-        theirs, port = _split(origin.removeprefix(b"http://"))
-        ours, _ = _split(host)
-        same = theirs == ours or (_is_loopback(theirs) and _is_loopback(ours))
-        return origin if same and port == str(self.pages_port) else None
-
-
-def _split(authority: bytes) -> tuple[str, str]:
-    """Host, in lower case and without brackets, and port of an http authority."""
-    text = authority.decode("latin-1").lower()
-    name, colon, port = text.rpartition(":")
-    if not colon or "]" in port:
-        name, port = text, "80"
-    return name.strip("[]"), port
-
-
-def _is_loopback(name: str) -> bool:
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
 class Admin:
-    """Accepts on `listener` and answers through `selector`, whose keys carry what to call (with the time).
-
-    `pages_port` as `Access` has it.
-    """
+    """Accepts on `listener` and answers through `selector`, whose keys carry what to call (with the time)."""
 
     def __init__(
         self,
         listener: socket.socket,
         selector: selectors.BaseSelector,
         routes: Routes,
-        pages_port: int = 0,
+        access: Access,
     ) -> None:
         self.routes = routes
-        self.access = Access(listener.getsockname()[0], pages_port)
+        self.access = access
         self._listener = listener
         self._selector = selector
         self._connections: dict[_Connection, None] = {}
@@ -238,10 +185,23 @@ class _Connection:
     def _route(self) -> Answer:
         assert self._request is not None
         if not self._admin.access.names(self._field(b"host")):
-            return 421, _TEXT, b"this listener has another name: its address, or localhost\n"
+            return (
+                421,
+                _TEXT,
+                b"this listener has another name: its address, localhost, or one of --admin-name\n",
+            )
+        access, target = self._admin.access, self._request.target
+        if self._request.method == b"OPTIONS" and self._reader() is not None:
+            # A page asks whether it may send a token.
+            return 204, _TEXT, b""
         if self._request.method not in (b"GET", b"HEAD"):
             return 405, _TEXT, b"GET and HEAD only\n"
-        return self._admin.routes.answer(self._request.target)
+        if not access.admits(self._field(b"authorization")) and target != b"/healthz":
+            return 401, _TEXT, b"this needs the token of --admin-token-file: Authorization: Bearer TOKEN\n"
+        return self._admin.routes.answer(target)
+
+    def _reader(self) -> bytes | None:
+        return self._admin.access.reader(self._field(b"host"), self._field(b"origin"))
 
     def _field(self, name: bytes) -> bytes | None:
         fields = self._request.headers if self._request is not None else ()
@@ -256,11 +216,16 @@ class _Connection:
             ("Connection", "close"),
             ("Vary", "Origin"),
         ]
-        reader = self._admin.access.reader(self._field(b"host"), self._field(b"origin"))
+        reader = self._reader()
         if reader is not None:
             headers.append(("Access-Control-Allow-Origin", reader.decode("latin-1")))
+            headers.append(("Access-Control-Allow-Headers", "Authorization"))
         if status == 405:
             headers.append(("Allow", "GET, HEAD"))
+        if status == 401:
+            headers.append(("WWW-Authenticate", "Bearer"))
+        if status == 204:
+            headers.remove(("Content-Length", "0"))
         head = self._http.send(h11.Response(status_code=status, headers=headers))
         assert head is not None
         with_body = self._request is None or self._request.method != b"HEAD"

@@ -7,11 +7,19 @@ import os
 import selectors
 import socket
 from contextlib import ExitStack
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from zchttpd.telemetry.admin import ACCEPT_PAUSE_S, CONNECTIONS_MAX, Access, Admin, Routes
+from zchttpd.config.options import StartError
+from zchttpd.config.settings import Settings
+from zchttpd.telemetry.admin import ACCEPT_PAUSE_S, CONNECTIONS_MAX, Admin, Routes
+from zchttpd.telemetry.admin_access import Access, access_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OWN = Access("127.0.0.1", 8080)
 
 
 class OutOfDescriptors(socket.socket):
@@ -25,7 +33,7 @@ def test_a_visitor_that_cannot_be_accepted_does_not_make_the_supervisor_spin() -
     with OutOfDescriptors() as listener, selectors.DefaultSelector() as selector, socket.socket() as client:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        admin = Admin(listener, selector, Routes(tuple, lambda: True))
+        admin = Admin(listener, selector, Routes(tuple, lambda: True), Access("127.0.0.1", 0))
         client.connect(listener.getsockname())
         now = 1000.0
         [(key, _)] = selector.select()
@@ -52,12 +60,14 @@ def test_a_visitor_that_cannot_be_accepted_does_not_make_the_supervisor_spin() -
         ("127.0.0.1", b"10.0.0.1:9100", False),
         ("::1", b"evil.example", False),
         ("127.0.0.1", b"", False),
-        ("10.0.0.1", b"metrics.example:9100", True),
+        ("10.0.0.1", b"evil.example:9100", False),
+        ("10.0.0.1", b"10.0.0.1:9100", True),
+        ("0.0.0.0", b"10.0.0.7:9100", True),
+        ("::", b"[2001:db8::1]:9100", True),
+        ("0.0.0.0", b"localhost:9100", True),
     ],
 )
-def test_on_this_machine_it_answers_to_its_own_names_alone(
-    bound: str, host: bytes | None, named: bool
-) -> None:
+def test_it_answers_to_its_own_names_alone(bound: str, host: bytes | None, named: bool) -> None:
     assert Access(bound, 8080).names(host) is named
 
 
@@ -88,14 +98,68 @@ def test_without_a_port_of_its_own_no_page_reads_the_answers() -> None:
     assert Access("127.0.0.1", 80).reader(b"127.0.0.1:9100", b"http://127.0.0.1") == b"http://127.0.0.1"
 
 
+def test_names_and_origins_that_are_given(tmp_path: Path) -> None:
+    origins = ("https://graphs.example", "http://10.0.0.9:3000")
+    given = Settings(root=tmp_path, admin="web1:9100", admin_name=("Metrics.example",), admin_origin=origins)
+    access = access_of(given, "10.0.0.1", 0)
+    for name in (b"metrics.example", b"web1:9100", socket.gethostname().encode()):
+        assert access.names(name)
+    assert not access_of(Settings(root=tmp_path, admin="127.0.0.1:1"), "127.0.0.1", 0).names(b"web1")
+    assert access.reader(None, b"https://graphs.example") == b"https://graphs.example"
+    assert access.reader(None, b"https://graphs.example.evil.example") is None
+    assert access.reader(b"10.0.0.1:9100", b"http://10.0.0.9:3001") is None
+
+
+def test_a_token_is_wanted_for_all_but_health(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("0123456789abcdef\n")
+    settings = Settings(
+        root=tmp_path,
+        admin="127.0.0.1:1",
+        admin_token_file=str(path),
+        admin_origin=("https://graphs.example",),
+    )
+    with ExitStack() as stack:
+        served = Served(stack, access_of(settings, "127.0.0.1", 8080))
+        assert served.ask(b"Host: localhost").startswith(b"HTTP/1.1 200 ")
+        for field in (
+            b"X: y",
+            b"Authorization: Bearer",
+            b"Authorization: Bearer 0123456789abcdeF",
+            b"Authorization: Basic 0123456789abcdef",
+        ):
+            answer = served.ask(b"Host: localhost", field, target=b"/metrics")
+            assert answer.startswith(b"HTTP/1.1 401 ")
+            assert b"\r\nWWW-Authenticate: Bearer\r\n" in answer
+        answer = served.ask(
+            b"Host: localhost", b"Authorization: bearer 0123456789abcdef", target=b"/metrics.json"
+        )
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        asked = served.ask(b"Host: localhost", b"Origin: https://graphs.example", method=b"OPTIONS")
+        assert asked.startswith(b"HTTP/1.1 204 ")
+        assert b"\r\nAccess-Control-Allow-Headers: Authorization\r\n" in asked
+        foreign = served.ask(b"Host: localhost", b"Origin: https://evil.example", method=b"OPTIONS")
+        assert foreign.startswith(b"HTTP/1.1 405 ")
+
+
+@pytest.mark.parametrize("content", [None, "", "short", "one two three four five", "\u00e9" * 20])
+def test_a_file_without_a_token(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    settings = Settings(root=tmp_path, admin="127.0.0.1:1", admin_token_file=str(path))
+    with pytest.raises(StartError, match=r"--admin-token-file: '.*' (?:cannot be read|has no token)"):
+        access_of(settings, "127.0.0.1", 0)
+
+
 class Served:
     """An admin listener, and the turns of its loop."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, access: Access = OWN) -> None:
         self.stack = stack
         self.listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=256))
         self.selector = stack.enter_context(selectors.DefaultSelector())
-        self.admin = Admin(self.listener, self.selector, Routes(tuple, lambda: True), 8080)
+        self.admin = Admin(self.listener, self.selector, Routes(tuple, lambda: True), access)
         stack.callback(self.admin.close)
 
     def connect(self, sent: bytes = b"") -> socket.socket:
@@ -110,8 +174,8 @@ class Served:
             for key, _ in ready:
                 key.data(0.0)
 
-    def ask(self, *fields: bytes, target: bytes = b"/healthz") -> bytes:
-        lines = (b"GET %b HTTP/1.1" % target, *fields, b"", b"")
+    def ask(self, *fields: bytes, target: bytes = b"/healthz", method: bytes = b"GET") -> bytes:
+        lines = (b"%b %b HTTP/1.1" % (method, target), *fields, b"", b"")
         client = self.connect(b"\r\n".join(lines))
         return client.recv(65536)
 
