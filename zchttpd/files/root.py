@@ -135,6 +135,8 @@ class Root:
             self._fd = -1
         if self.aside is not None:
             self.mounts.close()
+            # They refer to each other.
+            self.aside = None
 
     def refresh(self) -> None:
         """See whether the path now leads to another directory (a swapped symlink), and turn to that one.
