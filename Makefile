@@ -51,6 +51,7 @@ $(ENVS:%=%/serve): %/serve: %/tools $(SOURCES)
 	@touch $@
 
 $(ENVS:%=%/test): %/test: %/serve
+	@PYTHON="$(PYTHON)" tools/need test
 	@echo "Installing the test tools in $(@D)"
 	@$(call REQUIRE,test)
 	@touch $@
