@@ -49,7 +49,7 @@ class Played:
         self.before = "".join(blocks[:at])
         self.after = "".join(blocks[at + (server is not None) :])
         if server is not None:
-            self._read(server)
+            self.root, self.options = read(server)
 
     def block(self, language: str) -> str:
         """The one block of that language."""
@@ -59,23 +59,6 @@ class Played:
     def _blocks(self) -> list[tuple[str, str]]:
         text = (DOCS / self.name).read_text(encoding="utf-8")
         return re.findall(r"^```(\w+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-
-    def _read(self, server: str) -> None:
-        words = shlex.split(server.replace("\\\n", " "), comments=True)[1:]
-        while words:
-            word = words.pop(0)
-            if not word.startswith("--"):
-                self.root = word
-                continue
-            name = word[2:].replace("-", "_")
-            option = OPTIONS[name]
-            if option.switch:
-                self.options[name] = True
-                continue
-            value = tuple(words.pop(0) for _ in range(option.words))
-            known = self.options.get(name, ())
-            assert isinstance(known, tuple)
-            self.options[name] = (*known, value)
 
     def play(self, serve: Serve, run: Run, place: Path, **environment: str) -> str:
         """Type all of it; gives what was printed once the server was there."""
@@ -88,6 +71,31 @@ class Played:
         shell(run, self.before, **environment)
         with serve(place / self.root, **self.options) as url:
             yield url
+
+
+def read(server: str) -> tuple[str, dict[str, object]]:
+    """The root and the options of a line that starts a server."""
+    root = "root"
+    options: dict[str, object] = {}
+    words = shlex.split(server.replace("\\\n", " "), comments=True)[1:]
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--"):
+            root = word
+            continue
+        name = word[2:].replace("-", "_")
+        option = OPTIONS[name]
+        if option.switch:
+            options[name] = True
+            continue
+        value = tuple(words.pop(0) for _ in range(option.words))
+        if name == "root":
+            [root] = value
+            continue
+        known = options.get(name, ())
+        assert isinstance(known, tuple)
+        options[name] = (*known, value)
+    return root, options
 
 
 def shell(run: Run, script: str, **environment: str) -> str:

@@ -32,6 +32,21 @@ METRICS_TABLE = runpy.run_path(str(TOP / "tools" / "metrics_table.py"))["docs_ta
 # Flags of other programs that the documents name outside of a command line.
 FLAGS_OF_OTHERS = {"--cpus", "--network", "--read-only", "--security-opt", "--ulimit"}
 LOCUSTS = {"--headless", "--help", "--host", "--master", "--master-host", "--processes", "--worker"}
+# Pages whose every line `make clients` types (tests/clients/played.py), and pages of which it types some.
+PLAYED = {"docs/verified-downloads.md", *(f"docs/recipes/{page.name}" for page in TOP.glob("docs/recipes/*"))}
+TYPED = {"README.md": {"curl"}, "docs/use.md": {"curl"}}
+# Programs whose lines are held against their options below.
+HELD = {"locust", "make", "pytest", "zchttpd"}
+# What is typed once for a machine, and where the same is typed.
+ONCE = {
+    "apt-get install gcc pkg-config liburing-dev python3-dev python3-venv": "tools/need",
+    "python3 -m venv venv": "Makefile",
+    "venv/bin/pip install .": "Makefile",
+    "venv/bin/pip install zchttpd": "tools/try_wheel.py",
+    "pip install . --config-settings=setup-args=-During=disabled": "tests/package/test_make.py",
+    ".venv/bin/pip install pre-commit && .venv/bin/pre-commit install": ".pre-commit-config.yaml",
+    "python -m bench.zerocopy_send": "bench/zerocopy_send.py",
+}
 # Pages served by the demo site; written by `make serve` where they are not in the tree.
 MADE = {"/assets/10MiB.bin", "/SHA256SUMS"}
 
@@ -172,6 +187,28 @@ def test_flags_and_variables_exist(page: Path) -> None:
             assert match[2] in OPTIONS["engine"].choices
 
 
+def test_every_command_has_somebody_who_types_it() -> None:
+    """A test with the program itself, or one that holds the line against what the program knows."""
+    once = set()
+    for page in PAGES:
+        name = name_of(page)
+        for words in commands(page) if name not in PLAYED else ():
+            line = " ".join(words)
+            if Path(words[0]).name in HELD | TYPED.get(name, set()):
+                continue
+            assert line in ONCE, f"{name}: nobody types: {line}"
+            assert (TOP / ONCE[line]).is_file()
+            once.add(line)
+    assert once == set(ONCE)
+
+
+def test_tests_that_are_named_in_commands_exist() -> None:
+    lines = commands_of("pytest")
+    paths = [word for words in lines for word in words if word.startswith("tests/")]
+    assert len(paths) >= len(lines) >= 2
+    assert all((TOP / path).exists() for path in paths)
+
+
 def test_metrics_that_are_named_exist() -> None:
     stats = SharedStats(1)
     collector = metrics.StatsCollector(stats, lambda: [metrics.WorkerInfo(0, 0, 0.0, 0)])
@@ -207,11 +244,21 @@ def test_snippets_are_the_files_that_are_checked(name: str) -> None:
     assert f"\n```yaml\n{text_of(file)}```\n" in text_of(TOP / "docs/containers.md")
 
 
+def anchors_of(page: Path) -> set[str]:
+    """What the headings of a page are called in links, as MkDocs and GitHub make it."""
+    text = re.sub(r"^```.*?^```", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", prose_of(page)):
-        if not target.startswith("https://"):
-            assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", prose_of(page)):
+        if target.startswith("https://"):
+            continue
+        there = page.parent / target if target else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors_of(there), f"{target}#{anchor}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -62,6 +63,25 @@ def test_serving_and_testing_compile_once() -> None:
 def test_compiling_is_announced() -> None:
     said, _, _ = commands("serve").partition("--no-build-isolation")
     assert 'echo "Compiling' in said
+
+
+@pytest.mark.slow
+def test_a_build_without_io_uring_is_set_up(tmp_path: Path) -> None:
+    """By the setting that docs/install.md and the complaint about a missing liburing say to type."""
+    tools = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    meson = shutil.which("meson", path=tools)
+    assert meson, "meson is missing. Type: make setup"
+    page = (TOP / "docs" / "install.md").read_text(encoding="utf-8")
+    [setting] = set(re.findall(r"setup-args=(\S+)", page))
+    subprocess.run(
+        [meson, "setup", tmp_path / "build", setting], cwd=TOP, env={**os.environ, "PATH": tools}, check=True
+    )
+    targets = subprocess.run(
+        [meson, "introspect", "--targets", tmp_path / "build"], capture_output=True, text=True, check=True
+    ).stdout
+    names = {target["name"].partition(".")[0] for target in json.loads(targets)}
+    assert "poll_driver" in names
+    assert "uring_driver" not in names
 
 
 def test_an_unknown_extra_is_an_error() -> None:

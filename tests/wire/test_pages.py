@@ -30,6 +30,19 @@ def test_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         exec(compile(example, f"docs/{page}.md", "exec"), names)
 
 
+@pytest.mark.uring
+def test_loopback_copies_and_auto_stops_asking(capsys: pytest.CaptureFixture[str]) -> None:
+    [example] = examples_of("loopback")
+    exec(compile(example, "docs/loopback.md", "exec"), {})
+    printed = capsys.readouterr().out
+    told = re.findall(r"^(\w+): (\d+) copied, (\d+) not, (\d+) MiB by reference$", printed, re.MULTILINE)
+    (first, copied, not_copied, nothing), (second, trials, none, by_reference) = told
+    assert (first, second) == ("zerocopy", "auto")
+    assert int(copied) > int(trials) > 0
+    assert (int(not_copied), int(none), int(nothing)) == (0, 0, 0)
+    assert int(by_reference) > 0
+
+
 def test_tests_of_downloads_find_the_bug(tmp_path: Path) -> None:
     """As a user's file of tests, with the plugin that installing brings."""
     (tmp_path / "test_page.py").write_text("\n".join(examples_of("testing-downloads")))
