@@ -169,8 +169,7 @@ def test_imports_resolve_to_exports(script: Path) -> None:
 @pytest.mark.parametrize("page_name", ["index", "live", "compare", "downloads"])
 def test_scripts_find_the_elements_they_name(page_name: str) -> None:
     page = Page(WWW / f"{page_name}.html")
-    (source,) = [script["src"] for script in page.all("script")]
-    text = (WWW / source).read_text(encoding="utf-8")
+    text = "".join((WWW / script["src"]).read_text(encoding="utf-8") for script in page.all("script"))
     wanted = set(re.findall(r'(?:\b(?:at|put)|getElementById)\("([\w-]+)"', text))
     assert wanted
     known = set(page.values("id")) | set(page.values("data-part"))
@@ -272,3 +271,22 @@ def test_contrast_is_enough(scheme: int) -> None:
     assert not too_low
     # Neighbours in the bar differ in lightness too, for those who do not tell red from green.
     assert contrast(colours["zero-fill"], colours["copied-fill"]) > 1.2
+    assert contrast(colours["zero-fill"], colours["reference-fill"]) > 1.2
+    assert contrast(colours["reference-fill"], colours["copied-fill"]) > 1.2
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_listings_are_of_the_same_hand(scheme: int) -> None:
+    """Their page stands alone, so it has the colours of the sheet by value."""
+    sheet, listing = (
+        dict(re.findall(r"--([\w-]+):\s?(#[0-9a-f]{6})", re.findall(r":root\s?\{([^}]*)\}", text)[scheme]))
+        for text in (
+            (WWW / "sheet.css").read_text(encoding="utf-8"),
+            (PROJECT / "zchttpd" / "files" / "listing.css").read_text(encoding="utf-8"),
+        )
+    )
+    pairs = {"fore": "ink", "back": "paper", "soft": "quiet", "line": "hairline", "over": "raised"}
+    pairs["link"] = "link"
+    assert {name: listing[name] for name in pairs} == {name: sheet[of] for name, of in pairs.items()}
+    texts = [(name, paper) for name in ("fore", "soft", "link", "been") for paper in ("back", "over")]
+    assert not [(a, b) for a, b in texts if contrast(listing[a], listing[b]) < 4.5]

@@ -74,7 +74,11 @@ export function drawHistogram(columns, bounds, buckets) {
     column.title = `${count(bucket.count)} up to ${time(bucket.bound)}`;
     return column;
   }));
-  bounds.replaceChildren(...shown.map((bucket) => box("span", time(bucket.bound).replace(" ", "\u202f"))));
+  bounds.replaceChildren(...shown.map((bucket) => {
+    const end = box("span");
+    end.append(box("b", time(bucket.bound).replace(" ", "\u202f")));
+    return end;
+  }));
 }
 
 function compact(value) {

@@ -174,6 +174,7 @@ at("sides").addEventListener("submit", async (event) => {
 
 // A is where this page came from, B the same one port further: what the commands above start.
 async function propose() {
+  fill({ site: location.origin });
   const bases = { a: location.origin, b: next(location.origin) };
   const [known] = await adminsOf(bases.a);
   const [beside] = await adminsOf(bases.b);

@@ -3,9 +3,10 @@
 import { drawHistogram, fillBar, Trace } from "./charts.js";
 import { count, many, share, size, time } from "./numbers.js";
 import { adminsOf, fill, keep, origin, portOf } from "./places.js";
-import { ask, difference, quantile, sum } from "./reading.js";
+import { answering, ask, difference, quantile, sum, ways } from "./reading.js";
 import { download, manifest } from "./transfer.js";
 import { isLoopback, explain } from "./verdict.js";
+import { showWays } from "./ways.js";
 
 const PERIOD_MS = 1000;
 const ROOM = 121;
@@ -43,6 +44,7 @@ function showSends(reading, step, seconds) {
     put(`share-${mode}`, share(bytes[mode] ?? 0, sum(bytes)));
     put(`rate-${mode}`, step ? `${count((step.counters.sends[mode] ?? 0) / seconds)}/s` : "–");
   }
+  showWays(at("ways"), at("ways-key"), ways(reading));
   const fallbacks = Object.entries(reading.counters.fallbacks).filter(([, times]) => times > 0).sort((a, b) => b[1] - a[1]);
   at("fallbacks").hidden = fallbacks.length === 0;
   put("fallbacks-text", fallbacks.map(([reason, times]) => `${reason} ${count(times)}`).join(", "));
@@ -190,15 +192,7 @@ for (const button of document.querySelectorAll("[data-fetch]")) {
 // The first of the likely addresses that answers; else the first, which may still come up.
 async function find() {
   const likely = await adminsOf();
-  for (const admin of likely) {
-    try {
-      await ask(admin);
-      return admin;
-    } catch {
-      // The next one may answer.
-    }
-  }
-  return likely[0] ?? null;
+  return (await answering(likely)) ?? likely[0] ?? null;
 }
 
 fill({ port: String(portOf(location.origin)) });

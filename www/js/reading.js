@@ -51,6 +51,29 @@ export function sum(group) {
   return Object.values(group).reduce((a, b) => a + b, 0);
 }
 
+/** Zero-copy sends that have ended: { zero: without a copy, copied }. */
+export function ended({ notifications, delivered }) {
+  const copied = notifications.copied ?? 0;
+  // What a client broke off ends without a copy on any path: where there are copies, only what arrived counts.
+  return { zero: (copied > 0 ? delivered : notifications).zero_copied ?? 0, copied };
+}
+
+/** Bytes by how they left. A notification tells of a send and not of its bytes, so those of zero-copy sends are divided
+ * as the sends are; `open`: none has ended yet. `left`: without a copy in the server. */
+export function ways({ counters }) {
+  const { zero, copied } = ended(counters);
+  const asked = counters.bytes.zerocopy ?? 0;
+  const part = zero + copied ? asked / (zero + copied) : 0;
+  const found = {
+    zero: zero * part,
+    reference: counters.bytes.splice ?? 0,
+    open: part ? 0 : asked,
+    copied: copied * part,
+    plain: counters.bytes.plain ?? 0,
+  };
+  return { ...found, left: found.zero + found.reference, total: sum(found) };
+}
+
 /** What was counted from `earlier` to `later`; null when the server began anew in between. */
 export function difference(later, earlier) {
   const counters = {};
@@ -98,6 +121,19 @@ export async function ask(admin) {
   } catch {
     throw new Error(`${target} answers, but not with the counters of zchttpd.`);
   }
+}
+
+/** The first of some admin listeners that answers; null when none does. */
+export async function answering(admins) {
+  for (const admin of admins) {
+    try {
+      await ask(admin);
+      return admin;
+    } catch {
+      // The next one may answer.
+    }
+  }
+  return null;
 }
 
 // A browser does not say whether nobody answered or the page may not read the answer; a request that asks for no answer does.
