@@ -72,7 +72,16 @@ def test_an_archive_that_is_not_the_known_liburing_is_refused(tmp_path: Path) ->
 @pytest.mark.skipif(not (TOP / ".git").exists(), reason="an sdist is made of what git has, and this is one")
 def test_the_sdist_has_what_is_committed_and_nothing_else(tmp_path: Path) -> None:
     build = f"import mesonpy; mesonpy.build_sdist({str(tmp_path)!r})"
-    subprocess.run([sys.executable, "-c", build], cwd=TOP, capture_output=True, check=True)
+    # It looks for meson on PATH, and the environment of these tests need not be active.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [sys.executable, "-c", build],
+        cwd=TOP,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
     [sdist] = tmp_path.glob("*.tar.gz")
     with tarfile.open(sdist) as tar:
         inside = {member.name.partition("/")[2] for member in tar if not member.isdir()}
