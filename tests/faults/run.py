@@ -23,6 +23,8 @@ from tabulate import tabulate
 TOP = Path(__file__).resolve().parents[2]
 ALL = (*PLANTS, *PLANTS_IN_TURNS, *PLANTS_IN_NEW_PATHS, *PLANTS_OF_ZEROCOPY, *PLANTS_OF_DIGESTS)
 COPIED = ("ext", "tests", "zchttpd", "meson.build", "meson.options", "pyproject.toml")
+# What makes the manual page is not in the copy.
+BUILD = ("-Dtest_hooks=true", "-Dpages=disabled", "-Dbuildtype=debugoptimized")
 TEST_S_MAX = 300
 # What the tests start as `zchttpd`: the installed one has no fault.
 SERVER = """#!/bin/sh
@@ -49,7 +51,9 @@ class Tree:
         self.server = place / "serve"
         self.server.write_text(SERVER.format(place, sys.executable), encoding="utf-8")
         self.server.chmod(0o755)
-        self._call("meson", "setup", "build", "-Dtest_hooks=true", "-Dbuildtype=debugoptimized")
+        self._call(
+            "meson", "setup", "build", "-Dtest_hooks=true", "-Dpages=disabled", "-Dbuildtype=debugoptimized"
+        )
         self.build()
 
     def build(self) -> None:
