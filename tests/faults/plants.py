@@ -210,6 +210,7 @@ PLANTS = (
         "stream.pyx",
         "machine.limits.window_size // TAIL_PART if not source.frozen and _is_last(machine, conn) else 0",
         "0",
+        "tests/core/test_live_maps.py",
     ),
     Plant(
         "a piece is sent of a file that has changed",
