@@ -62,16 +62,20 @@ cdef inline bint _may_take(Machine* machine, Conn* conn) noexcept nogil:
     return conn.windows_held < machine.limits.windows_per_connection and left > machine.limits.window_count // 4
 
 
+cdef inline StreamFile* _source(Machine* machine, Conn* conn) noexcept nogil:
+    return <StreamFile*>slab_row(&machine.sources, plan_at(&machine.table, conn.plan).source)
+
+
 cdef void _read(Machine* machine, uint32_t slot) noexcept nogil:
     cdef Conn* conn = conn_at(machine, slot)
     cdef Stream* stream = conn.stream
     cdef Op* op = machine_op(machine, slot, OP_READ, TOKEN_READ)
-    cdef uint32_t source_slot = plan_at(&machine.table, conn.plan).source
+    cdef StreamFile* source = _source(machine, conn)
     op.flags = 0 if stream.turn else OP_NOWAIT
-    if (<StreamFile*>slab_row(&machine.sources, source_slot)).version.aside:
+    if source.version.aside:
         op.flags = OP_ASIDE
-    op.fd = (<StreamFile*>slab_row(&machine.sources, source_slot)).fd
-    op.slot = source_slot
+    op.fd = source.fd
+    op.slot = plan_at(&machine.table, conn.plan).source
     op.address = mapping_at(&machine.mappings, stream.reading).base + stream.reading_have
     op.offset = stream.read_at + stream.reading_have
     op.length = stream.reading_want - stream.reading_have
@@ -95,7 +99,7 @@ cdef uint32_t _live(Machine* machine, uint32_t slot) noexcept nogil:
     cdef Conn* conn = conn_at(machine, slot)
     cdef Stream* stream = conn.stream
     cdef uint32_t source_slot = plan_at(&machine.table, conn.plan).source
-    cdef StreamFile* source = <StreamFile*>slab_row(&machine.sources, source_slot)
+    cdef StreamFile* source = _source(machine, conn)
     cdef uint64_t left = stream.end - stream.read_at
     cdef uint32_t tail = machine.limits.window_size // TAIL_PART if not source.frozen and _is_last(machine, conn) else 0
     cdef uint32_t least = machine.limits.window_size // PIECE_PART_MIN
@@ -141,17 +145,17 @@ cdef inline bint _waits_for_notifications(Machine* machine, Conn* conn) noexcept
             and _is_last(machine, conn))
 
 
-cdef inline StreamFile* _source(Machine* machine, Conn* conn) noexcept nogil:
-    return <StreamFile*>slab_row(&machine.sources, plan_at(&machine.table, conn.plan).source)
+cdef inline uint32_t _device_queue(Machine* machine, Conn* conn) noexcept nogil:
+    return devices_queue(machine, _source(machine, conn).device)
 
 
 cdef inline bint _may_read(Machine* machine, Conn* conn) noexcept nogil:
     """Whether its device has a turn for it."""
-    return devices_free(machine, devices_queue(machine, _source(machine, conn).device))
+    return devices_free(machine, _device_queue(machine, conn))
 
 
 cdef inline void _begin_turn(Machine* machine, Conn* conn) noexcept nogil:
-    conn.stream.turn = devices_queue(machine, _source(machine, conn).device)
+    conn.stream.turn = _device_queue(machine, conn)
     devices_begin(machine, conn.stream.turn)
 
 
@@ -165,7 +169,7 @@ cdef void _wait_for_turn(Machine* machine, uint32_t slot) noexcept nogil:
     """Wait for a turn at the device, unless there is something to send meanwhile: its end pumps the stream."""
     cdef Conn* conn = conn_at(machine, slot)
     if conn.stream.count == 0 and conn.sends == 0 and machine.queues.queue[slot] == QUEUE_NONE:
-        queues_push(&machine.queues, slot, <uint8_t>(QUEUE_DEVICE + devices_queue(machine, _source(machine, conn).device)))
+        queues_push(&machine.queues, slot, <uint8_t>(QUEUE_DEVICE + _device_queue(machine, conn)))
 
 
 cdef void stream_pump(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil:
@@ -282,7 +286,7 @@ cdef void stream_sent(Machine* machine, uint32_t slot, uint32_t length) noexcept
     cdef Conn* conn = conn_at(machine, slot)
     cdef Stream* stream = conn.stream
     cdef Plan* plan = plan_at(&machine.table, conn.plan)
-    cdef StreamFile* source = <StreamFile*>slab_row(&machine.sources, plan.source)
+    cdef StreamFile* source = _source(machine, conn)
     if plan.status == PARTIAL_CONTENT:
         source.part_bytes += length
     if stream.live:
