@@ -125,11 +125,11 @@ class Program:
 
     def ready(self, lines: Sequence[str], admin: str) -> None:
         """See `Starter`."""
-        self._tell({"report": list(lines), "admin": admin})
+        tell(self._channel, {"report": list(lines), "admin": admin})
 
     def failed(self, why: str) -> None:
         """See `Starter`."""
-        self._tell({"error": why})
+        tell(self._channel, {"error": why})
 
     def reloading(self) -> None:
         """See `Starter`."""
@@ -147,6 +147,8 @@ class Program:
         """See `Starter`."""
         self._channel.close()
 
-    def _tell(self, news: dict[str, object]) -> None:
-        with contextlib.suppress(OSError):
-            self._channel.sendall(json.dumps(news).encode("ascii") + b"\n")
+
+def tell(channel: socket.socket, news: dict[str, object]) -> None:
+    """Send a line of JSON to who started this process, if that is still there."""
+    with contextlib.suppress(OSError):
+        channel.sendall(json.dumps(news).encode("ascii") + b"\n")

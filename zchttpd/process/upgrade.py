@@ -6,7 +6,6 @@ start, it says why, and the old one goes on as if nothing had been.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zchttpd.process.report import how_it_ended
-from zchttpd.process.starter import Terminal
+from zchttpd.process.starter import Terminal, tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
@@ -132,8 +131,7 @@ class TakingOver(Terminal):
 
     def _tell(self, news: dict[str, object]) -> None:
         # The old one may have gone without waiting: there is nobody left to take over from.
-        with contextlib.suppress(OSError):
-            self._channel.sendall(json.dumps(news).encode("ascii") + b"\n")
+        tell(self._channel, news)
         self._channel.close()
 
 
