@@ -11,10 +11,11 @@ import logging
 import os
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from zchttpd.config.names import AUTO, missing_encodings
@@ -133,10 +134,10 @@ class Compressor:
         self._size_min = size_min
         self._size_max = size_max
         self._memory = memory
-        self._threads = threads
-        self._executor = self._new_executor()
-        # And of mounts that may hang, each.
-        self._beside: dict[Names | None, ThreadPoolExecutor] = {None: self._executor}
+        # Of mounts that may hang, each, and one of all others.
+        self._executors: defaultdict[Names | None, ThreadPoolExecutor] = defaultdict(
+            partial(ThreadPoolExecutor, threads, thread_name_prefix="compress")
+        )
         self._lock = threading.Lock()
         self._made: OrderedDict[_Key, tuple[Compressed, bytes]] = OrderedDict()
         self._unfit: Lru[_Key, bool] = Lru(UNFIT_MAX)
@@ -164,7 +165,7 @@ class Compressor:
 
     def close(self) -> None:
         """Begin nothing new, and wait for what is under way."""
-        for executor in self._beside.values():
+        for executor in self._executors.values():
             executor.shutdown(cancel_futures=True)
 
     def encodings_of(self, base: Representation) -> tuple[str, ...]:
@@ -203,13 +204,8 @@ class Compressor:
                 return Unavailable.PENDING
             self._pending.add(key)
             self._pending_cell[0] = len(self._pending)
-        if mount not in self._beside:
-            self._beside[mount] = self._new_executor()
-        self._beside[mount].submit(self._work, key, base)
+        self._executors[mount].submit(self._work, key, base)
         return Unavailable.PENDING
-
-    def _new_executor(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._threads, thread_name_prefix="compress")
 
     def content_of(self, made: Compressed) -> bytes | None:
         """The bytes, unless they have been evicted."""

@@ -88,7 +88,7 @@ class Bench:
 
 def finish(compressor: Compressor) -> None:
     """Until what was begun has ended; for one thread, which does one after the other."""
-    compressor._executor.submit(int).result(STUCK_S)
+    compressor._executors[None].submit(int).result(STUCK_S)
 
 
 def content_of(representation: Representation) -> bytes:
@@ -243,7 +243,7 @@ def test_so_many_at_a_time(bench: Bench, as_br: Any) -> None:
     assert len(encoding.calls) == 2
     assert bench.cells("compressions_pending")[0] == 3
     gate.set()
-    compressor._executor.shutdown()
+    compressor._executors[None].shutdown()
     assert all(isinstance(compressor.find(base, "br", start=True), Compressed) for base in bases)
 
 

@@ -55,11 +55,11 @@ class Site:
 
     def _hold(self) -> None:
         self._gate = threading.Event()
-        self._compressor._executor.submit(self._gate.wait, STUCK_S)
+        self._compressor._executors[None].submit(self._gate.wait, STUCK_S)
 
     def work(self) -> None:
         """Everything that was begun runs to its end."""
-        done = self._compressor._executor.submit(int)
+        done = self._compressor._executors[None].submit(int)
         self._gate.set()
         done.result(STUCK_S)
         self._hold()

@@ -139,7 +139,7 @@ def test_what_is_made_has_one_too(place: Path) -> None:
     with handler_of(place, compress=True, compress_size_min="10") as handler:
         ask(handler, "/f.txt", "Accept-Encoding: gzip")
         assert handler._compressor is not None
-        handler._compressor._executor.shutdown(wait=True)
+        handler._compressor._executors[None].shutdown(wait=True)
         answer, received = ask(handler, "/f.txt", WANT, CONTENT, "Accept-Encoding: gzip")
         assert received["content-encoding"] == "gzip"
         assert answer.representation is not None

@@ -191,7 +191,7 @@ class Site:
         self._compressor = Compressor.of(asked, lambda _: memoryview(bytearray(24 * 8)).cast("Q"))
         if self._compressor is not None:
             for _ in range(asked.compress_threads):
-                self._compressor._executor.submit(self._gate.wait, STUCK_S)
+                self._compressor._executors[None].submit(self._gate.wait, STUCK_S)
         self.quick, self.plain = (
             kind(asked, EntryCache(self.root, asked), self._compressor) for kind in (Handler, Unaided)
         )
