@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zchttpd.config.options import StartError
+from zchttpd.config.options import StartError, split_address
 
 if TYPE_CHECKING:
     from zchttpd.config.settings import Settings
@@ -70,7 +70,7 @@ def access_of(settings: Settings, bound: str, pages_port: int) -> Access:
     """What the options say, for a listener that is bound to the address `bound`. Raises StartError."""
     hosts = {*settings.admin_name}
     if not _is_loopback(bound):
-        hosts |= {socket.gethostname(), settings.admin.rpartition(":")[0]}
+        hosts |= {socket.gethostname(), split_address(settings.admin)[0]}
     return Access(
         bound,
         pages_port,
