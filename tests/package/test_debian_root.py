@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from .loading import load
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -25,12 +26,7 @@ install.cert='/etc/ssl/certs/ca-certificates.crt'
 
 @pytest.fixture
 def debian_root() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("debian_root", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(PATH)
 
 
 def test_only_the_way_to_the_index_goes_along(

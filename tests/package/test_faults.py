@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .loading import load
+
 TOP = Path(__file__).resolve().parents[2]
 CORE = TOP / "ext" / "zchttpd" / "_core"
 
 
-def load(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, TOP / "tests" / "faults" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-PLANTS = (
-    *load("plants").PLANTS,
-    *load("plants_in_turns").PLANTS_IN_TURNS,
-    *load("plants_in_new_paths").PLANTS_IN_NEW_PATHS,
-    *load("plants_of_zerocopy").PLANTS_OF_ZEROCOPY,
-    *load("plants_of_digests").PLANTS_OF_DIGESTS,
-)
+PLANTS = load(TOP / "tests" / "faults" / "run.py").ALL
 
 
 def test_there_are_many_and_no_two_are_alike() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import importlib.util
 import json
 import subprocess
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING
 import brotli
 import pytest
 import zstandard
+
+from .loading import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,12 +37,7 @@ def name_of(path: Path) -> str:
 
 @pytest.fixture(scope="module")
 def maker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_assets", MAKER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(MAKER)
 
 
 @pytest.mark.parametrize("suffix", DECOMPRESS)
