@@ -28,6 +28,15 @@ FLAGS = (
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="70" height="50"><rect width="70" height="50"/></svg>'
 # A module of eight bytes of header and nothing else is valid.
 WASM = b"\0asm\1\0\0\0"
+# Where the film then is, how long it is, and what is wrong.
+SEEK = """
+    const video = document.querySelector('video');
+    if (video.readyState < 1) await new Promise(done => video.onloadedmetadata = done);
+    const sought = new Promise(done => video.onseeked = done);
+    video.currentTime = 17;
+    await sought;
+    return [video.currentTime, video.duration, video.error];
+"""
 PAGE = "<!DOCTYPE html><meta charset=utf-8><title>t</title>"
 
 
@@ -90,15 +99,7 @@ def test_a_film_is_sought_in(serve: Serve, run: Run, root: Path, tmp_path: Path)
     log = tmp_path / "access"
     with serve(root, access_log=log) as url, browsing(tmp_path) as browser:
         browser.get(url)
-        seek = """
-            const video = document.querySelector('video');
-            if (video.readyState < 1) await new Promise(done => video.onloadedmetadata = done);
-            const sought = new Promise(done => video.onseeked = done);
-            video.currentTime = 17;
-            await sought;
-            return [video.currentTime, video.duration, video.error];
-        """
-        at, duration, error = describe_error(browser, seek)
+        at, duration, error = describe_error(browser, SEEK)
     assert (at, error) == (17, None)
     assert 19 < duration < 21
     assert log.read_text().count('"GET /film.mp4 HTTP/1.1" 206 ') >= 2

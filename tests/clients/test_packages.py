@@ -86,28 +86,38 @@ def test_npm_installs_a_scoped_package(serve: Serve, run: Run, root: Path, tmp_p
     assert installed.read_text() == "module.exports = 42\n"
 
 
-def test_apt_updates_and_downloads(serve: Serve, run: Run, root: Path, tmp_path: Path) -> None:
-    made = tmp_path / "left"
+def make_deb(run: Run, place: Path, deb: Path) -> None:
+    """Make a package for apt, by way of a directory in `place`."""
+    made = place / "left"
     (made / "DEBIAN").mkdir(parents=True)
     (made / "DEBIAN" / "control").write_text(
         "Package: left\nVersion: 1.0\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\n"
         "Description: a package of a test\n"
     )
-    run("dpkg-deb", "--build", "--root-owner-group", made, root / "left_1.0_all.deb")
-    run(
-        "sh", "-c", f"cd '{root}' && apt-ftparchive packages . >Packages && apt-ftparchive release . >Release"
-    )
-    for place in ("etc/apt", "state/lists/partial", "cache/archives/partial"):
-        (tmp_path / place).mkdir(parents=True)
-    (tmp_path / "state" / "status").touch()
-    settings = {
-        "Dir::Etc": tmp_path / "etc/apt",
-        "Dir::State": tmp_path / "state",
-        "Dir::State::status": tmp_path / "state/status",
-        "Dir::Cache": tmp_path / "cache",
+    run("dpkg-deb", "--build", "--root-owner-group", made, deb)
+
+
+def apt_settings(place: Path, etc: Path) -> dict[str, Path | str]:
+    """What makes apt keep to `place`, where what it wants is made. `etc`: where its sources are."""
+    for each in (etc, place / "state/lists/partial", place / "cache/archives/partial"):
+        each.mkdir(parents=True, exist_ok=True)
+    (place / "state" / "status").touch()
+    return {
+        "Dir::Etc": etc,
+        "Dir::State": place / "state",
+        "Dir::State::status": place / "state/status",
+        "Dir::Cache": place / "cache",
         "APT::Sandbox::User": "root",
         "Acquire::http::Proxy": "DIRECT",
     }
+
+
+def test_apt_updates_and_downloads(serve: Serve, run: Run, root: Path, tmp_path: Path) -> None:
+    make_deb(run, tmp_path, root / "left_1.0_all.deb")
+    run(
+        "sh", "-c", f"cd '{root}' && apt-ftparchive packages . >Packages && apt-ftparchive release . >Release"
+    )
+    settings = apt_settings(tmp_path, tmp_path / "etc/apt")
     options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
     with serve(root) as url:
         (tmp_path / "etc/apt/sources.list").write_text(f"deb [trusted=yes] {url}/ ./\n")

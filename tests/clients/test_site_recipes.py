@@ -13,7 +13,8 @@ import pytest
 
 from ..wire.client import eventually, refused
 from .played import URL, Played, shell
-from .test_browser import browsing, describe_error
+from .test_browser import SEEK, browsing, describe_error
+from .test_packages import apt_settings, make_deb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,14 +30,6 @@ CONTROLLED = """
         await new Promise(done => navigator.serviceWorker.oncontrollerchange = done);
 """
 UNREGISTER = "for (const each of await navigator.serviceWorker.getRegistrations()) await each.unregister()"
-SEEK = """
-    const video = document.querySelector("video");
-    if (video.readyState < 1) await new Promise(done => video.onloadedmetadata = done);
-    const sought = new Promise(done => video.onseeked = done);
-    video.currentTime = 17;
-    await sought;
-    return [video.currentTime, video.error];
-"""
 STATIC = """
 import django
 from django.templatetags.static import static
@@ -46,25 +39,10 @@ print(static("admin/css/base.css"))
 
 
 def test_apt(serve: Serve, run: Run, tmp_path: Path) -> None:
-    made = tmp_path / "left"
-    for name in ("left/DEBIAN", "packages", "etc/keyrings"):
+    for name in ("packages", "etc/keyrings", "etc/sources.list.d"):
         (tmp_path / name).mkdir(parents=True)
-    (made / "DEBIAN" / "control").write_text(
-        "Package: left\nVersion: 1.0\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\n"
-        "Description: a package of a test\n"
-    )
-    run("dpkg-deb", "--build", "--root-owner-group", made, tmp_path / "packages/left_1.0_all.deb")
-    for place in ("etc/sources.list.d", "state/lists/partial", "cache/archives/partial"):
-        (tmp_path / place).mkdir(parents=True)
-    (tmp_path / "state" / "status").touch()
-    settings = {
-        "Dir::Etc": tmp_path / "etc",
-        "Dir::State": tmp_path / "state",
-        "Dir::State::status": tmp_path / "state/status",
-        "Dir::Cache": tmp_path / "cache",
-        "APT::Sandbox::User": "root",
-        "Acquire::http::Proxy": "DIRECT",
-    }
+    make_deb(run, tmp_path, tmp_path / "packages/left_1.0_all.deb")
+    settings = apt_settings(tmp_path, tmp_path / "etc")
     (tmp_path / "apt.conf").write_text("".join(f'{name} "{value}";\n' for name, value in settings.items()))
     recipe = Played("recipes/apt.md")
     # The machine that the test runs on stays as it is.
@@ -109,7 +87,8 @@ def test_video(serve: Serve, run: Run, tmp_path: Path) -> None:
         (tmp_path / "films" / "index.html").write_text(page)
         with browsing(tmp_path) as browser:
             browser.get(url)
-            assert describe_error(browser, SEEK) == [17, None]
+            at, _, error = describe_error(browser, SEEK)
+            assert (at, error) == (17, None)
     assert [round(float(each)) for each in durations] == [20, 20]
     assert re.search(r'"GET /film\.mp4 HTTP/1\.1" 206 ', log.read_text())
 
