@@ -82,6 +82,7 @@ class Bench:
                 "part_bytes_max": 1000,
                 "held_bytes_max": 1 << 20,
                 "turn_bytes_max": 1 << 20,
+                "way_bytes": 1 << 30,
             }
             | limits,
         )

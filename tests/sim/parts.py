@@ -63,7 +63,7 @@ EVENTS = (
     *("kept_waiting", "hogged", "no_memory", "no_memory_reset", "emfile"),
     *("sq_full", "cq_full", "in_worker", "late_receive", "auto_given_up", "auto_kept"),
     *("filled", "torn", "unregistered", "accepted", "one_accept", "rejected", "woken", "signal"),
-    *("live_zerocopy", "drop_pages", "coalesced", "close_waits", "stray", "splice", "route", "unread"),
+    *("live_zerocopy", "drop_pages", "coalesced", "close_waits", "stray", "splice", "route", "unread", "cpu_time"),
     *("shutdown", "collapse", "handler_cut"),
     *("look_new", "look_again", "look_fails", "look_short", "no_descriptors", "root_left", "by_itself"),
     *("live", "frozen", "map_fails", "not_resident", "resident", "map_file", "unmap_file"),
@@ -198,6 +198,7 @@ def random_limits(rng: random.Random, window: int) -> dict[str, int]:
         "part_bytes_max": rng.choice((1, 600, 100_000)),
         "held_bytes_max": 1 << 20,
         "turn_bytes_max": rng.choice((1, 20_000, 1 << 20)),
+        "way_bytes": rng.choice((1, 3000, 100_000)),
     }
 
 

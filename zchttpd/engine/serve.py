@@ -49,6 +49,8 @@ NO_LIMIT = 2**32 - 1
 HAND_OVER_MS = 2_000
 # Well under a tenth of a millisecond of copying.
 TURN_BYTES_MAX = 256 * 1024
+# Tens of milliseconds of sending, and more than all sockets hold.
+WAY_BYTES = 96 << 20
 
 
 def log_route(route: int, zerocopy: bool, seen: int, copied: int) -> None:
@@ -178,6 +180,7 @@ def assemble(maker: Maker, settings: Settings, listener: socket.socket, stats: m
             "part_bytes_max": parts_max(settings),
             "held_bytes_max": held_max(settings),
             "turn_bytes_max": TURN_BYTES_MAX,
+            "way_bytes": WAY_BYTES,
         },
         send_mode=settings.send_mode,
         plans_max=settings.plans_max,

@@ -47,6 +47,7 @@ from zchttpd._core.token cimport (
     token_generation, token_kind, token_pack, token_slot)
 from zchttpd._core.transmit cimport COPY_NO, transmit_end_lease, transmit_notified, transmit_window
 from zchttpd._core.turns cimport turns_is_small, turns_wait
+from zchttpd._core.ways cimport ways_sent
 
 cdef extern from "<errno.h>" nogil:
     enum:
@@ -551,6 +552,7 @@ cdef void _on_sent(Machine* machine, uint32_t slot, int32_t res, uint8_t way) no
     cdef uint8_t copy_reason = COPY_NO
     conn.sends -= 1
     if res > 0:
+        ways_sent(machine, conn, <uint32_t>res)
         access_bytes_sent(&machine.access, slot, <uint32_t>res, zerocopy)
         if zerocopy:
             machine.stats.sends_zerocopy += 1

@@ -119,6 +119,17 @@ cdef struct RouteTrial:     # what `auto` knows of a route
     uint8_t decided         # there is a verdict
     uint8_t met             # somebody has been sent something large over it
 
+cdef struct WayTrial:       # of how memory files leave where zero copy was given up
+    uint8_t copies          # they are copied now
+    uint8_t verdict         # and were before this trial
+    uint8_t part            # of the trial, from 1 on; 0 between trials
+    uint8_t counts          # what leaves now does
+    uint64_t bytes          # that have left since this part, its count or the rest between trials began
+    uint64_t bytes_until    # when it ends
+    uint32_t began_us       # CPU time then
+    uint64_t[2] us          # CPU time of what counted: by reference, by copying
+    uint64_t[2] counted     # and its bytes
+
 cdef struct StreamFile:         # a file that streams
     Version version
     LiveMap map
@@ -164,6 +175,7 @@ cdef struct Limits:
     uint64_t part_bytes_max         # of plans that are remembered and answer with parts of files
     uint64_t held_bytes_max         # of what requests and responses under way hold
     uint32_t turn_bytes_max         # that large responses move in a turn while small ones come
+    uint32_t way_bytes              # that count in a part of a trial of how memory files leave
 
 # What is done on the spot, for those who need its result at once.
 ctypedef int32_t (*Execute)(void* driver, const Op* op) noexcept nogil
@@ -224,6 +236,7 @@ cdef struct Machine:
     uint8_t crowded         # files in memory take more than they may: the handler is to make room
     uint8_t route_news      # bit per Route: a verdict that has not been logged
     RouteTrial[2] trials    # by Route
+    WayTrial[2] ways        # the same
 
 cdef int machine_open(Machine* machine, const Limits* limits, uint32_t plans_max, uint32_t mappings_max, uint64_t key0,
                       uint64_t key1, Stats* stats, int64_t now_us) noexcept nogil

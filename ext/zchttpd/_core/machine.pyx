@@ -21,6 +21,7 @@ from zchttpd._core.plans cimport (
 from zchttpd._core.queues cimport queues_close, queues_open
 from zchttpd._core.site cimport site_close
 from zchttpd._core.slab cimport slab_close, slab_give, slab_holds, slab_open, slab_row
+from zchttpd._core.stats cimport ROUTE_COUNT
 from zchttpd._core.timer_wheel cimport timer_wheel_close, timer_wheel_open
 from zchttpd._core.token cimport NO_SLOT, TOKEN_TAG, token_pack
 
@@ -34,12 +35,15 @@ cdef enum:
 cdef int machine_open(Machine* machine, const Limits* limits, uint32_t plans_max, uint32_t mappings_max, uint64_t key0,
                       uint64_t key1, Stats* stats, int64_t now_us) noexcept nogil:
     """Make the slabs. Returns 0 or -ENOMEM, then nothing is held."""
+    cdef uint32_t route
     memset(machine, 0, sizeof(Machine))
     machine.limits = limits[0]
     machine.stats = stats
     machine.pool_free = NO_SLOT
     machine.filled_first = NO_SLOT
     machine.device_reads_max = READS_MAX
+    for route in range(ROUTE_COUNT):
+        machine.ways[route].bytes_until = limits.way_bytes
     machine.now_us = now_us
     machine.now_ms = now_us // 1000
     cdef uint32_t conns = limits.connections_max + limits.refusals_max + CLOSING_CONNS

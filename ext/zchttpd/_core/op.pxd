@@ -35,6 +35,7 @@ cdef enum OpKind:
     OP_LOOK = 29        # look at a path beneath the directory `fd`, for the Look at `address`; the result is 0 or -errno
     OP_CHECK_ROOT = 30  # look where the RootPath at `address` leads; the result is 0, or -errno: elsewhere by now
     OP_DROP_PAGES = 31  # take these mapped bytes of a file, which have been sent, out of our page tables. No completion
+    OP_CPU_TIME = 32    # ask how much CPU time this thread has had; the result says, in microseconds modulo 2**32
 
 cdef enum OpFlag:
     OP_MORE = 1         # MSG_MORE: the body follows at once

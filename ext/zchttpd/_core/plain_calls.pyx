@@ -7,9 +7,9 @@ from zchttpd._core.address cimport address_route
 from zchttpd._core.live_map cimport LiveMap, live_map_close, live_map_drop, live_map_open, live_map_resident
 from zchttpd._core.look cimport Look, RootPath, look_at, look_at_root
 from zchttpd._core.op cimport (
-    OP_CHECK_ROOT, OP_CHECK_VERSION, OP_CLOSE_FILE, OP_DROP_PAGES, OP_GROWN, OP_LOOK, OP_MAP_FILE, OP_QUEUED, OP_REJECT,
-    OP_RESET, OP_RESIDENT, OP_ROUTE, OP_SHUTDOWN, OP_SIGNAL, OP_TAKE_VERSION, OP_UNMAP_FILE, OP_UNREAD, OP_WAIT)
-from zchttpd._core.system cimport system_signal
+    OP_CHECK_ROOT, OP_CHECK_VERSION, OP_CLOSE_FILE, OP_CPU_TIME, OP_DROP_PAGES, OP_GROWN, OP_LOOK, OP_MAP_FILE, OP_QUEUED,
+    OP_REJECT, OP_RESET, OP_RESIDENT, OP_ROUTE, OP_SHUTDOWN, OP_SIGNAL, OP_TAKE_VERSION, OP_UNMAP_FILE, OP_UNREAD, OP_WAIT)
+from zchttpd._core.system cimport system_signal, system_thread_us
 from zchttpd._core.version cimport Version, version_holds, version_take
 
 cdef extern from "<errno.h>" nogil:
@@ -72,6 +72,8 @@ cdef bint plain_call(const Op* op, int32_t* result) noexcept nogil:
         result[0] = live_map_open(<LiveMap*>op.address, op.fd)
     elif op.kind == OP_UNMAP_FILE:
         live_map_close(op.address, op.offset)
+    elif op.kind == OP_CPU_TIME:
+        result[0] = <int32_t>system_thread_us()
     elif op.kind == OP_REJECT or op.kind == OP_CLOSE_FILE:
         close(op.fd)
     elif op.kind == OP_SIGNAL:

@@ -28,8 +28,8 @@ from zchttpd._core.mapping cimport (
 from zchttpd._core.memory cimport memory_poison
 from zchttpd._core.op cimport (
     Completion, OP_ACCEPT, OP_ASIDE, OP_CANCEL, OP_CANCEL_ALL, OP_CHECK_ROOT, OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE,
-    OP_CLOSE_FILE, OP_COLLAPSE, OP_DROP_PAGES, OP_FILL, OP_LINK, OP_LOOK, OP_MAP_FILE, OP_MORE, OP_MULTISHOT, OP_NOWAIT,
-    OP_POLL, OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER, OP_REJECT, OP_RESET, OP_RESIDENT, OP_ROUTE, OP_SEND, OP_SEND_ZC,
+    OP_CLOSE_FILE, OP_COLLAPSE, OP_CPU_TIME, OP_DROP_PAGES, OP_FILL, OP_LINK, OP_LOOK, OP_MAP_FILE, OP_MORE,
+    OP_MULTISHOT, OP_NOWAIT, OP_POLL, OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER, OP_REJECT, OP_RESET, OP_RESIDENT, OP_ROUTE, OP_SEND, OP_SEND_ZC,
     OP_SHUTDOWN, OP_SIGNAL, OP_SPLICE, OP_TAKE_VERSION, OP_UNMAP_FILE, OP_UNREAD, OP_WATCH, Op, Peer)
 from zchttpd._core.plans cimport (
     NO_ROW, Plan, PlanTable, SEGMENT_LITERAL, Segment, cache_key_hash, entry_at, plan_at, plan_free, plan_make,
@@ -63,7 +63,7 @@ OPS = {
     OP_REJECT: "reject", OP_SIGNAL: "signal", OP_SPLICE: "splice", OP_TAKE_VERSION: "take_version", OP_LOOK: "look",
     OP_CHECK_VERSION: "check_version", OP_CLOSE_FILE: "close_file", OP_COLLAPSE: "collapse", OP_UNREAD: "unread",
     OP_ROUTE: "route", OP_CHECK_ROOT: "check_root", OP_MAP_FILE: "map_file", OP_UNMAP_FILE: "unmap_file",
-    OP_RESIDENT: "resident", OP_DROP_PAGES: "drop_pages"}
+    OP_CPU_TIME: "cpu_time", OP_RESIDENT: "resident", OP_DROP_PAGES: "drop_pages"}
 ASIDE, MORE, LINK, MULTISHOT, NOWAIT = OP_ASIDE, OP_MORE, OP_LINK, OP_MULTISHOT, OP_NOWAIT
 FRAMES = {FRAME_MORE: "more", FRAME_HEAD: "head", FRAME_BROKEN: "broken", FRAME_LINE_LONG: "line_long",
           FRAME_HEAD_LONG: "head_long"}

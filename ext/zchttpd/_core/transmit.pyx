@@ -14,6 +14,7 @@ from zchttpd._core.routes cimport (
 from zchttpd._core.slab cimport slab_holds, slab_row
 from zchttpd._core.stats cimport REASON_COPIED, REASON_LEASES, REASON_MEMLOCK, REASON_UNSUPPORTED
 from zchttpd._core.token cimport NO_SLOT, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_SPLICE, token_pack, token_slot
+from zchttpd._core.ways cimport ways_copies
 
 
 cdef inline uint8_t _copy_reason(Machine* machine, Conn* conn, bint registered, uint64_t left,
@@ -98,7 +99,7 @@ cdef void transmit_window(Machine* machine, uint32_t slot, uint32_t mapping_slot
         routes_referred(machine, conn)
     else:
         reason = _copy_reason(machine, conn, mapping.buffer >= 0, length, copy_reason)
-    if mapping.memfd >= 0 and reason != COPY_NO:
+    if mapping.memfd >= 0 and reason != COPY_NO and not ways_copies(machine, conn):
         _splice(machine, slot, mapping.memfd, mapping.base, offset, length)
         return
     op = _send(machine, slot, reason, mapping_slot, mapping.base + offset, size)

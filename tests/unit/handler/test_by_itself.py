@@ -81,6 +81,7 @@ LIMITS = {
     "part_bytes_max": 100_000,
     "held_bytes_max": 1 << 20,
     "turn_bytes_max": 1 << 20,
+    "way_bytes": 1 << 30,
 }
 
 
