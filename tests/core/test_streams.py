@@ -117,6 +117,20 @@ def test_a_window_of_the_reserve_is_given_back_when_the_socket_is_full() -> None
     assert (again.kind, again.offset, again.length) == ("read", 1000, WINDOW - 1000)
 
 
+@pytest.mark.parametrize(("left", "then"), [(WINDOW // 8, "send"), (WINDOW // 8 - 1, "read")])
+def test_no_window_is_kept_for_little_when_the_socket_is_full(left: int, then: str) -> None:
+    bench = Bench("plain")
+    read = bench.stream(bench.connect(), 1)
+    bench.step(read.token, read.length)
+    [send] = bench.ops()
+    bench.step(send.token, WINDOW - left)
+    [poll] = bench.ops()
+    assert bench.machine.live()["windows_left"] == (8 if then == "read" else 7)
+    bench.step(poll.token, select.POLLOUT)
+    [again] = bench.ops()
+    assert (again.kind, again.length) == (then, left)
+
+
 @pytest.mark.parametrize("mode", ["zerocopy", "plain"])
 def test_a_send_that_finds_no_room_waits_for_it_by_a_poll(mode: str) -> None:
     """Head and window alike, and whichever of a linked pair it is."""

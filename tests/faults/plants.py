@@ -421,7 +421,7 @@ PLANTS = (
     Plant(
         "a window of the reserve is kept while the socket takes nothing",
         "conn.pyx",
-        "        stream_give_back(machine, slot)\n",
+        "        stream_wait(machine, slot)\n",
         "        pass\n",
         "tests/core/test_streams.py",
     ),

@@ -9,6 +9,6 @@ cdef int stream_open(Machine* machine, uint32_t slot, const Segment* segment) no
 cdef void stream_pump(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil
 cdef int stream_read(Machine* machine, uint32_t slot, int32_t res) noexcept nogil
 cdef void stream_sent(Machine* machine, uint32_t slot, uint32_t length) noexcept nogil
-cdef void stream_give_back(Machine* machine, uint32_t slot) noexcept nogil
+cdef void stream_wait(Machine* machine, uint32_t slot) noexcept nogil
 cdef void stream_stop(Machine* machine, uint32_t slot) noexcept nogil
 cdef void stream_wake(Machine* machine) noexcept nogil

@@ -7,8 +7,9 @@ is told a whole response, is told one version; else it is broken off. The versio
 little of another is sent in vain. Nobody writes to a frozen file: it leaves whole, and also by reference.
 
 Memory is bounded by the pool whatever the file's size and however slowly clients read. Reading ahead is for when windows
-are plentiful. The last eighth of the pool is a reserve: a connection that gets one of those sends by copying, without
-waiting with the window in hand, so that clients that do not read cannot keep the others from being served.
+are plentiful. Nobody keeps one for little while the socket takes nothing. The last eighth of the pool is a reserve: a
+connection that gets one of those sends by copying, and waits with no window in hand at all, so that clients that do not read
+cannot keep the others from being served.
 """
 
 from libc.errno cimport EAGAIN, ENOMEM, EOPNOTSUPP
@@ -35,6 +36,7 @@ from zchttpd._core.turns cimport turns_wait
 cdef enum:
     TAIL_PART = 32              # of a window: so much of a response is held back to the end
     PIECE_PART_MIN = 8          # of a window: less is not worth a send of its own
+    LITTLE_PART = 8             # of a window: less is not worth a window while it waits
     BELIEVED_MS = 10
     NOWHERE = 0xFFFFFFFFFFFFFFFF
 
@@ -301,15 +303,19 @@ cdef void stream_sent(Machine* machine, uint32_t slot, uint32_t length) noexcept
         _drop_oldest(machine, stream)
 
 
-cdef void stream_give_back(Machine* machine, uint32_t slot) noexcept nogil:
-    """The socket takes nothing for now and the window is from the reserve: give it back, and read the rest again when
-    the socket takes bytes."""
+cdef void stream_wait(Machine* machine, uint32_t slot) noexcept nogil:
+    """The socket takes nothing for now. A window from the reserve, or with little left in it, goes back: the rest is read
+    again when the socket takes bytes."""
     cdef Conn* conn = conn_at(machine, slot)
     cdef Stream* stream = conn.stream
-    zc_assert(stream.count == 1 and stream.reading == NO_SLOT)
-    stream.read_at -= stream.lengths[stream.first] - stream.sent
-    _drop_oldest(machine, stream)
-    stream.from_reserve = 0
+    cdef uint32_t left
+    if stream.count != 1 or stream.reading != NO_SLOT:
+        return
+    left = stream.lengths[stream.first] - stream.sent
+    if stream.from_reserve or left < machine.limits.window_size // LITTLE_PART:
+        stream.read_at -= left
+        _drop_oldest(machine, stream)
+        stream.from_reserve = 0
 
 
 cdef void stream_stop(Machine* machine, uint32_t slot) noexcept nogil:

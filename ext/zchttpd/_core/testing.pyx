@@ -29,8 +29,9 @@ from zchttpd._core.memory cimport memory_poison
 from zchttpd._core.op cimport (
     Completion, OP_ACCEPT, OP_ASIDE, OP_CANCEL, OP_CANCEL_ALL, OP_CHECK_ROOT, OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE,
     OP_CLOSE_FILE, OP_COLLAPSE, OP_CPU_TIME, OP_DROP_PAGES, OP_FILL, OP_LINK, OP_LOOK, OP_MAP_FILE, OP_MORE,
-    OP_MULTISHOT, OP_NOWAIT, OP_POLL, OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER, OP_REJECT, OP_RESET, OP_RESIDENT, OP_ROUTE, OP_SEND, OP_SEND_ZC,
-    OP_SHUTDOWN, OP_SIGNAL, OP_SPLICE, OP_TAKE_VERSION, OP_UNMAP_FILE, OP_UNREAD, OP_WATCH, Op, Peer)
+    OP_MULTISHOT, OP_NOWAIT, OP_POLL, OP_QUEUED, OP_READ, OP_RECV, OP_REGISTER, OP_REJECT, OP_RESET, OP_RESIDENT,
+    OP_ROUTE, OP_SEND, OP_SEND_ZC, OP_SHUTDOWN, OP_SIGNAL, OP_SPLICE, OP_TAKE_VERSION, OP_UNMAP_FILE, OP_UNREAD,
+    OP_WATCH, Op, Peer)
 from zchttpd._core.plans cimport (
     NO_ROW, Plan, PlanTable, SEGMENT_LITERAL, Segment, cache_key_hash, entry_at, plan_at, plan_free, plan_make,
     plans_admit, plans_close, plans_drop_row, plans_find, plans_open)
@@ -581,7 +582,7 @@ cdef class SimWorker(SiteWorker):
             if conn.received.bytes != NULL:
                 bytes += conn.received.capacity
             if conn.flags & CONN_IMAGE_OWN:
-                bytes += plan_at(&self.machine.table, conn.plan).image_length
+                bytes += plan_at(&self.machine.table, conn.plan).segments[0].length
         for slot in range(self.machine.table.plans.fresh):
             plan = plan_at(&self.machine.table, slot)
             if plan.image != NULL and (plan.dead or (plan.rows == 0 and not plan.kept)):
