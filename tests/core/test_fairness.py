@@ -290,3 +290,48 @@ def test_a_wake_descriptor_may_have_any_number() -> None:
         for fd in taken:
             os.close(fd)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+class Answering(Bench):
+    """A worker whose handler answers each head at once, in a way that may be remembered or not."""
+
+    def __init__(self, *, remembers: bool) -> None:
+        self.remembers = remembers
+        self.given: list[bytes] = []
+        super().__init__()
+
+    def _handle(
+        self, work: Iterator[tuple[str, int, bytes | int]], filled: Iterator[tuple[int, int]], now_ms: int
+    ) -> None:
+        assert not list(filled)
+        for _, ticket, subject in work:
+            assert isinstance(subject, bytes)
+            self.given.append(subject)
+            plan = self.small()
+            self.machine.answer(ticket, plan, self.remembers)
+            self.machine.release(plan)
+
+
+@pytest.mark.parametrize(
+    ("remembers", "given"), [(True, [head(0), head(1)]), (False, [head(0), head(1), *[head(0)] * 2])]
+)
+def test_who_asks_for_the_same_at_the_same_time_needs_the_handler_once(
+    remembers: bool, given: list[bytes]
+) -> None:
+    bench = Answering(remembers=remembers)
+    receives = [(bench.connect(), head(number)) for number in (0, 1, 0, 0)]
+    for recv, asked in receives:
+        bench.machine.deliver(recv.token, len(asked), True, False, asked)
+    bench.machine.step()
+    assert bench.given == given
+    assert [op.kind for op in bench.ops()] == ["send"] * 4
+
+
+def test_who_drains_asks_the_handler_for_each_last_response() -> None:
+    bench = Answering(remembers=True)
+    receives = [bench.connect() for _ in range(2)]
+    bench.machine.drain(60_000)
+    for recv in receives:
+        bench.machine.deliver(recv.token, len(head(0)), True, False, head(0))
+    bench.machine.step()
+    assert bench.given == [head(0)] * 2

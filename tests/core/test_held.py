@@ -145,6 +145,25 @@ def test_a_copy_of_an_image_is_held_and_refused_when_there_is_no_room(bench: Ben
     assert next(op.kind for op in bench.ops()) == "reset"
 
 
+def test_the_copy_of_an_image_is_of_its_first_segment(bench: Bench) -> None:
+    """What follows has no Date, and is sent from where it is."""
+    entry = bench.machine.entry(bench.now_ms + 10**6)
+    recvs = [bench.connect() for _ in range(2)]
+    plan = bench.plan([("literal", 0, 39), ("literal", 39, SIZE - 39)], image(SIZE), entry=entry)
+    bench.machine.answer(bench.ask(recvs[0]), plan, True)
+    [first] = bench.ops()
+    bench.wait(1000, 101)
+    bench.hear(recvs[1], HEAD)
+    assert held(bench) == 39
+    [copied] = bench.ops()
+    assert copied.address != first.address
+    rests = []
+    for head in (first, copied):
+        bench.step(head.token, 39)
+        rests += bench.ops()
+    assert [(rest.address, rest.length) for rest in rests] == [(first.address + 39, SIZE - 39)] * 2
+
+
 def test_what_a_client_held_is_free_when_it_has_gone(bench: Bench) -> None:
     recv = bench.connect()
     ticket = bench.ask(recv)

@@ -31,7 +31,7 @@ LONG_FILES = {
     "tests/faults/plants.py": 568,
     "ext/zchttpd/_core/conn.pyx": 788,
     "ext/zchttpd/_core/testing.pyx": 666,
-    "ext/zchttpd/_core/worker.pyx": 655,
+    "ext/zchttpd/_core/worker.pyx": 663,
     "tests/unit/files/test_entry_cache.py": 568,
     "tests/unit/handler/test_handler.py": 591,
     "tests/unit/process/test_supervisor.py": 498,

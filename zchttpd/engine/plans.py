@@ -15,11 +15,17 @@ if TYPE_CHECKING:
 def make_plan(
     engine: SiteWorker, bodies: Bodies, answer: Answer, holding: Holding | None, body: Body | None
 ) -> int:
-    """Literal bytes, small windows among them, become one image; the rest is sent from where it is."""
+    """Literal bytes, small windows among them, become one image; the rest is sent from where it is.
+
+    The first segment has the Date, and whoever is still being sent it when that changes has a copy of its own.
+    """
     image = bytearray(answer.head)
     copied_max = INLINED_SIZE_MAX
     segments: list[tuple[str, int, int]] = []
     literal_from = 0
+    if len(answer.parts) > 1:
+        segments.append(("literal", 0, len(image)))
+        literal_from = len(image)
     for part in answer.parts:
         if isinstance(part, bytes):
             image += part

@@ -40,7 +40,7 @@ from zchttpd._core.routes cimport routes_forget, routes_heard_from
 from zchttpd._core.slab cimport slab_give, slab_holds, slab_take
 from zchttpd._core.stats cimport REASON_MEMORY, ROUTE_NETWORK
 from zchttpd._core.stream cimport (
-    stream_give_back, stream_open, stream_pump, stream_read, stream_sent, stream_stop, stream_wake)
+    stream_open, stream_pump, stream_read, stream_sent, stream_stop, stream_wait, stream_wake)
 from zchttpd._core.timer_wheel cimport timer_wheel_cancel, timer_wheel_due, timer_wheel_set
 from zchttpd._core.token cimport (
     NO_SLOT, TOKEN_CANCEL, TOKEN_CLOSE, TOKEN_POLL, TOKEN_READ, TOKEN_RECV, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_SPLICE,
@@ -498,7 +498,7 @@ cdef void conn_send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexce
     cdef Op* op
     if segment.kind == SEGMENT_LITERAL:
         op = machine_op(machine, slot, OP_SEND, TOKEN_SEND)
-        op.address = conn.image + segment.offset + conn.done
+        op.address = (conn.image if conn.segment == 0 else plan.image) + segment.offset + conn.done
         op.length = <uint32_t>(segment.length - conn.done)
         conn.asked = op.length
         conn.sends += 1
@@ -587,8 +587,8 @@ cdef void _on_sent(Machine* machine, uint32_t slot, int32_t res, uint8_t way) no
 
 cdef void _await_room(Machine* machine, uint32_t slot) noexcept nogil:
     cdef Conn* conn = conn_at(machine, slot)
-    if conn.stream != NULL and conn.stream.count > 0 and conn.stream.from_reserve:
-        stream_give_back(machine, slot)
+    if conn.stream != NULL:
+        stream_wait(machine, slot)
     machine_op(machine, slot, OP_POLL, TOKEN_POLL)
     conn.flags |= CONN_POLLING
 

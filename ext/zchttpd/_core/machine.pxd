@@ -37,7 +37,7 @@ cdef enum ConnFlag:
     CONN_PEER_DONE = 4      # the peer has closed its direction
     CONN_NO_ZEROCOPY = 8    # its socket refuses zero copy
     CONN_CRLF_SKIPPED = 16  # the one empty line before a request line (RFC 9112 section 2.2) has been used up
-    CONN_IMAGE_OWN = 32     # `image` is a copy of its own
+    CONN_IMAGE_OWN = 32     # `image` is a copy of its own, of the first segment
     CONN_REJECTED = 64      # came above the limit, and is told 503
     CONN_POLLING = 128      # a poll is under way
 
@@ -99,7 +99,7 @@ cdef struct Conn:
     uint32_t address        # row of what its address has, or NO_SLOT where that is not counted
     uint32_t segment        # of the plan
     uint64_t done           # bytes of the segment that have left
-    char* image             # what literals are sent from
+    char* image             # what the first segment is sent from: it has the Date
     Stream* stream              # NULL unless a file streams
     uint32_t windows_held   # windows that it took from the pool and that have not come back
     uint16_t leases         # open leases of its sends

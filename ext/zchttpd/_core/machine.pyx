@@ -284,17 +284,17 @@ cdef bint machine_hold_plan(Machine* machine, uint32_t slot, uint32_t plan_slot)
         if plan.image_held > 0:
             # A response of an earlier second is still being sent from the image: leave that as it is.
             conn.image = NULL
-            if machine_has_room(machine, plan.image_length):
-                conn.image = <char*>memory_take(plan.image_length)
+            if machine_has_room(machine, plan.segments[0].length):
+                conn.image = <char*>memory_take(plan.segments[0].length)
             else:
                 machine.stats.refused_memory += 1
             if conn.image == NULL:
                 conn.image = plan.image
                 plan.image_held += 1
                 return False
-            memcpy(conn.image, plan.image, plan.image_length)
+            memcpy(conn.image, plan.image, plan.segments[0].length)
             conn.flags |= CONN_IMAGE_OWN
-            machine.stats.held_bytes += plan.image_length
+            machine.stats.held_bytes += plan.segments[0].length
         else:
             plan.image_second = machine.http_date.second
         memcpy(conn.image + plan.date_at, machine.http_date.text, HTTP_DATE_LENGTH)
@@ -315,7 +315,7 @@ cdef void machine_let_go_plan(Machine* machine, uint32_t slot) noexcept nogil:
                           conn.received.bytes != NULL)
     if conn.flags & CONN_IMAGE_OWN:
         memory_give(conn.image)
-        machine.stats.held_bytes -= plan.image_length
+        machine.stats.held_bytes -= plan.segments[0].length
         conn.flags &= ~CONN_IMAGE_OWN
     else:
         plan.image_held -= 1

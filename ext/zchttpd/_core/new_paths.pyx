@@ -9,6 +9,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from zchttpd._core.budget cimport budget_image_bytes, budget_own_fits, budget_snapshot_bytes
+from zchttpd._core.cache_key cimport cache_key
 from zchttpd._core.file_version cimport FileVersion, SECOND_NS, file_version_lived, file_version_same
 from zchttpd._core.history cimport Given, history_find, history_give
 from zchttpd._core.look cimport Look
@@ -18,7 +19,7 @@ from zchttpd._core.op cimport OP_CHECK_ROOT, OP_LOOK
 from zchttpd._core.plain_path cimport PlainPath, plain_path
 from zchttpd._core.plans cimport (
     Entry, NO_ROW, Plan, Row, SEGMENT_LITERAL, Segment, cache_key_hash, entry_at, entry_make, entry_use, plan_at,
-    plan_loosen, plan_make, plans_admit, plans_drop_row)
+    plan_loosen, plan_make, plans_admit, plans_drop_row, plans_find)
 from zchttpd._core.routes cimport routes_want_other_pages
 from zchttpd._core.site cimport Site, site_rules, site_trusts
 from zchttpd._core.slab cimport slab_give
@@ -62,6 +63,13 @@ cdef bint _is_plain(Machine* machine, const FileVersion* version, uint64_t path)
     return given == NULL or (given.plain and (
         file_version_same(&given.version, version)
         or version.mtime_ns // SECOND_NS > given.version.mtime_ns // SECOND_NS))
+
+
+cdef bint new_path_is_known(Machine* machine, const char* head, uint32_t length) noexcept nogil:
+    """Whether a row leads from the head to an answer by now, as somebody else has asked for the same."""
+    cdef uint32_t key_length = 0 if machine.draining else cache_key(head, length, machine.cache_key)
+    cdef uint32_t row = plans_find(&machine.table, machine.cache_key, key_length) if key_length else <uint32_t>NO_ROW
+    return row != NO_ROW and not plan_at(&machine.table, machine.table.rows[row].plan).dead
 
 
 cdef bint new_path_plan(Machine* machine, uint32_t key_length, uint32_t* row, uint32_t* plan_slot) noexcept nogil:

@@ -31,6 +31,7 @@ from zchttpd._core.machine cimport (
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, Mapping, mapping_at, mapping_disown, mapping_hold, mapping_huge_length, mapping_make,
     mapping_registered, mapping_unmap)
+from zchttpd._core.new_paths cimport new_path_is_known
 from zchttpd._core.op cimport Completion, OP_QUEUED, OP_REGISTER, OP_SIGNAL, OP_UNREAD, OP_WATCH, Op
 from zchttpd._core.plans cimport (
     Entry, Plan, Segment, USE_PERIOD_SHIFT, entry_age, entry_at, entry_make, entry_use, plan_at, plan_make)
@@ -322,8 +323,8 @@ cdef class Worker:
         cdef uint64_t mapped = 0, streamed = 0
         if not segments or not image:
             raise ValueError("a plan sends at least a head")
-        if date_at >= 0 and date_at + 29 > len(image):
-            raise ValueError("the Date value lies outside the image")
+        if date_at >= 0 and date_at + 29 > (segments[0][2] if segments[0][0] == "literal" else 0):
+            raise ValueError("the Date value lies outside the first segment")
         if not machine_has_room(&self.machine, len(image)):
             self.machine.stats.refused_memory += 1
             raise MemoryError("responses under way hold too much")
@@ -624,17 +625,24 @@ cdef class Worker:
             if item is not None:
                 yield item
         while self.machine.queues.first[QUEUE_HEAD] != NO_SLOT and (self._may_go_on() or not heads):
-            heads += 1
-            yield self._item(QUEUE_HEAD)
+            item = self._item(QUEUE_HEAD)
+            if item is not None:
+                heads += 1
+                yield item
         self.in_hand = 0
 
     cdef tuple _item(self, uint8_t queue):
-        """Who is next there; None if somebody has looked at its entry meanwhile, and it went on."""
+        """Who is next there; None if somebody asked for the same meanwhile, or has looked at its entry, and it went on."""
         cdef uint32_t slot = self.machine.queues.first[queue]
         cdef Conn* conn = conn_at(&self.machine, slot)
         queues_remove(&self.machine.queues, slot)
         self.in_hand = _number(slot, self.machine.conns.generations[slot])
         if queue == QUEUE_HEAD:
+            if new_path_is_known(&self.machine, conn.received.bytes + conn.received.start, conn.head_length):
+                conn_retry(&self.machine, slot, self.machine.conns.generations[slot])
+                if self.machine.queues.queue[slot] != QUEUE_HEAD:
+                    return None
+                queues_remove(&self.machine.queues, slot)
             return "head", self.in_hand, PyBytes_FromStringAndSize(
                 conn.received.bytes + conn.received.start, conn.head_length)
         if conn.refuse_status:
