@@ -1,8 +1,9 @@
 """Load clients that wrk is not, each a process of its own: `clients.py discard|paced PLAN`, PLAN being JSON.
 
 discard: closed loop, keep-alive, for large bodies: recv(2) with MSG_TRUNC, so that the kernel drops the
-bytes (tcp(7)). It never sleeps: waking it would be the server's work, and on a virtual machine the most of it. wrk reads 8 KiB at a time, so at megabyte sizes wrk itself is the limit and every server looks
-the same; here one client core can outrun one server core. An answer of another length or status than the one
+bytes (tcp(7)). It never sleeps: waking it would be the server's work, and on a virtual machine the most
+of it. wrk reads 8 KiB at a time, so at megabyte sizes wrk itself is the limit and every server looks the
+same; here one client core can outrun one server core. An answer of another length or status than the one
 that was compared before counts as an error.
 
 paced: open loop at a fixed rate, latency from when a request was due; see lua/paced.lua.

@@ -162,8 +162,8 @@ PLANTS = (
     Plant(
         "a short send of a head begins anew",
         "conn.pyx",
-        "conn.image + segment.offset + conn.done",
-        "conn.image + segment.offset",
+        "plan.image) + segment.offset + conn.done",
+        "plan.image) + segment.offset",
     ),
     Plant(
         "a short send of a window begins anew",
@@ -410,6 +410,27 @@ PLANTS = (
         "key_length == 0",
         "tests/core/test_drain.py",
     ),
+    Plant(
+        "what was under way when the way changed counts in a trial",
+        "ways.pyx",
+        "        trial.began_us = now_us\n",
+        "",
+        "tests/core/test_ways.py",
+    ),
+    Plant(
+        "the other way is taken whatever it costs",
+        "ways.pyx",
+        "other if others < cost - cost / MARGIN else trial.verdict",
+        "other",
+        "tests/core/test_ways.py",
+    ),
+    Plant(
+        "who asks for what has become known is the handler's all the same",
+        "worker.pyx",
+        "if self.machine.queues.queue[slot] != QUEUE_HEAD:",
+        "if False:",
+        "tests/core/test_fairness.py",
+    ),
     # Windows: memory that is bounded, and that nobody waits for in vain.
     Plant(
         "the making of huge pages is taken for a read, again and again",
@@ -467,8 +488,8 @@ PLANTS = (
     Plant(
         "an image of its own is not given back",
         "machine.pyx",
-        "        memory_give(conn.image)\n        machine.stats.held_bytes -= plan.image_length\n",
-        "        machine.stats.held_bytes -= plan.image_length\n",
+        "        memory_give(conn.image)\n        machine.stats.held_bytes -= plan.segments[0].length\n",
+        "        machine.stats.held_bytes -= plan.segments[0].length\n",
     ),
     Plant(
         "a head that cannot be kept is forgotten",

@@ -191,7 +191,7 @@ class Settings:
     send_mode: str = opt.option(
         AUTO,
         Group.SENDS,
-        "zerocopy: send memory as it is; plain: copy on send; auto: zerocopy, splice where that copies",
+        "zerocopy: send memory as it is; plain: copy on send; auto: what costs least here, splice too",
         choices=SEND_MODES,
     )
     engine: str = opt.option(

@@ -17,7 +17,7 @@ def make_plan(
 ) -> int:
     """Literal bytes, small windows among them, become one image; the rest is sent from where it is.
 
-    The first segment has the Date, and whoever is still being sent it when that changes has a copy of its own.
+    The first segment has the Date; whoever is still being sent it when that changes has a copy of its own.
     """
     image = bytearray(answer.head)
     copied_max = INLINED_SIZE_MAX
