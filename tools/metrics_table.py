@@ -25,7 +25,7 @@ def docs_table() -> str:
 
 def _values(family: Family, label: str) -> str:
     """The values of a label where they are a few that are always the same."""
-    if label in ("le", "version", "worker", "status"):
+    if label in ("le", "version", "worker", "status", "size"):
         return ""
     values = dict.fromkeys(labelled[label] for _, labelled, _ in family.samples if label in labelled)
     return f": {', '.join(values)}"

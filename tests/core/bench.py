@@ -21,7 +21,7 @@ HEAD = b"GET /a HTTP/1.1\r\n\r\n"
 # What every worker does, whatever it is asked for.
 USUAL = (
     *("accept", "watch", "register", "signal", "take_version", "check_version", "close_file"),
-    *("map_file", "unmap_file", "resident", "look", "check_root", "drop_pages"),
+    *("map_file", "unmap_file", "resident", "look", "check_root", "drop_pages", "route"),
 )
 
 
@@ -38,6 +38,7 @@ class Bench:
         huge_size: int = 0,
         device_reads: int = READS_MAX,
         zerocopy_by_socket: bool = False,
+        request_ids: bool = False,
         **limits: int,
     ) -> None:
         """`maps`: files that stream are mapped."""
@@ -46,6 +47,7 @@ class Bench:
         # What the kernel answers to "queued" and "unread"; and to "route", by descriptor.
         self.unacknowledged = self.unread = 0
         self.routes: dict[int, int] = {}
+        self.route_asked = 0  # how often that was
         self.check_error = 0  # and, as an errno, to the question for a file's version
         self.files = 1_000_000
         self.mapped = self.unmapped = 0  # where the last file that streams was mapped
@@ -64,6 +66,7 @@ class Bench:
             huge_size=huge_size,
             device_reads=device_reads,
             zerocopy_by_socket=zerocopy_by_socket,
+            request_ids=request_ids,
             limits={
                 "head_size_max": HEAD_MAX,
                 "line_size_max": 512,
@@ -92,6 +95,7 @@ class Bench:
 
     def _execute(self, op: testing.ExecutedOp) -> int:
         self._ops.append(op)
+        self.route_asked += op.kind == "route"
         if op.kind == "map_file" and self.maps:
             self.mapped = self.machine.map_file(op)
         elif op.kind == "unmap_file":

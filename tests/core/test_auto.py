@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 import pytest
 
 from .bench import LOOPBACK, NETWORK, Bench
 from .site_bench import REVALIDATE_MS, Site
 from .site_bench import head as head_of
-
-if TYPE_CHECKING:
-    from zchttpd._core import testing
 
 TRIAL = 32
 RETRY = 8192
@@ -31,14 +27,10 @@ class Route:
         mapping = self.bench.mapping(b"m" * SIZE, True)
         self.plan = self.bench.plan([("literal", 0, 39), ("mapped", 0, SIZE)], mapping=mapping)
 
-    def sends(self) -> list[testing.ExecutedOp]:
-        """What the worker did to answer, besides asking for the route of a new connection and the time."""
-        return [op for op in self.bench.ops() if op.kind not in ("route", "cpu_time")]
-
     def ask(self, usage: int) -> str:
         """The kind of the send that carried the body; a zero-copy one is notified with this usage."""
         self.bench.machine.answer(self.bench.ask(self.recv), self.plan, False)
-        head, body = self.sends()
+        head, body = self.bench.ops()
         self.bench.step(head.token, head.length)
         if body.kind == "send_zc":
             self.bench.step(body.token, SIZE, True)
@@ -53,7 +45,7 @@ class Route:
         and another client came.
         """
         self.bench.machine.answer(self.bench.ask(self.recv), self.plan, False)
-        head, body = self.sends()
+        head, body = self.bench.ops()
         self.bench.step(head.token, head.length)
         self.bench.step(body.token, result, body.kind == "send_zc")
         ops = self.bench.ops()
@@ -153,20 +145,18 @@ def test_the_route_is_asked_for_when_it_decides_and_once(mode: str) -> None:
     mapping = bench.mapping(b"m" * SIZE, True)
     small = bench.plan([("literal", 0, 39), ("mapped", 0, 900)], mapping=mapping)
     large = bench.plan([("literal", 0, 39), ("mapped", 0, 100), ("mapped", 0, SIZE)], mapping=mapping)
-    kinds: list[str] = []
+    asked: list[int] = []
     for plan in (bench.small(), small, large, large):
         bench.machine.answer(bench.ask(recv), plan, False)
         while ops := bench.ops():
-            kinds += [op.kind for op in ops if op.kind == "route"]
             for op in ops:
                 if op.kind == "send_zc":
                     bench.step(op.token, op.length, True)
                     bench.step(op.token, ZERO_COPIED, False, True)
                 elif op.kind == "send":
                     bench.step(op.token, op.length)
-        kinds.append("answered")
-    asked = ["route"] if mode == "auto" else []
-    assert kinds == ["answered", "answered", *asked, "answered", "answered"]
+        asked.append(bench.route_asked)
+    assert asked == ([0, 0, 0, 0] if mode == "plain" else [0, 0, 1, 1])
 
 
 PAGE = 4096
@@ -195,7 +185,7 @@ class Large(Route):
 
     def large_sends(self) -> str:
         """How it leaves, now that somebody is sent it."""
-        head, body = self.sends()
+        head, body = self.bench.ops()
         self.bench.step(head.token, head.length)
         self.bench.step(body.token, PAGE)
         kind: str = body.kind

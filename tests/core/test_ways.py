@@ -54,7 +54,7 @@ class File(Route):
         kinds: list[str] = []
         for _ in range(count):
             self.bench.machine.answer(self.bench.ask(self.recv), self.body_plan, False)
-            head, body = self.sends()
+            head, body = self.bench.ops()
             self.bench.step(head.token, head.length)
             self.bench.step(body.token, LENGTH, body.kind == "send_zc")
             if body.kind == "send_zc":

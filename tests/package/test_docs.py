@@ -212,7 +212,7 @@ def test_tests_that_are_named_in_commands_exist() -> None:
 def test_metrics_that_are_named_exist() -> None:
     stats = SharedStats(1)
     collector = metrics.StatsCollector(stats, lambda: [metrics.WorkerInfo(0, 0, 0.0, 0)])
-    lines = prometheus.render(collector.families()).decode().splitlines()
+    lines = prometheus.render(collector.families(), None)[1].decode().splitlines()
     known = {re.split(r"[ {]", line)[0] for line in lines if line[:1] != "#"}
     named = {word for page in PAGES for word in re.findall(r"\bzchttpd_[a-z_]+[a-z]\b(?!\.)", prose_of(page))}
     assert len(named) > 6

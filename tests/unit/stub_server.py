@@ -33,13 +33,26 @@ CELL_COUNTS = {
     "compressions": 24,
     "compression_us": 4,
     "digests": 4,
+    "latency_buckets": 6,
+    "latency_us_sum": 2,
+    "admissions": 4,
+    "route_bytes": 9,
+    "route_delivered": 4,
     **dict.fromkeys(
         (
             *("sends_zerocopy", "sends_plain", "sends_splice"),
             *("send_bytes_zerocopy", "send_bytes_plain", "send_bytes_splice"),
             *("notifications_zero_copied", "notifications_copied", "notifications_unknown"),
             *("delivered_zero_copied", "delivered_copied"),
-            *("leases_open", "lease_us_sum", "mappings_open", "mapped_bytes", "registered_bytes"),
+            *("due_ms", "evicted_bytes", "plans_admitted", "plans_declined", "plans_evicted"),
+            *(
+                "leases_open",
+                "leased_bytes",
+                "lease_us_sum",
+                "mappings_open",
+                "mapped_bytes",
+                "registered_bytes",
+            ),
             *("zombies_open", "windows_open", "pool_bytes", "entries_open"),
             *("compressions_pending", "compressed_bytes", "digest_bytes"),
             *("connections_open", "connections_total"),
@@ -70,6 +83,9 @@ def stub_stats() -> Any:
         first += count
     module.STATS_BYTES = (first * 8 + 4095) // 4096 * 4096
     module.LEASE_BOUNDS_US = (10, 1000, 2_500_000)
+    module.LATENCY_BOUNDS_US = (100, 2_500_000)
+    module.LATENCY_LABELS = (("2xx", "0"), ("2xx", "16K"))
+    module.ADMISSIONS = ("admitted", "seldom", "no_room", "outweighed")
     module.FALLBACK_REASONS = ("copied", "memlock", "windows")
     module.ROUTES = ("loopback", "network")
     return module

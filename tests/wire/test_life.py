@@ -122,6 +122,26 @@ def test_start_line_and_health(server: Server) -> None:
         assert admin.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
+def status_of(server: Server, path: str) -> int:
+    """What the admin listener answers to a check of health."""
+    with socket.create_connection(server.admin) as admin:
+        admin.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        return int(admin.makefile("rb").read().split(b" ")[1])
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_makes_it_not_alive(root: Path, kind: tuple[str, str]) -> None:
+    engine, send_mode = kind
+    with serving(root, engine=engine, send_mode=send_mode) as server:
+        [worker] = [pid for pid in server.pids() if pid != server.pid]
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            eventually("it hangs", lambda: status_of(server, "/livez") == 503, 60)
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        eventually("it is back", lambda: status_of(server, "/livez") == 200)
+
+
 def test_a_root_without_an_index_is_told_how_to_list_it(tmp_path: Path) -> None:
     hint = f"no index.html in {tmp_path}/, and --listing is off: / is 404. Type --listing to list directories"
     with serving(tmp_path) as server:
@@ -179,6 +199,21 @@ def test_all_addresses_are_told_as_ones_that_open(large: Path, host: str) -> Non
         assert told, server.stdout()
         assert told[2] == found[1]
         assert told[1] not in ("127.0.0.1", "[::1]", "0.0.0.0", "[::]")
+
+
+def test_it_is_alive_and_not_ready_while_it_drains(large: Path, kind: tuple[str, str]) -> None:
+    engine, send_mode = kind
+    server = Server(large, engine=engine, send_mode=send_mode)
+    try:
+        assert [status_of(server, path) for path in ("/livez", "/readyz")] == [200, 200]
+        with begin(server, "/large") as peer:
+            server.terminate()
+            eventually("it drains", lambda: status_of(server, "/readyz") == 503)
+            assert status_of(server, "/livez") == 200
+            assert peer.reply().body == pattern(LARGE)
+        assert server.wait() == 0
+    finally:
+        server.kill()
 
 
 def test_drain_has_an_end(large: Path, kind: tuple[str, str]) -> None:

@@ -24,6 +24,7 @@ class Worker:
         drain_ms_max: int,
         access_bytes: int = 0,
         access_event: int = -1,
+        request_ids: bool = False,
         mappings_max: int = ...,
     ) -> None: ...
     @property

@@ -77,6 +77,7 @@ class Options(TypedDict, total=False):
     admin_origin: str | Sequence[str]
     access_log: StrPath
     access_log_format: Literal["common", "combined", "timed", "json"]
+    request_id: bool
     log_level: Literal["debug", "info", "warning", "error"]
     without: str | Sequence[str]
 

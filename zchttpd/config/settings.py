@@ -252,14 +252,14 @@ class Settings:
     admin: str = opt.option(
         "",
         Group.OBSERVABILITY,
-        "listen here for /metrics, /metrics.json and /healthz; off when empty",
+        "listen here for /metrics, /metrics.json, /healthz, /livez and /readyz; off when empty",
         metavar="H:P",
         example="127.0.0.1:9100",
     )
     admin_token_file: str = opt.option(
         "",
         Group.OBSERVABILITY,
-        "a file with the bearer token that it wants for all but /healthz; none when empty",
+        "a file with the bearer token that it wants for all but what tells health; none when empty",
         metavar="PATH",
         example="/etc/zchttpd/token",
     )
@@ -292,6 +292,11 @@ class Settings:
         Group.OBSERVABILITY,
         "of its lines; timed is combined with the duration in microseconds behind it",
         choices=LOG_FORMATS,
+    )
+    request_id: bool = opt.switch(
+        Group.OBSERVABILITY,
+        "tell in X-Request-Id, and in a log of JSON, which request an answer is to: by the client's id, or a"
+        " new one",
     )
     log_level: str = opt.option(
         "info",

@@ -30,6 +30,8 @@ def check_together(settings: Settings) -> None:
     for feature in settings.without:
         if feature not in FEATURES:
             raise SettingsError("without", f"{feature!r} is not a feature.{did_you_mean(feature, FEATURES)}")
+    if settings.request_id and any(rule.name.lower() == "x-request-id" for rule in settings.header):
+        raise SettingsError("header", "X-Request-Id is what --request-id sends. Type one of them alone")
     _check_memory(settings)
     _check_compression(settings)
     if settings.admin:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # The fixed part of an access record (access_record.pxd).
-_RECORD = struct.Struct("=IIIIqQQHHBB16s2x")
+_RECORD = struct.Struct("=IIIIqQQHHBB16sBx")
 _address = lru_cache(maxsize=4096)(address_of)
 
 
@@ -33,6 +33,7 @@ def unpack_records(records: bytes) -> Iterator[AccessRecord]:
             family,
             zerocopy,
             packed,
+            request_id,
         ) = _RECORD.unpack_from(records, at)
         text = at + _RECORD.size
         ends = (text + line, text + line + referer, text + line + referer + agent)
@@ -46,5 +47,6 @@ def unpack_records(records: bytes) -> Iterator[AccessRecord]:
             records[ends[1] : ends[2]],
             duration_us,
             bool(zerocopy),
+            records[ends[2] : ends[2] + request_id],
         )
         at += size

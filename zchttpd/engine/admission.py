@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zchttpd._core.stats import ADMISSIONS
 from zchttpd.engine.frequency_sketch import FrequencySketch
 from zchttpd.engine.limits import ASKED_MIN
 
@@ -19,10 +20,12 @@ VICTIMS_MAX = 256
 class Admission:
     """Counts how often the whole of a file was asked for that is not cached. The engine counts the others."""
 
-    def __init__(self, bodies: Bodies, holdings: Holdings) -> None:
+    def __init__(self, bodies: Bodies, holdings: Holdings, results: memoryview) -> None:
+        """`results`: counters, as ADMISSIONS."""
         self._bodies = bodies
         self._holdings = holdings
         self._asked = FrequencySketch()
+        self._results = results
 
     def wants(self, representation: Representation, now_ms: int) -> bool:
         """The whole of what lives is asked for. Whether a snapshot of it is to be begun."""
@@ -42,11 +45,16 @@ class Admission:
         return self._is_wanted(representation, asked)
 
     def _is_wanted(self, representation: Representation, asked: int) -> bool:
-        return (
-            asked >= ASKED_MIN
-            and self._bodies.may_snapshot(representation)
-            and self._is_worth(asked, self._bodies.missing(representation.size))
-        )
+        if asked < ASKED_MIN:
+            result = "seldom"
+        elif not self._bodies.may_snapshot(representation):
+            result = "no_room"
+        elif not self._is_worth(asked, self._bodies.missing(representation.size)):
+            result = "outweighed"
+        else:
+            result = "admitted"
+        self._results[ADMISSIONS.index(result)] += 1
+        return result == "admitted"
 
     def _is_worth(self, asked: int, missing: int) -> bool:
         """Whether what was `asked` for so often is worth those that `missing` bytes would push out."""

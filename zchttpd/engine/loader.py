@@ -54,7 +54,9 @@ class Loader:
         mailbox: LoopMailbox,
         new_paths: NewPaths,
         mappings_max: int,
+        cells: Callable[[str], memoryview],
     ) -> None:
+        """`cells`: counters of this worker, by name."""
         self._settings = settings
         self._mailbox = mailbox
         self._handler = handler
@@ -64,7 +66,8 @@ class Loader:
         self._streaming: set[Holding] = set()
         self._bodies = Bodies(settings, mappings_max)
         self._settling = Settling(mailbox.post)
-        self._admission = Admission(self._bodies, self._holdings)
+        self._admission = Admission(self._bodies, self._holdings, cells("admissions"))
+        self._evicted_bytes = cells("evicted_bytes")
         self._refusals: dict[int, int] = {}
         self._idle_ms = idle_ms(settings)
         self._silent_until_ms = 0
@@ -255,6 +258,8 @@ class Loader:
         if not self._holdings.remove(holding):
             return
         self.engine.retire(holding.number, evicted=evicted)
+        if evicted:
+            self._evicted_bytes[0] += sum(self._bodies.weight(body) for body in holding.bodies)
         for body in holding.bodies:
             self._bodies.release(body)
         holding.bodies.clear()

@@ -154,7 +154,7 @@ def assemble(maker: Maker, settings: Settings, listener: socket.socket, stats: m
     cache = EntryCache(root, settings, post=mailbox.post, digest_counts=counts)
     compressor = Compressor.of(settings, cells)
     handler, new_paths = Handler(settings, cache, compressor), NewPaths(settings, root, cache)
-    loader = Loader(settings, handler, cache, mailbox, new_paths, mappings_max)
+    loader = Loader(settings, handler, cache, mailbox, new_paths, mappings_max, cells)
     worker = maker.make(
         waker=waker,
         listener=listener.fileno(),
@@ -189,6 +189,7 @@ def assemble(maker: Maker, settings: Settings, listener: socket.socket, stats: m
         drain_ms_max=settings.drain_ms_max,
         access_bytes=0 if log is None else access_log.BUFFER_SIZE,
         access_event=-1 if log is None else log.event,
+        request_ids=settings.request_id,
     )
     loader.begin(worker)
     hand_over_ms = min(HAND_OVER_MS, settings.drain_ms_max // 2)

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from zchttpd.http.response import Slice
-from zchttpd.http.response_head import KEEP_ALIVE, HeadEncoder, encode_head
+from zchttpd.http.response_head import KEEP_ALIVE, PLACE_OF_REQUEST_ID, HeadEncoder, encode_head
 
 if TYPE_CHECKING:
     from zchttpd.files.lookup import Entry
@@ -78,10 +78,11 @@ class Answer(NamedTuple):
 
 
 class AnswerEncoder:
-    """Makes answers of responses."""
+    """Makes answers of responses. `request_id`: with the place of one, right behind Date."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, request_id: bool = False) -> None:
         self._head_encoder = HeadEncoder()
+        self._common = (PLACE_OF_REQUEST_ID,) if request_id else ()
 
     def encode(
         self,
@@ -96,11 +97,12 @@ class AnswerEncoder:
 
         `caching`: what the branch knows that made the response; the request or no entry may rule it out too.
         """
+        headers = (*self._common, *response.headers)
         if request is None:
-            encoded = encode_head(None, response.status, response.headers, keep_alive=False)
+            encoded = encode_head(None, response.status, headers, keep_alive=False)
         else:
             encoded = self._head_encoder.encode(
-                request, response.status, response.headers, keep_alive=response.keep_alive
+                request, response.status, headers, keep_alive=response.keep_alive
             )
         if request is None or not request.cacheable:
             caching = Cacheable.NO_REQUEST

@@ -60,7 +60,7 @@ class Handler:
         self._parse_cache = ParseCache(settings.head_size_max // 2)
         self._site = SitePolicy.of(settings)
         self._media = MediaPolicy.of(settings)
-        self._encoder = AnswerEncoder()
+        self._encoder = AnswerEncoder(request_id=settings.request_id)
         self._integrity = Integrity(settings, cache.digests)
         self._templates = Templates()
         # Smaller bodies are joined to their heads.

@@ -41,6 +41,8 @@ SHAPES_MAX = 1024
 KEEP_ALIVE = b"keep-alive"
 
 _PLACE_OF_DATE = format_date(0)
+# Overwritten when it is sent, as Date is; the engine knows where it begins and how long it is.
+PLACE_OF_REQUEST_ID = (b"X-Request-Id", b"0" * 64)
 _DATE_FIELD = b"\r\nDate: "
 # RFC 9110 section 5.5, of values joined by line feeds, which none can have.
 _VALUE = rb"(?:[\x21-\x7e\x80-\xff]+(?:[\t ]+[\x21-\x7e\x80-\xff]+)*)?"

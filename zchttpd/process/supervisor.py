@@ -14,6 +14,7 @@ from zchttpd.config.options import SettingsError, StartError, split_address
 from zchttpd.engine.limits import files_needed, memory_locked, raise_limits
 from zchttpd.process import privileges, upgrade
 from zchttpd.process.checks import check_links_into, check_root
+from zchttpd.process.health import Health
 from zchttpd.process.listeners import Listeners
 from zchttpd.process.pid_file import remove_pid, write_pid
 from zchttpd.process.reload import changes, fixed_of, keep
@@ -109,6 +110,7 @@ class Supervisor:
         self._access: Access
         self._selector = selectors.DefaultSelector()
         self._workers = Workers(self, self._selector, self._listeners)
+        self._health = Health(self._workers)
         self._successor: upgrade.Successor | None = None
         self._signals: Signals
         self._report = Report(notes=list(notes))
@@ -139,6 +141,9 @@ class Supervisor:
         gc.freeze()
         # No queue may be without a worker, also where more were passed than there are to be workers.
         self._workers.begin(self._settings, choice, len(self._listeners))
+        if self._starter.admin < 0:
+            # Whoever asks is told that it starts. Else the old version still answers.
+            self._open_admin()
         while not self._stopping or not self._workers.have_ended:
             for key, _ in self._selector.select(self._wait_s(time.monotonic())):
                 key.data(time.monotonic())
@@ -194,7 +199,7 @@ class Supervisor:
     def _stop(self, now: float, number: signal.Signals = signal.SIGTERM) -> None:
         if self._stopping:
             return
-        self._stopping = True
+        self._stopping = self._health.stopping = True
         if self._successor is not None:
             self._successor.stop()
         self._starter.stopping()
@@ -324,8 +329,7 @@ class Supervisor:
     # What is said
 
     def _announce(self) -> None:
-        if self._admin_listener is not None:
-            self._open_admin(self._admin_listener)
+        self._open_admin()
         admin = url_of(self._admin_listener) if self._admin_listener is not None else ""
         others = url_for_others(self._listeners.first)
         lines = self._report.lines(self._settings, self._listeners.url, admin=admin, others=others)
@@ -335,17 +339,16 @@ class Supervisor:
         for warning in exposures(self._settings, self._listeners.first, self._admin_listener):
             log.LOGGER.warning("%s", warning)
 
-    def _open_admin(self, listener: socket.socket) -> None:
+    def _open_admin(self) -> None:
+        if self._admin_listener is None or self._admin is not None:
+            return
         # Only now: a worker has no use for what these import.
         from zchttpd.telemetry.admin import Admin, Routes
         from zchttpd.telemetry.metrics import StatsCollector
 
         collector = StatsCollector(self._workers.stats, self._workers.info)
-        routes = Routes(collector.families, self._healthy)
-        self._admin = Admin(listener, self._selector, routes, self._access)
-
-    def _healthy(self) -> bool:
-        return not self._stopping and self._workers.are_alive
+        routes = Routes(collector.families, self._health.checks())
+        self._admin = Admin(self._admin_listener, self._selector, routes, self._access)
 
 
 def _admin_listener(settings: Settings, starter: Starter) -> socket.socket | None:

@@ -51,6 +51,7 @@ class AccessRecord(NamedTuple):
     agent: bytes
     duration_us: int
     zerocopy: bool
+    request_id: bytes = b""  # empty where answers do not tell it
 
 
 # ---- lines ----
@@ -86,10 +87,12 @@ class LineFormatter:
             self._stamp = time.strftime(form, time.gmtime(self._second))
         asked, agent = texts
         if self._kind == "json":
+            # Of letters, digits and signs that mean nothing in JSON.
+            named = f',"request_id":"{record.request_id.decode("ascii")}"' if record.request_id else ""
             return (
                 f'{{"time":"{self._stamp}","address":"{record.address}",{asked},"status":{record.status},'
                 f'"body_bytes":{record.body_bytes},"duration_us":{record.duration_us},'
-                f'"zero_copy":{"true" if record.zerocopy else "false"}{agent}}}\n'
+                f'"zero_copy":{"true" if record.zerocopy else "false"}{agent}{named}}}\n'
             ).encode("ascii")
         end = f" {record.duration_us}" if self._kind == "timed" else ""
         who = record.address or "-"

@@ -1,4 +1,4 @@
-"""The admin listener: /metrics and /healthz, in the supervisor's loop, as what forks has no threads."""
+"""The admin listener: metrics and health, in the supervisor's loop, as what forks has no threads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import h11
 from zchttpd.telemetry.metrics import flat_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from zchttpd.telemetry.admin_access import Access
     from zchttpd.telemetry.metrics import Family
@@ -22,31 +22,36 @@ CONNECTION_S_MAX = 10.0
 ACCEPT_PAUSE_S = 0.1
 _LEAVING, _SILENT, _ASKING, _ANSWERING = range(4)
 _TEXT = "text/plain; charset=utf-8"
-_ABOUT = b"zchttpd admin: /metrics, /metrics.json, /healthz\n"
+_ABOUT = b"zchttpd admin: /metrics, /metrics.json, /healthz, /livez, /readyz\n"
 
 Answer = tuple[int, str, bytes]
 
 
 class Routes:
-    """What the admin listener answers: (status, content type, body) for a path."""
+    """What the admin listener answers: (status, content type, body) for a path.
 
-    def __init__(self, families: Callable[[], Iterable[Family]], healthy: Callable[[], bool]) -> None:
+    `checks`: paths that everybody may ask, each with what tells why not, which is empty when all is well.
+    """
+
+    def __init__(
+        self, families: Callable[[], Iterable[Family]], checks: Mapping[bytes, Callable[[], str]]
+    ) -> None:
         self._families = families
-        self._healthy = healthy
+        self.checks = checks
 
-    def answer(self, target: bytes) -> Answer:
+    def answer(self, target: bytes, accept: bytes | None) -> Answer:
         """`target` in origin form; a query is ignored."""
-        match target.partition(b"?")[0]:
+        path = target.partition(b"?")[0]
+        if path in self.checks:
+            why = self.checks[path]()
+            return 503 if why else 200, _TEXT, f"{why or 'ok'}\n".encode()
+        match path:
             case b"/metrics":
                 from zchttpd.telemetry import prometheus
 
-                return 200, prometheus.TEXT_TYPE, prometheus.render(self._families())
+                return 200, *prometheus.render(self._families(), accept)
             case b"/metrics.json":
                 return 200, "application/json", flat_json(self._families())
-            case b"/healthz":
-                return (
-                    (200, _TEXT, b"ok\n") if self._healthy() else (503, _TEXT, b"not all workers are alive\n")
-                )
             case b"/":
                 return 200, _TEXT, _ABOUT
             case _:
@@ -196,9 +201,9 @@ class _Connection:
             return 204, _TEXT, b""
         if self._request.method not in (b"GET", b"HEAD"):
             return 405, _TEXT, b"GET and HEAD only\n"
-        if not access.admits(self._field(b"authorization")) and target != b"/healthz":
+        if not access.admits(self._field(b"authorization")) and target not in self._admin.routes.checks:
             return 401, _TEXT, b"this needs the token of --admin-token-file: Authorization: Bearer TOKEN\n"
-        return self._admin.routes.answer(target)
+        return self._admin.routes.answer(target, self._field(b"accept"))
 
     def _reader(self) -> bytes | None:
         return self._admin.access.reader(self._field(b"host"), self._field(b"origin"))
@@ -214,7 +219,7 @@ class _Connection:
             ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
             ("Connection", "close"),
-            ("Vary", "Origin"),
+            ("Vary", "Accept, Origin"),
         ]
         reader = self._reader()
         if reader is not None:

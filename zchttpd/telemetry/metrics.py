@@ -62,6 +62,28 @@ def _gauges(name: str, text: str, label: str, values: Iterable[tuple[str, float]
     return Family(name, "gauge", text, [("", {label: each}, value) for each, value in values])
 
 
+def _histogram(
+    labels: Mapping[str, str], bounds_us: Sequence[int], counts: Sequence[int], us_sum: int
+) -> Iterator[Sample]:
+    """The samples of one histogram in seconds; `counts`, one more than the bounds, are not cumulative."""
+    bounds = [*(repr(bound / US_PER_S) for bound in bounds_us), "+Inf"]
+    for bound, seen in zip(bounds, itertools.accumulate(counts), strict=True):
+        yield "_bucket", {**labels, "le": bound}, seen
+    yield "_count", labels, sum(counts)
+    yield "_sum", labels, us_sum / US_PER_S
+
+
+def _pairs(
+    suffix: str, outer: tuple[str, Iterable[str]], inner: tuple[str, Iterable[str]], counts: Iterable[int]
+) -> list[Sample]:
+    """A sample for each pair of values of two labels, in their order."""
+    pairs = itertools.product(outer[1], inner[1])
+    return [
+        (suffix, {outer[0]: one, inner[0]: other}, count)
+        for (one, other), count in zip(pairs, counts, strict=False)
+    ]
+
+
 def _cells(prefix: str, *values: str) -> dict[str, str]:
     """The cell of each value of a label."""
     return {value: f"{prefix}_{value}" for value in values}
@@ -82,6 +104,8 @@ _COUNTERS = {
     "zchttpd_fills": ("fills", "File versions that were begun to be read into memory."),
     "zchttpd_fill_bytes": ("fill_bytes", "Bytes read for them."),
     "zchttpd_evictions": ("evictions", "Paths whose file made room for others."),
+    "zchttpd_evicted_bytes": ("evicted_bytes", "Bytes in memory that they had."),
+    "zchttpd_plan_evictions": ("plans_evicted", "Request heads that were forgotten for others."),
     "zchttpd_digest_bytes": ("digest_bytes", "Bytes hashed."),
 }
 
@@ -105,6 +129,11 @@ _LABELLED = {
         "result",
         {"hit": "plan_hits", "miss": "plan_misses"},
         "Request heads looked up among the remembered ones.",
+    ),
+    "zchttpd_plan_admissions": (
+        "result",
+        {"admitted": "plans_admitted", "declined": "plans_declined"},
+        "New request heads that were remembered, or not: seen once, and there was no room to spare.",
     ),
     "zchttpd_refused": (
         "reason",
@@ -145,7 +174,15 @@ class StatsCollector:
             "reason",
             zip(self._layout.FALLBACK_REASONS, totals["fallbacks"], strict=False),
         )
+        yield _counter(
+            "zchttpd_admissions",
+            "Large files asked for that were not in memory: whether they were let in.",
+            "result",
+            zip(self._layout.ADMISSIONS, totals["admissions"], strict=True),
+        )
+        yield self._responses(totals["latency_buckets"], totals["latency_us_sum"])
         yield self._leases(totals["lease_buckets"], totals["lease_us_sum"][0])
+        yield from self._by_route(totals["route_bytes"], totals["route_delivered"])
         yield _gauges(
             "zchttpd_zerocopy_active",
             "Send mode auto by route: 0 undecided, 1 zero copy, 2 given up, as the kernel copies.",
@@ -169,21 +206,46 @@ class StatsCollector:
         )
 
     def _leases(self, buckets: Sequence[int], us_sum: int) -> Family:
-        family = Family(
-            "zchttpd_lease_seconds", "histogram", "How long the kernel held the memory of a zero-copy send."
+        return Family(
+            "zchttpd_lease_seconds",
+            "histogram",
+            "How long the kernel held the memory of a zero-copy send.",
+            [*_histogram({}, self._layout.LEASE_BOUNDS_US, buckets, us_sum)],
         )
-        bounds = [*(f"{bound / US_PER_S:.10g}" for bound in self._layout.LEASE_BOUNDS_US), "+Inf"]
-        for bound, seen in zip(bounds, itertools.accumulate(buckets), strict=True):
-            family.samples.append(("_bucket", {"le": bound}, seen))
-        family.samples.extend([("_count", {}, sum(buckets)), ("_sum", {}, us_sum / US_PER_S)])
+
+    def _responses(self, buckets: Sequence[int], us_sums: Sequence[int]) -> Family:
+        family = Family(
+            "zchttpd_response_seconds",
+            "histogram",
+            "How long responses took that left whole, from the first byte of the request to the last that the"
+            " kernel took; by their status, and by the size of the body, which is below `size`.",
+        )
+        bounds = self._layout.LATENCY_BOUNDS_US
+        count = len(bounds) + 1
+        for row, (status, size) in enumerate(self._layout.LATENCY_LABELS):
+            counts = buckets[row * count : (row + 1) * count]
+            # Most of them have never been, and each is twenty lines; the smallest are always there.
+            if any(counts) or row == 0:
+                labels = {"status": status, "size": size}
+                family.samples.extend(_histogram(labels, bounds, counts, us_sums[row]))
         return family
 
+    def _by_route(self, sizes: Sequence[int], delivered: Sequence[int]) -> Iterator[Family]:
+        yield Family(
+            "zchttpd_route_send_bytes",
+            "counter",
+            "Bytes sent, by how they leave and by where to. Small ones leave before the route is looked at.",
+            _pairs("_total", ("route", (*self._layout.ROUTES, "unknown")), ("mode", _MODES), sizes),
+        )
+        yield Family(
+            "zchttpd_route_delivered",
+            "counter",
+            "Zero-copy sends known to have reached the peer, as above, by where to.",
+            _pairs("_total", ("route", self._layout.ROUTES), ("usage", ("zero_copied", "copied")), delivered),
+        )
+
     def _compressions(self, counts: Sequence[int], us_sums: Sequence[int]) -> Iterator[Family]:
-        pairs = itertools.product(ENCODINGS, RESULTS)
-        ended: list[Sample] = [
-            ("_total", {"encoding": encoding, "result": result}, count)
-            for (encoding, result), count in zip(pairs, counts, strict=False)
-        ]
+        ended = _pairs("_total", ("encoding", ENCODINGS), ("result", RESULTS), counts)
         yield Family("zchttpd_compressions", "counter", "Files compressed, by how that ended.", ended)
         yield _counter(
             "zchttpd_compression_seconds",

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 # is; what it counted is not.
 GAUGES = {
     "leases_open": ("zchttpd_leases_open", "Zero-copy sends whose memory the kernel may still read."),
+    "leased_bytes": (
+        "zchttpd_leased_bytes",
+        "Bytes of that memory: what clients have been sent without a copy and have not taken yet.",
+    ),
     "mappings_open": ("zchttpd_mappings_open", "File versions held in memory."),
     "mapped_bytes": ("zchttpd_mapped_bytes", "Bytes of file versions held in memory."),
     "registered_bytes": ("zchttpd_registered_bytes", "Bytes registered with io_uring."),
@@ -32,6 +36,8 @@ GAUGES = {
 }
 # Whether `auto` sends without a copy, by route.
 ACTIVE = "zerocopy_active"
+# When the loop has its next turn at the latest, monotonic milliseconds; 0 before the first.
+DUE = "due_ms"
 
 
 def stats_layout() -> ModuleType:
@@ -83,7 +89,7 @@ class SharedStats:
 
     def clear_gauges(self, block: memoryview) -> None:
         """Zero the gauges of a worker that died. Its counters stay: its successor goes on from them."""
-        for name in (*GAUGES, ACTIVE):
+        for name in (*GAUGES, ACTIVE, DUE):
             cells = cells_of(block, name)
             for index in range(len(cells)):
                 cells[index] = 0

@@ -4,7 +4,7 @@ One thread writes, one reads: each moves its own count, and publishes it only wh
 """
 
 from libc.errno cimport ENOMEM
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy, memset
 
 from zchttpd._core.check cimport zc_assert
@@ -24,18 +24,25 @@ cdef enum:
     DUE_MS = 100        # records are worth a system call when they are so old
     DUE_PART = 4        # or when this part of the buffer is new
 
+cdef const char* DIGITS = b"0123456789abcdef"
 
-cdef int access_open(AccessRecords* access, uint32_t slots, uint64_t capacity, uint64_t* dropped) noexcept nogil:
-    """Keep records of connections below slot `slots`, in `capacity` bytes, a power of two. Returns 0 or -ENOMEM."""
+
+cdef int access_open(AccessRecords* access, uint32_t slots, uint64_t capacity, uint64_t* dropped,
+                     const uint64_t* id_keys) noexcept nogil:
+    """Keep records of connections below slot `slots`, in `capacity` bytes, a power of two, or 0 where there is no log.
+    `id_keys`: two random numbers, NULL where no answer tells an id. Returns 0 or -ENOMEM."""
     zc_assert(capacity & (capacity - 1) == 0)
     access.open_records = <OpenRecord*>memory_take_zeroed(slots, sizeof(OpenRecord))
-    access.bytes = <char*>memory_take(capacity)
+    access.bytes = <char*>memory_take(capacity) if capacity else NULL
     access.open_count = slots
     access.capacity = capacity
     access.dropped = dropped
-    if access.open_records == NULL or access.bytes == NULL:
+    if access.open_records == NULL or (capacity and access.bytes == NULL):
         access_close(access)
         return -ENOMEM
+    if id_keys != NULL:
+        access.request_ids = 1
+        memcpy(access.id_state, id_keys, sizeof(access.id_state))
     return 0
 
 
@@ -90,6 +97,7 @@ cdef void access_request_head(AccessRecords* access, uint32_t slot, const char* 
         return
     current = &access.open_records[slot]
     memory_give(current.text)
+    current.text = NULL
     current.line_length = current.referer_length = current.agent_length = 0
     while at < length:
         end = <const char*>memchr(head + at, b'\n', length - at)
@@ -108,9 +116,15 @@ cdef void access_request_head(AccessRecords* access, uint32_t slot, const char* 
         elif agent == NULL and size >= 11 and strncasecmp(head + at, b"user-agent:", 11) == 0:
             current.agent_length = size - 11
             agent = _trim(head + at + 11, &current.agent_length, FIELD_MAX)
+        elif (access.request_ids and current.id_length == 0 and size >= 13
+              and strncasecmp(head + at, b"x-request-id:", 13) == 0):
+            _take_request_id(current, head + at + 13, size - 13)
         if end == NULL:
             break
         at = <uint32_t>(end - head) + 1
+    if access.bytes == NULL:
+        current.line_length = current.referer_length = current.agent_length = 0
+        return
     current.text = <char*>memory_take(current.line_length + current.referer_length + current.agent_length)
     if current.text == NULL:
         current.line_length = current.referer_length = current.agent_length = 0
@@ -120,6 +134,44 @@ cdef void access_request_head(AccessRecords* access, uint32_t slot, const char* 
     _copy(current.text + current.line_length + current.referer_length, agent, current.agent_length)
 
 
+cdef void _take_request_id(OpenRecord* current, const char* value, uint32_t length) noexcept nogil:
+    """The client's, if it is one: letters, digits and a few signs, which mean nothing to anybody."""
+    cdef uint32_t i
+    value = _trim(value, &length, REQUEST_ID_MAX + 1)
+    if length == 0 or length > REQUEST_ID_MAX:
+        return
+    for i in range(length):
+        if not (b'0' <= value[i] <= b'9' or b'a' <= value[i] | 0x20 <= b'z' or value[i] == b'-' or value[i] == b'_'
+                or value[i] == b'.' or value[i] == b':' or value[i] == b'+' or value[i] == b'/' or value[i] == b'='):
+            return
+    current.id_length = <uint8_t>length
+    memcpy(current.id, value, length)
+
+
+cdef void _make_request_id(AccessRecords* access, OpenRecord* current) noexcept nogil:
+    """One that no other request has: a count under two random keys (SplitMix64), as 32 hexadecimal digits."""
+    cdef uint64_t word
+    cdef uint32_t half, i
+    for half in range(2):
+        access.id_state[half] += <uint64_t>0x9e3779b97f4a7c15
+        word = access.id_state[half]
+        word = (word ^ (word >> 30)) * <uint64_t>0xbf58476d1ce4e5b9
+        word = (word ^ (word >> 27)) * <uint64_t>0x94d049bb133111eb
+        word ^= word >> 31
+        for i in range(16):
+            current.id[16 * half + i] = DIGITS[(word >> (60 - 4 * i)) & 15]
+    current.id_length = 32
+
+
+cdef void access_put_request_id(AccessRecords* access, uint32_t slot, char* to) noexcept nogil:
+    """Write the id of the request under way to its place in the head of its response, of REQUEST_ID_MAX bytes."""
+    cdef OpenRecord* current = &access.open_records[slot]
+    if current.id_length == 0:
+        _make_request_id(access, current)
+    memcpy(to, current.id, current.id_length)
+    memset(to + current.id_length, b' ', REQUEST_ID_MAX - current.id_length)
+
+
 cdef void _put(AccessRecords* access, uint64_t at, const void* source, uint64_t length) noexcept nogil:
     cdef uint64_t place = at & (access.capacity - 1)
     cdef uint64_t first = min(length, access.capacity - place)
@@ -127,44 +179,50 @@ cdef void _put(AccessRecords* access, uint64_t at, const void* source, uint64_t 
     _copy(access.bytes, <const char*>source + first, length - first)
 
 
-cdef void access_response_ended(AccessRecords* access, uint32_t slot, uint16_t status, uint32_t head_length, int64_t now_us,
-                                int64_t unix_second, bint more) noexcept nogil:
+cdef void access_response_ended(AccessRecords* access, uint32_t slot, uint16_t status, uint32_t head_length, int64_t took_us,
+                                int64_t unix_second) noexcept nogil:
     """The response is over, whole or not: its record goes to the ring buffer, or is dropped. `head_length` bytes of what
-    was sent were no body. With `more` another request has come already."""
+    was sent were no body."""
     cdef OpenRecord* current
-    cdef Record record
-    cdef uint64_t at
-    cdef uint32_t text
     if access.open_records == NULL:
         return
     current = &access.open_records[slot]
-    text = current.line_length + current.referer_length + current.agent_length
+    if access.bytes != NULL:
+        _write(access, current, status, head_length, took_us, unix_second)
+    memory_give(current.text)
+    current.text = NULL
+    current.line_length = current.referer_length = current.agent_length = 0
+    current.id_length = 0
+    current.sent = 0
+    current.zerocopy = 0
+
+
+cdef void _write(AccessRecords* access, const OpenRecord* current, uint16_t status, uint32_t head_length, int64_t took_us,
+                 int64_t unix_second) noexcept nogil:
+    cdef Record record
+    cdef uint64_t at = access.written
+    cdef uint32_t text = current.line_length + current.referer_length + current.agent_length
     memset(&record, 0, sizeof(Record))
-    record.size = sizeof(Record) + text
+    record.size = sizeof(Record) + text + current.id_length
     record.line_length = current.line_length
     record.referer_length = current.referer_length
     record.agent_length = current.agent_length
+    record.id_length = current.id_length
     record.ended_at = unix_second
-    record.duration_us = <uint64_t>(now_us - current.began_us) if current.began_us else 0
+    record.duration_us = <uint64_t>took_us
     record.body_bytes = current.sent - head_length if current.sent > head_length else 0
     record.status = status
     record.port = current.peer.port
     record.family = current.peer.family
     record.zerocopy = current.zerocopy
     memcpy(record.address, current.peer.address, sizeof(record.address))
-    at = access.written
     if access.capacity - (at - zc_load(&access.taken)) >= record.size:
         _put(access, at, &record, sizeof(Record))
         _put(access, at + sizeof(Record), current.text, text)
+        _put(access, at + sizeof(Record) + text, current.id, current.id_length)
         zc_store(&access.written, at + record.size)
     else:
         access_drop(access, 1)
-    memory_give(current.text)
-    current.text = NULL
-    current.line_length = current.referer_length = current.agent_length = 0
-    current.sent = 0
-    current.zerocopy = 0
-    current.began_us = now_us if more else 0
 
 
 cdef bint access_due(AccessRecords* access, int64_t now_ms) noexcept nogil:

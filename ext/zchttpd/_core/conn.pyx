@@ -9,7 +9,7 @@ from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOBUFS, ENOMEM, EOPNOTSUPP, ETIM
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
-from zchttpd._core.access_record cimport access_bytes_sent, access_connected, access_request_head, access_request_started
+from zchttpd._core.access_record cimport access_bytes_sent, access_connected, access_request_head
 from zchttpd._core.addresses cimport addresses_have_room
 from zchttpd._core.admission cimport (
     admission_closed, admission_enqueue, admission_enter, admission_has_place, admission_leave, admission_may_reject,
@@ -22,7 +22,7 @@ from zchttpd._core.fill cimport fill_progress_ms
 from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE, CONN_POLLING,
-    CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, Conn, HELD_SMALL, REFUSED_HEAD, ROUTE_UNKNOWN, SEND_AUTO,
+    CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, Conn, HELD_SMALL, REFUSED_HEAD, ROUTE_UNKNOWN,
     conn_at, machine_has_room, machine_hold_plan, machine_let_go_plan, machine_op, machine_source_holds,
     machine_try_free_plan)
 from zchttpd._core.new_paths cimport LOOK_ASK, LOOK_GONE, SecondLook, new_path_look, new_path_plan
@@ -38,7 +38,7 @@ from zchttpd._core.recv_buffer cimport (
     recv_buffer_free)
 from zchttpd._core.routes cimport routes_forget, routes_heard_from
 from zchttpd._core.slab cimport slab_give, slab_holds, slab_take
-from zchttpd._core.stats cimport REASON_MEMORY, ROUTE_NETWORK
+from zchttpd._core.stats cimport REASON_MEMORY, ROUTE_COUNT, SENT_PLAIN, SENT_SPLICED, SENT_ZEROCOPY, WAYS
 from zchttpd._core.stream cimport (
     stream_open, stream_pump, stream_read, stream_sent, stream_stop, stream_wait, stream_wake)
 from zchttpd._core.timer_wheel cimport timer_wheel_cancel, timer_wheel_due, timer_wheel_set
@@ -52,11 +52,6 @@ from zchttpd._core.ways cimport ways_sent
 cdef extern from "<errno.h>" nogil:
     enum:
         ECANCELED
-
-cdef enum SentWay:
-    SENT_PLAIN = 0
-    SENT_ZEROCOPY = 1
-    SENT_SPLICED = 2
 
 # ---- what the driver calls ----
 
@@ -81,8 +76,7 @@ cdef bint conn_accepted(Machine* machine, int32_t fd, const Peer* peer) noexcept
     conn = conn_at(machine, slot)
     conn.fd = fd
     conn.state = CONN_READING
-    # Only `auto` decides by it.
-    conn.route = ROUTE_UNKNOWN if machine.send_mode == SEND_AUTO else ROUTE_NETWORK
+    conn.route = ROUTE_UNKNOWN
     conn.row = NO_ROW
     conn.plan = conn.address = NO_SLOT
     conn.queued_last = -1
@@ -258,7 +252,8 @@ cdef void _on_received(Machine* machine, uint32_t slot, const Completion* comple
     if res >= 0:
         routes_heard_from(machine, conn)
     if res > 0:
-        access_request_started(&machine.access, slot, machine.now_us)
+        if conn.began_us == 0:
+            conn.began_us = machine.now_us
         if conn.state == CONN_READING and machine.queues.queue[slot] != QUEUE_HALF:
             queues_remove(&machine.queues, slot)
         if conn.state == CONN_READING and conn.received.bytes == NULL:
@@ -563,6 +558,7 @@ cdef void _on_sent(Machine* machine, uint32_t slot, int32_t res, uint8_t way) no
         else:
             machine.stats.sends_plain += 1
             machine.stats.send_bytes_plain += <uint64_t>res
+        machine.stats.route_bytes[min(conn.route, <uint8_t>ROUTE_COUNT) * WAYS + way] += <uint64_t>res
     if conn.state == CONN_CLOSING:
         _try_free(machine, slot)
         return

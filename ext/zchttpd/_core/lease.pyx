@@ -41,6 +41,7 @@ cdef uint32_t lease_open(Ledger* ledger, uint32_t mapping, uint32_t conn, uint32
         mapping_hold(ledger.mappings, mapping)
         mapping_at(ledger.mappings, mapping).leases += 1
     ledger.stats.leases_open += 1
+    ledger.stats.leased_bytes += length
     return slot
 
 
@@ -50,6 +51,7 @@ cdef int lease_end(Ledger* ledger, uint32_t slot, int64_t now_us) noexcept nogil
     cdef uint32_t mapping_slot = lease.mapping
     cdef Mapping* mapping
     ledger.stats.leases_open -= 1
+    ledger.stats.leased_bytes -= lease.length
     if lease.result > 0:  # else nothing was held
         stats_lease(ledger.stats, now_us - lease.opened_us)
     slab_give(&ledger.slab, slot)

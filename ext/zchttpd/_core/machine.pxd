@@ -108,6 +108,7 @@ cdef struct Conn:
     int32_t queued_last     # unacknowledged bytes at the last stall check, -1 before the first
     int64_t deadline_ms     # monotonic
     int64_t head_began_ms   # first byte of the head under way, 0 before it
+    int64_t began_us        # and of the request under way, until its response is over
     uint32_t awaits         # parked: mapping whose fill it waits for, or NO_SLOT
     uint32_t awaits_generation
 
@@ -241,7 +242,7 @@ cdef struct Machine:
 cdef int machine_open(Machine* machine, const Limits* limits, uint32_t plans_max, uint32_t mappings_max, uint64_t key0,
                       uint64_t key1, Stats* stats, int64_t now_us) noexcept nogil
 cdef void machine_close(Machine* machine) noexcept nogil
-cdef int machine_open_access(Machine* machine, uint64_t capacity) noexcept nogil
+cdef int machine_open_access(Machine* machine, uint64_t capacity, const uint64_t* id_keys) noexcept nogil
 cdef void machine_set_time(Machine* machine, int64_t now_us, int64_t unix_second) noexcept nogil
 cdef Conn* conn_at(Machine* machine, uint32_t slot) noexcept nogil
 cdef Op* machine_blank_op(Machine* machine) noexcept nogil
@@ -267,4 +268,4 @@ cdef void machine_clear(Machine* machine, uint32_t slot) noexcept nogil
 
 cdef inline bint machine_wants_peers(const Machine* machine) noexcept nogil:
     """Whether anybody wants to know from where connections come."""
-    return machine.access.open_records != NULL or machine.address_chain_count > 0
+    return machine.access.bytes != NULL or machine.address_chain_count > 0

@@ -5,7 +5,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from posix.unistd cimport close
 
-from zchttpd._core.access_record cimport access_close, access_open, access_response_ended
+from zchttpd._core.access_record cimport (
+    REQUEST_ID_AT, access_close, access_open, access_put_request_id, access_response_ended)
 from zchttpd._core.addresses cimport addresses_close, addresses_open
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH, http_date_set
@@ -21,7 +22,7 @@ from zchttpd._core.plans cimport (
 from zchttpd._core.queues cimport queues_close, queues_open
 from zchttpd._core.site cimport site_close
 from zchttpd._core.slab cimport slab_close, slab_give, slab_holds, slab_open, slab_row
-from zchttpd._core.stats cimport ROUTE_COUNT
+from zchttpd._core.stats cimport ROUTE_COUNT, stats_latency
 from zchttpd._core.timer_wheel cimport timer_wheel_close, timer_wheel_open
 from zchttpd._core.token cimport NO_SLOT, TOKEN_TAG, token_pack
 
@@ -94,9 +95,9 @@ cdef void machine_close(Machine* machine) noexcept nogil:
     machine.ops = NULL
 
 
-cdef int machine_open_access(Machine* machine, uint64_t capacity) noexcept nogil:
-    """Keep access records from now on, before the first connection. Returns 0 or -ENOMEM."""
-    return access_open(&machine.access, machine.conns.capacity, capacity, &machine.stats.access_dropped)
+cdef int machine_open_access(Machine* machine, uint64_t capacity, const uint64_t* id_keys) noexcept nogil:
+    """Keep access records from now on, before the first connection, as `access_open` has it. Returns 0 or -ENOMEM."""
+    return access_open(&machine.access, machine.conns.capacity, capacity, &machine.stats.access_dropped, id_keys)
 
 
 cdef void machine_set_time(Machine* machine, int64_t now_us, int64_t unix_second) noexcept nogil:
@@ -280,9 +281,10 @@ cdef bint machine_hold_plan(Machine* machine, uint32_t slot, uint32_t plan_slot)
     conn.image = plan.image
     plan.active += 1
     machine.stats.requests[plan.status] += 1
-    if plan.date_at >= 0 and plan.image_second != machine.http_date.second:
+    cdef bint own = machine.access.request_ids
+    if plan.date_at >= 0 and (own or plan.image_second != machine.http_date.second):
         if plan.image_held > 0:
-            # A response of an earlier second is still being sent from the image: leave that as it is.
+            # A response of an earlier second, or with another id, is still being sent from the image: leave that as it is.
             conn.image = NULL
             if machine_has_room(machine, plan.segments[0].length):
                 conn.image = <char*>memory_take(plan.segments[0].length)
@@ -298,6 +300,8 @@ cdef bint machine_hold_plan(Machine* machine, uint32_t slot, uint32_t plan_slot)
         else:
             plan.image_second = machine.http_date.second
         memcpy(conn.image + plan.date_at, machine.http_date.text, HTTP_DATE_LENGTH)
+        if own:
+            access_put_request_id(&machine.access, slot, conn.image + plan.date_at + REQUEST_ID_AT)
     if not conn.flags & CONN_IMAGE_OWN:
         plan.image_held += 1
     return True
@@ -307,12 +311,17 @@ cdef void machine_let_go_plan(Machine* machine, uint32_t slot) noexcept nogil:
     """The connection lets go of its plan, if it has one."""
     cdef Conn* conn = conn_at(machine, slot)
     cdef uint32_t plan_slot = conn.plan
+    # Who is refused before a byte has come has waited for nothing.
+    cdef int64_t took_us = machine.now_us - conn.began_us if conn.began_us else 0
     cdef Plan* plan
     if plan_slot == NO_SLOT:
         return
     plan = plan_at(&machine.table, plan_slot)
-    access_response_ended(&machine.access, slot, plan.status, plan.head_length, machine.now_us, machine.http_date.second,
-                          conn.received.bytes != NULL)
+    if conn.segment == plan.segment_count:
+        stats_latency(machine.stats, plan.latency_row, took_us)
+    access_response_ended(&machine.access, slot, plan.status, plan.head_length, took_us, machine.http_date.second)
+    # Another request may have come already.
+    conn.began_us = machine.now_us if conn.received.bytes != NULL else 0
     if conn.flags & CONN_IMAGE_OWN:
         memory_give(conn.image)
         machine.stats.held_bytes -= plan.segments[0].length

@@ -19,7 +19,7 @@ from zchttpd._core.op cimport OP_CHECK_ROOT, OP_LOOK
 from zchttpd._core.plain_path cimport PlainPath, plain_path
 from zchttpd._core.plans cimport (
     Entry, NO_ROW, Plan, Row, SEGMENT_LITERAL, Segment, cache_key_hash, entry_at, entry_make, entry_use, plan_at,
-    plan_loosen, plan_make, plans_admit, plans_drop_row, plans_find)
+    plan_describe, plan_loosen, plan_make, plans_admit, plans_drop_row, plans_find)
 from zchttpd._core.routes cimport routes_want_other_pages
 from zchttpd._core.site cimport Site, site_rules, site_trusts
 from zchttpd._core.slab cimport slab_give
@@ -112,7 +112,6 @@ cdef uint32_t _plan(Machine* machine, Template* template, const FileVersion* ver
     cdef Segment segment
     cdef uint32_t entry
     cdef uint32_t slot
-    cdef Plan* plan
     if not machine_has_room(machine, length):
         return NO_SLOT
     entry = entry_make(&machine.table, machine.now_ms + machine.site.limits.revalidate_ms, machine.now_ms)
@@ -131,11 +130,7 @@ cdef uint32_t _plan(Machine* machine, Template* template, const FileVersion* ver
     entry_at(&machine.table, entry).version = version[0]
     entry_use(entry_at(&machine.table, entry), machine.now_ms)
     machine.table.own_bytes += length
-    plan = plan_at(&machine.table, slot)
-    plan.status = 200
-    plan.head_length = head_length
-    plan.keep_alive = template.keep_alive
-    plan.linger = template.linger
+    plan_describe(plan_at(&machine.table, slot), 200, head_length, template.keep_alive, template.linger)
     return slot
 
 

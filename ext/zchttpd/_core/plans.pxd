@@ -43,6 +43,7 @@ cdef struct Plan:
     uint32_t active         # connections that replay it
     uint32_t head_length    # bytes of the response head at the start of the image
     uint16_t status
+    uint8_t latency_row     # where the time that it takes is counted
     uint8_t kept            # the handler still has its number
     uint8_t dead            # its entry is gone: no new replay
     uint8_t loose           # only replays under way lead to it: its image counts as theirs
@@ -92,6 +93,7 @@ cdef uint32_t plans_drop_row(PlanTable* table, uint32_t row) noexcept nogil
 cdef uint32_t entry_make(PlanTable* table, int64_t check_at_ms, int64_t now_ms) noexcept nogil
 cdef uint32_t plan_make(PlanTable* table, uint32_t entry, const char* image, uint32_t image_length, int32_t date_at,
                         const Segment* segments, uint32_t segment_count) noexcept nogil
+cdef void plan_describe(Plan* plan, uint16_t status, uint32_t head_length, bint keep_alive, bint linger) noexcept nogil
 cdef void plan_loosen(PlanTable* table, uint32_t slot) noexcept nogil
 cdef void plan_free_image(PlanTable* table, uint32_t slot) noexcept nogil
 cdef void plan_unlink(PlanTable* table, uint32_t slot) noexcept nogil

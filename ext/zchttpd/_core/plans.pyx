@@ -12,6 +12,7 @@ from libc.string cimport memcmp, memcpy, memset
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.memory cimport memory_give, memory_take, memory_take_zeroed
 from zchttpd._core.slab cimport slab_close, slab_give, slab_open, slab_row, slab_take
+from zchttpd._core.stats cimport stats_latency_row
 from zchttpd._core.token cimport NO_SLOT
 
 cdef enum:
@@ -148,6 +149,7 @@ cdef uint32_t plans_admit(PlanTable* table, const char* cache_key, uint32_t leng
             break
     if cell[0] != tag and not (eager and chosen != NO_ROW):
         cell[0] = tag
+        table.stats.plans_declined += 1
         return NO_ROW
     while chosen == NO_ROW:
         table.hand = (table.hand + 1) % ROW_WAYS
@@ -155,6 +157,7 @@ cdef uint32_t plans_admit(PlanTable* table, const char* cache_key, uint32_t leng
             table.rows[first + table.hand].used = 0
         else:
             chosen = first + table.hand
+            table.stats.plans_evicted += 1
     cdef char* copy = <char*>memory_take(length)
     if copy == NULL:
         return NO_ROW
@@ -171,6 +174,7 @@ cdef uint32_t plans_admit(PlanTable* table, const char* cache_key, uint32_t leng
     if plan_at(table, plan).rows == 0 and plan_at(table, plan).status == PARTIAL_CONTENT:
         table.part_bytes += plan_at(table, plan).image_length
     plan_at(table, plan).rows += 1
+    table.stats.plans_admitted += 1
     return chosen
 
 
@@ -239,6 +243,19 @@ cdef uint32_t plan_make(PlanTable* table, uint32_t entry, const char* image, uin
     table.image_bytes += image_length
     table.stats.plans_open += 1
     return slot
+
+
+cdef void plan_describe(Plan* plan, uint16_t status, uint32_t head_length, bint keep_alive, bint linger) noexcept nogil:
+    """What it answers, and what becomes of the connection."""
+    cdef uint64_t length = 0
+    cdef uint32_t i
+    for i in range(plan.segment_count):
+        length += plan.segments[i].length
+    plan.status = status
+    plan.head_length = head_length
+    plan.latency_row = stats_latency_row(status, length - head_length)
+    plan.keep_alive = keep_alive
+    plan.linger = linger
 
 
 cdef void plan_loosen(PlanTable* table, uint32_t slot) noexcept nogil:

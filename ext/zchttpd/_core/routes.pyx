@@ -117,6 +117,7 @@ cdef void _begin(RouteTrial* trial) noexcept nogil:
 cdef void _delivered(Machine* machine, uint8_t route, bint copied) noexcept nogil:
     cdef RouteTrial* trial = &machine.trials[route]
     machine.stats.delivered[copied] += 1
+    machine.stats.route_delivered[2 * route + copied] += 1
     trial.delivered += 1
     if machine.send_mode == SEND_AUTO and not trial.decided and trial.delivered >= TRIAL:
         _decide(machine, route)

@@ -1,6 +1,6 @@
 # Counters of one worker: a fixed block of 64-bit cells in shared memory, written by that worker alone.
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 
 cdef enum Reason:   # why a body that asked for zero copy was copied
     REASON_COPIED = 0       # auto: the kernel kept copying on this route
@@ -23,6 +23,15 @@ cdef enum Verdict:  # zerocopy_active
 
 cdef enum:
     LEASE_BUCKETS = 24
+    LATENCY_BUCKETS = 18    # the last is above every bound
+    LATENCY_SIZES = 5       # classes of bodies by their size
+    LATENCY_ROWS = 20       # for each of 2xx to 5xx one of each size
+
+cdef enum SentWay:
+    SENT_ZEROCOPY = 0
+    SENT_PLAIN = 1
+    SENT_SPLICED = 2
+    WAYS = 3
 
 cdef struct Stats:
     uint64_t requests[600]          # by status
@@ -36,10 +45,16 @@ cdef struct Stats:
     uint64_t notifications_copied
     uint64_t notifications_unknown    # the kernel does not report usage
     uint64_t[2] delivered           # zero-copy sends that the peer has for sure: zero copied, copied
+    uint64_t route_delivered[4]     # the same by Route
+    uint64_t route_bytes[9]         # bytes sent, by Route and SentWay; the last three where the route is not known
     uint64_t fallbacks[8]           # by Reason
     uint64_t leases_open
+    uint64_t leased_bytes           # of them
     uint64_t lease_buckets[25]      # not cumulative; the last is above every bound
     uint64_t lease_us_sum
+    uint64_t latency_buckets[360]   # by row and bucket, not cumulative
+    uint64_t latency_us_sum[20]     # by row
+    uint64_t due_ms                 # monotonic, when the loop has its next turn at the latest
     uint64_t mappings_open
     uint64_t mapped_bytes
     uint64_t registered_bytes
@@ -65,6 +80,11 @@ cdef struct Stats:
     uint64_t fills                  # snapshots begun
     uint64_t fill_bytes             # and bytes read for them
     uint64_t evictions              # entries that made room
+    uint64_t evicted_bytes          # and what of their files was in memory; Python writes this and the next, on the loop
+    uint64_t admissions[4]          # large files that were asked for and not in memory, by result
+    uint64_t plans_admitted         # cache keys that were remembered
+    uint64_t plans_declined         # that were not, as they would have pushed out others
+    uint64_t plans_evicted          # and that were pushed out
     uint64_t held_bytes             # by requests and responses under way: buffers, and images that nothing else leads to
     uint64_t refused_memory         # responses that there was no room for
     uint64_t refused_address        # connections of addresses that have all that they may have
@@ -76,3 +96,5 @@ cdef struct Stats:
     uint64_t digest_bytes
 
 cdef void stats_lease(Stats* stats, int64_t held_us) noexcept nogil
+cdef uint8_t stats_latency_row(uint16_t status, uint64_t body_length) noexcept nogil
+cdef void stats_latency(Stats* stats, uint8_t row, int64_t took_us) noexcept nogil

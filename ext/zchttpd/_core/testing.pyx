@@ -388,7 +388,7 @@ cdef class SimWorker(SiteWorker):
     def __init__(self, *, execute, handler, dict limits, now_us=1_000_000, unix_second=1, plans_max=64, mappings_max=256,
                  drain_ms_max=10_000_000, zerocopy_able=True, reports_usage=True, accept_multishot=True,
                  send_mode="zerocopy", access_bytes=0, memfd_size_min=0, huge_size=0, zerocopy_by_socket=False,
-                 device_reads=READS_MAX):
+                 device_reads=READS_MAX, request_ids=False):
         self.execute = execute
         self.now_us = now_us
         self.unix_second = unix_second
@@ -409,7 +409,7 @@ cdef class SimWorker(SiteWorker):
         super().__init__(
             listener=LISTENER, wake=os.eventfd(0), handler=judge, on_route=lambda *_: None, stats=bytearray(STATS_BYTES),
             limits=limits, send_mode=send_mode, plans_max=plans_max, mappings_max=mappings_max,
-            drain_ms_max=drain_ms_max, access_bytes=access_bytes)
+            drain_ms_max=drain_ms_max, access_bytes=access_bytes, request_ids=request_ids)
         self.machine.mappings.memfd_size_min = memfd_size_min
         self.machine.mappings.huge_size = huge_size
         self.machine.device_reads_max = device_reads

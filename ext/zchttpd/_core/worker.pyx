@@ -15,7 +15,8 @@ import os
 import select
 
 from zchttpd._core.acceptor cimport acceptor_arm, acceptor_end, acceptor_expire, acceptor_step
-from zchttpd._core.access_record cimport access_drop, access_due, access_pending, access_take
+from zchttpd._core.access_record cimport (
+    REQUEST_ID_AT, REQUEST_ID_MAX, access_drop, access_due, access_pending, access_take)
 from zchttpd._core.budget cimport budget_image_bytes, budget_snapshot_bytes
 from zchttpd._core.conn cimport (
     conn_abandon, conn_answer, conn_await_fill, conn_expire, conn_retry, conn_stale_entry,
@@ -23,6 +24,7 @@ from zchttpd._core.conn cimport (
 from zchttpd._core.devices cimport devices_wake
 from zchttpd._core.drain cimport drain_abort_all, drain_begin, drain_is_last
 from zchttpd._core.fill cimport fill_begin, fill_progress_ms, fill_step, fill_take_ended
+from zchttpd._core.http_date cimport HTTP_DATE_LENGTH
 from zchttpd._core.machine cimport (
     Conn, Limits, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, StreamFile, conn_at, machine_blank_op, machine_close,
     machine_close_file, machine_has_room, machine_let_go_file, machine_let_go_mapping, machine_map_source, machine_open,
@@ -34,7 +36,8 @@ from zchttpd._core.mapping cimport (
 from zchttpd._core.new_paths cimport new_path_is_known
 from zchttpd._core.op cimport Completion, OP_QUEUED, OP_REGISTER, OP_SIGNAL, OP_UNREAD, OP_WATCH, Op
 from zchttpd._core.plans cimport (
-    Entry, Plan, Segment, USE_PERIOD_SHIFT, entry_age, entry_at, entry_make, entry_use, plan_at, plan_make)
+    Entry, Plan, Segment, USE_PERIOD_SHIFT, entry_age, entry_at, entry_make, entry_use, plan_at, plan_describe,
+    plan_make)
 from zchttpd._core.pool cimport pool_trim
 from zchttpd._core.queues cimport QUEUE_HEAD, QUEUE_LOOK, queues_remove
 from zchttpd._core.routes cimport routes_refer, routes_want_other_pages
@@ -54,7 +57,7 @@ cdef enum:
     STEP_TURNS_MAX = 16         # before whoever has the loop has its turn
     HANDLER_ITEMS = 64          # that the handler does before what needs no handler has its turn
     TICKS_MAX = 10              # of the timing wheel that nobody looks at anything, while there are connections
-    IDLE_US = 60_000_000
+    IDLE_US = 5_000_000         # between turns of a loop that nobody wants: it shows that it does not hang
     TRIM_US = 1_000_000
     LEASE_GRACE_MS = 2000       # for notifications, once every connection is closed
 
@@ -81,13 +84,15 @@ cdef class Worker:
     entries, plans and tickets are opaque and never reused.
 
     `wake` is a descriptor that becomes readable when a signal or a thread wants the handler; `limits` has the fields of
-    `Limits` (machine.pxd), all positive; `stats` is the shared block. Raises OSError when there is no memory.
+    `Limits` (machine.pxd), all positive; `stats` is the shared block; with `request_ids` each Date is followed by the place
+    of an X-Request-Id. Raises OSError when there is no memory.
     """
 
     def __init__(self, *, int listener, int wake, handler, on_route, stats, dict limits, str send_mode, int plans_max,
-                 int drain_ms_max, int access_bytes=0, int access_event=-1, int mappings_max=MAPPINGS_MAX):
-        cdef bytes key = os.urandom(16)
-        cdef const char* key_bytes = key
+                 int drain_ms_max, int access_bytes=0, int access_event=-1, bint request_ids=False,
+                 int mappings_max=MAPPINGS_MAX):
+        cdef bytes key = os.urandom(32)
+        cdef const uint64_t* keys = <const uint64_t*><const char*>key
         cdef unsigned char[:] block = stats
         cdef Limits bounds = limits
         cdef int64_t now_us, unix_second
@@ -99,13 +104,13 @@ cdef class Worker:
             if value == 0:
                 raise ValueError(f"{name} must be positive")
         self._read_clock(&now_us, &unix_second)
-        if machine_open(&self.machine, &bounds, plans_max, mappings_max, (<uint64_t*>key_bytes)[0],
-                        (<uint64_t*>key_bytes)[1], <Stats*>&block[0], now_us) < 0:
+        if machine_open(&self.machine, &bounds, plans_max, mappings_max, keys[0], keys[1], <Stats*>&block[0], now_us) < 0:
             raise MemoryError("no memory for a worker")
         self.opened = 1
         self.machine.execute = _execute_for
         self.machine.driver = <void*>self
-        if access_bytes and machine_open_access(&self.machine, access_bytes) < 0:
+        if (access_bytes or request_ids) and machine_open_access(
+                &self.machine, access_bytes, keys + 2 if request_ids else NULL) < 0:
             raise MemoryError("no memory for access records")
         self.stats = stats
         self.batch = BATCH
@@ -323,8 +328,10 @@ cdef class Worker:
         cdef uint64_t mapped = 0, streamed = 0
         if not segments or not image:
             raise ValueError("a plan sends at least a head")
-        if date_at >= 0 and date_at + 29 > (segments[0][2] if segments[0][0] == "literal" else 0):
-            raise ValueError("the Date value lies outside the first segment")
+        if date_at >= 0 and date_at + (
+                REQUEST_ID_AT + REQUEST_ID_MAX if self.machine.access.request_ids else HTTP_DATE_LENGTH) > (
+                segments[0][2] if segments[0][0] == "literal" else 0):
+            raise ValueError("the values of Date and X-Request-Id lie outside the first segment")
         if not machine_has_room(&self.machine, len(image)):
             self.machine.stats.refused_memory += 1
             raise MemoryError("responses under way hold too much")
@@ -338,10 +345,7 @@ cdef class Worker:
         if slot == NO_SLOT:
             raise MemoryError("no room for another plan")
         plan = plan_at(&self.machine.table, slot)
-        plan.status = status
-        plan.head_length = head_length
-        plan.keep_alive = keep_alive
-        plan.linger = linger
+        plan_describe(plan, status, head_length, keep_alive, linger)
         if mapping_slot != NO_SLOT:
             mapping_hold(&self.machine.mappings, mapping_slot)
             plan.mapping = mapping_slot
@@ -429,6 +433,7 @@ cdef class Worker:
         is to be called no more.
         """
         cdef int turns = 0
+        cdef int64_t pause_ms
         if not self.started:
             self.start()
         with nogil:
@@ -440,7 +445,9 @@ cdef class Worker:
             self._run_handler()
         if not self._should_run():
             return -1
-        return 0 if self._pending() else self._pause_us() // 1000
+        pause_ms = 0 if self._pending() else self._pause_us() // 1000
+        self.machine.stats.due_ms = self.machine.now_ms + pause_ms
+        return pause_ms
 
     def drain(self, idle_ms: int = 0) -> None:
         """Accept no more, and close the listener; end when the responses under way are done, or after drain_ms_max. Who is
@@ -471,8 +478,10 @@ cdef class Worker:
     cdef void _turn(self, int64_t timeout_us) noexcept nogil:
         cdef uint32_t accepts, i, taken = self.batch
         cdef int batches = 0
+        self.machine.stats.due_ms = (self.machine.now_us + timeout_us) // 1000
         self._wait(timeout_us)
         self._set_time()
+        self.machine.stats.due_ms = self.machine.now_ms
         turns_begin(&self.machine)
         while taken == self.batch and batches < BATCHES_MAX and (batches == 0 or self._spent_us() < TURN_US):
             batches += 1

@@ -9,6 +9,7 @@ import errno
 import os
 import select
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zchttpd._core import testing, testing_site
+from zchttpd._core.stats import STATS_BYTES
 from zchttpd.config.load import load
 from zchttpd.engine.loader import Loader
 from zchttpd.engine.new_paths import NewPaths
@@ -23,6 +25,7 @@ from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root
 from zchttpd.files.singleflight import LoopMailbox
 from zchttpd.handler.handler import Handler
+from zchttpd.telemetry.shared_stats import cells_of
 
 from .test_handler import head_of
 from .test_templates import FIELDS, NAMES, SIZES, STUCK_S, TARGETS, WAYS, Tree, tree
@@ -98,7 +101,8 @@ class Server:
         cache = EntryCache(self.root, asked, post=mailbox.post)
         new_paths = NewPaths(asked, self.root, cache)
         new_paths._knows = new_paths._knows and by_itself
-        loader = Loader(asked, Handler(asked, cache), cache, mailbox, new_paths, 256)
+        cells = partial(cells_of, memoryview(bytearray(STATS_BYTES)))
+        loader = Loader(asked, Handler(asked, cache), cache, mailbox, new_paths, 256, cells)
         self.looks = 0  # that found something
         self._recv = self._accept = self._watch = 0
         self._said = b""

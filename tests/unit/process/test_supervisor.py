@@ -388,10 +388,10 @@ def test_a_reader_who_leaves_does_not_disturb(start: Start) -> None:
     server = start("--admin", f"{admin[0]}:{admin[1]}", stdout=write_end)
     os.close(write_end)
     while server.popen.poll() is None:
-        # The admin listener answers once the start report has been written, or could not be.
+        # It is ready once the start report has been written, or could not be.
         with contextlib.suppress(ConnectionRefusedError):
-            assert get(admin, "/healthz")[0] == 200
-            break
+            if get(admin, "/readyz")[0] == 200:
+                break
     assert server.stop() == (0, "", "")
 
 

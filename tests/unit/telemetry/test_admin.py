@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OWN = Access("127.0.0.1", 8080)
+WELL = {b"/healthz": str}
 
 
 class OutOfDescriptors(socket.socket):
@@ -33,7 +34,7 @@ def test_a_visitor_that_cannot_be_accepted_does_not_make_the_supervisor_spin() -
     with OutOfDescriptors() as listener, selectors.DefaultSelector() as selector, socket.socket() as client:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        admin = Admin(listener, selector, Routes(tuple, lambda: True), Access("127.0.0.1", 0))
+        admin = Admin(listener, selector, Routes(tuple, WELL), Access("127.0.0.1", 0))
         client.connect(listener.getsockname())
         now = 1000.0
         [(key, _)] = selector.select()
@@ -155,11 +156,11 @@ def test_a_file_without_a_token(tmp_path: Path, content: str | None) -> None:
 class Served:
     """An admin listener, and the turns of its loop."""
 
-    def __init__(self, stack: ExitStack, access: Access = OWN) -> None:
+    def __init__(self, stack: ExitStack, access: Access = OWN, routes: Routes | None = None) -> None:
         self.stack = stack
         self.listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=256))
         self.selector = stack.enter_context(selectors.DefaultSelector())
-        self.admin = Admin(self.listener, self.selector, Routes(tuple, lambda: True), access)
+        self.admin = Admin(self.listener, self.selector, routes or Routes(tuple, WELL), access)
         stack.callback(self.admin.close)
 
     def connect(self, sent: bytes = b"") -> socket.socket:
@@ -236,3 +237,35 @@ def test_who_has_begun_to_ask_stays_while_others_are_silent() -> None:
         asking.sendall(b"Host: localhost\r\n\r\n")
         served.turn()
         assert asking.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_check_says_why_not_and_needs_no_token() -> None:
+    access = Access("127.0.0.1", 8080, token=b"0123456789abcdef")
+    with ExitStack() as stack:
+        served = Served(stack, access, Routes(tuple, {b"/livez": str, b"/readyz": lambda: "it drains"}))
+        assert served.ask(b"Host: localhost", target=b"/livez").endswith(b"\r\n\r\nok\n")
+        answer = served.ask(b"Host: localhost", target=b"/readyz")
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert answer.endswith(b"\r\n\r\nit drains\n")
+        assert served.ask(b"Host: localhost", target=b"/metrics").startswith(b"HTTP/1.1 401 ")
+
+
+@pytest.mark.parametrize(
+    ("accept", "openmetrics"),
+    [
+        (b"application/openmetrics-text; version=1.0.0", True),
+        # As Prometheus asks.
+        (b"application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2", True),
+        (b"text/plain, application/openmetrics-text;q=0.5", False),
+        (b"application/openmetrics-text;q=0", False),
+        (b"*/*", False),
+    ],
+)
+def test_metrics_come_in_the_format_that_is_wished_for(accept: bytes, openmetrics: bool) -> None:
+    with ExitStack() as stack:
+        served = Served(stack)
+        answer = served.ask(b"Host: localhost", b"Accept: " + accept, target=b"/metrics")
+        wanted = b"application/openmetrics-text; version=1.0.0" if openmetrics else b"text/plain; version="
+        assert b"\r\nContent-Type: " + wanted in answer
+        assert answer.endswith(b"# EOF\n") == openmetrics
+        assert b"\r\nVary: Accept, Origin\r\n" in answer

@@ -9,9 +9,10 @@ import os
 import runpy
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from zchttpd.files import digests
@@ -19,10 +20,17 @@ from zchttpd.files.compressor import RESULTS
 from zchttpd.files.encoders import ENCODERS
 from zchttpd.telemetry import prometheus
 from zchttpd.telemetry.metrics import StatsCollector, WorkerInfo, cpu_seconds, flat_json, resident_bytes
-from zchttpd.telemetry.shared_stats import ACTIVE, GAUGES, SharedStats, cells_of
+from zchttpd.telemetry.shared_stats import ACTIVE, DUE, GAUGES, SharedStats, cells_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from prometheus_client.core import Metric
 
 STUBS = runpy.run_path(str(Path(__file__).parents[1] / "stub_server.py"))
 WORKERS = 3
+# Histograms, and what is for the checks of health.
+NOT_ONE = ("lease_buckets", "latency_buckets", "due_ms")
 
 
 @pytest.fixture
@@ -112,7 +120,7 @@ def test_counters_are_added_over_the_workers(stats: SharedStats) -> None:
     assert found['zchttpd_zerocopy_fallbacks_total{reason="memlock"}'] == 2
 
 
-@pytest.mark.parametrize("name", [name for name in STUBS["CELL_COUNTS"] if name != "lease_buckets"])
+@pytest.mark.parametrize("name", [name for name in STUBS["CELL_COUNTS"] if name not in NOT_ONE])
 def test_no_cell_is_forgotten_or_shown_twice(stats: SharedStats, name: str) -> None:
     before = numbers(stats)
     put(stats, name, 3, 0, 0)
@@ -155,17 +163,46 @@ def test_the_lease_histogram_is_cumulative_and_in_seconds(stats: SharedStats) ->
     assert found["zchttpd_lease_seconds_sum"] == 2.0
 
 
+def test_responses_are_a_histogram_for_each_class_that_has_been(stats: SharedStats) -> None:
+    for bucket, count in enumerate((5, 2, 1)):
+        put(stats, "latency_buckets", count, at=bucket)
+    put(stats, "latency_us_sum", 3_000_000)
+    prefix = "zchttpd_response_seconds"
+    found = {key: value for key, value in numbers(stats).items() if key.startswith(prefix)}
+    assert found == {
+        prefix + '_bucket{le="0.0001",size="0",status="2xx"}': 5,
+        prefix + '_bucket{le="2.5",size="0",status="2xx"}': 7,
+        prefix + '_bucket{le="+Inf",size="0",status="2xx"}': 8,
+        prefix + '_count{size="0",status="2xx"}': 8,
+        prefix + '_sum{size="0",status="2xx"}': 3,
+    }
+    put(stats, "latency_buckets", 0, 0, 4, at=5)
+    assert numbers(stats)[prefix + '_count{size="16K",status="2xx"}'] == 4
+
+
 def flat_name(name: str, labels: dict[str, str]) -> str:
     """The key of the JSON object for a sample of the text."""
     inside = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
     return f"{name}{{{inside}}}" if inside else name
 
 
-def test_prometheus_text_is_valid_and_equals_the_json(stats: SharedStats) -> None:
+@pytest.mark.parametrize(
+    ("accept", "parse"),
+    [
+        (None, text_string_to_metric_families),
+        # Which is strict: on _total, on bounds of histograms, on # EOF.
+        (b"application/openmetrics-text", openmetrics.text_string_to_metric_families),
+    ],
+    ids=["prometheus", "openmetrics"],
+)
+def test_the_text_is_valid_and_equals_the_json(
+    stats: SharedStats, accept: bytes | None, parse: Callable[[str], Iterable[Metric]]
+) -> None:
     put(stats, "requests", 1, 2, 4, at=206)
     put(stats, "lease_buckets", 7, 0, 5, at=1)
-    text = prometheus.render(StatsCollector(stats, facts).families()).decode()
-    families = list(text_string_to_metric_families(text))
+    put(stats, "latency_buckets", 7, 0, 5, at=4)
+    _, body = prometheus.render(StatsCollector(stats, facts).families(), accept)
+    families = list(parse(body.decode()))
     seen = [
         (flat_name(sample.name, sample.labels), sample.value) for each in families for sample in each.samples
     ]
@@ -208,8 +245,9 @@ def test_a_dead_worker_leaves_its_counts_and_takes_what_was_open(stats: SharedSt
         for index in range(count):
             put(stats, name, 1, 1, 1, at=index)
     stats.clear_gauges(stats.block(1))
-    assert {name for name, cells in stats.totals().items() if set(cells) != {WORKERS}} == {*GAUGES, ACTIVE}
-    assert all(set(stats.cells(1, name)) == {0} for name in (*GAUGES, ACTIVE))
+    open_now = {*GAUGES, ACTIVE, DUE}
+    assert {name for name, cells in stats.totals().items() if set(cells) != {WORKERS}} == open_now
+    assert all(set(stats.cells(1, name)) == {0} for name in open_now)
 
 
 def test_the_compiled_layout_has_the_cells_that_are_shown() -> None:
