@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from zchttpd import __version__
 from zchttpd.config.load import read, without_effect
-from zchttpd.config.options import Group, SettingsError, flag_of, nearest
+from zchttpd.config.options import Group, SettingsError, StartError, flag_of, nearest
 from zchttpd.config.settings import OPTIONS, default_text
 from zchttpd.telemetry import log
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from zchttpd.config.settings import Settings
 
 EXIT_USAGE = 2
+TOP_URL = "127.0.0.1:9100"
 EXIT_INTERRUPTED = 130  # as a shell has it, 128 and SIGINT
 
 _DESCRIPTION = """\
@@ -37,6 +38,7 @@ Serve the files of a directory over HTTP/1.1, without copying their bytes where 
   zchttpd doctor                                 what this machine allows, and what to do about the rest
   zchttpd doctor --path 192.0.2.7:22             whether bytes to there leave without a copy, by sending some
   zchttpd manifest www/                          write www/SHA256SUMS, as sha256sum does; --check: compare
+  zchttpd top 127.0.0.1:9100                     what the metrics there say, as it happens
 """
 
 _EPILOG = """\
@@ -158,7 +160,7 @@ def build_parser() -> argparse.ArgumentParser:
     """A parser that only collects texts, one for each option typed; `config.load` reads them."""
     parser = _Parser(
         prog="zchttpd",
-        usage="zchttpd DIR [options] | zchttpd doctor [options] | zchttpd manifest DIR [--check]",
+        usage="zchttpd DIR [options] | zchttpd doctor [options] | zchttpd manifest DIR | zchttpd top [URL]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
@@ -242,10 +244,45 @@ def _manifest(words: Sequence[str]) -> int:
         return EXIT_INTERRUPTED
 
 
+def _top(words: Sequence[str]) -> int:
+    """`zchttpd top`, and what is typed behind it."""
+    parser = _Parser(
+        prog="zchttpd top",
+        description="Show what the metrics of a server say, as it happens. q quits.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "url", metavar="URL", nargs="?", default=TOP_URL, help=f"its --admin (default {TOP_URL})"
+    )
+    parser.add_argument("--token-file", metavar="PATH", default="", help="that of its --admin-token-file")
+    parser.add_argument("--interval", metavar="S", type=float, default=1.0, help="seconds (default 1)")
+    parser.add_argument("--once", action="store_true", help="print one picture, of one interval")
+    typed = parser.parse_args(words)
+    if not 0.1 <= typed.interval <= 3600:
+        parser.error(f"--interval: {typed.interval:g} is not from 0.1 to 3600. Type seconds, such as 1")
+    try:
+        # What it imports is of no use to a server that starts.
+        from zchttpd.telemetry import top
+    except ImportError:
+        parser.error("top needs another package. Type: pip install rich")
+    from zchttpd.telemetry.admin_access import read_token
+    from zchttpd.telemetry.figures import Source
+
+    try:
+        token = read_token(typed.token_file, "--token-file") if typed.token_file else b""
+        top.run(Source(typed.url, token), typed.interval, once=typed.once)
+        return 0
+    except (StartError, top.Unreadable) as error:
+        log.complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
-    if words[:1] == ["manifest"]:
-        return _manifest(words[1:])
+    if words[:1] in (["manifest"], ["top"]):
+        return (_manifest if words[0] == "manifest" else _top)(words[1:])
     parser = build_parser()
     known, extra = parser.parse_known_args(words)
     typed = vars(known)

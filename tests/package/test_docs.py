@@ -32,6 +32,7 @@ METRICS_TABLE = runpy.run_path(str(TOP / "tools" / "metrics_table.py"))["docs_ta
 # Flags of other programs that the documents name outside of a command line.
 FLAGS_OF_OTHERS = {"--cpus", "--network", "--read-only", "--security-opt", "--ulimit"}
 LOCUSTS = {"--headless", "--help", "--host", "--master", "--master-host", "--processes", "--worker"}
+TOPS = {"--interval", "--once", "--token-file"}
 # Pages whose every line `make clients` types (tests/clients/played.py), and pages of which it types some.
 PLAYED = {"docs/verified-downloads.md", *(f"docs/recipes/{page.name}" for page in TOP.glob("docs/recipes/*"))}
 TYPED = {"README.md": {"curl"}, "docs/use.md": {"curl"}}
@@ -115,7 +116,9 @@ def test_the_site_has_every_page_once() -> None:
 
 
 @pytest.mark.parametrize("words", commands_of("zchttpd"), ids=" ".join)
-def test_command_lines_of_the_server_are_understood(words: list[str]) -> None:
+def test_command_lines_of_the_server_are_understood(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     """The doctor reads the same options, and serves nothing."""
     if words[0] == "manifest":
         # Nothing is to be written: a directory that is not there is none.
@@ -123,6 +126,12 @@ def test_command_lines_of_the_server_are_understood(words: list[str]) -> None:
             cli.main([words[0], *(word if word.startswith("--") else f"{word}none" for word in words[1:])])
             == 1
         )
+        return
+    if words[0] == "top":
+        # It is told that it may not ask so often once all else has been understood.
+        with pytest.raises(SystemExit):
+            cli.main([*words, "--interval", "0"])
+        assert "--interval: 0 is not" in capsys.readouterr().err
         return
     rest = words[1:] if words[0] == "doctor" else words
     if rest and not rest[0].startswith("-"):
@@ -171,7 +180,8 @@ def test_make_help_names_every_target_that_has_a_text() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_flags_and_variables_exist(page: Path) -> None:
     """In prose a flag stands in backquotes; one that is not ours must be known to be another program's."""
-    ours = {flag_of(name) for name in OPTIONS} | {"--help", "--version", "--check", *cli.DOCTOR_OPTIONS}
+    ours = {flag_of(name) for name in OPTIONS} | TOPS
+    ours |= {"--help", "--version", "--check", *cli.DOCTOR_OPTIONS}
     spans = re.findall(
         r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", prose_of(page), flags=re.DOTALL | re.MULTILINE)
     )

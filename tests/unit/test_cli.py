@@ -378,3 +378,18 @@ def test_more_workers_than_processors(monkeypatch: pytest.MonkeyPatch, workers: 
     found = {each.subject: each for each in doctor.examine(Settings(root=Path(), workers=workers))}
     assert found["processors"].state is state
     assert ("--workers auto" in found["processors"].fix) == (state is State.LOW)
+
+
+def test_top_says_what_it_lacks(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    monkeypatch.delitem(sys.modules, "zchttpd.telemetry.top", raising=False)
+    code, out, err = run(capsys, "top", "--once")
+    assert (code, out) == (cli.EXIT_USAGE, "")
+    assert "top needs another package. Type: pip install rich" in err
+
+
+@pytest.mark.parametrize("interval", ["0", "0.05", "1e9", "nan", "x"])
+def test_top_asks_neither_too_often_nor_never(capsys: pytest.CaptureFixture[str], interval: str) -> None:
+    code, _, err = run(capsys, "top", "--interval", interval)
+    assert code == cli.EXIT_USAGE
+    assert "--interval" in err

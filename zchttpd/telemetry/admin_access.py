@@ -80,17 +80,15 @@ def access_of(settings: Settings, bound: str, pages_port: int) -> Access:
     )
 
 
-def read_token(path: str) -> bytes:
-    """The token in a file. Raises StartError."""
+def read_token(path: str, flag: str = "--admin-token-file") -> bytes:
+    """The token in a file that `flag` names. Raises StartError."""
     fix = "Type such as: openssl rand -hex 32 >FILE, and let this user read it"
     try:
         token = Path(path).read_bytes().strip()
     except OSError as error:
-        raise StartError(f"--admin-token-file: {path!r} cannot be read ({error.strerror}). {fix}") from None
+        raise StartError(f"{flag}: {path!r} cannot be read ({error.strerror}). {fix}") from None
     if len(token) < TOKEN_SIZE_MIN or not token.isascii() or b" " in token:
-        raise StartError(
-            f"--admin-token-file: {path!r} has no token: {TOKEN_SIZE_MIN} visible characters or more. {fix}"
-        )
+        raise StartError(f"{flag}: {path!r} has no token: {TOKEN_SIZE_MIN} visible characters or more. {fix}")
     return token
 
 
