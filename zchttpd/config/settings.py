@@ -19,6 +19,7 @@ from zchttpd.config.names import (
     SEND_MODES,
 )
 from zchttpd.config.options import GIB, KIB, MIB, Group, format_size
+from zchttpd.config.redirects import Redirect, parse_redirects
 from zchttpd.config.together import check_together
 
 if TYPE_CHECKING:
@@ -124,6 +125,14 @@ class Settings:
         "the content coding that files are stored in, told with every answer; their type is that of the name"
         " without it",
         example="'/Build/*.br=br'",
+    )
+    redirects: tuple[Redirect, ...] = opt.option(
+        (),
+        Group.SITE,
+        "a file of redirects and rewrites, FROM TO STATUS on each line, as Netlify has them",
+        parse=parse_redirects,
+        metavar="FILE",
+        example="_redirects",
     )
     cors: bool = opt.switch(Group.SITE, "let pages of all origins read the files")
     cross_origin_isolated: bool = opt.switch(Group.SITE, "send COOP and COEP, which SharedArrayBuffer needs")

@@ -20,6 +20,7 @@ from zchttpd.handler.choice import choose
 from zchttpd.handler.errors import REASONS, ErrorAnswers
 from zchttpd.handler.integrity import Integrity
 from zchttpd.handler.listing import ListingAnswers
+from zchttpd.handler.redirects import Moved, Redirects, Rewritten
 from zchttpd.handler.site import MediaPolicy, SitePolicy
 from zchttpd.handler.templates import Key, Plain, Templates, plain
 from zchttpd.http.accept import NAVIGATION_VARY, navigates
@@ -60,6 +61,7 @@ class Handler:
         self._parse_cache = ParseCache(settings.head_size_max // 2)
         self._site = SitePolicy.of(settings)
         self._media = MediaPolicy.of(settings)
+        self._redirects = Redirects(settings.redirects)
         self._encoder = AnswerEncoder(request_id=settings.request_id)
         self._integrity = Integrity(settings, cache.digests)
         self._templates = Templates()
@@ -78,7 +80,7 @@ class Handler:
         whatever goes wrong becomes a 500 and a log record.
         """
         try:
-            asked = plain(head)
+            asked = None if self._redirects.forced else plain(head)
             if asked is None:
                 return self._parsed_response(head, now_ms)
             return self._plain_response(asked, head, now_ms)
@@ -179,6 +181,10 @@ class Handler:
             raise
 
     def _entry_response(self, request: Request, target: Target, entry: Entry, now_ms: int) -> Answer:
+        if self._redirects:
+            led = self._redirects.find(target, forced=_is_there(entry))
+            if led is not None:
+                return self._led_response(request, target, entry, led, now_ms)
         if entry.kind is Kind.FILE:
             return self._file_response(request, entry, entry.state.segments, entry)
         if entry.state.scan is not None and self._listings is not None:
@@ -199,6 +205,26 @@ class Handler:
         if entry.kind is Kind.FORBIDDEN:
             return self._error_response(request, 403, fields, entry, now_ms)
         return self._missing_response(request, target, entry, fields)
+
+    def _led_response(
+        self, request: Request, target: Target, entry: Entry, led: Moved | Rewritten, now_ms: int
+    ) -> Answer:
+        """What a line of --redirects says of the path of `entry`. No line leads to another."""
+        fields = self._site.of_path(target.segments, target.directory)
+        if isinstance(led, Moved):
+            response = ResponseBuilder(request, fields).moved(led.status, led.location)
+            return self._encoder.encode(request, response, entry=entry)
+        page = None
+        if led.target is not None and not hidden(led.target.segments):
+            page = self._cache.lookup(led.target.segments, led.target.directory, now_ms)
+        if page is None or page.kind is not Kind.FILE:
+            return self._error_response(request, 404, fields, entry, now_ms)
+        segments = page.state.segments
+        if led.status != 200:
+            return self._file_response(
+                request, page, segments, page, status=led.status, fields=fields, caching=Cacheable.TWO_ENTRIES
+            )
+        return self._file_response(request, page, segments, page, caching=Cacheable.TWO_ENTRIES)
 
     def _missing_response(self, request: Request, target: Target, entry: Entry, fields: Fields) -> Answer:
         """The page that stands for every route, the site's page for 404, or a plain 404."""
@@ -288,6 +314,13 @@ class Handler:
 def _lies_at(entry: Entry | None, asked: Plain) -> bool:
     """Whether the file that was found is that of the path which was asked for."""
     return entry is not None and entry.state.segments == asked.segments
+
+
+def _is_there(entry: Entry) -> bool:
+    """Whether a path has something to show, or leads to it."""
+    if entry.kind is Kind.DIRECTORY:
+        return entry.state.scan is not None
+    return entry.kind is not Kind.MISSING
 
 
 def _outdate(entry: Entry, error: OSError | None) -> None:

@@ -171,6 +171,10 @@ class ResponseBuilder:
         location = reference if query is None else reference + b"?" + quote_query(query)
         return self.error(301, ((b"Location", location),))
 
+    def moved(self, status: int, location: bytes) -> Response:
+        """Lead to `location`, an absolute path, or the URL of a site that the options name."""
+        return self.error(status, ((b"Location", location),))
+
     def _whole(self, metadata: Metadata, status: int) -> Response:
         parts = (Slice(0, metadata.size),) if metadata.size else ()
         return self._content(status, metadata, metadata.media_type.encode("ascii"), parts)

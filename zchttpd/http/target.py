@@ -115,6 +115,16 @@ def quote_query(query: bytes) -> bytes:
     return _quote(query, _QUERY_CHAR)
 
 
+def quote_path(path: bytes) -> bytes:
+    """Decoded segments, with slashes between them, fit for a URI."""
+    return _quote(path, _PCHAR + b"/")
+
+
+def quote_value(text: bytes) -> bytes:
+    """One value in a query: whatever it is, it ends neither the value nor the query."""
+    return _quote(text, _UNRESERVED)
+
+
 def _quote(name: bytes, allowed: bytes) -> bytes:
     if not name.translate(None, allowed):
         return name
