@@ -21,7 +21,7 @@ HEAD = b"GET /a HTTP/1.1\r\n\r\n"
 # What every worker does, whatever it is asked for.
 USUAL = (
     *("accept", "watch", "register", "signal", "take_version", "check_version", "close_file"),
-    *("map_file", "unmap_file", "resident", "look", "check_root", "drop_pages", "route"),
+    *("map_file", "unmap_file", "resident", "look", "check_root", "drop_pages", "route", "cpu_time"),
 )
 
 

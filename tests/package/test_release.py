@@ -43,7 +43,7 @@ def test_who_installs_it_gets_what_serving_needs() -> None:
     told = re.search(r"With it come (.*), and no more", page)
     assert told is not None
     assert set(re.split(r", | and ", told[1])) == needed
-    assert set(PROJECT["optional-dependencies"]) == {"compress", "loadtest", "top"}
+    assert set(PROJECT["optional-dependencies"]) == {"auth", "compress", "loadtest", "top"}
 
 
 def test_only_the_job_that_publishes_may() -> None:

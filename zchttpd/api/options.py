@@ -42,6 +42,7 @@ class Options(TypedDict, total=False):
     header: tuple[str, str] | Sequence[tuple[str, str]]
     type: str | Sequence[str]
     coding: str | Sequence[str]
+    auth: str | Sequence[str]
     redirects: StrPath
     cors: bool
     cross_origin_isolated: bool

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from zchttpd.config import options as opt
 from zchttpd.config import rules
+from zchttpd.config.auth import AuthRule, parse_auth_rules
 from zchttpd.config.names import (
     AUTO,
     ENCODINGS,
@@ -125,6 +126,12 @@ class Settings:
         "the content coding that files are stored in, told with every answer; their type is that of the name"
         " without it",
         example="'/Build/*.br=br'",
+    )
+    auth: tuple[AuthRule, ...] = rules.option(
+        parse_auth_rules,
+        "PATTERN=FILE",
+        "ask for a name and a password of this file, made by htpasswd -B; the first match wins",
+        example="'/private/*=users.htpasswd'",
     )
     redirects: tuple[Redirect, ...] = opt.option(
         (),

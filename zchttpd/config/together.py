@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ def check_together(settings: Settings) -> None:
             raise SettingsError("without", f"{feature!r} is not a feature.{did_you_mean(feature, FEATURES)}")
     if settings.request_id and any(rule.name.lower() == "x-request-id" for rule in settings.header):
         raise SettingsError("header", "X-Request-Id is what --request-id sends. Type one of them alone")
+    if settings.auth and importlib.util.find_spec("bcrypt") is None:
+        raise SettingsError("auth", "it needs another package. Type: pip install bcrypt")
     _check_memory(settings)
     _check_compression(settings)
     if settings.admin:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from zchttpd.telemetry.access_log import AccessRecord, address_of
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # The fixed part of an access record (access_record.pxd).
-_RECORD = struct.Struct("=IIIIqQQHHBB16sBx")
+_RECORD = struct.Struct("=IIIIqQQHHBB16sBB")
 _address = lru_cache(maxsize=4096)(address_of)
 
 
@@ -34,19 +35,21 @@ def unpack_records(records: bytes) -> Iterator[AccessRecord]:
             zerocopy,
             packed,
             request_id,
+            user,
         ) = _RECORD.unpack_from(records, at)
         text = at + _RECORD.size
-        ends = (text + line, text + line + referer, text + line + referer + agent)
+        ends = [*accumulate((line, referer, agent, request_id, user), initial=text)]
         yield AccessRecord(
             _address(family, packed),
             ended_at,
-            records[text : ends[0]],
+            records[text : ends[1]],
             status,
             body_bytes,
-            records[ends[0] : ends[1]],
             records[ends[1] : ends[2]],
+            records[ends[2] : ends[3]],
             duration_us,
             bool(zerocopy),
-            records[ends[2] : ends[2] + request_id],
+            records[ends[3] : ends[4]],
+            records[ends[4] : ends[5]],
         )
         at += size

@@ -233,7 +233,7 @@ class Loader:
             self.engine.answer(ticket, plan, True)
             return
         plan = make_plan(self.engine, self._bodies, answer, holding, body)
-        self.engine.answer(ticket, plan, cacheable)
+        self.engine.answer(ticket, plan, cacheable, answer.user)
         if reused and holding is not None and len(holding.plans) < PLANS_PER_ENTRY:
             holding.plans[key] = plan
         else:

@@ -36,9 +36,9 @@ class NewPaths:
         self._cache = cache
         self._told: tuple[int, int] | None = None
         self._patterns = _patterns(settings)
-        # A line that is forced leads away from files, too.
-        forced = any(line.force for line in settings.redirects)
-        self._knows = not root.walks and self._patterns is not None and not forced
+        # A forced line leads away from files too; and who may have a file is not for the machine to say.
+        handled = any(line.force for line in settings.redirects) or settings.auth
+        self._knows = not root.walks and self._patterns is not None and not handled
         self._engine: SiteWorker
 
     def begin(self, engine: SiteWorker, size_max: int) -> None:

@@ -153,7 +153,7 @@ def assemble(maker: Maker, settings: Settings, listener: socket.socket, stats: m
     counts = Counts(cells("digests"), cells("digest_bytes"))
     cache = EntryCache(root, settings, post=mailbox.post, digest_counts=counts)
     compressor = Compressor.of(settings, cells)
-    handler, new_paths = Handler(settings, cache, compressor), NewPaths(settings, root, cache)
+    handler, new_paths = Handler(settings, cache, compressor, mailbox.post), NewPaths(settings, root, cache)
     loader = Loader(settings, handler, cache, mailbox, new_paths, mappings_max, cells)
     worker = maker.make(
         waker=waker,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _END = b"\r\n\r\n"
 _LAST = b"\r\nConnection: close"
 _KEPT_ALIVE = b"\r\nConnection: " + KEEP_ALIVE
+_CACHE_CONTROL = re.compile(rb"\r\nCache-Control: ([^\r\n]*)", re.IGNORECASE)
+_SHARED = (b"public", b"private", b"proxy-revalidate")
 
 
 class Cacheable(Enum):
@@ -30,6 +33,7 @@ class Cacheable(Enum):
     NO_ENCODING_YET = "a better encoding is being made"
     NO_TAG_YET = "its entity tag is being made"
     NO_DIGEST_YET = "its digest is being made"
+    ONE_USER = "it is for those alone who have the password"
     LAST = "it is the last one of a worker that drains"
 
 
@@ -48,6 +52,8 @@ class Answer(NamedTuple):
         caching: whether an engine may replay it, and why not.
         content: the bytes of `representation`, where they have been read already.
         template: what it has in common with those to other paths; None where an engine is not to fill it in.
+        found_at: the path of the file that it tells of, also where nothing of it is sent; None for no file.
+        user: whom it is for; empty where it is for everybody.
     """
 
     status: int
@@ -61,6 +67,8 @@ class Answer(NamedTuple):
     caching: Cacheable
     content: bytes | None = None
     template: Template | None = None
+    found_at: tuple[bytes, ...] | None = None
+    user: bytes = b""
 
     @property
     def cacheable(self) -> bool:
@@ -75,6 +83,22 @@ class Answer(NamedTuple):
         return self._replace(
             head=fields + _LAST + _END, keep_alive=False, linger=True, caching=Cacheable.LAST, template=None
         )
+
+
+def as_private(answer: Answer, user: bytes) -> Answer:
+    """The answer for one user: neither an engine nor a shared cache (RFC 9111 section 5.2.2.7) keeps it."""
+    fields, end = answer.head[: -len(_END)], _END
+    for last in (_LAST, _KEPT_ALIVE):
+        if fields.endswith(last):
+            fields, end = fields.removesuffix(last), last + _END
+    told = _CACHE_CONTROL.search(fields)
+    kept = [] if told is None else [each.strip(b" \t") for each in told[1].split(b",")]
+    private = [
+        each for each in kept if each.lower() not in _SHARED and not each.lower().startswith(b"s-maxage")
+    ]
+    value = b"\r\nCache-Control: " + b", ".join([b"private", *private])
+    fields = _CACHE_CONTROL.sub(b"", fields) + value
+    return answer._replace(head=fields + end, caching=Cacheable.ONE_USER, template=None, user=user)
 
 
 class AnswerEncoder:
@@ -118,4 +142,5 @@ class AnswerEncoder:
             keep_alive=response.keep_alive,
             linger=not response.keep_alive and not (request is not None and request.last),
             caching=caching,
+            found_at=None if found is None else found.segments,
         )

@@ -12,10 +12,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zchttpd.config.names import IDENTITY
+from zchttpd.config.rules import path_of
 from zchttpd.files.digests import NO_DIGEST
 from zchttpd.files.lookup import Entry, FallbackPage, Kind, exhausted
 from zchttpd.files.singleflight import Job, Pending
-from zchttpd.handler.answer import Answer, AnswerEncoder, Cacheable
+from zchttpd.handler.answer import Answer, AnswerEncoder, Cacheable, as_private
+from zchttpd.handler.auth import Auth
 from zchttpd.handler.choice import choose
 from zchttpd.handler.errors import REASONS, ErrorAnswers
 from zchttpd.handler.integrity import Integrity
@@ -53,7 +55,14 @@ class Handler:
     Times in milliseconds of the engine's clock.
     """
 
-    def __init__(self, settings: Settings, cache: EntryCache, compressor: Compressor | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        cache: EntryCache,
+        compressor: Compressor | None = None,
+        post: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
+        """`post`: see `SingleFlight`."""
         self._cache = cache
         self._compressor = compressor
         self._encoded_slash = settings.encoded_slash
@@ -62,6 +71,7 @@ class Handler:
         self._site = SitePolicy.of(settings)
         self._media = MediaPolicy.of(settings)
         self._redirects = Redirects(settings.redirects)
+        self._auth = Auth(settings.auth, post)
         self._encoder = AnswerEncoder(request_id=settings.request_id)
         self._integrity = Integrity(settings, cache.digests)
         self._templates = Templates()
@@ -80,7 +90,7 @@ class Handler:
         whatever goes wrong becomes a 500 and a log record.
         """
         try:
-            asked = None if self._redirects.forced else plain(head)
+            asked = None if self._redirects.forced or self._auth else plain(head)
             if asked is None:
                 return self._parsed_response(head, now_ms)
             return self._plain_response(asked, head, now_ms)
@@ -156,7 +166,29 @@ class Handler:
             return self._errors.refused(request)
         if request.method not in ("GET", "HEAD"):
             return self._method_response(request)
-        return self._get_response(request, now_ms)
+        answer = self._get_response(request, now_ms)
+        return self._guarded(request, head, answer, now_ms) if self._auth else answer
+
+    def _guarded(self, request: Request, head: bytes, answer: Answer, now_ms: int) -> Answer:
+        """The answer for who may have it, or that a password is wanted: by the path that was asked for, and
+        by that of the file. Raises Pending.
+        """
+        target = parse_target(request.target, encoded_slash=self._encoded_slash)
+        paths = [] if answer.found_at is None else [path_of(answer.found_at)]
+        if isinstance(target, Target):
+            paths.append(path_of(target.segments) + ("/" if target.directory and target.segments else ""))
+        realm = self._auth.realm_of(paths)
+        if realm is None:
+            return answer
+        try:
+            user = self._auth.user_of(realm, head)
+        except OSError as error:
+            return self._errors.unavailable(request, error, now_ms)
+        if user is not None:
+            return as_private(answer, user)
+        challenge = ((b"WWW-Authenticate", realm.challenge),)
+        response = ResponseBuilder(request, self._site.common).error(401, challenge)
+        return self._encoder.encode(request, response)
 
     def _method_response(self, request: Request) -> Answer:
         preflight = self._site.preflight if request.method == "OPTIONS" else ()

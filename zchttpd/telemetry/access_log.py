@@ -52,6 +52,7 @@ class AccessRecord(NamedTuple):
     duration_us: int
     zerocopy: bool
     request_id: bytes = b""  # empty where answers do not tell it
+    user: bytes = b""  # empty where it was for everybody
 
 
 # ---- lines ----
@@ -89,15 +90,18 @@ class LineFormatter:
         if self._kind == "json":
             # Of letters, digits and signs that mean nothing in JSON.
             named = f',"request_id":"{record.request_id.decode("ascii")}"' if record.request_id else ""
+            user = f',"user":{_json(record.user)}' if record.user else ""
             return (
-                f'{{"time":"{self._stamp}","address":"{record.address}",{asked},"status":{record.status},'
+                f'{{"time":"{self._stamp}","address":"{record.address}"{user},{asked},"status":{record.status},'
                 f'"body_bytes":{record.body_bytes},"duration_us":{record.duration_us},'
                 f'"zero_copy":{"true" if record.zerocopy else "false"}{agent}{named}}}\n'
             ).encode("ascii")
         end = f" {record.duration_us}" if self._kind == "timed" else ""
-        who = record.address or "-"
+        # A blank would begin the next field.
+        user = escape(record.user).replace(" ", r"\x20")
         return (
-            f'{who} - - [{self._stamp}] "{asked}" {record.status} {record.body_bytes}{agent}{end}\n'
+            f'{record.address or "-"} - {user} [{self._stamp}] "{asked}"'
+            f" {record.status} {record.body_bytes}{agent}{end}\n"
         ).encode("ascii")
 
     def _texts(self, line: bytes, referer: bytes, agent: bytes) -> tuple[str, str]:

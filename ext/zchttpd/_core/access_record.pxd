@@ -17,6 +17,8 @@ cdef struct OpenRecord:         # one request of a connection, until its respons
     uint32_t line_length
     uint32_t referer_length
     uint32_t agent_length
+    char* user                  # whom the response is for; NULL for everybody
+    uint8_t user_length
     uint8_t id_length           # 0 as long as it has none
     char[64] id
 
@@ -33,8 +35,8 @@ cdef struct Record:             # in the ring buffer, followed by the text
     uint8_t family
     uint8_t zerocopy
     uint8_t[16] address
-    uint8_t id_length           # its text comes last
-    uint8_t padding
+    uint8_t id_length           # its text comes behind the others
+    uint8_t user_length         # and that of the user last
 
 cdef struct AccessRecords:
     OpenRecord* open_records    # by slot of the connection; NULL when nobody needs them
@@ -54,6 +56,7 @@ cdef int access_open(AccessRecords* access, uint32_t slots, uint64_t capacity, u
 cdef void access_close(AccessRecords* access) noexcept nogil
 cdef void access_connected(AccessRecords* access, uint32_t slot, const Peer* peer) noexcept nogil
 cdef void access_request_head(AccessRecords* access, uint32_t slot, const char* head, uint32_t length) noexcept nogil
+cdef void access_user(AccessRecords* access, uint32_t slot, const char* user, uint8_t length) noexcept nogil
 cdef void access_put_request_id(AccessRecords* access, uint32_t slot, char* to) noexcept nogil
 cdef void access_response_ended(AccessRecords* access, uint32_t slot, uint16_t status, uint32_t head_length, int64_t took_us,
                                 int64_t unix_second) noexcept nogil

@@ -51,6 +51,7 @@ cdef void access_close(AccessRecords* access) noexcept nogil:
     if access.open_records != NULL:
         for slot in range(access.open_count):
             memory_give(access.open_records[slot].text)
+            memory_give(access.open_records[slot].user)
     memory_give(access.open_records)
     memory_give(access.bytes)
     memset(access, 0, sizeof(AccessRecords))
@@ -61,6 +62,7 @@ cdef void access_connected(AccessRecords* access, uint32_t slot, const Peer* pee
     if access.open_records == NULL:
         return
     memory_give(access.open_records[slot].text)
+    memory_give(access.open_records[slot].user)
     memset(&access.open_records[slot], 0, sizeof(OpenRecord))
     if peer != NULL:
         access.open_records[slot].peer = peer[0]
@@ -163,6 +165,18 @@ cdef void _make_request_id(AccessRecords* access, OpenRecord* current) noexcept 
     current.id_length = 32
 
 
+cdef void access_user(AccessRecords* access, uint32_t slot, const char* user, uint8_t length) noexcept nogil:
+    """The response that has begun is for this user alone, whose password was right."""
+    cdef OpenRecord* current
+    if access.bytes == NULL:
+        return
+    current = &access.open_records[slot]
+    memory_give(current.user)
+    current.user = <char*>memory_take(length)
+    current.user_length = length if current.user != NULL else 0
+    _copy(current.user, user, current.user_length)
+
+
 cdef void access_put_request_id(AccessRecords* access, uint32_t slot, char* to) noexcept nogil:
     """Write the id of the request under way to its place in the head of its response, of REQUEST_ID_MAX bytes."""
     cdef OpenRecord* current = &access.open_records[slot]
@@ -192,6 +206,9 @@ cdef void access_response_ended(AccessRecords* access, uint32_t slot, uint16_t s
     memory_give(current.text)
     current.text = NULL
     current.line_length = current.referer_length = current.agent_length = 0
+    memory_give(current.user)
+    current.user = NULL
+    current.user_length = 0
     current.id_length = 0
     current.sent = 0
     current.zerocopy = 0
@@ -203,11 +220,12 @@ cdef void _write(AccessRecords* access, const OpenRecord* current, uint16_t stat
     cdef uint64_t at = access.written
     cdef uint32_t text = current.line_length + current.referer_length + current.agent_length
     memset(&record, 0, sizeof(Record))
-    record.size = sizeof(Record) + text + current.id_length
+    record.size = sizeof(Record) + text + current.id_length + current.user_length
     record.line_length = current.line_length
     record.referer_length = current.referer_length
     record.agent_length = current.agent_length
     record.id_length = current.id_length
+    record.user_length = current.user_length
     record.ended_at = unix_second
     record.duration_us = <uint64_t>took_us
     record.body_bytes = current.sent - head_length if current.sent > head_length else 0
@@ -220,6 +238,7 @@ cdef void _write(AccessRecords* access, const OpenRecord* current, uint16_t stat
         _put(access, at, &record, sizeof(Record))
         _put(access, at + sizeof(Record), current.text, text)
         _put(access, at + sizeof(Record) + text, current.id, current.id_length)
+        _put(access, at + sizeof(Record) + text + current.id_length, current.user, current.user_length)
         zc_store(&access.written, at + record.size)
     else:
         access_drop(access, 1)

@@ -6,7 +6,7 @@ the handler has not come to stays in its queue, and the next turn waits for noth
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
@@ -16,7 +16,7 @@ import select
 
 from zchttpd._core.acceptor cimport acceptor_arm, acceptor_end, acceptor_expire, acceptor_step
 from zchttpd._core.access_record cimport (
-    REQUEST_ID_AT, REQUEST_ID_MAX, access_drop, access_due, access_pending, access_take)
+    REQUEST_ID_AT, REQUEST_ID_MAX, access_drop, access_due, access_pending, access_take, access_user)
 from zchttpd._core.budget cimport budget_image_bytes, budget_snapshot_bytes
 from zchttpd._core.conn cimport (
     conn_abandon, conn_answer, conn_await_fill, conn_expire, conn_retry, conn_stale_entry,
@@ -163,15 +163,18 @@ cdef class Worker:
 
     # ---- for the handler ----
 
-    def answer(self, ticket: int, plan: int, cacheable: bool) -> bool:
+    def answer(self, ticket: int, plan: int, cacheable: bool, user: bytes = b"") -> bool:
         """Replay `plan` to the connection that waits with `ticket`, and remember its head if `cacheable`. False when it is
-        gone."""
+        gone. `user`: who is to be named in the log; at most 255 bytes."""
         cdef uint32_t slot = self._slot(&self.machine.table.plans, plan)
         if plan_at(&self.machine.table, slot).dead:
             raise LookupError("the entry of this plan has been retired")
         if plan_at(&self.machine.table, slot).entry != NO_SLOT:
             entry_use(entry_at(&self.machine.table, plan_at(&self.machine.table, slot).entry), self.machine.now_ms)
-        return conn_answer(&self.machine, ticket & 0xFFFFFF, ticket >> 24, slot, cacheable)
+        answered = conn_answer(&self.machine, ticket & 0xFFFFFF, ticket >> 24, slot, cacheable)
+        if answered and user:
+            access_user(&self.machine.access, ticket & 0xFFFFFF, user, <uint8_t>len(user))
+        return answered
 
     def retry(self, ticket: int) -> None:
         """Look the head of `ticket` up again."""

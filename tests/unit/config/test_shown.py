@@ -30,6 +30,9 @@ OTHER |= {"windows_per_connection": "2", "compress_threads": "2"}
 def text_for(name: str, root: Path) -> str:
     """A text that is not the default."""
     option = OPTIONS[name]
+    if name == "auth":
+        (root / "users").write_text(f"ann:$2b$04${'a' * 53}\n")
+        return f"/private/*={root / 'users'}"
     if name == "redirects":
         (root / "_redirects").write_text("/old /new 301\n")
         return str(root / "_redirects")
