@@ -52,7 +52,8 @@ class Answer(NamedTuple):
         caching: whether an engine may replay it, and why not.
         content: the bytes of `representation`, where they have been read already.
         template: what it has in common with those to other paths; None where an engine is not to fill it in.
-        found_at: the path of the file that it tells of, also where nothing of it is sent; None for no file.
+        found_at: the path of the file that it tells of, whatever the encoding, also where nothing of it is
+            sent; None for no file.
         user: whom it is for; empty where it is for everybody.
     """
 
@@ -142,5 +143,4 @@ class AnswerEncoder:
             keep_alive=response.keep_alive,
             linger=not response.keep_alive and not (request is not None and request.last),
             caching=caching,
-            found_at=None if found is None else found.segments,
         )

@@ -332,7 +332,8 @@ class Handler:
             response, whole = self._waiting(entry, self._integrity.add, request, builder, metadata, found)
             if not whole and caching is Cacheable.YES:
                 caching = Cacheable.NO_DIGEST_YET
-        return self._encoder.encode(request, response, entry=entry, found=found, caching=caching)
+        answer = self._encoder.encode(request, response, entry=entry, found=found, caching=caching)
+        return answer._replace(found_at=segments)
 
     def _waiting(self, entry: Entry, ask: Callable[..., _T], *arguments: Any, **more: Any) -> _T:
         """What is asked of what `entry` has. Raises as that does."""

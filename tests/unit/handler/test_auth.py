@@ -116,6 +116,7 @@ def test_who_has_it_is_served_and_nobody_else_keeps_the_answer(
 
 
 def test_a_file_is_guarded_by_whatever_path_it_is_sent(www: Path, tmp_path: Path) -> None:
+    put(www / "page.html.br", b"compressed")
     lines = tmp_path / "_redirects"
     lines.write_text("/way/* /private/:splat 200\n")
     options = rules(tmp_path, "/page.html", "/private/*", "/index.html")
@@ -123,7 +124,8 @@ def test_a_file_is_guarded_by_whatever_path_it_is_sent(www: Path, tmp_path: Path
     with serving(www, **options) as (handler, _):
         for target in ("/page", "/page.html", "/way/a.txt", "/way/", "/", "/route"):
             for method in ("GET", "HEAD"):
-                fields = ("Accept: text/html", "Sec-Fetch-Mode: navigate")
+                # In whatever encoding.
+                fields = ("Accept: text/html", "Sec-Fetch-Mode: navigate", "Accept-Encoding: br")
                 assert ask(handler, target, *fields, method=method)[0].status == 401, target
                 answer, _ = ask(handler, target, *fields, ANN, method=method)
                 assert (answer.status, answer.caching) == (200, Cacheable.ONE_USER), target
