@@ -56,7 +56,7 @@ The server leaves with its terminal; with nohup it stays.
 
 # What other servers call it, and who comes from them types.
 _ELSEWHERE = {
-    **dict.fromkeys(("-b", "--bind", "--address", "--addr", "--listen", "--ip", "--interface"), "host"),
+    **dict.fromkeys(("-b", "--bind", "--address", "--addr", "--ip", "--interface"), "host"),
     **dict.fromkeys(("-d", "--dir", "--directory", "--docroot", "--document-root", "--path"), "root"),
     **dict.fromkeys(("-w", "-j", "--threads", "--processes", "--jobs"), "workers"),
     **dict.fromkeys(("--gzip", "--brotli", "--br", "--zstd"), "compress"),
@@ -70,6 +70,7 @@ _ELSEWHERE = {
     "-l": "listing",
     "--headers": "header",
     "--socket": "unix",
+    **dict.fromkeys(("--proxy", "--proxy-protocol", "--accept-proxy"), "listen"),
 }
 
 

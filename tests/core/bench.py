@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zchttpd._core import testing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 WINDOW = 4096
 HEAD_MAX = 1024
@@ -39,9 +39,11 @@ class Bench:
         device_reads: int = READS_MAX,
         zerocopy_by_socket: bool = False,
         request_ids: bool = False,
+        proxy: str = "",
+        proxies: Sequence[tuple[bytes, int]] = (),
         **limits: int,
     ) -> None:
-        """`maps`: files that stream are mapped."""
+        """`maps`: files that stream are mapped. `proxy`: who connects, as `Worker` has it."""
         self.maps = maps
         self.resident = WINDOW  # what the kernel answers to "resident" at most
         # What the kernel answers to "queued" and "unread"; and to "route", by descriptor.
@@ -67,6 +69,8 @@ class Bench:
             device_reads=device_reads,
             zerocopy_by_socket=zerocopy_by_socket,
             request_ids=request_ids,
+            listeners=[(testing.LISTENER, proxy)],
+            proxies=proxies,
             limits={
                 "head_size_max": HEAD_MAX,
                 "line_size_max": 512,

@@ -287,7 +287,7 @@ PLANTS = (
     ),
     Plant(
         "a stale entry is not looked at",
-        "conn.pyx",
+        "new_paths.pxd",
         "(machine.now_ms > entry_at(&machine.table, plan.entry).check_at_ms\n",
         "(False\n",
         "tests/core/test_machine.py",
@@ -371,7 +371,7 @@ PLANTS = (
     Plant(
         "a head that never ends has all the time",
         "conn.pyx",
-        "            machine.stats.timeouts_head += 1\n            _refuse(machine, slot, 408)\n",
+        "            machine.stats.timeouts_head += 1\n            conn_refuse(machine, slot, 408)\n",
         "            conn_set_deadline(machine, slot, machine.limits.head_ms_max)\n",
         "tests/core/test_machine.py",
     ),

@@ -73,9 +73,9 @@ PLANTS_IN_TURNS = (
     ),
     Plant(
         "every request looks at the same entry again",
-        "conn.pyx",
-        "    return NO_SLOT if plan.entry == NO_SLOT or not _is_stale(machine, plan) else plan.entry\n",
-        "    return plan.entry\n",
+        "new_paths.pyx",
+        " if plan.entry == NO_SLOT or not new_path_is_stale(machine, plan) else plan.entry\n",
+        " if plan.entry == NO_SLOT else plan.entry\n",
         FAIRNESS,
     ),
     Plant(

@@ -106,6 +106,11 @@ def _check_addresses(kernel: Kernel) -> None:
         conn = kernel.machine.conn(slot)
         state = testing.STATES.get(conn["state"], "closing")
         is_counted = state != "closing" or conn["stays"]
+        socket = kernel.sockets[fd]
+        if kernel.greetings.expected and not (socket.greeting == "client" and socket.greeted):
+            if conn["fd"] == fd and conn["of_address"]:
+                raise Violation(f"counted, and no client of an address: {conn}")
+            continue
         if conn["fd"] == fd and is_counted and not conn["flags"] & REJECTED:
             counted.setdefault(kernel.sockets[fd].network, []).append(conn["of_address"])
     most = kernel.limits["connections_per_address"]

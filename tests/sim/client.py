@@ -28,6 +28,7 @@ class Client:
         for ask in asks:
             self.outgoing += (b"\r\n" if blank_lines else b"") + ask.head
             self.ends.append(len(self.outgoing))
+        self.greeting = 0  # bytes of `outgoing` before the first head
         self.sent = 0
         self.sent_at: list[tuple[int, int]] = []  # (ms, Unix second) by ask
         self.began_at = clock()
@@ -46,10 +47,16 @@ class Client:
         self.kept_waiting = False  # its file did not come in time
         self.version_is_right: Callable[[Ask, int, tuple[int, int]], bool]
 
+    def greet(self, header: bytes) -> None:
+        """Have this sent before anything else."""
+        self.outgoing = header + self.outgoing
+        self.ends = [len(header) + end for end in self.ends]
+        self.greeting = len(header)
+
     def chunk(self, rng: random.Random, whole: bool) -> bytes:
         """The next bytes to send; empty when it is the server's turn."""
         allowed = min(self.answered + self.ahead, len(self.asks))
-        limit = self.ends[allowed - 1] if allowed else 0
+        limit = self.ends[allowed - 1] if allowed else self.greeting
         left = limit - self.sent
         if left <= 0 or self.gone:
             return b""

@@ -15,6 +15,7 @@ from zchttpd._core import testing, testing_memory
 from .audit import GIVEN_UP, REJECTED, Ledger
 from .buffers import Buffers
 from .files import Files
+from .greeting import Greetings
 from .listener import Listener
 from .looks import Looks
 from .notifications import FIRST_FD, Notifications
@@ -48,6 +49,7 @@ class Kernel(Transfers):
         self.files = Files(self)
         self.looks = Looks(self)
         self.listener = Listener(self)
+        self.greetings = Greetings(self)
         self.later: list[Cqe] = []  # of cancels and closes: any order
         self.held: list[Held] = []
         self.sq = SubmissionQueue(self)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from zchttpd._core import testing
 
+from .greeting import PROXY
 from .parts import Cqe, Socket, Violation
 
 if TYPE_CHECKING:
@@ -76,6 +77,10 @@ class Listener:
         socket = self.backlog.pop(0)
         socket.accepted = True
         self.kernel.events["accepted"] += 1
-        self.kernel.cq.append(Cqe(op.token, socket.fd, more, address=socket.address))
+        self.kernel.cq.append(
+            Cqe(
+                op.token, socket.fd, more, address=PROXY if self.kernel.greetings.expected else socket.address
+            )
+        )
         if not more:
             self.accept = None

@@ -77,7 +77,7 @@ EVENTS = (
     *("shutdown", "collapse", "handler_cut"),
     *("look_new", "look_again", "look_fails", "look_short", "no_descriptors", "root_left", "by_itself"),
     *("live", "frozen", "map_fails", "not_resident", "resident", "map_file", "unmap_file"),
-    *("address_full", "device_full"),
+    *("address_full", "device_full", "greeted", "turned_away"),
 )
 
 
@@ -143,6 +143,8 @@ class Socket:
     closed: bool = False
     closing: Cqe | None = None  # of a close that waits for notifications
     doomed: str = ""  # why the machine may reset it
+    greeted: bool = False  # the machine has seen that
+    greeting: str = ""  # what a proxy says first: "client", "own" or "wrong"
 
     @property
     def address(self) -> bytes:

@@ -10,6 +10,25 @@ from .parts import Violation
 from .world import STEPS, World
 
 
+def must_be_served(world: World) -> None:
+    """Nobody who is there is left waiting."""
+    for socket, client in world.clients:
+        if (
+            client.gone
+            or (world.drained and not socket.accepted)
+            or socket.hung_up
+            or client.lost
+            or client.satisfied
+            or client.ended_at is not None
+        ):
+            continue
+        conn = next((conn for conn in world.conns() if conn["fd"] == socket.fd), None)
+        raise Violation(
+            f"left waiting after {client.answered} of {len(client.asks)} answers, "
+            f"{client.sent} of {len(client.outgoing)} bytes sent: {conn} {world.machine.live()}"
+        )
+
+
 def must_be_at_rest(world: World) -> None:
     """When everybody has gone, nothing is left of anything."""
     live = world.machine.live()
@@ -54,7 +73,11 @@ def must_be_logged(world: World) -> None:
         logged = {address: count for address, count in world.logged_bytes.items() if count}
         # Those that the machine answers by itself tell what is a head, and no part of a body.
         by_itself = world.kernel.events["by_itself"]
-        if (
+        if world.kernel.greetings.expected:
+            # Who was told nothing, or 503 at once, has the address of the proxy.
+            if not by_itself and sum(taken.values()) != sum(logged.values()):
+                raise Violation(f"{logged} bytes in records, {taken} sent")
+        elif (
             any(count > taken.get(address, 0) for address, count in logged.items())
             if by_itself
             else taken != logged
@@ -83,7 +106,7 @@ def finish(world: World, steps: int) -> None:
         world.step()
     world.settle()
     world.wait_it_out()
-    world.must_be_served()
+    must_be_served(world)
     world.leave()
     must_be_at_rest(world)
     must_be_logged(world)

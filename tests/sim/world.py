@@ -14,6 +14,7 @@ from .audit import Share, check_conns, check_gauges, check_leases, check_mapping
 from .client import Client
 from .desk import REVALIDATE_MS, Desk
 from .exchange import THEMES, random_ask
+from .greeting import PROXY, random_greeting
 from .kernel import Kernel
 from .parts import Cqe, Socket, Violation, random_habits, random_limits
 
@@ -41,6 +42,8 @@ class World:
         self.send_mode = rng.choice(("zerocopy", "zerocopy", "auto", "auto", "plain", "plain"))
         self.reports_usage = rng.random() < 0.8
         self.desk = Desk(self.kernel, rng, rng.choice((0.0, 0.3, 0.95)), self.limits["stall_ms_max"])
+        # Who connects may be a proxy, which says who the client is.
+        self.kernel.greetings.expected = rng.random() < 0.3
         self.execute: Callable[[testing.ExecutedOp], int] = self.kernel.execute
         self.machine = self.kernel.machine = self.desk.machine = testing.SimWorker(
             execute=lambda op: self.execute(op),
@@ -59,6 +62,8 @@ class World:
             memfd_size_min=rng.choice((0, 1)),
             huge_size=rng.choice((0, 4096, 16384)),
             device_reads=self.kernel.files.reads_max,
+            listeners=[(testing.LISTENER, "named" if self.kernel.greetings.expected else "")],
+            proxies=[(PROXY, 128)],
         )
         self.kernel.looks.begin(self.machine, REVALIDATE_MS)
         self.machine.before = self.before
@@ -139,10 +144,12 @@ class World:
             self.stale += 1
         else:
             self.kernel.seen(cqe)
+        self.kernel.greetings.before(cqe)
         self.live_before = self.machine.live()
 
     def after(self, cqe: Cqe) -> None:
         after = self.machine.live()
+        self.kernel.greetings.after(cqe)
         self.kernel.conns_most = max(self.kernel.conns_most, after["conns"])
         ended = "leases" if testing.unpack(cqe.token)[0] == testing.TOKENS["send_zc"] else "conns"
         if after[ended] < self.live_before[ended]:
@@ -209,12 +216,18 @@ class World:
         for ask in asks:
             if not ask.fault:
                 self.desk.register(ask)
+        greeting = random_greeting(self.rng) if self.kernel.greetings.expected else None
+        if greeting is not None and greeting.kind == "wrong":
+            asks = []
         client = Client(
             asks, 60 if flood else self.rng.choice((1, 1, 3, 10)), self.rng.random() < 0.1, self.clock
         )
         client.version_is_right = self.desk.version_is_right
         client.sluggish = self.slow_readers and self.rng.random() < 0.5
         socket = self.kernel.connect(client)
+        if greeting is not None:
+            socket.greeting = greeting.kind
+            client.greet(greeting.header(socket.address))
         socket.route = self.rng.choice(self.routes)
         self.clients.append((socket, client))
 
@@ -355,23 +368,6 @@ class World:
         self.desk.wake_disk()
         if self.hogged:
             self.hog()
-
-    def must_be_served(self) -> None:
-        for socket, client in self.clients:
-            if (
-                client.gone
-                or (self.drained and not socket.accepted)
-                or socket.hung_up
-                or client.lost
-                or client.satisfied
-                or client.ended_at is not None
-            ):
-                continue
-            conn = next((conn for conn in self.conns() if conn["fd"] == socket.fd), None)
-            raise Violation(
-                f"left waiting after {client.answered} of {len(client.asks)} answers, "
-                f"{client.sent} of {len(client.outgoing)} bytes sent: {conn} {self.machine.live()}"
-            )
 
     def leave(self) -> None:
         """Everybody goes, in one of the ways there are."""

@@ -66,6 +66,8 @@ CELL_COUNTS = {
                 "held_bytes",
                 "refused_memory",
                 "refused_address",
+                "refused_proxy_peer",
+                "refused_proxy_header",
             ),
         ),
         1,
@@ -99,12 +101,13 @@ class _StubEngine:
     def serve(
         self,
         settings: Any,
-        listener: socket.socket,
+        listeners: Any,
         stats: memoryview,
         worker: int,
         *,
         ready: Callable[[dict[str, object]], None],
     ) -> None:
+        listener: socket.socket = listeners[0].socket
         start = self.plan.get("start", "well")
         if start == "raise":
             raise RuntimeError("no such luck")

@@ -1,5 +1,5 @@
 """Run a command with less than this user has:
-`confined.py [--memlock BYTES] [--nofile N] [--cgroup DIR] [--pass FD] COMMAND...`
+`confined.py [--memlock BYTES] [--nofile N] [--cgroup DIR] [--pass FD NAME] COMMAND...`
 
 Root may read every file and lock all memory, so tests that run as root would never meet EACCES or ENOMEM.
 Capabilities taken out of the
@@ -86,8 +86,8 @@ def main(arguments: list[str]) -> None:
     if arguments[0] == "--pass":
         # As sd_listen_fds(3) has it.
         os.dup2(int(arguments[1]), 3)
-        os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="http")
-        arguments = arguments[2:]
+        os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES=arguments[2])
+        arguments = arguments[3:]
     if os.geteuid() == 0:
         for capability in surplus:
             drop(capability)

@@ -78,7 +78,7 @@ def flags_of(name: str, value: object) -> list[str]:
 class Server:
     """One running `zchttpd`. Options are fields of Settings: `revalidate_ms=50` is `--revalidate-ms 50`.
 
-    `passed`: a listener that it is given as a service manager does.
+    `passed`: a listener that it is given, with a name, as a service manager does.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class Server:
         nofile: int | None = None,
         cgroup: Path | None = None,
         passed: socket.socket | None = None,
+        passed_name: str = "http",
         **options: object,
     ) -> None:
         chosen = {
@@ -107,7 +108,7 @@ class Server:
             word for flag, value in limits.items() if value is not None for word in (flag, str(value))
         ]
         if passed is not None:
-            confinement += ["--pass", str(passed.fileno())]
+            confinement += ["--pass", str(passed.fileno()), passed_name]
         self.name = name_of(engine, send_mode)
         self.send_mode = send_mode
         self._stderr = os.memfd_create("stderr")

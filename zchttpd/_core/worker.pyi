@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from typing_extensions import disjoint_base
@@ -13,7 +13,7 @@ class Worker:
     def __init__(
         self,
         *,
-        listener: int,
+        listeners: Sequence[tuple[int, str]],
         wake: int,
         handler: Callable[[_Work, _Filled, int], None],
         on_route: Callable[[int, bool, int, int], None] | None,
@@ -26,6 +26,7 @@ class Worker:
         access_event: int = -1,
         request_ids: bool = False,
         mappings_max: int = ...,
+        proxies: Sequence[tuple[bytes, int]] = (),
     ) -> None: ...
     @property
     def now_ms(self) -> int: ...

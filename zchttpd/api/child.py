@@ -33,7 +33,7 @@ def main() -> int:
     if "log_level" not in given.sources:
         # The output is the program's: what is not for it to mend is left out.
         settings = replace(settings, log_level="warning")
-    starter = Program(channel, listener)
+    starter = Program(channel, listener, proxy=settings.listens[0].proxy)
     return run(settings, [*notes, *without_effect(settings, given.sources)], starter)
 
 

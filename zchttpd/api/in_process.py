@@ -11,16 +11,15 @@ from zchttpd.api.options import in_python
 from zchttpd.config.names import OFF
 from zchttpd.config.options import SettingsError, StartError
 from zchttpd.engine.embedded import Embedded
+from zchttpd.engine.listener import Listener
 from zchttpd.engine.portable import new_loop
 from zchttpd.files import compressor
 from zchttpd.process import checks
 from zchttpd.process.report import Report
-from zchttpd.process.sockets import url_of
 from zchttpd.telemetry.access_log import check_log
 
 if TYPE_CHECKING:
     import asyncio
-    import socket
     from collections.abc import Sequence
 
     from zchttpd.config.settings import Settings
@@ -48,21 +47,21 @@ class LoopServer:
         self,
         settings: Settings,
         notes: Sequence[str],
-        listener: socket.socket,
+        listener: Listener,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         if settings.access_log != OFF:
             check_log(settings)
-        ours = listener.dup()
+        ours = Listener(listener.socket.dup(), listener.proxy)
         try:
             embedded = Embedded(settings, ours, loop)
         except OSError as error:
-            ours.close()
+            ours.socket.close()
             raise StartError(f"the server cannot start: {error}") from error
         engine = f"portable ({type(loop).__module__.partition('.')[0]}) in process"
         every = [*notes, *compressor.notes(settings), *checks.notes(settings)]
         report = Report(engine=engine, send_mode=embedded.send_mode, notes=every)
-        lines = report.lines(settings, url_of(listener), admin="", others="")
+        lines = report.lines(settings, [listener], admin="")
         self.report = [in_python(line) for line in lines]
         self.metrics = embedded.metrics
         self.ended = embedded.ended
@@ -76,7 +75,7 @@ class LoopServer:
 class ThreadServer:
     """In a thread of its own; for any other thread. Raises StartError."""
 
-    def __init__(self, settings: Settings, notes: Sequence[str], listener: socket.socket) -> None:
+    def __init__(self, settings: Settings, notes: Sequence[str], listener: Listener) -> None:
         started: Future[LoopServer] = Future()
         self._loop, _, more = new_loop()
         start = (started, settings, [*notes, *more], listener)
@@ -87,7 +86,7 @@ class ThreadServer:
         self.metrics = self._server.metrics
 
     def _run(
-        self, started: Future[LoopServer], settings: Settings, notes: list[str], listener: socket.socket
+        self, started: Future[LoopServer], settings: Settings, notes: list[str], listener: Listener
     ) -> None:
         try:
             try:

@@ -53,6 +53,8 @@ class Options(TypedDict, total=False):
     compress_threads: int
     host: str
     unix: StrPath
+    listen: str | Sequence[str]
+    proxy_from: str | Sequence[str]
     workers: int | Literal["auto"]
     user: str
     pid_file: StrPath

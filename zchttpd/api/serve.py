@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from zchttpd.api.options import in_python, read_texts, texts_of
 from zchttpd.config.load import without_effect
-from zchttpd.config.options import StartError
+from zchttpd.config.options import SettingsError, StartError
+from zchttpd.engine.listener import Listener
 from zchttpd.process.memory_limit import fit, memory_limit
 from zchttpd.process.sockets import open_for, url_of
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator
     from typing import Self, Unpack
 
@@ -53,7 +53,8 @@ class Server:
         self._in_process = in_process
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: list[asyncio.Future[None]] = []
-        self._listener: socket.socket
+        self._listener: Listener
+        self._name: str
         self._running: _Running
         self._settings: Settings
         self._notes: list[str]
@@ -62,7 +63,7 @@ class Server:
     @property
     def url(self) -> str:
         """Where the root is, without the slash: `http://127.0.0.1:43210`, or `unix:PATH`."""
-        return url_of(self._listener)
+        return url_of(self._listener.socket)
 
     @property
     def report(self) -> list[str]:
@@ -89,7 +90,9 @@ class Server:
 
     def __enter__(self) -> Self:
         with _errors_in_python():
-            [self._listener] = open_for(self._settings, [], count=1)
+            [address] = open_for(self._settings, [], count=1)
+        self._name = address.name
+        self._listener = Listener(address.sockets[0], address.proxy)
         try:
             self._running = self._start()
         except BaseException:
@@ -129,6 +132,8 @@ class Server:
             from zchttpd.api.in_process import check_in_process
 
             check_in_process(self._settings)
+        if len(self._settings.listens) > 1:
+            raise SettingsError("listen", "a server of a program has one address. Type one alone")
         self._notes = [*notes, *without_effect(self._settings, given.sources)]
 
     def _start(self) -> _Running:
@@ -139,7 +144,7 @@ class Server:
         if not self._in_process:
             from zchttpd.api.separate import SeparateServer
 
-            return SeparateServer(self._texts, self._listener, self._settings.drain_ms_max)
+            return SeparateServer(self._texts, self._listener.socket, self._settings.drain_ms_max)
         from zchttpd.api.in_process import LoopServer, ThreadServer
 
         if self._loop is None:
@@ -150,10 +155,10 @@ class Server:
 
     def _close(self) -> None:
         """Let go of the socket: what runs has its own, and gives it back when it is told to stop."""
-        self._listener.close()
-        if self._settings.unix:
+        self._listener.socket.close()
+        if self._name:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._settings.unix)
+                os.unlink(self._name)
 
 
 @contextlib.contextmanager

@@ -160,9 +160,14 @@ def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
         if given:
             lines.append(f"without effect: {', '.join(given)}. {why}")
 
-    if settings.unix:
+    if settings.listen:
+        warn(("host", "port", "unix"), "With --listen it listens there alone; leave one of them out")
+    elif settings.unix:
         warn(("host", "port"), f"It listens on {settings.unix}; leave one of them out")
+    if all(each.unix and not each.proxy for each in settings.listens):
         warn(("connections_per_address",), "Who comes by a unix socket has no address; leave one of them out")
+    if not any(each.proxy for each in settings.listens):
+        warn(("proxy_from",), "Type --listen HOST:PORT,proxy, or leave it out")
     if not settings.admin:
         warn(
             ("admin_token_file", "admin_name", "admin_origin"), "Type --admin and an address, or leave it out"

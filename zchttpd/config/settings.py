@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from zchttpd.config import options as opt
 from zchttpd.config import rules
 from zchttpd.config.auth import AuthRule, parse_auth_rules
+from zchttpd.config.listen import Listen, Network, parse_listen, parse_networks, read_listen
 from zchttpd.config.names import (
     AUTO,
     ENCODINGS,
@@ -179,6 +180,26 @@ class Settings:
         metavar="PATH",
         example="/run/zchttpd.sock",
     )
+    listen: tuple[str, ...] = opt.option(
+        (),
+        Group.WHERE,
+        "listen here instead of --host, --port and --unix; with ,proxy each connection begins with a header"
+        " of the PROXY protocol, 1 or 2, which names the client",
+        parse=parse_listen,
+        metavar="HOST:PORT|unix:PATH[,proxy]",
+        example="unix:/run/zchttpd.sock,proxy",
+        many=True,
+        separator="\n",
+    )
+    proxy_from: tuple[Network, ...] = opt.option(
+        (),
+        Group.WHERE,
+        "who may connect where PROXY headers come: addresses and networks; all others are closed",
+        parse=parse_networks,
+        metavar="NETWORK",
+        example="10.0.0.0/24",
+        many=True,
+    )
     workers: int = opt.count(
         1,
         Group.WHERE,
@@ -335,6 +356,13 @@ class Settings:
         for name, option in OPTIONS.items():
             opt.check_bounds(name, option, getattr(self, name))
         check_together(self)
+
+    @property
+    def listens(self) -> tuple[Listen, ...]:
+        """Where to listen: at --listen, before --unix, before --host and --port."""
+        if self.listen:
+            return tuple(read_listen(each) for each in self.listen)
+        return (Listen(unix=self.unix) if self.unix else Listen(self.host, self.port),)
 
     @property
     def worker_count(self) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from typing import TYPE_CHECKING
 
 from zchttpd.config import options as opt
+from zchttpd.config.listen import check_unix
 from zchttpd.config.names import AUTO, ENCODINGS, FEATURES, missing_encodings
 from zchttpd.config.options import SettingsError, did_you_mean, format_size
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from zchttpd.config.settings import Settings
 
 PAGE_SIZE = 4096
-UNIX_SIZE_MAX = 107  # of sun_path, with its NUL: unix(7)
 _ALL_ADDRESSES = ("0.0.0.0", "::")
 
 
@@ -24,8 +23,12 @@ def check_together(settings: Settings) -> None:
         raise SettingsError(
             "host", "is empty. Type 127.0.0.1 for this machine only or 0.0.0.0 for all addresses"
         )
-    if len(os.fsencode(settings.unix)) > UNIX_SIZE_MAX:
-        raise SettingsError("unix", f"{settings.unix!r} is too long. Type at most {UNIX_SIZE_MAX} bytes")
+    if settings.unix:
+        try:
+            check_unix(settings.unix)
+        except ValueError as error:
+            raise SettingsError("unix", str(error)) from None
+    _check_listens(settings)
     if not settings.access_log:
         raise SettingsError("access_log", "is empty. Type a file, - for standard output, or off")
     for feature in settings.without:
@@ -91,11 +94,34 @@ def _check_admin(settings: Settings) -> None:
         host, port = opt.split_address(settings.admin)
     except ValueError as error:
         raise SettingsError("admin", str(error)) from None
-    if settings.unix or not port or port != settings.port:
-        return
-    ours, theirs = (_numeric(each) for each in (settings.host, host))
-    if ours == theirs or ours in _ALL_ADDRESSES or theirs in _ALL_ADDRESSES:
-        raise SettingsError("admin", f"{settings.admin} is where files are served. Type another port")
+    for each in settings.listens:
+        if port and not each.unix and each.port == port and _overlap(each.host, host):
+            raise SettingsError("admin", f"{settings.admin} is where files are served. Type another port")
+
+
+def _check_listens(settings: Settings) -> None:
+    demanding = [each for each in settings.listens if each.proxy]
+    if not settings.proxy_from and any(not each.unix for each in demanding):
+        raise SettingsError(
+            "proxy_from",
+            "nobody may connect where PROXY headers are to come. Type --proxy-from and the address or network"
+            " of the proxies",
+        )
+    ports: list[tuple[str, int]] = []
+    paths: list[str] = []
+    for listen in settings.listens:
+        at = listen.unix or f"{listen.host}:{listen.port}"
+        again = any(listen.port == port and _overlap(listen.host, host) for host, port in ports)
+        if listen.unix in paths if listen.unix else listen.port and again:
+            raise SettingsError("listen", f"{at} is where another one listens. Type each address once")
+        paths.append(listen.unix)
+        ports += [] if listen.unix else [(listen.host, listen.port)]
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two hosts may be one and the same address."""
+    ours, theirs = _numeric(one), _numeric(other)
+    return ours == theirs or ours in _ALL_ADDRESSES or theirs in _ALL_ADDRESSES
 
 
 def _numeric(host: str) -> str:

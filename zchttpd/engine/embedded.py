@@ -12,24 +12,24 @@ from zchttpd.telemetry.shared_stats import SharedStats
 
 if TYPE_CHECKING:
     import asyncio
-    import socket
 
     from zchttpd.config.settings import Settings
+    from zchttpd.engine.listener import Listener
 
 
 class Embedded:
     """Serves from when it is made, in a loop that runs or will; to be called on the thread of that loop.
 
-    It takes `listener` over. `ended` is done when it has drained, and given back every descriptor. Raises
+    It takes the listener over. `ended` is done when it has drained, and given back every descriptor. Raises
     OSError where there is no descriptor, or no memory.
     """
 
-    def __init__(self, settings: Settings, listener: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, settings: Settings, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
         self.ended: asyncio.Future[None] = loop.create_future()
         self._stats = SharedStats(1)
         self._driver = LoopDriver(settings, loop)
         self.send_mode = self._driver.send_mode
-        self._assembly = assemble(self._driver, settings, listener, self._stats.block(0))
+        self._assembly = assemble(self._driver, settings, [listener], self._stats.block(0))
         self._assembly.start_log()
         self._driver.begin(self._end)
 

@@ -23,8 +23,8 @@ MEMORY_FILES_MAX = 8192
 MEMORY_FILES_PART = 8
 # Both ends of the pipes that they go through.
 PIPE_FDS = 40
-# Descriptors for the loop, the listener, the log, and the files that are being opened.
-FDS_SPARE = 32
+# Descriptors for the loop, the listeners, the log, and the files that are being opened.
+FDS_SPARE = 48
 # Connections above the limit that are told 503: at most so many, and at most this part of what there is for
 # connections.
 REFUSALS_MAX = 256

@@ -16,10 +16,10 @@ from zchttpd._core.poll_driver import PollWorker
 from zchttpd.engine.serve import serve as serve_with
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from zchttpd.config.settings import Settings
+    from zchttpd.engine.listener import Listener
 
 LOGGER = logging.getLogger("zchttpd")
 
@@ -41,10 +41,11 @@ class LoopDriver:
         self._worker: PollWorker
         self._ended: Callable[[], None]
 
-    def make(self, *, waker: int, listener: int, **options: Any) -> PollWorker:
+    def make(self, *, waker: int, listeners: Sequence[tuple[int, str]], **options: Any) -> PollWorker:
         """See `serve.Maker`."""
-        os.set_blocking(listener, False)
-        self._worker = PollWorker(listener=listener, **options)
+        for fd, _ in listeners:
+            os.set_blocking(fd, False)
+        self._worker = PollWorker(listeners=listeners, **options)
         return self._worker
 
     def begin(self, ended: Callable[[], None]) -> None:
@@ -131,11 +132,11 @@ def _complain(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
 
 def serve(
     settings: Settings,
-    listener: socket.socket,
+    listeners: Sequence[Listener],
     stats: memoryview,
     worker: int,
     *,
     ready: Callable[[dict[str, object]], None],
 ) -> None:
     """See `process.worker.Serve`."""
-    serve_with(Portable(settings), settings, listener, stats, ready=ready)
+    serve_with(Portable(settings), settings, listeners, stats, ready=ready)

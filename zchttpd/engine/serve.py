@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zchttpd._core.stats import ROUTES
+from zchttpd.config.listen import packed
 from zchttpd.engine.access_records import unpack_records
 from zchttpd.engine.limits import (
     MAPPINGS_MAX,
@@ -32,11 +33,11 @@ from zchttpd.telemetry import access_log
 from zchttpd.telemetry.shared_stats import cells_of
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from zchttpd._core.site_worker import SiteWorker
     from zchttpd.config.settings import Settings
+    from zchttpd.engine.listener import Listener
     from zchttpd.telemetry.access_log import AccessLog
 
 LOGGER = logging.getLogger("zchttpd")
@@ -70,8 +71,9 @@ class Maker(Protocol):
 
     memory_files: bool
 
-    def make(self, *, waker: int, listener: int, **options: Any) -> SiteWorker:
-        """The worker, with `options` as every Worker has them. What is written to `waker` wakes it.
+    def make(self, *, waker: int, listeners: Sequence[tuple[int, str]], **options: Any) -> SiteWorker:
+        """The worker, with `listeners` and `options` as every Worker has them. What is written to `waker`
+        wakes it.
 
         Raises OSError when it cannot be had here.
         """
@@ -92,10 +94,10 @@ class Driver(Maker, Protocol):
 
 @dataclass(slots=True)
 class Assembly:
-    """One worker with all that belongs to it. It accepts on `listener` as soon as it gets its turns."""
+    """One worker with all that belongs to it. It accepts as soon as it gets its turns."""
 
     worker: SiteWorker
-    listener: socket.socket
+    listeners: Sequence[Listener]
     log: AccessLog | None
     _loader: Loader
     _root: Root
@@ -113,8 +115,9 @@ class Assembly:
         self._drain(self._hand_over_ms)
 
     def _drain(self, idle_ms: int) -> None:
-        # Which closes it, when the last accept has ended.
-        self.listener.detach()
+        # Which closes them, when the last accept has ended.
+        for each in self.listeners:
+            each.socket.detach()
         self.worker.drain(idle_ms)
 
     def start_log(self) -> None:
@@ -137,7 +140,7 @@ class Assembly:
         os.close(self._wake)
 
 
-def assemble(maker: Maker, settings: Settings, listener: socket.socket, stats: memoryview) -> Assembly:
+def assemble(maker: Maker, settings: Settings, listeners: Sequence[Listener], stats: memoryview) -> Assembly:
     """A worker by `maker` that counts in `stats`. Raises OSError where it cannot be had."""
     mappings_max, files = MAPPINGS_MAX, streamed_max()
     if maker.memory_files:
@@ -157,7 +160,8 @@ def assemble(maker: Maker, settings: Settings, listener: socket.socket, stats: m
     loader = Loader(settings, handler, cache, mailbox, new_paths, mappings_max, cells)
     worker = maker.make(
         waker=waker,
-        listener=listener.fileno(),
+        listeners=[(each.socket.fileno(), each.who) for each in listeners],
+        proxies=packed(settings.proxy_from),
         wake=wake,
         handler=loader,
         on_route=log_route,
@@ -193,22 +197,22 @@ def assemble(maker: Maker, settings: Settings, listener: socket.socket, stats: m
     )
     loader.begin(worker)
     hand_over_ms = min(HAND_OVER_MS, settings.drain_ms_max // 2)
-    return Assembly(worker, listener, log, loader, root, compressor, cache.digests, wake, hand_over_ms)
+    return Assembly(worker, listeners, log, loader, root, compressor, cache.digests, wake, hand_over_ms)
 
 
 def serve(
     driver: Driver,
     settings: Settings,
-    listener: socket.socket,
+    listeners: Sequence[Listener],
     stats: memoryview,
     *,
     ready: Callable[[dict[str, object]], None],
 ) -> None:
-    """Serve on `listener` until SIGTERM or SIGINT, or SIGQUIT where others go on to serve; drain, return.
+    """Serve on `listeners` until SIGTERM or SIGINT, or SIGQUIT where others go on to serve; drain, return.
 
     Raises OSError where that cannot be.
     """
-    assembly = assemble(driver, settings, listener, stats)
+    assembly = assemble(driver, settings, listeners, stats)
     for number in (signal.SIGTERM, signal.SIGINT):
         driver.on_signal(number, assembly.drain)
     driver.on_signal(signal.SIGQUIT, assembly.hand_over)

@@ -9,10 +9,10 @@ from zchttpd._core.uring_driver import UringWorker
 from zchttpd.engine.serve import serve as serve_with
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from zchttpd.config.settings import Settings
+    from zchttpd.engine.listener import Listener
 
 
 class Uring:
@@ -24,9 +24,9 @@ class Uring:
         self._settings = settings
         self._worker: UringWorker
 
-    def make(self, *, waker: int, listener: int, **options: Any) -> UringWorker:
+    def make(self, *, waker: int, **options: Any) -> UringWorker:
         """See `serve.Driver`."""
-        self._worker = UringWorker(listener=listener, without=self._settings.without, **options)
+        self._worker = UringWorker(without=self._settings.without, **options)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         return self._worker
 
@@ -51,11 +51,11 @@ class Uring:
 
 def serve(
     settings: Settings,
-    listener: socket.socket,
+    listeners: Sequence[Listener],
     stats: memoryview,
     worker: int,
     *,
     ready: Callable[[dict[str, object]], None],
 ) -> None:
     """See `process.worker.Serve`. Raises OSError when io_uring is refused."""
-    serve_with(Uring(settings), settings, listener, stats, ready=ready)
+    serve_with(Uring(settings), settings, listeners, stats, ready=ready)

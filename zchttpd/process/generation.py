@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from zchttpd.config.settings import Settings
+    from zchttpd.engine.listener import Listener
     from zchttpd.process.worker import Choice
 
 DRAIN_MARGIN_S = 2.0
@@ -27,7 +27,7 @@ class Child:
     """One worker as the parent sees it. Times in monotonic seconds; `pid` 0: not running."""
 
     worker: int
-    listener: socket.socket
+    listeners: Sequence[Listener]
     stats: memoryview
     pid: int = 0
     report_fd: int = -1

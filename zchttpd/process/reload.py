@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # They decide about what the supervisor has for life: sockets, a user, a name for who sends signals. And two
 # engines on one socket wait for connections in ways that do not go together.
-FIXED = ("host", "port", "unix", "user", "engine", "admin", "pid_file")
+FIXED = ("host", "port", "unix", "listen", "user", "engine", "admin", "pid_file")
 
 
 def fixed_of(settings: Settings) -> dict[str, Any]:
@@ -25,6 +25,8 @@ def fixed_of(settings: Settings) -> dict[str, Any]:
 
 def keep(settings: Settings, fixed: Mapping[str, Any]) -> tuple[Settings, list[str]]:
     """`settings` with what stays as it is in place of what was asked for, and a line for each such option."""
+    # As JSON hands them over, texts that were a tuple are a list.
+    fixed = {name: tuple(value) if isinstance(value, list) else value for name, value in fixed.items()}
     lines = [
         f"{flag_of(name)} stays {_shown(value)}: it cannot change to {_shown(getattr(settings, name))} while"
         " the server runs. Restart it for that"

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, cast
 from zchttpd import __version__
 from zchttpd.engine.limits import files_needed, memory_needed
 from zchttpd.process import doctor
+from zchttpd.process.sockets import url_for_others, url_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from zchttpd.config.settings import Settings
+    from zchttpd.engine.listener import Listener
 
 
 @dataclass(slots=True)
@@ -35,21 +37,19 @@ class Report:
             known.extend(str(line) for line in cast("list[str]", said.get(key, [])) if line not in known)
         return self.notes[count:]
 
-    def lines(self, settings: Settings, url: str, *, admin: str, others: str) -> list[str]:
-        """The whole report. `url`: where files are served; `admin`: where metrics are, `others`: what other
-        machines type when it listens on all addresses; each may be empty.
-        """
+    def lines(self, settings: Settings, listeners: Sequence[Listener], *, admin: str) -> list[str]:
+        """The whole report. `listeners`: where files are served; `admin`: where metrics are, or empty."""
         count = settings.worker_count
         workers = "1 worker" if count == 1 else f"{count} workers"
         root = str(settings.root).rstrip("/") + "/"
         lines = [
-            f"zchttpd {__version__} serving {root} at {url}"
+            f"zchttpd {__version__} serving {root} at {url_of(listeners[0].socket)}"
             f" ({self.engine}, send mode {self.send_mode}, {workers})"
         ]
         if admin:
             lines.append(f"metrics at {admin}/metrics")
-        if others:
-            lines.append(f"listening on all addresses; from other machines: {others}")
+        for index, each in enumerate(listeners):
+            lines += _about(each, settings, first=index == 0)
         if settings.user:
             memory = doctor.locked_memory(memory_needed(settings))
             # Where it is low the workers have said so.
@@ -62,6 +62,17 @@ class Report:
         if files.fix:
             lines.append(f"{files.subject}: {files.text}. Fix: {files.fix}")
         return lines
+
+
+def _about(listener: Listener, settings: Settings, *, first: bool) -> Iterator[str]:
+    url, others = url_of(listener.socket), url_for_others(listener.socket)
+    if not first:
+        yield f"also at {url}"
+    if listener.proxy:
+        named = ", ".join(map(str, settings.proxy_from)) if listener.who == "named" else "whoever may enter"
+        yield f"PROXY headers name the clients at {url}, from {named}"
+    elif others:
+        yield f"listening on all addresses; from other machines: {others}"
 
 
 def how_it_ended(code: int) -> str:

@@ -8,13 +8,16 @@ import ipaddress
 import os
 import socket
 import stat
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from zchttpd.config.listen import LISTENERS_MAX
 from zchttpd.config.options import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from zchttpd.config.listen import Listen
     from zchttpd.config.settings import Settings
 
 BACKLOG = 4096
@@ -56,32 +59,78 @@ def open_listeners(
     raise StartError(_explain(failure, host, port, flag)) from failure
 
 
-def open_for(settings: Settings, fds: Sequence[int], count: int) -> list[socket.socket]:
-    """`count` listeners, or more if more were passed to this process: the sockets behind `fds` before --unix
-    before --host and --port. Raises StartError.
+@dataclass(slots=True)
+class Address:
+    """One address, and the sockets that listen there: one for each worker. `proxy`: connections begin with
+    PROXY headers; `name`: of a unix socket that was opened here; `passed`: how many were passed.
+    """
+
+    sockets: list[socket.socket]
+    proxy: bool = False
+    name: str = ""
+    passed: int = 0
+
+
+def open_for(settings: Settings, passed: Sequence[tuple[int, bool]], count: int) -> list[Address]:
+    """What to listen to: the descriptors that were `passed` to this process, each with whether PROXY headers
+    are to come, before what the options say. Each address has `count` sockets, or more if more were passed.
+    Raises StartError.
 
     A port that is opened here is shared by SO_REUSEPORT; any other socket is one and the same for all.
     """
-    stall_ms = settings.stall_ms_max
-    if fds:
-        opened = [_passed(fd, settings) for fd in fds]
-        if len({url_of(each) for each in opened}) > 1:
-            for listener in opened:
-                listener.close()
+    found: list[Address] = []
+    try:
+        if passed:
+            _group(passed, settings, found)
+        else:
+            for each in settings.listens:
+                found.append(_open(each, count, settings))
+        if len(found) > LISTENERS_MAX:
+            raise StartError(f"{len(found)} sockets were passed. Keep {LISTENERS_MAX} ListenStream= lines")
+        if not settings.proxy_from and any(
+            each.proxy and each.sockets[0].family != socket.AF_UNIX for each in found
+        ):
             raise StartError(
-                f"{len(fds)} sockets were passed, and one is served. Keep one ListenStream= line"
+                "a socket for PROXY headers was passed. Type --proxy-from and the network of the proxies"
             )
-    elif settings.unix:
-        opened = [open_unix(settings.unix)]
-    else:
-        return open_listeners(settings.host, settings.port, count, stall_ms=stall_ms)
-    return opened + [opened[0].dup() for _ in range(count - len(opened))]
+    except StartError:
+        for address in found:
+            for listener in address.sockets:
+                listener.close()
+            if address.name:
+                os.unlink(address.name)
+        raise
+    for address in found:
+        address.sockets += [address.sockets[0].dup() for _ in range(count - len(address.sockets))]
+    return found
 
 
-def open_unix(path: str) -> socket.socket:
+def _open(listen: Listen, count: int, settings: Settings) -> Address:
+    flags = ("--listen", "--listen") if settings.listen else ("--port", "--unix")
+    if listen.unix:
+        return Address([open_unix(listen.unix, flags[1])], listen.proxy, listen.unix)
+    stall_ms = settings.stall_ms_max
+    opened = open_listeners(listen.host, listen.port, count, stall_ms=stall_ms, flag=flags[0])
+    return Address(opened, listen.proxy)
+
+
+def _group(passed: Sequence[tuple[int, bool]], settings: Settings, found: list[Address]) -> None:
+    """Those that were passed, by address."""
+    for fd, proxy in passed:
+        listener = _passed(fd, settings)
+        name = listener.getsockname()
+        known = [each for each in found if each.sockets[0].getsockname() == name]
+        if not known:
+            known = [Address([], proxy)]
+            found += known
+        known[0].sockets.append(listener)
+        known[0].passed += 1
+
+
+def open_unix(path: str, flag: str = "--unix") -> socket.socket:
     """A listening stream socket at `path`, for everybody who may enter its directory (unix(7)).
 
-    One that a server left behind is replaced. Raises StartError.
+    One that a server left behind is replaced. `flag` is what the error texts tell to type. Raises StartError.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -90,7 +139,7 @@ def open_unix(path: str) -> socket.socket:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            _remove_stale(path)
+            _remove_stale(path, flag)
             listener.bind(path)
         os.chmod(path, UNIX_MODE)
         listener.listen(BACKLOG)
@@ -99,20 +148,20 @@ def open_unix(path: str) -> socket.socket:
         if isinstance(error, StartError):
             raise
         why = os.strerror(error.errno) if error.errno else str(error)
-        raise StartError(f"cannot listen on {path} ({why}). Type --unix and another path") from error
+        raise StartError(f"cannot listen on {path} ({why}). Type {flag} and another path") from error
     return listener
 
 
-def _remove_stale(path: str) -> None:
+def _remove_stale(path: str, flag: str) -> None:
     """Raises StartError unless it is a socket that nobody listens to."""
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        raise StartError(f"{path} is there and is no socket. Type --unix and another path, or: rm {path}")
+        raise StartError(f"{path} is there and is no socket. Type {flag} and another path, or: rm {path}")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.setblocking(False)
         # EAGAIN: somebody listens, and has more to do than it can.
         if client.connect_ex(path) != errno.ECONNREFUSED:
             raise StartError(
-                f"{path} is already in use. Type --unix with another path, or find who listens with: ss -lxp"
+                f"{path} is already in use. Type {flag} with another path, or find who listens with: ss -lxp"
             )
     os.unlink(path)
 
@@ -185,9 +234,11 @@ def reaches_others(listener: socket.socket) -> bool:
     return not ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
 
 
-def exposures(settings: Settings, served: socket.socket, admin: socket.socket | None) -> Iterator[str]:
+def exposures(
+    settings: Settings, served: Sequence[socket.socket], admin: socket.socket | None
+) -> Iterator[str]:
     """A line for each way in which other machines reach more than is good."""
-    if os.geteuid() == 0 and reaches_others(served):
+    if os.geteuid() == 0 and any(map(reaches_others, served)):
         yield "root serves other machines. Type --user NAME, such as --user nobody"
     if admin is not None and reaches_others(admin) and not settings.admin_token_file:
         fix = "Type 127.0.0.1:PORT, or --admin-token-file, or have a firewall guard it"

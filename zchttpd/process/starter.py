@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+# Of a socket whose connections begin with PROXY headers.
+PROXY_NAME = "proxy"
+
+
 class Starter(Protocol):
     """What the supervisor wants of who started it. Nothing of it raises.
 
@@ -28,8 +32,10 @@ class Starter(Protocol):
     admin: int
     obstacle: str
 
-    def passed(self) -> list[int]:
-        """Descriptors of listening sockets that were passed to this process."""
+    def passed(self) -> list[tuple[int, bool]]:
+        """Descriptors of listening sockets that were passed to this process, and whether their connections
+        begin with PROXY headers.
+        """
 
     def ready(self, lines: Sequence[str], admin: str) -> None:
         """It serves. `lines`: the start report; `admin`: where metrics are, or empty."""
@@ -65,9 +71,9 @@ class Terminal:
         if os.getpid() == 1:
             self.obstacle = "this is process 1, and all ends with it. Replace the container"
 
-    def passed(self) -> list[int]:
-        """See `Starter`."""
-        return passed_fds(os.environ)
+    def passed(self) -> list[tuple[int, bool]]:
+        """See `Starter`: those that are named so, by FileDescriptorName= (systemd.socket(5))."""
+        return [(fd, name == PROXY_NAME) for fd, name in passed_fds(os.environ)]
 
     def ready(self, lines: Sequence[str], admin: str) -> None:
         """See `Starter`."""
@@ -105,7 +111,8 @@ class Terminal:
 
 
 class Program:
-    """A Python program, at the other end of the stream socket `channel`, that passed the socket `listener`.
+    """A Python program, at the other end of the stream socket `channel`, that passed the socket `listener`,
+    with PROXY headers if `proxy`.
 
     It is told `{"report": [...], "admin": URL}` or `{"error": TEXT}`, a line. When its end is closed, which
     the kernel does when it dies, the server stops.
@@ -114,12 +121,12 @@ class Program:
     admin = -1
     obstacle = "the program that started it has reload() for that"
 
-    def __init__(self, channel: int, listener: int) -> None:
+    def __init__(self, channel: int, listener: int, *, proxy: bool) -> None:
         self._channel = socket.socket(fileno=channel)
-        self._listener = listener
+        self._listener = (listener, proxy)
         self.gone = channel
 
-    def passed(self) -> list[int]:
+    def passed(self) -> list[tuple[int, bool]]:
         """See `Starter`."""
         return [self._listener]
 

@@ -20,7 +20,7 @@ from zchttpd.process.pid_file import remove_pid, write_pid
 from zchttpd.process.reload import changes, fixed_of, keep
 from zchttpd.process.report import Report
 from zchttpd.process.signals import Signals
-from zchttpd.process.sockets import exposures, open_listeners, url_for_others, url_of
+from zchttpd.process.sockets import exposures, open_listeners, url_of
 from zchttpd.process.starter import Terminal
 from zchttpd.process.worker import Choice, choose
 from zchttpd.process.workers import Workers
@@ -125,9 +125,9 @@ class Supervisor:
         # What it imports is of no use to who has no such listener.
         from zchttpd.telemetry.admin_access import access_of
 
-        served = self._listeners.first
-        port = 0 if served.family == socket.AF_UNIX else served.getsockname()[1]
-        self._access = access_of(settings, self._admin_listener.getsockname()[0], port)
+        served = [each.socket for each in self._listeners.first]
+        ports = [each.getsockname()[1] for each in served if each.family != socket.AF_UNIX]
+        self._access = access_of(settings, self._admin_listener.getsockname()[0], ports)
 
     def run(self, choice: Choice) -> int:
         """Have workers and watch over them until the last one has gone."""
@@ -296,10 +296,9 @@ class Supervisor:
             log.LOGGER.error("no new version is started: %s", obstacle)
             return
         fixed = {**fixed_of(self._settings), "engine": self._choice.engine}
-        listeners = [self._listeners[each] for each in range(len(self._listeners))]
         try:
             self._successor = upgrade.begin(
-                listeners, self._admin_listener, fixed, os.environ, nohup=self._signals.nohup
+                self._listeners.all, self._admin_listener, fixed, os.environ, nohup=self._signals.nohup
             )
         except OSError as error:
             log.LOGGER.error("no new version is started: %s", error)
@@ -331,12 +330,12 @@ class Supervisor:
     def _announce(self) -> None:
         self._open_admin()
         admin = url_of(self._admin_listener) if self._admin_listener is not None else ""
-        others = url_for_others(self._listeners.first)
-        lines = self._report.lines(self._settings, self._listeners.url, admin=admin, others=others)
+        lines = self._report.lines(self._settings, self._listeners.first, admin=admin)
         if self._settings.pid_file:
             write_pid(self._settings.pid_file)
         self._starter.ready(lines, admin)
-        for warning in exposures(self._settings, self._listeners.first, self._admin_listener):
+        served = [each.socket for each in self._listeners.first]
+        for warning in exposures(self._settings, served, self._admin_listener):
             log.LOGGER.warning("%s", warning)
 
     def _open_admin(self) -> None:

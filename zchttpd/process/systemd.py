@@ -14,19 +14,21 @@ FIRST_FD = 3
 _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 
-def passed_fds(environment: MutableMapping[str, str]) -> list[int]:
-    """Descriptors that were passed to this process, as sd_listen_fds(3) has it; close-on-exec from now on.
+def passed_fds(environment: MutableMapping[str, str]) -> list[tuple[int, str]]:
+    """Descriptors that were passed to this process, and their names, as sd_listen_fds_with_names(3) has it;
+    close-on-exec from now on.
 
     The variables are taken out of `environment`, so that no child believes that they are meant for it.
     """
-    pid, count, _ = (environment.pop(name, "") for name in _VARIABLES)
+    pid, count, names = (environment.pop(name, "") for name in _VARIABLES)
     if pid != str(os.getpid()) or not count.isdecimal():
         return []
     fds = list(range(FIRST_FD, FIRST_FD + int(count)))
     for fd in fds:
         with contextlib.suppress(OSError):
             os.set_inheritable(fd, False)
-    return fds
+    # Where there are fewer names, the rest have none.
+    return list(zip(fds, [*names.split(":"), *[""] * len(fds)], strict=False))
 
 
 def notify(state: str, environment: MutableMapping[str, str]) -> None:

@@ -20,6 +20,8 @@ from zchttpd.process.starter import Terminal, tell
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
 
+    from zchttpd.engine.listener import Listener
+
 # What is handed over, as JSON; no option has this name.
 VARIABLE = "ZCHTTPD_TAKE_OVER"
 
@@ -57,7 +59,7 @@ class Successor:
 
 
 def begin(
-    listeners: Sequence[socket.socket],
+    listeners: Sequence[Listener],
     admin: socket.socket | None,
     fixed: Mapping[str, Any],
     environment: Mapping[str, str],
@@ -69,10 +71,10 @@ def begin(
     Raises OSError.
     """
     ours, theirs = socket.socketpair()
-    passed = [theirs, *listeners, *([admin] if admin is not None else [])]
+    passed = [theirs, *(each.socket for each in listeners), *([admin] if admin is not None else [])]
     handed_over = {
         "channel": theirs.fileno(),
-        "listeners": [listener.fileno() for listener in listeners],
+        "listeners": [(each.socket.fileno(), each.proxy) for each in listeners],
         "admin": admin.fileno() if admin is not None else -1,
         "fixed": dict(fixed),
     }
@@ -105,13 +107,14 @@ class TakingOver(Terminal):
     def __init__(self, handed_over: Mapping[str, Any]) -> None:
         super().__init__()
         self._channel = socket.socket(fileno=handed_over["channel"])
-        self._listeners: list[int] = handed_over["listeners"]
+        self._listeners = [(fd, proxy) for fd, proxy in handed_over["listeners"]]
         self.admin: int = handed_over["admin"]
         self.fixed: dict[str, Any] = handed_over["fixed"]
-        for fd in (self._channel.fileno(), *self._listeners, *([self.admin] if self.admin >= 0 else [])):
+        fds = [fd for fd, _ in self._listeners]
+        for fd in (self._channel.fileno(), *fds, *([self.admin] if self.admin >= 0 else [])):
             os.set_inheritable(fd, False)
 
-    def passed(self) -> list[int]:
+    def passed(self) -> list[tuple[int, bool]]:
         """See `Starter`."""
         return self._listeners
 

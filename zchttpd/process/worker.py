@@ -19,10 +19,10 @@ from zchttpd.process import checks, doctor
 from zchttpd.telemetry import log
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from zchttpd.config.settings import Settings
+    from zchttpd.engine.listener import Listener
 
 EXIT_OK = 0
 EXIT_CRASHED = 1
@@ -42,7 +42,7 @@ _REFUSALS = (errno.EPERM, errno.EACCES, errno.ENOSYS)
 class Serve(Protocol):
     """What an engine is: serve until SIGTERM or SIGINT, drain, return. It calls `ready` when it can accept.
 
-    `listener`: this worker's own listening socket. `stats`: this worker's block of shared counters, whose
+    `listeners`: this worker's own. `stats`: this worker's block of shared counters, whose
     values it goes on from. `ready` takes a report: `engine` and `send_mode` (str, for the start line),
     `missing` (names of features) and `notes` (lines of text).
     """
@@ -50,7 +50,7 @@ class Serve(Protocol):
     def __call__(
         self,
         settings: Settings,
-        listener: socket.socket,
+        listeners: Sequence[Listener],
         stats: memoryview,
         worker: int,
         *,
@@ -117,7 +117,7 @@ class Worker:
 
     choice: Choice
     settings: Settings
-    listener: socket.socket
+    listeners: Sequence[Listener]
     stats: memoryview
     worker: int
     report_fd: int
@@ -159,7 +159,7 @@ class Worker:
             ]
             self._ready({**report, "notes": [choice.note, *notes] if choice.note else notes})
 
-        choice.serve(self.settings, self.listener, self.stats, self.worker, ready=ready)
+        choice.serve(self.settings, self.listeners, self.stats, self.worker, ready=ready)
 
     def _ready(self, report: dict[str, object]) -> None:
         self.is_ready = True

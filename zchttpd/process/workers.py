@@ -113,13 +113,13 @@ class Workers:
             self._selector.close()
             self._owner.close_inherited()
             die_with_parent(parent)
-            self._listeners.close(keep=child.listener)
+            self._listeners.close(keep=child.listeners)
             for _, other in self._everybody():
                 if other.report_fd >= 0:
                     os.close(other.report_fd)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
             settings, choice = generation.settings, generation.choice
-            code = Worker(choice, settings, child.listener, child.stats, child.worker, report_fd).run()
+            code = Worker(choice, settings, child.listeners, child.stats, child.worker, report_fd).run()
         except BaseException:
             log.LOGGER.exception("worker %d failed", child.worker)
         finally:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from zchttpd.config.options import StartError, split_address
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from zchttpd.config.settings import Settings
 
 # Whoever may read it takes no more tries than they need to find it.
@@ -22,13 +24,12 @@ TOKEN_SIZE_MIN = 16
 class Access:
     """Which requests are answered, and which pages may read the answers.
 
-    `bound`: the address of the listener. `pages_port`: where this server has its own pages, 0 where none
-    has a port. `hosts`: names that it answers to; `origins`: of other pages; `token`: empty where none is
-    needed.
+    `bound`: the address of the listener. `pages_ports`: where this server has its own pages. `hosts`: names
+    that it answers to; `origins`: of other pages; `token`: empty where none is needed.
     """
 
     bound: str
-    pages_port: int
+    pages_ports: frozenset[int]
     hosts: frozenset[str] = frozenset()
     origins: frozenset[bytes] = frozenset()
     token: bytes = field(default=b"", repr=False)
@@ -63,17 +64,17 @@ class Access:
         theirs, port = _split(origin.removeprefix(b"http://"))
         ours, _ = _split(host)
         same = theirs == ours or (_is_loopback(theirs) and _is_loopback(ours))
-        return origin if same and port == str(self.pages_port) else None
+        return origin if same and port in map(str, self.pages_ports) else None
 
 
-def access_of(settings: Settings, bound: str, pages_port: int) -> Access:
+def access_of(settings: Settings, bound: str, pages_ports: Iterable[int]) -> Access:
     """What the options say, for a listener that is bound to the address `bound`. Raises StartError."""
     hosts = {*settings.admin_name}
     if not _is_loopback(bound):
         hosts |= {socket.gethostname(), split_address(settings.admin)[0]}
     return Access(
         bound,
-        pages_port,
+        frozenset(pages_ports),
         frozenset(host.lower() for host in hosts),
         frozenset(origin.encode("ascii") for origin in settings.admin_origin),
         read_token(settings.admin_token_file) if settings.admin_token_file else b"",

@@ -137,8 +137,9 @@ _LABELLED = {
     ),
     "zchttpd_refused": (
         "reason",
-        _cells("refused", "memory", "address"),
-        "Requests without room, and connections beyond the limit of one address: most are told 503.",
+        _cells("refused", "memory", "address", "proxy_peer", "proxy_header"),
+        "Requests without room, and connections beyond the limit of one address: most are told 503. And "
+        "connections of others than the proxies, or without a header, where proxies connect: closed.",
     ),
     "zchttpd_timeouts": (
         "kind",

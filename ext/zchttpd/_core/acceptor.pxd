@@ -1,4 +1,4 @@
-# Accepting: one accept is under way at a time, and after an error there is a pause.
+# Accepting: of each listener one accept is under way at a time, and after an error there is a pause.
 
 from zchttpd._core.machine cimport Machine
 from zchttpd._core.op cimport Completion

@@ -66,6 +66,12 @@ cdef void access_take(AccessRecords* access, char* to, uint64_t length) noexcept
 cdef void access_drop(AccessRecords* access, uint64_t count) noexcept nogil
 
 
+cdef inline void access_greeted(AccessRecords* access, uint32_t slot, const Peer* client) noexcept nogil:
+    """A proxy has named the client."""
+    if access.open_records != NULL:
+        access.open_records[slot].peer = client[0]
+
+
 cdef inline void access_bytes_sent(AccessRecords* access, uint32_t slot, uint32_t length, bint zerocopy) noexcept nogil:
     """Bytes of the response have left."""
     if access.open_records != NULL:

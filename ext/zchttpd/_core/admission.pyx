@@ -7,7 +7,7 @@ told so do not count against the limit, and neither do those that are closing, u
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from zchttpd._core.addresses cimport addresses_enter, addresses_leave
-from zchttpd._core.machine cimport CONN_READING, CONN_REJECTED, Conn, conn_at
+from zchttpd._core.machine cimport CONN_GREETING, CONN_READING, CONN_REJECTED, Conn, conn_at
 from zchttpd._core.queues cimport (
     QUEUE_HALF, QUEUE_IN_USE, QUEUE_NEW, QUEUE_NONE, QUEUE_ONCE, QUEUE_REJECTED, queues_push, queues_remove)
 from zchttpd._core.token cimport NO_SLOT
@@ -67,6 +67,13 @@ cdef void admission_enter(Machine* machine, uint32_t slot, bint admitted, const 
         conn_at(machine, slot).flags |= CONN_REJECTED
 
 
+cdef void admission_turn_away(Machine* machine, uint32_t slot) noexcept nogil:
+    """One that has been admitted is above a limit after all. No address counts it yet."""
+    machine.admitted -= 1
+    machine.rejected += 1
+    conn_at(machine, slot).flags |= CONN_REJECTED
+
+
 cdef inline void _forget(Machine* machine, uint32_t slot) noexcept nogil:
     if conn_at(machine, slot).flags & CONN_REJECTED:
         machine.rejected -= 1
@@ -100,5 +107,5 @@ cdef void admission_enqueue(Machine* machine, uint32_t slot) noexcept nogil:
         queues_push(&machine.queues, slot, QUEUE_REJECTED)
     elif conn.state == CONN_READING and conn.received.bytes != NULL:
         queues_push(&machine.queues, slot, QUEUE_HALF)
-    elif conn.state == CONN_READING:
+    elif conn.state == CONN_READING or conn.state == CONN_GREETING:
         queues_push(&machine.queues, slot, <uint8_t>(QUEUE_NEW + conn.answers))

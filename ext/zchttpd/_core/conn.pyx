@@ -1,8 +1,9 @@
 """The connection: a state machine that turns completions into ops.
 
 READING -> PARKED (the handler judges a new head) -> SENDING -> READING or LINGERING -> CLOSING. A head that is known goes
-from READING to SENDING at once. One send is under way per connection, or a head and its first window linked so that the
-second starts only when the first has gone whole. Whatever happens to the connection, leases end on their own terms.
+from READING to SENDING at once. GREETING comes before the first READING where proxies connect. One send is under way per
+connection, or a head and its first window linked so that the second starts only when the first has gone whole. Whatever
+happens to the connection, leases end on their own terms.
 """
 
 from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOBUFS, ENOMEM, EOPNOTSUPP, ETIMEDOUT
@@ -21,17 +22,19 @@ from zchttpd._core.drain cimport drain_at_once
 from zchttpd._core.fill cimport fill_progress_ms
 from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.machine cimport (
-    CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE, CONN_POLLING,
-    CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, Conn, HELD_SMALL, REFUSED_HEAD, ROUTE_UNKNOWN,
-    conn_at, machine_has_room, machine_hold_plan, machine_let_go_plan, machine_op, machine_source_holds,
+    CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_GREETING, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
+    CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, Conn, HELD_SMALL, REFUSED_HEAD,
+    ROUTE_UNKNOWN, conn_at, machine_has_room, machine_hold_plan, machine_let_go_plan, machine_op,
     machine_try_free_plan)
-from zchttpd._core.new_paths cimport LOOK_ASK, LOOK_GONE, SecondLook, new_path_look, new_path_plan
+from zchttpd._core.new_paths cimport (
+    LOOK_ASK, LOOK_GONE, SecondLook, new_path_is_stale, new_path_look, new_path_plan)
 from zchttpd._core.op cimport (
     OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN,
     OP_UNREAD, Op)
 from zchttpd._core.plans cimport (
     NO_ROW, PARTIAL_CONTENT, Plan, Row, SEGMENT_LITERAL, SEGMENT_MAPPED, Segment, entry_at, entry_use, plan_at, plans_admit,
     plans_drop_row, plans_find)
+from zchttpd._core.proxy cimport proxy_begin, proxy_step, proxy_trusts
 from zchttpd._core.queues cimport QUEUE_BEGIN, QUEUE_HALF, QUEUE_HEAD, QUEUE_LOOK, QUEUE_SEND, queues_push, queues_remove
 from zchttpd._core.recv_buffer cimport (
     FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, frame, recv_buffer_append, recv_buffer_consume,
@@ -55,16 +58,16 @@ cdef extern from "<errno.h>" nogil:
 
 # ---- what the driver calls ----
 
-cdef bint conn_accepted(Machine* machine, int32_t fd, const Peer* peer) noexcept nogil:
+cdef bint conn_accepted(Machine* machine, int32_t fd, uint8_t proxy, const Peer* peer) noexcept nogil:
     """A new connection. Above the limit an idle one makes room, or the new one is told 503, as it is above that of its
     address; False when there is no room even for that, and the socket is still the caller's. `peer` may be NULL where
-    nobody wants it."""
+    nobody wants it. `proxy`: who connects is not the client, whom a header will name."""
     cdef bint admitted
     cdef uint32_t evicted, slot
     cdef Conn* conn
-    if machine.draining and drain_at_once(machine):
+    if machine.draining and drain_at_once(machine) or not proxy_trusts(machine, proxy, peer):
         return False
-    admitted = addresses_have_room(machine, peer) and (admission_has_place(machine) or conn_shed(machine))
+    admitted = addresses_have_room(machine, NULL if proxy else peer) and (admission_has_place(machine) or conn_shed(machine))
     if not admitted:
         if not admission_may_reject(machine, &evicted):
             return False
@@ -84,11 +87,12 @@ cdef bint conn_accepted(Machine* machine, int32_t fd, const Peer* peer) noexcept
     machine.stats.connections_total += 1
     conn_set_deadline(machine, slot, machine.limits.idle_ms_max)
     access_connected(&machine.access, slot, peer)
-    admission_enter(machine, slot, admitted, peer)
+    admission_enter(machine, slot, admitted, NULL if proxy else peer)
     if admitted:
+        proxy_begin(machine, slot, proxy)
         admission_enqueue(machine, slot)
     else:
-        _refuse(machine, slot, 503)
+        conn_refuse(machine, slot, 503)
     _arm_recv(machine, slot)
     return True
 
@@ -171,18 +175,6 @@ cdef void conn_await_fill(Machine* machine, uint32_t slot, uint32_t generation, 
         conn_at(machine, slot).awaits_generation = machine.mappings.slab.generations[mapping]
 
 
-cdef uint32_t conn_stale_entry(Machine* machine, uint32_t slot) noexcept nogil:
-    """The entry that a connection was parked for, or NO_SLOT when there is nothing to look at any more: somebody has looked
-    meanwhile, or it has been retired."""
-    cdef Conn* conn = conn_at(machine, slot)
-    cdef Row* row = &machine.table.rows[conn.row]
-    cdef Plan* plan
-    if row.edition != conn.row_edition:
-        return NO_SLOT
-    plan = plan_at(&machine.table, row.plan)
-    return NO_SLOT if plan.entry == NO_SLOT or not _is_stale(machine, plan) else plan.entry
-
-
 cdef void conn_retry(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil:
     """Look the parked head up again: the handler has looked at its entry."""
     if (slab_holds(&machine.conns, slot, generation) and conn_at(machine, slot).state == CONN_PARKED
@@ -260,12 +252,14 @@ cdef void _on_received(Machine* machine, uint32_t slot, const Completion* comple
             _take(machine, slot, completion.bytes, <uint32_t>res)
         elif conn.state != CONN_LINGERING:
             _append(machine, slot, completion.bytes, <uint32_t>res)
+            if conn.state == CONN_GREETING:
+                proxy_step(machine, slot)
             if conn.state == CONN_READING:
                 _read_heads(machine, slot)
     elif res == 0:
         conn.flags |= CONN_PEER_DONE
         # A peer that has closed its direction may still be reading: what it asked for is served first.
-        if conn.state == CONN_READING or conn.state == CONN_LINGERING:
+        if conn.state == CONN_READING or conn.state == CONN_LINGERING or conn.state == CONN_GREETING:
             conn_close(machine, slot)
     elif res != -ENOBUFS and res != -ECANCELED and res != -EINTR and res != -EAGAIN:
         _fail(machine, slot, res)
@@ -352,7 +346,7 @@ cdef void _read_heads(Machine* machine, uint32_t slot) noexcept nogil:
         if found == FRAME_MORE:
             if conn.received.capacity > HELD_SMALL and not machine_has_room(machine, conn.received.capacity):
                 machine.stats.refused_memory += 1
-                _refuse(machine, slot, 503)
+                conn_refuse(machine, slot, 503)
                 return
             if conn.head_began_ms == 0:
                 conn.head_began_ms = machine.now_ms
@@ -377,16 +371,11 @@ cdef void _read_heads(Machine* machine, uint32_t slot) noexcept nogil:
             elif conn.state == CONN_READING:
                 _park_head(machine, slot, head_length)
         elif found == FRAME_LINE_LONG:
-            _refuse(machine, slot, 414)
+            conn_refuse(machine, slot, 414)
         elif found == FRAME_HEAD_LONG:
-            _refuse(machine, slot, 431)
+            conn_refuse(machine, slot, 431)
         else:
-            _refuse(machine, slot, 400)
-
-
-cdef inline bint _is_stale(Machine* machine, const Plan* plan) noexcept nogil:
-    return (machine.now_ms > entry_at(&machine.table, plan.entry).check_at_ms
-            or plan.source != NO_SLOT and not machine_source_holds(machine, plan.source))
+            conn_refuse(machine, slot, 400)
 
 
 cdef bint _usable(Machine* machine, uint32_t slot, uint32_t row_index, uint32_t* plan_slot) noexcept nogil:
@@ -399,7 +388,7 @@ cdef bint _usable(Machine* machine, uint32_t slot, uint32_t row_index, uint32_t*
         machine_try_free_plan(machine, plans_drop_row(&machine.table, row_index))
         return False
     if plan.entry != NO_SLOT:
-        if unlikely(_is_stale(machine, plan)):
+        if unlikely(new_path_is_stale(machine, plan)):
             look = new_path_look(machine, row_index)
             if look == LOOK_ASK:
                 conn_at(machine, slot).row = row_index
@@ -447,7 +436,7 @@ cdef void _park_head(Machine* machine, uint32_t slot, uint32_t head_length) noex
     _park(machine, slot, QUEUE_HEAD)
 
 
-cdef void _refuse(Machine* machine, uint32_t slot, uint32_t status) noexcept nogil:
+cdef void conn_refuse(Machine* machine, uint32_t slot, uint32_t status) noexcept nogil:
     """Answer with an error that needs no handler, then close."""
     cdef Conn* conn = conn_at(machine, slot)
     conn.refuse_status = <uint16_t>status
@@ -696,14 +685,15 @@ cdef void _expired(Machine* machine, uint32_t slot) noexcept nogil:
     if conn.state == CONN_READING:
         if conn.head_began_ms != 0:
             machine.stats.timeouts_head += 1
-            _refuse(machine, slot, 408)
+            conn_refuse(machine, slot, 408)
         else:
             machine.stats.timeouts_idle += 1
             conn_close(machine, slot)
     elif conn.state == CONN_SENDING:
         _now(machine, slot, OP_QUEUED)
         conn_set_deadline(machine, slot, machine.limits.stall_ms_max)
-    elif conn.state == CONN_LINGERING:
+    elif conn.state == CONN_LINGERING or conn.state == CONN_GREETING:
+        machine.stats.timeouts_head += conn.state == CONN_GREETING
         conn_close(machine, slot)
     elif conn.state == CONN_PARKED and not conn.refuse_status and _waits_until_ms(machine, conn) > machine.now_ms:
         conn_set_deadline(machine, slot, <uint32_t>(_waits_until_ms(machine, conn) - machine.now_ms))
@@ -716,7 +706,7 @@ cdef void _expired(Machine* machine, uint32_t slot) noexcept nogil:
         if conn.refuse_status:
             conn_abort(machine, slot)
         else:
-            _refuse(machine, slot, 503)
+            conn_refuse(machine, slot, 503)
 
 
 cdef int64_t _waits_until_ms(Machine* machine, Conn* conn) noexcept nogil:

@@ -7,7 +7,7 @@ where others go on to serve, who is idle has a while for one more request, and t
 from libc.stdint cimport uint32_t
 
 from zchttpd._core.conn cimport conn_abort, conn_close, conn_set_deadline
-from zchttpd._core.machine cimport CONN_CLOSING, CONN_PARKED, CONN_READING, Conn, conn_at
+from zchttpd._core.machine cimport CONN_CLOSING, CONN_GREETING, CONN_PARKED, CONN_READING, Conn, conn_at
 from zchttpd._core.slab cimport slab_holds
 
 
@@ -19,7 +19,7 @@ cdef void drain_begin(Machine* machine, uint32_t idle_ms) noexcept nogil:
     machine.limits.idle_ms_max = min(machine.limits.idle_ms_max, idle_ms)
     for slot in range(machine.conns.fresh):
         conn = conn_at(machine, slot)
-        if conn.state != CONN_READING or conn.received.bytes != NULL:
+        if conn.state != CONN_GREETING and (conn.state != CONN_READING or conn.received.bytes != NULL):
             continue
         if drain_at_once(machine):
             conn_close(machine, slot)

@@ -9,6 +9,7 @@ from zchttpd._core.http_date cimport HttpDate
 from zchttpd._core.lease cimport Ledger
 from zchttpd._core.live_map cimport LiveMap
 from zchttpd._core.mapping cimport Mappings
+from zchttpd._core.networks cimport Networks
 from zchttpd._core.op cimport Op
 from zchttpd._core.plans cimport PlanTable, Segment
 from zchttpd._core.queues cimport Queues
@@ -30,6 +31,7 @@ cdef enum ConnState:
     CONN_SENDING = 3    # a response is on its way
     CONN_LINGERING = 4  # our direction is closed; what still comes is discarded
     CONN_CLOSING = 5    # waits for the last completions of its ops
+    CONN_GREETING = 6   # waits for the header of the PROXY protocol, which comes before the first head
 
 cdef enum ConnFlag:
     CONN_RECV_ARMED = 1
@@ -178,6 +180,20 @@ cdef struct Limits:
     uint32_t turn_bytes_max         # that large responses move in a turn while small ones come
     uint32_t way_bytes              # that count in a part of a trial of how memory files leave
 
+cdef enum:
+    LISTENERS_MAX = 16
+
+cdef enum Proxy:
+    PROXY_NONE = 0      # who connects is the client
+    PROXY_NAMED = 1     # who connects is of the networks that are named, and says who the client is
+    PROXY_ANYBODY = 2   # and where the file system says who may connect
+
+cdef struct Listener:
+    int32_t fd
+    uint8_t proxy           # Proxy: whether a connection begins with a header
+    uint8_t accepting       # an accept is under way
+    uint8_t emptying        # its last accepts wait for nobody
+
 # What is done on the spot, for those who need its result at once.
 ctypedef int32_t (*Execute)(void* driver, const Op* op) noexcept nogil
 
@@ -202,8 +218,11 @@ cdef struct Machine:
     Op* ops                 # of this batch, in order
     uint32_t op_count
     uint32_t op_capacity
-    int32_t listener
-    uint8_t accepting       # an accept is under way
+    Listener[LISTENERS_MAX] listeners
+    uint32_t listener_count
+    uint32_t accepting      # listeners that have an accept under way
+    Networks proxies        # that may say who the client is
+    uint8_t proxied         # a listener wants to be told
     uint8_t accept_multishot    # the driver can accept until further notice
     int64_t accept_at_ms    # when to accept again after an error, 0 when nothing is in the way
     ReadQueue[READ_QUEUES] read_queues  # first that of what the page cache may have, then by device
@@ -233,7 +252,6 @@ cdef struct Machine:
     uint8_t zerocopy_by_socket  # of memory that is not registered; notified by the socket, which stays open until the last
     uint8_t reports_usage   # notifications say whether the kernel copied
     uint8_t draining
-    uint8_t emptying        # its last accepts wait for nobody
     uint8_t crowded         # files in memory take more than they may: the handler is to make room
     uint8_t route_news      # bit per Route: a verdict that has not been logged
     RouteTrial[2] trials    # by Route
@@ -268,4 +286,4 @@ cdef void machine_clear(Machine* machine, uint32_t slot) noexcept nogil
 
 cdef inline bint machine_wants_peers(const Machine* machine) noexcept nogil:
     """Whether anybody wants to know from where connections come."""
-    return machine.access.bytes != NULL or machine.address_chain_count > 0
+    return machine.access.bytes != NULL or machine.address_chain_count > 0 or machine.proxied

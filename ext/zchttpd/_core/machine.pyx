@@ -15,6 +15,7 @@ from zchttpd._core.lease cimport ledger_close, ledger_open
 from zchttpd._core.mapping cimport (
     Mapping, REST_CLEAR, REST_POOL, mapping_at, mapping_let_go, mappings_close, mappings_open)
 from zchttpd._core.memory cimport memory_give, memory_is_over, memory_resize, memory_take
+from zchttpd._core.networks cimport networks_close
 from zchttpd._core.op cimport (
     OP_CHECK_VERSION, OP_CLEAR, OP_CLOSE_FILE, OP_GROWN, OP_MAP_FILE, OP_TAKE_VERSION, OP_UNMAP_FILE, OP_WAIT)
 from zchttpd._core.plans cimport (
@@ -91,6 +92,7 @@ cdef void machine_close(Machine* machine) noexcept nogil:
     slab_close(&machine.sources)
     slab_close(&machine.conns)
     addresses_close(machine)
+    networks_close(&machine.proxies)
     memory_give(machine.ops)
     machine.ops = NULL
 

@@ -2,7 +2,9 @@
 
 from libc.stdint cimport uint32_t
 
-from zchttpd._core.machine cimport Machine
+from zchttpd._core.machine cimport Machine, machine_source_holds
+from zchttpd._core.plans cimport Plan, entry_at
+from zchttpd._core.token cimport NO_SLOT
 
 cdef enum SecondLook:
     LOOK_SAME = 0       # it is what it was
@@ -12,3 +14,9 @@ cdef enum SecondLook:
 cdef bint new_path_is_known(Machine* machine, const char* head, uint32_t length) noexcept nogil
 cdef bint new_path_plan(Machine* machine, uint32_t key_length, uint32_t* row, uint32_t* plan_slot) noexcept nogil
 cdef SecondLook new_path_look(Machine* machine, uint32_t row_index) noexcept nogil
+cdef uint32_t new_path_stale_entry(Machine* machine, uint32_t slot) noexcept nogil
+
+
+cdef inline bint new_path_is_stale(Machine* machine, const Plan* plan) noexcept nogil:
+    return (machine.now_ms > entry_at(&machine.table, plan.entry).check_at_ms
+            or plan.source != NO_SLOT and not machine_source_holds(machine, plan.source))

@@ -13,7 +13,7 @@ from zchttpd._core.cache_key cimport cache_key
 from zchttpd._core.file_version cimport FileVersion, SECOND_NS, file_version_lived, file_version_same
 from zchttpd._core.history cimport Given, history_find, history_give
 from zchttpd._core.look cimport Look
-from zchttpd._core.machine cimport machine_ask, machine_has_room, machine_try_free_plan
+from zchttpd._core.machine cimport Conn, conn_at, machine_ask, machine_has_room, machine_try_free_plan
 from zchttpd._core.mapping cimport mapping_at
 from zchttpd._core.op cimport OP_CHECK_ROOT, OP_LOOK
 from zchttpd._core.plain_path cimport PlainPath, plain_path
@@ -185,3 +185,15 @@ cdef SecondLook new_path_look(Machine* machine, uint32_t row_index) noexcept nog
         history_give(&machine.site.history, hash, &entry.version, True)
     machine_try_free_plan(machine, plans_drop_row(&machine.table, row_index))
     return LOOK_GONE
+
+
+cdef uint32_t new_path_stale_entry(Machine* machine, uint32_t slot) noexcept nogil:
+    """The entry that a connection was parked for, or NO_SLOT when there is nothing to look at any more: somebody has looked
+    meanwhile, or it has been retired."""
+    cdef Conn* conn = conn_at(machine, slot)
+    cdef Row* row = &machine.table.rows[conn.row]
+    cdef Plan* plan
+    if row.edition != conn.row_edition:
+        return NO_SLOT
+    plan = plan_at(&machine.table, row.plan)
+    return NO_SLOT if plan.entry == NO_SLOT or not new_path_is_stale(machine, plan) else plan.entry

@@ -96,6 +96,8 @@ CELLS = {
     "held_bytes": _cell(&_shape.held_bytes, 8),
     "refused_memory": _cell(&_shape.refused_memory, 8),
     "refused_address": _cell(&_shape.refused_address, 8),
+    "refused_proxy_peer": _cell(&_shape.refused_proxy_peer, 8),
+    "refused_proxy_header": _cell(&_shape.refused_proxy_header, 8),
     "compressions": _cell(&_shape.compressions, sizeof(_shape.compressions)),
     "compression_us": _cell(&_shape.compression_us, sizeof(_shape.compression_us)),
     "compressions_pending": _cell(&_shape.compressions_pending, 8),

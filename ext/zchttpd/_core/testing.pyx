@@ -19,7 +19,7 @@ from zchttpd._core.http_date cimport HTTP_DATE_LENGTH, HttpDate, http_date_set
 from zchttpd._core.lease cimport Ledger, lease_at, lease_end, lease_open, ledger_close, ledger_open
 from zchttpd._core.live_map cimport LiveMap
 from zchttpd._core.machine cimport (
-    AddressCount, CONN_CLOSING, CONN_IMAGE_OWN, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn,
+    AddressCount, CONN_CLOSING, CONN_GREETING, CONN_IMAGE_OWN, CONN_LINGERING, CONN_PARKED, CONN_READING, CONN_SENDING, Conn,
     READS_MAX, STREAM_WINDOWS, Stream, StreamFile, conn_at, machine_close)
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, MAPPING_WINDOW, Mapping, Mappings, REST_CLEAR, REST_NOTHING, REST_POOL, mapping_at,
@@ -74,7 +74,7 @@ TOKENS = {
     "poll": TOKEN_POLL, "tag": TOKEN_TAG, "wake": TOKEN_WAKE,
 }
 STATES = {CONN_READING: "reading", CONN_PARKED: "parked", CONN_SENDING: "sending", CONN_LINGERING: "lingering",
-          CONN_CLOSING: "closing"}
+          CONN_CLOSING: "closing", CONN_GREETING: "greeting"}
 POISON = 0xDB
 LISTENER = 3
 
@@ -388,7 +388,7 @@ cdef class SimWorker(SiteWorker):
     def __init__(self, *, execute, handler, dict limits, now_us=1_000_000, unix_second=1, plans_max=64, mappings_max=256,
                  drain_ms_max=10_000_000, zerocopy_able=True, reports_usage=True, accept_multishot=True,
                  send_mode="zerocopy", access_bytes=0, memfd_size_min=0, huge_size=0, zerocopy_by_socket=False,
-                 device_reads=READS_MAX, request_ids=False):
+                 device_reads=READS_MAX, request_ids=False, listeners=((LISTENER, ""),), proxies=()):
         self.execute = execute
         self.now_us = now_us
         self.unix_second = unix_second
@@ -407,8 +407,8 @@ cdef class SimWorker(SiteWorker):
         mallopt(M_MMAP_THRESHOLD, 128 * 1024)
         mallopt(M_PERTURB, 0)
         super().__init__(
-            listener=LISTENER, wake=os.eventfd(0), handler=judge, on_route=lambda *_: None, stats=bytearray(STATS_BYTES),
-            limits=limits, send_mode=send_mode, plans_max=plans_max, mappings_max=mappings_max,
+            listeners=listeners, proxies=proxies, wake=os.eventfd(0), handler=judge, on_route=lambda *_: None,
+            stats=bytearray(STATS_BYTES), limits=limits, send_mode=send_mode, plans_max=plans_max, mappings_max=mappings_max,
             drain_ms_max=drain_ms_max, access_bytes=access_bytes, request_ids=request_ids)
         self.machine.mappings.memfd_size_min = memfd_size_min
         self.machine.mappings.huge_size = huge_size

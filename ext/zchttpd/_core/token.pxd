@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef enum TokenKind:
     TOKEN_NOBODY = 0
-    TOKEN_ACCEPT = 1    # slot: 0
+    TOKEN_ACCEPT = 1    # slot: listener
     TOKEN_RECV = 2      # slot: connection
     TOKEN_SEND = 3      # slot: connection; a copying send
     TOKEN_SEND_ZC = 4   # slot: lease; its result, and later its notification

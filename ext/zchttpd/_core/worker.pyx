@@ -18,13 +18,12 @@ from zchttpd._core.acceptor cimport acceptor_arm, acceptor_end, acceptor_expire,
 from zchttpd._core.access_record cimport (
     REQUEST_ID_AT, REQUEST_ID_MAX, access_drop, access_due, access_pending, access_take, access_user)
 from zchttpd._core.budget cimport budget_image_bytes, budget_snapshot_bytes
-from zchttpd._core.conn cimport (
-    conn_abandon, conn_answer, conn_await_fill, conn_expire, conn_retry, conn_stale_entry,
-    conn_step, conn_told)
+from zchttpd._core.conn cimport conn_abandon, conn_answer, conn_await_fill, conn_expire, conn_retry, conn_step, conn_told
 from zchttpd._core.devices cimport devices_wake
 from zchttpd._core.drain cimport drain_abort_all, drain_begin, drain_is_last
 from zchttpd._core.fill cimport fill_begin, fill_progress_ms, fill_step, fill_take_ended
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH
+from zchttpd._core.listening cimport listening_set
 from zchttpd._core.machine cimport (
     Conn, Limits, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, StreamFile, conn_at, machine_blank_op, machine_close,
     machine_close_file, machine_has_room, machine_let_go_file, machine_let_go_mapping, machine_map_source, machine_open,
@@ -33,7 +32,7 @@ from zchttpd._core.machine cimport (
 from zchttpd._core.mapping cimport (
     MAPPING_SNAPSHOT, Mapping, mapping_at, mapping_disown, mapping_hold, mapping_huge_length, mapping_make,
     mapping_registered, mapping_unmap)
-from zchttpd._core.new_paths cimport new_path_is_known
+from zchttpd._core.new_paths cimport new_path_is_known, new_path_stale_entry
 from zchttpd._core.op cimport Completion, OP_QUEUED, OP_REGISTER, OP_SIGNAL, OP_UNREAD, OP_WATCH, Op
 from zchttpd._core.plans cimport (
     Entry, Plan, Segment, USE_PERIOD_SHIFT, entry_age, entry_at, entry_make, entry_use, plan_at, plan_describe,
@@ -74,7 +73,7 @@ cdef int32_t _execute_for(void* worker, const Op* op) noexcept nogil:
 
 
 cdef class Worker:
-    """One worker over one listener. Which driver executes its ops is what its subclasses differ in.
+    """One worker over its listeners. Which driver executes its ops is what its subclasses differ in.
 
     `handler` is called with (work, filled, now_ms) whenever there is something that needs judgement. `work` iterates over
     ("head", ticket, head bytes), ("stale", ticket, entry) and ("refuse", ticket, status), 1000 more than that if it began
@@ -85,12 +84,12 @@ cdef class Worker:
 
     `wake` is a descriptor that becomes readable when a signal or a thread wants the handler; `limits` has the fields of
     `Limits` (machine.pxd), all positive; `stats` is the shared block; with `request_ids` each Date is followed by the place
-    of an X-Request-Id. Raises OSError when there is no memory.
+    of an X-Request-Id; `listeners`, `proxies`: see `listening`. Raises OSError when there is no memory.
     """
 
-    def __init__(self, *, int listener, int wake, handler, on_route, stats, dict limits, str send_mode, int plans_max,
+    def __init__(self, *, listeners, int wake, handler, on_route, stats, dict limits, str send_mode, int plans_max,
                  int drain_ms_max, int access_bytes=0, int access_event=-1, bint request_ids=False,
-                 int mappings_max=MAPPINGS_MAX):
+                 int mappings_max=MAPPINGS_MAX, proxies=()):
         cdef bytes key = os.urandom(32)
         cdef const uint64_t* keys = <const uint64_t*><const char*>key
         cdef unsigned char[:] block = stats
@@ -112,6 +111,7 @@ cdef class Worker:
         if (access_bytes or request_ids) and machine_open_access(
                 &self.machine, access_bytes, keys + 2 if request_ids else NULL) < 0:
             raise MemoryError("no memory for access records")
+        listening_set(&self.machine, listeners, proxies)
         self.stats = stats
         self.batch = BATCH
         self.wake = wake
@@ -119,7 +119,6 @@ cdef class Worker:
         self.handler = handler
         self.on_route = on_route
         self.drain_ms_max = drain_ms_max
-        self.machine.listener = listener
         self.machine.send_mode = SEND_MODES[send_mode]
         machine_set_time(&self.machine, now_us, unix_second)
 
@@ -659,7 +658,7 @@ cdef class Worker:
                 conn.received.bytes + conn.received.start, conn.head_length)
         if conn.refuse_status:
             return "refuse", self.in_hand, conn.refuse_status
-        cdef uint32_t entry = conn_stale_entry(&self.machine, slot)
+        cdef uint32_t entry = new_path_stale_entry(&self.machine, slot)
         if entry != NO_SLOT:
             return "stale", self.in_hand, _number(entry, self.machine.table.entries.generations[entry])
         conn_retry(&self.machine, slot, self.machine.conns.generations[slot])

@@ -34,9 +34,9 @@ def queued(listeners: Listeners) -> list[bool]:
     found = [False] * len(listeners)
     with ExitStack() as clients:
         for _ in range(CLIENTS):
-            clients.enter_context(socket.create_connection(listeners.first.getsockname()))
+            clients.enter_context(socket.create_connection(listeners.first[0].socket.getsockname()))
         for index in range(len(listeners)):
-            listener = listeners[index]
+            listener = listeners[index][0].socket
             while select.select([listener], [], [], 0)[0]:
                 found[index] = True
                 listener.accept()[0].close()
@@ -87,4 +87,7 @@ def test_what_is_accepted_gives_up_as_the_options_say_now(tmp_path: Path, stall_
     with opened(tmp_path, 2) as listeners:
         listeners.set_stall(stall_ms)
         for index in range(2):
-            assert listeners[index].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10 * stall_ms
+            assert (
+                listeners[index][0].socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+                == 10 * stall_ms
+            )

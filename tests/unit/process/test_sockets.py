@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zchttpd.config.listen import parse_networks
 from zchttpd.config.options import StartError
 from zchttpd.config.settings import Settings
 from zchttpd.process import sockets
@@ -142,15 +143,40 @@ def test_who_can_connect(host: str, others: bool) -> None:
         assert reaches_others(listener) is others
 
 
-def test_one_address_is_served_by_however_many_sockets() -> None:
+def test_what_is_passed_is_grouped_by_address() -> None:
     with listening("127.0.0.1", 0, 2) as shared, listening("127.0.0.1", 0) as [other]:
-        fds = [each.dup().detach() for each in (*shared, shared[0], other)]
-        with pytest.raises(StartError, match="2 sockets were passed"):
-            open_for(Settings(root=Path()), fds[2:], 1)
-        opened = open_for(Settings(root=Path()), fds[:2], 3)
-        assert {url_of(each) for each in opened} == {url_of(shared[0])}
-        assert len(opened) == 3
-        for each in opened:
+        passed = [(each.dup().detach(), each is other) for each in (shared[0], other, shared[1])]
+        settings = Settings(root=Path(), proxy_from=parse_networks("10.0.0.0/8"))
+        opened = open_for(settings, passed, 3)
+        assert [{url_of(each) for each in address.sockets} for address in opened] == [
+            {url_of(shared[0])},
+            {url_of(other)},
+        ]
+        assert [(len(each.sockets), each.proxy, each.passed) for each in opened] == [
+            (3, False, 2),
+            (3, True, 1),
+        ]
+        for address in opened:
+            for each in address.sockets:
+                each.close()
+        with pytest.raises(StartError, match="--proxy-from"):
+            open_for(Settings(root=Path()), [(other.dup().detach(), True)], 1)
+
+
+def test_every_address_is_opened_or_none(tmp_path: Path) -> None:
+    with listening("127.0.0.1", 0) as [other]:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(StartError, match="--listen"):
+            open_for(Settings(root=Path(), listen=(f"unix:{tmp_path}/socket", taken)), [], 1)
+    listen = (f"unix:{tmp_path}/socket", f"{taken}")
+    opened = open_for(Settings(root=Path(), listen=listen), [], 2)
+    assert [address.name for address in opened] == [f"{tmp_path}/socket", ""]
+    assert [url_of(address.sockets[1]) for address in opened] == [
+        f"unix:{tmp_path}/socket",
+        f"http://{taken}",
+    ]
+    for address in opened:
+        for each in address.sockets:
             each.close()
 
 

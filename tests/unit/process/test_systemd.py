@@ -13,8 +13,8 @@ from zchttpd.process.systemd import notify, passed_fds
 @pytest.mark.parametrize(
     ("pid", "count", "fds"),
     [
-        ("me", "1", [3]),
-        ("me", "3", [3, 4, 5]),
+        ("me", "1", [(3, "a")]),
+        ("me", "3", [(3, "a"), (4, "proxy"), (5, "")]),
         ("me", "0", []),
         ("me", "-1", []),
         ("another", "1", []),
@@ -22,7 +22,7 @@ from zchttpd.process.systemd import notify, passed_fds
     ],
 )
 def test_only_what_is_meant_for_this_process(
-    monkeypatch: pytest.MonkeyPatch, pid: str, count: str, fds: list[int]
+    monkeypatch: pytest.MonkeyPatch, pid: str, count: str, fds: list[tuple[int, str]]
 ) -> None:
     pids = {"me": str(os.getpid()), "another": str(os.getpid() + 1)}
     closed: list[tuple[int, bool]] = []
@@ -30,11 +30,11 @@ def test_only_what_is_meant_for_this_process(
     environment = {
         "LISTEN_PID": pids.get(pid, pid),
         "LISTEN_FDS": count,
-        "LISTEN_FDNAMES": "a",
+        "LISTEN_FDNAMES": "a:proxy",
         "PATH": "/bin",
     }
     assert passed_fds(environment) == fds
-    assert closed == [(fd, False) for fd in fds]
+    assert closed == [(fd, False) for fd, _ in fds]
     assert environment == {"PATH": "/bin"}
 
 

@@ -19,7 +19,7 @@ from zchttpd.telemetry.admin_access import Access, access_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-OWN = Access("127.0.0.1", 8080)
+OWN = Access("127.0.0.1", frozenset({8080}))
 WELL = {b"/healthz": str}
 
 
@@ -34,7 +34,7 @@ def test_a_visitor_that_cannot_be_accepted_does_not_make_the_supervisor_spin() -
     with OutOfDescriptors() as listener, selectors.DefaultSelector() as selector, socket.socket() as client:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        admin = Admin(listener, selector, Routes(tuple, WELL), Access("127.0.0.1", 0))
+        admin = Admin(listener, selector, Routes(tuple, WELL), Access("127.0.0.1", frozenset()))
         client.connect(listener.getsockname())
         now = 1000.0
         [(key, _)] = selector.select()
@@ -91,21 +91,24 @@ def test_it_answers_to_its_own_names_alone(bound: str, host: bytes | None, named
 def test_pages_of_this_server_alone_read_the_answers(
     origin: bytes | None, host: bytes | None, reads: bool
 ) -> None:
-    assert Access("127.0.0.1", 8080).reader(host, origin) == (origin if reads else None)
+    assert Access("127.0.0.1", frozenset({8080})).reader(host, origin) == (origin if reads else None)
 
 
 def test_without_a_port_of_its_own_no_page_reads_the_answers() -> None:
-    assert Access("127.0.0.1", 0).reader(b"127.0.0.1:9100", b"http://127.0.0.1:0x") is None
-    assert Access("127.0.0.1", 80).reader(b"127.0.0.1:9100", b"http://127.0.0.1") == b"http://127.0.0.1"
+    assert Access("127.0.0.1", frozenset()).reader(b"127.0.0.1:9100", b"http://127.0.0.1:0x") is None
+    assert (
+        Access("127.0.0.1", frozenset({80})).reader(b"127.0.0.1:9100", b"http://127.0.0.1")
+        == b"http://127.0.0.1"
+    )
 
 
 def test_names_and_origins_that_are_given(tmp_path: Path) -> None:
     origins = ("https://graphs.example", "http://10.0.0.9:3000")
     given = Settings(root=tmp_path, admin="web1:9100", admin_name=("Metrics.example",), admin_origin=origins)
-    access = access_of(given, "10.0.0.1", 0)
+    access = access_of(given, "10.0.0.1", ())
     for name in (b"metrics.example", b"web1:9100", socket.gethostname().encode()):
         assert access.names(name)
-    assert not access_of(Settings(root=tmp_path, admin="127.0.0.1:1"), "127.0.0.1", 0).names(b"web1")
+    assert not access_of(Settings(root=tmp_path, admin="127.0.0.1:1"), "127.0.0.1", ()).names(b"web1")
     assert access.reader(None, b"https://graphs.example") == b"https://graphs.example"
     assert access.reader(None, b"https://graphs.example.evil.example") is None
     assert access.reader(b"10.0.0.1:9100", b"http://10.0.0.9:3001") is None
@@ -121,7 +124,7 @@ def test_a_token_is_wanted_for_all_but_health(tmp_path: Path) -> None:
         admin_origin=("https://graphs.example",),
     )
     with ExitStack() as stack:
-        served = Served(stack, access_of(settings, "127.0.0.1", 8080))
+        served = Served(stack, access_of(settings, "127.0.0.1", [8080]))
         assert served.ask(b"Host: localhost").startswith(b"HTTP/1.1 200 ")
         for field in (
             b"X: y",
@@ -150,7 +153,7 @@ def test_a_file_without_a_token(tmp_path: Path, content: str | None) -> None:
         path.write_text(content, encoding="utf-8")
     settings = Settings(root=tmp_path, admin="127.0.0.1:1", admin_token_file=str(path))
     with pytest.raises(StartError, match=r"--admin-token-file: '.*' (?:cannot be read|has no token)"):
-        access_of(settings, "127.0.0.1", 0)
+        access_of(settings, "127.0.0.1", ())
 
 
 class Served:

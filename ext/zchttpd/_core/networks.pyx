@@ -1,0 +1,40 @@
+"""Which networks an address is of. There are few, so each is looked at; no network has anybody in it whose address is not
+known."""
+
+from libc.errno cimport ENOMEM
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcmp, memcpy, memset
+
+from zchttpd._core.memory cimport memory_give, memory_take
+
+
+cdef int networks_open(Networks* networks, const Network* rows, uint32_t count) noexcept nogil:
+    """A copy of `count` rows. Returns 0 or -ENOMEM."""
+    networks.count = 0
+    networks.rows = <Network*>memory_take((count + 1) * sizeof(Network))
+    if networks.rows == NULL:
+        return -ENOMEM
+    if count > 0:
+        memcpy(networks.rows, rows, count * sizeof(Network))
+    networks.count = count
+    return 0
+
+
+cdef void networks_close(Networks* networks) noexcept nogil:
+    memory_give(networks.rows)
+    memset(networks, 0, sizeof(Networks))
+
+
+cdef bint networks_have(const Networks* networks, const Peer* peer) noexcept nogil:
+    """Whether a peer is of one of them. `peer` may be NULL."""
+    cdef const Network* row
+    cdef uint32_t i, whole
+    cdef uint8_t mask
+    for i in range(networks.count if peer != NULL else 0):
+        row = &networks.rows[i]
+        whole = row.bits // 8
+        mask = <uint8_t>(0xFF00 >> row.bits % 8)
+        if (row.family == peer.family and memcmp(row.address, peer.address, whole) == 0
+                and (mask == 0 or not (row.address[whole] ^ peer.address[whole]) & mask)):
+            return True
+    return False

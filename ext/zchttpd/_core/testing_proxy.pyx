@@ -1,0 +1,25 @@
+"""The test hook for the PROXY protocol."""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from zchttpd._core.op cimport Peer
+from zchttpd._core.proxy cimport PROXY_CLIENT, PROXY_MORE, PROXY_OWN, PROXY_WRONG, proxy_read
+
+PROXY_READS = {PROXY_MORE: "more", PROXY_CLIENT: "client", PROXY_OWN: "own", PROXY_WRONG: "wrong"}
+
+
+def read_proxy(received: bytes) -> tuple[str, int, bytes, int]:
+    """(what it is, its size, the client's address, or none, and port) of a header of the PROXY protocol."""
+    cdef Peer client
+    cdef uint32_t size = 0
+    memset(&client, 0, sizeof(Peer))
+    # A copy of its own, so that a look behind its end shows.
+    cdef uint8_t* copy = <uint8_t*>malloc(len(received))
+    memcpy(copy, <const char*>received, len(received))
+    found = PROXY_READS[proxy_read(copy, len(received), &client, &size)]
+    free(copy)
+    address = PyBytes_FromStringAndSize(<char*>client.address, {0: 0, 4: 4, 6: 16}[client.family])
+    return found, size, address, client.port

@@ -1,0 +1,59 @@
+"""Faults to plant in what proxies say of their clients, each with the test that must find it."""
+
+from __future__ import annotations
+
+from plants import Plant
+
+PROXY = "tests/core/test_proxy.py"
+
+PLANTS_OF_PROXIES = (
+    Plant(
+        "anybody may say who the client is",
+        "proxy.pyx",
+        "    if proxy != PROXY_NAMED or networks_have(&machine.proxies, peer):\n",
+        "    if True:\n",
+        PROXY,
+    ),
+    Plant(
+        "a network is only compared by whole bytes",
+        "networks.pyx",
+        "                and (mask == 0 or not (row.address[whole] ^ peer.address[whole]) & mask)):\n",
+        "                and True):\n",
+        PROXY,
+    ),
+    Plant(
+        "a header that never ends has all the time",
+        "proxy.pyx",
+        "    conn_set_deadline(machine, slot, machine.limits.head_ms_max)\n",
+        "    conn_set_deadline(machine, slot, machine.limits.idle_ms_max)\n",
+        PROXY,
+    ),
+    Plant(
+        "a header may be longer than what is received before a head",
+        "proxy.pyx",
+        "    SIZE_MAX = 2048 ",
+        "    SIZE_MAX = 70000 ",
+        PROXY,
+    ),
+    Plant(
+        "what is behind a header is lost",
+        "proxy.pyx",
+        "    recv_buffer_consume(&conn.received, size)\n",
+        "    recv_buffer_consume(&conn.received, conn.received.end)\n",
+        PROXY,
+    ),
+    Plant(
+        "the address of the proxy is the one that counts",
+        "conn.pyx",
+        "    admission_enter(machine, slot, admitted, NULL if proxy else peer)\n",
+        "    admission_enter(machine, slot, admitted, peer)\n",
+        PROXY,
+    ),
+    Plant(
+        "a wrong checksum is taken",
+        "proxy.pyx",
+        "    return told == <uint32_t>~remainder\n",
+        "    return True\n",
+        PROXY,
+    ),
+)
