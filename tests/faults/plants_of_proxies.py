@@ -1,10 +1,12 @@
-"""Faults to plant in what proxies say of their clients, each with the test that must find it."""
+"""Faults to plant in what proxies say of clients, and in sites, each with the test that must find it."""
 
 from __future__ import annotations
 
 from plants import Plant
 
 PROXY = "tests/core/test_proxy.py"
+SITES = "tests/wire/test_sites.py"
+HOSTS = "tests/unit/handler/test_sites.py"
 
 PLANTS_OF_PROXIES = (
     Plant(
@@ -55,5 +57,33 @@ PLANTS_OF_PROXIES = (
         "    return told == <uint32_t>~remainder\n",
         "    return True\n",
         PROXY,
+    ),
+    Plant(
+        "the entry of a path is that of every site",
+        "engine/holdings.py",
+        "    return entry.site, entry.segments, entry.directory\n",
+        "    return 0, entry.segments, entry.directory\n",
+        SITES,
+    ),
+    Plant(
+        "the machine looks at entries of sites beneath the root",
+        "engine/new_paths.py",
+        "        if entry.version is not None and not entry.site:\n",
+        "        if entry.version is not None:\n",
+        SITES,
+    ),
+    Plant(
+        "the machine answers for sites from the root",
+        "engine/new_paths.py",
+        " or answer.entry is None or answer.entry.site:\n",
+        " or answer.entry is None:\n",
+        SITES,
+    ),
+    Plant(
+        "an absolute target does not name the host",
+        "handler/sites.py",
+        "    found = _ABSOLUTE.match(head) or _HOST.search(head)\n",
+        "    found = _HOST.search(head)\n",
+        HOSTS,
     ),
 )

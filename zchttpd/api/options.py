@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 from zchttpd.config.load import read, text_of
 from zchttpd.config.options import SettingsError, flag_of, nearest
 from zchttpd.config.settings import OPTIONS
-from zchttpd.process.checks import check_links_into, check_root, check_user
+from zchttpd.process.checks import check_roots, check_user
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,6 +46,7 @@ class Options(TypedDict, total=False):
     redirects: StrPath
     cors: bool
     cross_origin_isolated: bool
+    unknown_host: Literal["root", "404", "421"]
     compress: str | Sequence[str]
     compress_size_min: int | str
     compress_size_max: int | str
@@ -111,8 +112,7 @@ def read_texts(texts: Mapping[str, str]) -> Given:
     """
     try:
         given = read(texts, {})
-        check_root(given.settings.root)
-        check_links_into(given.settings.links_into)
+        check_roots(given.settings)
         check_user(given.settings.user)
     except SettingsError as error:
         problem = error.problem.removeprefix(f"{flag_of(error.name)}: ")

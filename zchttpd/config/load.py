@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zchttpd.config.names import OFF
-from zchttpd.config.options import SettingsError, flag_of, nearest, variable_of
+from zchttpd.config.options import SettingsError, check_bounds, flag_of, nearest, variable_of
 from zchttpd.config.settings import OPTIONS, Settings
+from zchttpd.config.site import NAMES, Site, check_names, options_of_sites
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from zchttpd.config.options import Option
 
 _COMPRESS_ONLY = ("compress_size_min", "compress_size_max", "compress_memory", "compress_threads")
 _LINE = "\n"
+SITE = "site"
 
 
 def key_of(name: str) -> str:
@@ -24,8 +26,17 @@ def key_of(name: str) -> str:
     return name.replace("_", "-")
 
 
-def read_file(path: str, options: Mapping[str, Option]) -> dict[str, str]:
-    """The texts of a file by field name, as they would be in the environment.
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A [[site]] of the file: its host names, the texts of its options by field name, and where it is."""
+
+    names: tuple[str, ...]
+    texts: Mapping[str, str]
+    where: str
+
+
+def read_file(path: str, options: Mapping[str, Option]) -> tuple[dict[str, str], list[Table]]:
+    """The texts of a file by field name, as they would be in the environment, and of its sites.
 
     Raises ValueError with a one-line text: the file, the key, the cause, the fix.
     """
@@ -41,18 +52,51 @@ def read_file(path: str, options: Mapping[str, Option]) -> dict[str, str]:
         # TOMLDecodeError tells the line; or it is not UTF-8.
         why = str(error).replace(_LINE, " ")
         raise ValueError(f"{path}: is not TOML: {why}. Type lines such as port = 8080") from None
-    names = {key_of(name): name for name in options if name != "config"}
+    tables = found.pop(SITE, [])
+    if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+        raise ValueError(f"{path}: {SITE} is not a list of tables. Type [[{SITE}]] and its lines below")
+    sites = [
+        _read_table(each, options, f"{path}: [[{SITE}]] {number}") for number, each in enumerate(tables, 1)
+    ]
+    return _texts_of(found, {name: options[name] for name in options if name != "config"}, path), sites
+
+
+def _read_table(found: dict[str, object], options: Mapping[str, Option], where: str) -> Table:
+    try:
+        names = check_names(found.pop(NAMES, None))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    return Table(names, _texts_of(found, options_of_sites(options), where), where)
+
+
+def _texts_of(found: Mapping[str, object], options: Mapping[str, Option], where: str) -> dict[str, str]:
+    names = {key_of(name): name for name in options}
     texts: dict[str, str] = {}
     for key, value in found.items():
         if key not in names:
             close = nearest(key, names)
             fix = f"Did you mean {close}?" if close else "zchttpd --help lists the options"
-            raise ValueError(f"{path}: {key!r} is not an option. {fix}")
+            of_site = " of a site" if SITE in where else ""
+            raise ValueError(f"{where}: {key!r} is not an option{of_site}. {fix}")
         try:
             texts[names[key]] = text_of(key, value, options[names[key]])
         except ValueError as error:
-            raise ValueError(f"{path}: {key}: {error}") from None
+            raise ValueError(f"{where}: {key}: {error}") from None
     return texts
+
+
+def _site_of(table: Table) -> Site:
+    """Raises SettingsError."""
+    values = []
+    for name, text in table.texts.items():
+        try:
+            value = OPTIONS[name].parse(text)
+            check_bounds(name, OPTIONS[name], value)
+        except ValueError as error:
+            problem = error.problem if isinstance(error, SettingsError) else str(error)
+            raise SettingsError("sites", f"{table.where}: {key_of(name)}: {problem}") from None
+        values.append((name, value))
+    return Site(table.names, tuple(values))
 
 
 def text_of(key: str, value: object, option: Option) -> str:
@@ -91,12 +135,13 @@ def _shown(value: object) -> str:
 @dataclass(frozen=True, slots=True)
 class Given:
     """The settings, and of each option that was given, by field name: where it was found (its flag, its
-    variable, or the file and its key), and its text.
+    variable, or the file and its key), and its text. `sites`: of each table of `Settings.sites`.
     """
 
     settings: Settings
     sources: Mapping[str, str]
     texts: Mapping[str, str]
+    sites: Sequence[Table] = ()
 
 
 def load(command_line: Mapping[str, str], environment: Mapping[str, str]) -> Settings:
@@ -113,7 +158,7 @@ def read(command_line: Mapping[str, str], environment: Mapping[str, str]) -> Giv
     variables = {name: environment.get(variable_of(name)) or None for name in OPTIONS}
     path = command_line.get("config", variables["config"])
     try:
-        file = read_file(path, OPTIONS) if path else {}
+        file, tables = read_file(path, OPTIONS) if path else ({}, [])
     except ValueError as error:
         raise SettingsError("config", str(error)) from None
     values: dict[str, Any] = {}
@@ -136,8 +181,12 @@ def read(command_line: Mapping[str, str], environment: Mapping[str, str]) -> Giv
     if "root" not in values:
         raise SettingsError("root", "no directory to serve was named. Type: zchttpd --root DIR")
     try:
-        return Given(Settings(**values), sources, texts)
+        settings = Settings(**values, sites=tuple(map(_site_of, tables)))
+        return Given(settings, sources, texts, tables)
     except SettingsError as error:
+        if error.name == "sites":
+            problem = error.problem if error.problem.startswith(f"{path}: ") else f"{path}: {error.problem}"
+            raise SettingsError("sites", problem) from None
         source = sources.get(error.name, flag_of(error.name))
         raise SettingsError(error.name, f"{source}: {error.problem}") from None
 
@@ -174,6 +223,8 @@ def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
         )
     if not settings.compress:
         warn(_COMPRESS_ONLY, "Type --compress auto, or leave it out")
+    if not settings.sites:
+        warn(("unknown_host",), "Write a [[site]] into the file of --config, or leave it out")
     if not settings.digest_size_max:
         warn(("digest",), "With --digest-size-max 0 no digest is made; leave one of them out")
     if settings.access_log == OFF:

@@ -19,9 +19,11 @@ from zchttpd.config.names import (
     LOG_LEVELS,
     OFF,
     SEND_MODES,
+    UNKNOWN_HOSTS,
 )
 from zchttpd.config.options import GIB, KIB, MIB, Group, format_size
 from zchttpd.config.redirects import Redirect, parse_redirects
+from zchttpd.config.site import Site, check_sites
 from zchttpd.config.together import check_together
 
 if TYPE_CHECKING:
@@ -144,6 +146,15 @@ class Settings:
     )
     cors: bool = opt.switch(Group.SITE, "let pages of all origins read the files")
     cross_origin_isolated: bool = opt.switch(Group.SITE, "send COOP and COEP, which SharedArrayBuffer needs")
+
+    unknown_host: str = opt.option(
+        "root",
+        Group.SITE,
+        "what a Host gets that no [[site]] of the file has: the files of --root, or this error",
+        choices=UNKNOWN_HOSTS,
+    )
+    # The tables [[site]] of the file, which no option of the command line can say.
+    sites: tuple[Site, ...] = ()
 
     compress: tuple[str, ...] = opt.option(
         (),
@@ -356,6 +367,7 @@ class Settings:
         for name, option in OPTIONS.items():
             opt.check_bounds(name, option, getattr(self, name))
         check_together(self)
+        check_sites(self)
 
     @property
     def listens(self) -> tuple[Listen, ...]:
@@ -370,7 +382,9 @@ class Settings:
         return self.workers or opt.usable_cpus()
 
 
-OPTIONS: dict[str, opt.Option] = {each.name: each.metadata["option"] for each in dataclasses.fields(Settings)}
+OPTIONS: dict[str, opt.Option] = {
+    each.name: each.metadata["option"] for each in dataclasses.fields(Settings) if each.metadata
+}
 
 
 def default_text(name: str) -> str:

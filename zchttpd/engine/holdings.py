@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from zchttpd.engine.bodies import Holding
     from zchttpd.files.lookup import Entry
 
-_Key = tuple[tuple[bytes, ...], bool]
+_Key = tuple[int, tuple[bytes, ...], bool]
 
 
 class Holdings:
@@ -92,4 +92,4 @@ class Holdings:
 
 
 def _key(entry: Entry) -> _Key:
-    return entry.segments, entry.directory
+    return entry.site, entry.segments, entry.directory

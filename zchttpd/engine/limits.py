@@ -132,4 +132,4 @@ def memory_locked(settings: Settings) -> int:
 
 def files_needed(settings: Settings) -> int:
     """Descriptors that one worker may need."""
-    return settings.connections_max + SPARE_FDS
+    return settings.connections_max + SPARE_FDS + len(settings.sites)

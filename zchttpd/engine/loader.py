@@ -22,7 +22,7 @@ from zchttpd.handler.answer import Answer
 from zchttpd.handler.errors import describe_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from zchttpd._core.site_worker import SiteWorker
     from zchttpd.config.settings import Settings
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from zchttpd.files.singleflight import LoopMailbox
     from zchttpd.files.version import Representation
     from zchttpd.handler.handler import Handler
+    from zchttpd.handler.sites import Sites
 
 LOGGER = logging.getLogger("zchttpd")
 
@@ -44,13 +45,16 @@ REFUSED_HEAD = 1000
 
 
 class Loader:
-    """Called by the engine with heads to answer, entries to look at and mappings that have been filled."""
+    """Called by the engine with heads to answer, entries to look at and mappings that have been filled.
+
+    `caches` are those of the sites, by the number that their entries have.
+    """
 
     def __init__(
         self,
         settings: Settings,
-        handler: Handler,
-        cache: EntryCache,
+        handler: Handler | Sites,
+        caches: Sequence[EntryCache],
         mailbox: LoopMailbox,
         new_paths: NewPaths,
         mappings_max: int,
@@ -60,7 +64,7 @@ class Loader:
         self._settings = settings
         self._mailbox = mailbox
         self._handler = handler
-        self._cache = cache
+        self._caches = caches
         self._new_paths = new_paths
         self._holdings = Holdings()
         self._streaming: set[Holding] = set()
@@ -179,7 +183,7 @@ class Loader:
                 self.engine.refresh(number, holding.entry.check_at_ms)
             else:
                 try:
-                    same = self._cache.revalidate(holding.entry, now_ms)
+                    same = self._caches[holding.entry.site].revalidate(holding.entry, now_ms)
                 except Pending as pending:
                     pending.job.waiting.append(partial(self._on_looked, ticket, number))
                     return

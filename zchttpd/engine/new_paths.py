@@ -24,7 +24,8 @@ _NAMED_TYPE = b"/apple-app-site-association"
 
 
 class NewPaths:
-    """Tells `engine` of the root of `cache`, and of each template once it is there.
+    """Tells `engine` of the root of `cache`, and of each template once it is there. All of that is of the
+    site of the root: the machine looks beneath that alone, and answers no head that is of another site.
 
     Nothing is told where paths are resolved component by component, and where a pattern of the options has
     `[`, or there are too many: then all new paths are the handler's.
@@ -64,13 +65,13 @@ class NewPaths:
     def number(self, entry: Entry) -> int:
         """Of a new unit of freshness for `entry`, which the machine looks at by itself where it can."""
         number = self._engine.entry(entry.check_at_ms)
-        if entry.version is not None:
+        if entry.version is not None and not entry.site:
             self._engine.watch(number, entry.version)
         return number
 
     def learn(self, head: bytes, answer: Answer) -> None:
         """The handler has answered a head. Raises nothing."""
-        if not self._knows or answer.template is None or answer.entry is None:
+        if not self._knows or answer.template is None or answer.entry is None or answer.entry.site:
             return
         device = answer.entry.state.versions[0][1].dev
         if self._cache.sizes.holds(device):

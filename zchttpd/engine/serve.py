@@ -29,6 +29,7 @@ from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root
 from zchttpd.files.singleflight import LoopMailbox
 from zchttpd.handler.handler import Handler
+from zchttpd.handler.sites import Sites
 from zchttpd.telemetry import access_log
 from zchttpd.telemetry.shared_stats import cells_of
 
@@ -100,9 +101,9 @@ class Assembly:
     listeners: Sequence[Listener]
     log: AccessLog | None
     _loader: Loader
-    _root: Root
+    _roots: Sequence[Root]
     _compressor: Compressor | None
-    _digests: Digests
+    _digests: Sequence[Digests]
     _wake: int
     _hand_over_ms: int
 
@@ -132,17 +133,19 @@ class Assembly:
             self.log.close()
         if self._compressor is not None:
             self._compressor.close()
-        self._digests.close()
+        for digests in self._digests:
+            digests.close()
         self._loader.end()
         # The last references: files and memory go with them.
         del self.worker, self.log, self._loader, self._compressor, self._digests
-        self._root.close()
+        for root in self._roots:
+            root.close()
         os.close(self._wake)
 
 
 def assemble(maker: Maker, settings: Settings, listeners: Sequence[Listener], stats: memoryview) -> Assembly:
     """A worker by `maker` that counts in `stats`. Raises OSError where it cannot be had."""
-    mappings_max, files = MAPPINGS_MAX, streamed_max()
+    mappings_max, files = MAPPINGS_MAX, streamed_max() + len(settings.sites)
     if maker.memory_files:
         mappings_max = memory_files_max(settings)
         files += mappings_max + PIPE_FDS
@@ -151,13 +154,12 @@ def assemble(maker: Maker, settings: Settings, listeners: Sequence[Listener], st
     wake, waker = os.pipe()
     os.set_blocking(waker, False)
     mailbox = LoopMailbox(waker)
-    root = Root(settings.root, links_into=settings.links_into)
     cells = partial(cells_of, stats)
     counts = Counts(cells("digests"), cells("digest_bytes"))
-    cache = EntryCache(root, settings, post=mailbox.post, digest_counts=counts)
     compressor = Compressor.of(settings, cells)
-    handler, new_paths = Handler(settings, cache, compressor, mailbox.post), NewPaths(settings, root, cache)
-    loader = Loader(settings, handler, cache, mailbox, new_paths, mappings_max, cells)
+    roots, caches, handler = _sites(settings, compressor, post=mailbox.post, digest_counts=counts)
+    new_paths = NewPaths(settings, roots[0], caches[0])
+    loader = Loader(settings, handler, caches, mailbox, new_paths, mappings_max, cells)
     worker = maker.make(
         waker=waker,
         listeners=[(each.socket.fileno(), each.who) for each in listeners],
@@ -197,7 +199,33 @@ def assemble(maker: Maker, settings: Settings, listeners: Sequence[Listener], st
     )
     loader.begin(worker)
     hand_over_ms = min(HAND_OVER_MS, settings.drain_ms_max // 2)
-    return Assembly(worker, listeners, log, loader, root, compressor, cache.digests, wake, hand_over_ms)
+    return Assembly(
+        worker,
+        listeners,
+        log,
+        loader,
+        roots,
+        compressor,
+        [cache.digests for cache in caches],
+        wake,
+        hand_over_ms,
+    )
+
+
+def _sites(
+    settings: Settings,
+    compressor: Compressor | None,
+    *,
+    post: Callable[[Callable[[], None]], None],
+    digest_counts: Counts,
+) -> tuple[list[Root], list[EntryCache], Handler | Sites]:
+    """Of each site, that of the root first, what it has for itself; and who answers for all of them."""
+    roots, caches, handlers = [], [], []
+    for number, site in enumerate((settings, *(each.of(settings) for each in settings.sites))):
+        roots.append(Root(site.root, links_into=site.links_into))
+        caches.append(EntryCache(roots[-1], site, post=post, digest_counts=digest_counts, site=number))
+        handlers.append(Handler(site, caches[-1], compressor, post))
+    return roots, caches, Sites(settings, handlers) if settings.sites else handlers[0]
 
 
 def serve(

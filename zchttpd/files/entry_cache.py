@@ -60,7 +60,7 @@ class EntryCache:
 
     `wall` gives Unix seconds; it bounds Last-Modified. `post`: see `SingleFlight`. `listings` is None where
     directories are not listed; `digests` has those of content, and counts in `digest_counts`; `elsewhere` is
-    who gives files too.
+    who gives files too; `site` is that of its entries.
     """
 
     def __init__(
@@ -71,7 +71,9 @@ class EntryCache:
         wall: Callable[[], float] = time.time,
         post: Callable[[Callable[[], None]], None] | None = None,
         digest_counts: Counts | None = None,
+        site: int = 0,
     ) -> None:
+        self._site = site
         self._root = root
         self._revalidate_ms = settings.revalidate_ms
         self._wall = wall
@@ -198,7 +200,7 @@ class EntryCache:
         kind, representations = self._represent(state, key)
         fallback_pages = self._fallback_pages(state)
         generation, check_at_ms = next(self._generations), now_ms + self._revalidate_ms
-        return Entry(*key, state, kind, generation, check_at_ms, representations, fallback_pages)
+        return Entry(*key, state, kind, generation, check_at_ms, representations, fallback_pages, self._site)
 
     def _represent(self, state: PathState, key: _Key) -> tuple[Kind, dict[str, Representation]]:
         representations: dict[str, Representation] = {}

@@ -83,7 +83,8 @@ class Entry:
     """What a path resolved to: the unit of revalidation. Everything but `check_at_ms` stays as it was made.
 
     `generation` is never used twice; `representations` is by encoding and empty unless `kind` is FILE;
-    `fallback_pages` is by status, 200 for a page that takes the place of any route. Until `check_at_ms` it
+    `fallback_pages` is by status, 200 for a page that takes the place of any route; `site` is 0 for that of
+    the root, and counts those of [[site]] from 1. Until `check_at_ms` it
     may be used without looking at the file system.
     """
 
@@ -95,6 +96,7 @@ class Entry:
     check_at_ms: int
     representations: dict[str, Representation]
     fallback_pages: dict[int, FallbackPage] = field(default_factory=dict)
+    site: int = 0
 
     @property
     def varies(self) -> bool:

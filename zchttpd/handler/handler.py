@@ -107,6 +107,13 @@ class Handler:
         """
         return self._errors.refused(HttpError(status, REASONS.get(status, ""), bodiless))
 
+    def turn_away(self, head: bytes, status: int) -> Answer:
+        """The answer to a head whose host nobody has here: 404, or 421 (RFC 9110 section 15.5.20)."""
+        request = self._parse_cache.parse(head)
+        if isinstance(request, HttpError):
+            return self._errors.refused(request)
+        return self._encoder.encode(request, ResponseBuilder(request, self._site.common).error(status))
+
     def _plain_response(self, asked: Plain, head: bytes, now_ms: int) -> Answer:
         """The answer by a template; where none fits it is made as any other, and may become one."""
         entry = content = answer = key = None

@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 _ERROR_PAGES = ("404.html", "403.html", "50x.html")
 
 
+def check_roots(settings: Settings) -> None:
+    """Raises SettingsError unless all that is to be served can be, of every site."""
+    check_root(settings.root)
+    check_links_into(settings.links_into)
+    for site in settings.sites:
+        ours = site.of(settings)
+        try:
+            check_root(ours.root)
+            check_links_into(ours.links_into)
+        except SettingsError as error:
+            raise SettingsError("sites", f"[[site]] {site.names[0]}: {error.problem}") from None
+
+
 def check_root(root: Path) -> None:
     """Raises SettingsError unless `root` is a directory that can be searched."""
     above = f"Type --root and the one that it is in: {root.parent}"

@@ -20,7 +20,7 @@ from zchttpd.process.findings import Finding, State
 from zchttpd.process.memory_limit import advised, beside, budgets, memory_limit, most, read, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from zchttpd.config.settings import Settings
     from zchttpd.process.memory_limit import Limit
@@ -178,6 +178,7 @@ def examine(settings: Settings) -> list[Finding]:
         *_ring_findings(),
         _openat2(),
         _processors(settings),
+        *_front(settings),
         memory(settings, memory_limit()),
         locked_memory(memory_needed(settings)),
         open_files(files_needed(settings)),
@@ -185,6 +186,16 @@ def examine(settings: Settings) -> list[Finding]:
         _uvloop(),
         _compression(asked=bool(settings.compress)),
     ]
+
+
+def _front(settings: Settings) -> Iterator[Finding]:
+    """Several listeners, those for proxies, and several sites, where there are any."""
+    for each in settings.listens if settings.listen else ():
+        where = each.unix or f"{each.host} port {each.port}"
+        who = ", ".join(map(str, settings.proxy_from)) if not each.unix else "whoever may enter"
+        yield Finding("listener", State.OK, f"{where}, PROXY headers from {who}" if each.proxy else where)
+    for site in settings.sites:
+        yield Finding("site", State.OK, f"{', '.join(site.names)}: {site.of(settings).root}")
 
 
 def _ring_findings() -> list[Finding]:

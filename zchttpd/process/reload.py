@@ -39,7 +39,8 @@ def keep(settings: Settings, fixed: Mapping[str, Any]) -> tuple[Settings, list[s
 def changes(old: Settings, new: Settings) -> str:
     """The flags of the options that differ, with commas between them; or that none does."""
     names = [each.name for each in fields(old) if getattr(old, each.name) != getattr(new, each.name)]
-    return ", ".join(map(flag_of, names)) if names else "no option has changed"
+    told = ["[[site]]" if name == "sites" else flag_of(name) for name in names]
+    return ", ".join(told) or "no option has changed"
 
 
 def _shown(value: object) -> str:

@@ -50,6 +50,7 @@ class Report:
             lines.append(f"metrics at {admin}/metrics")
         for index, each in enumerate(listeners):
             lines += _about(each, settings, first=index == 0)
+        lines += sites_of(settings)
         if settings.user:
             memory = doctor.locked_memory(memory_needed(settings))
             # Where it is low the workers have said so.
@@ -73,6 +74,16 @@ def _about(listener: Listener, settings: Settings, *, first: bool) -> Iterator[s
         yield f"PROXY headers name the clients at {url}, from {named}"
     elif others:
         yield f"listening on all addresses; from other machines: {others}"
+
+
+def sites_of(settings: Settings) -> Iterator[str]:
+    """A line for each site, and one for the hosts of none."""
+    for site in settings.sites:
+        root = str(site.of(settings).root).rstrip("/") + "/"
+        yield f"site {', '.join(site.names)}: {root}"
+    if settings.sites:
+        others = f"{settings.root}".rstrip("/") + "/"
+        yield f"any other host: {others if settings.unknown_host == 'root' else settings.unknown_host}"
 
 
 def how_it_ended(code: int) -> str:

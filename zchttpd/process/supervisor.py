@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from zchttpd.config.options import SettingsError, StartError, split_address
 from zchttpd.engine.limits import files_needed, memory_locked, raise_limits
 from zchttpd.process import privileges, upgrade
-from zchttpd.process.checks import check_links_into, check_root
+from zchttpd.process.checks import check_roots
 from zchttpd.process.health import Health
 from zchttpd.process.listeners import Listeners
 from zchttpd.process.pid_file import remove_pid, write_pid
@@ -86,8 +86,7 @@ def _give_up_privileges(settings: Settings) -> None:
     if settings.user:
         privileges.preload()
         privileges.become(privileges.resolve(settings.user))
-        check_root(settings.root)
-        check_links_into(settings.links_into)
+        check_roots(settings)
 
 
 class Supervisor:

@@ -130,8 +130,10 @@ def test_every_option_can_be_in_it(file: Path, name: str) -> None:
         read(file, f"[{name.replace('_', '-')}]")
 
 
-def test_the_example_in_the_documents(file: Path) -> None:
-    [example] = re.findall(r"^```toml\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    found = read(file, example)
-    assert found.config == str(file)
-    assert found != Settings(root=found.root, config=str(file))
+def test_the_examples_in_the_documents(file: Path) -> None:
+    examples = re.findall(r"^```toml\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert len(examples) == 2
+    for example in examples:
+        found = read(file, example)
+        assert found.config == str(file)
+        assert found != Settings(root=found.root, config=str(file))

@@ -102,7 +102,7 @@ class Server:
         new_paths = NewPaths(asked, self.root, cache)
         new_paths._knows = new_paths._knows and by_itself
         cells = partial(cells_of, memoryview(bytearray(STATS_BYTES)))
-        loader = Loader(asked, Handler(asked, cache), cache, mailbox, new_paths, 256, cells)
+        loader = Loader(asked, Handler(asked, cache), [cache], mailbox, new_paths, 256, cells)
         self.looks = 0  # that found something
         self._recv = self._accept = self._watch = 0
         self._said = b""
