@@ -5,6 +5,7 @@ from __future__ import annotations
 from plants import Plant
 
 PROXY = "tests/core/test_proxy.py"
+FORWARDED = "tests/core/test_forwarded.py"
 SITES = "tests/wire/test_sites.py"
 HOSTS = "tests/unit/handler/test_sites.py"
 
@@ -85,5 +86,26 @@ PLANTS_OF_PROXIES = (
         "    found = _ABSOLUTE.match(head) or _HOST.search(head)\n",
         "    found = _HOST.search(head)\n",
         HOSTS,
+    ),
+    Plant(
+        "what a client invents is read first",
+        "forwarded.pyx",
+        "nodes.rows[(nodes.count - 1 - i) % NODES_MAX]",
+        "nodes.rows[i]",
+        FORWARDED,
+    ),
+    Plant(
+        "anybody may name a client in a head",
+        "access_record.pyx",
+        "    if current.believed:\n",
+        "    if True:\n",
+        FORWARDED,
+    ),
+    Plant(
+        "a request has the client of the one before it",
+        "access_record.pyx",
+        "        current.client = current.peer\n        forwarded_client(",
+        "        forwarded_client(",
+        FORWARDED,
     ),
 )

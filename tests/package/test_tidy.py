@@ -98,6 +98,7 @@ NOGIL = (
     "devices",
     "drain",
     "fill",
+    "forwarded",
     "history",
     "http_date",
     "lease",

@@ -50,6 +50,7 @@ class Fronted:
         self.server = server
         self.log = log
         self.path = str(path)
+        self.answered = 0
 
     def proxied(self, source: str = "127.0.0.1") -> Peer:
         """A connection to where proxies connect."""
@@ -195,6 +196,37 @@ def test_a_socket_that_was_passed_by_name(www: Path, kind: tuple[str, str], prox
             assert (server.wait(), server.stderr()) == (0, "")
         finally:
             server.kill()
+
+
+@pytest.mark.parametrize("field", ["x-forwarded-for", "forwarded"])
+def test_the_log_names_whom_a_proxy_names(
+    www: Path, tmp_path: Path, kind: tuple[str, str], field: str
+) -> None:
+    engine, send_mode = kind
+    log, path = tmp_path / "log", tmp_path / "socket"
+    options = {
+        "engine": engine,
+        "send_mode": send_mode,
+        "port": None,
+        "listen": ("127.0.0.1:0", f"unix:{path}"),
+        "forwarded_from": ("127.0.0.1", "10.0.0.0/8", "unix"),
+        "forwarded_field": field,
+        "access_log": log,
+    }
+    named = {
+        "x-forwarded-for": f"X-Forwarded-For: 6.6.6.6, {FOUR}, 10.1.1.1",
+        "forwarded": f"Forwarded: for=6.6.6.6, for={FOUR};proto=https, for=10.1.1.1",
+    }
+    with serving(www, **options) as server:
+        fronted = Fronted(server, log, path)
+        with server.peer() as peer, Peer(str(path)) as local, server.peer(source="127.0.0.2") as other:
+            for each in (peer, local, other):
+                for _ in range(2):
+                    # The other field is the client's own.
+                    assert each.ask(request("/small", *named.values())).status == 200
+                    fronted.answered += 1
+                    fronted.logged(fronted.answered)
+        assert fronted.logged(6) == [FOUR] * 4 + ["127.0.0.2"] * 2
 
 
 def test_what_cannot_be(www: Path, tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ class Options(TypedDict, total=False):
     access_log: StrPath
     access_log_format: Literal["common", "combined", "timed", "json"]
     request_id: bool
+    forwarded_from: str | Sequence[str]
+    forwarded_field: Literal["x-forwarded-for", "forwarded"]
     log_level: Literal["debug", "info", "warning", "error"]
     without: str | Sequence[str]
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import ipaddress
 import os
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from zchttpd.config.options import split_address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 UNIX_SIZE_MAX = 107  # of sun_path, with its NUL: unix(7)
 LISTENERS_MAX = 16
 NETWORKS_MAX = 256
+
+# Who comes by a unix socket: its directory decides who may.
+UNIX = "unix"
 
 _UNIX = "unix:"
 _PROXY = "proxy"
@@ -74,6 +80,13 @@ def parse_networks(text: str) -> tuple[Network, ...]:
     return tuple(_network(name) for name in names)
 
 
+def parse_forwarders(text: str) -> tuple[Network | str, ...]:
+    """Networks as `parse_networks` has them, and `unix` for whoever comes by a unix socket."""
+    names = [name.strip() for name in text.split(",")]
+    networks = parse_networks(",".join(name for name in names if name != UNIX))
+    return (*networks, UNIX) if UNIX in names else networks
+
+
 def _network(name: str) -> Network:
     try:
         found = ipaddress.ip_network(name, strict=False)
@@ -90,6 +103,9 @@ def _network(name: str) -> Network:
     return found
 
 
-def packed(networks: tuple[Network, ...]) -> list[tuple[bytes, int]]:
-    """(address, bits that count) of each."""
-    return [(each.network_address.packed, each.prefixlen) for each in networks]
+def packed(networks: Iterable[Network | str]) -> list[tuple[bytes, int]]:
+    """(address, bits that count) of each; no address for UNIX."""
+    return [
+        (b"", 0) if isinstance(each, str) else (each.network_address.packed, each.prefixlen)
+        for each in networks
+    ]

@@ -228,7 +228,9 @@ def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
     if not settings.digest_size_max:
         warn(("digest",), "With --digest-size-max 0 no digest is made; leave one of them out")
     if settings.access_log == OFF:
-        warn(("access_log_format",), "Type --access-log and a file, or leave it out")
+        warn(("access_log_format", "forwarded_from"), "Type --access-log and a file, or leave it out")
+    if not settings.forwarded_from:
+        warn(("forwarded_field",), "Type --forwarded-from and the proxies, or leave it out")
     if settings.send_mode == "plain":
         warn(("frozen",), "With --send-mode plain every body is copied; leave one of them out")
     if settings.engine == "portable":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 AUTO = "auto"
 ENGINES = (AUTO, "uring", "portable")
 SEND_MODES = (AUTO, "zerocopy", "plain")
+FORWARDED_FIELDS = ("x-forwarded-for", "forwarded")
 UNKNOWN_HOSTS = ("root", "404", "421")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 # Of --access-log, instead of a path.

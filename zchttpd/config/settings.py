@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from zchttpd.config import options as opt
 from zchttpd.config import rules
 from zchttpd.config.auth import AuthRule, parse_auth_rules
-from zchttpd.config.listen import Listen, Network, parse_listen, parse_networks, read_listen
+from zchttpd.config.listen import Listen, Network, parse_forwarders, parse_listen, parse_networks, read_listen
 from zchttpd.config.names import (
     AUTO,
     ENCODINGS,
     ENGINES,
     FEATURES,
+    FORWARDED_FIELDS,
     LOG_FORMATS,
     LOG_LEVELS,
     OFF,
@@ -345,6 +346,21 @@ class Settings:
         Group.OBSERVABILITY,
         "tell in X-Request-Id, and in a log of JSON, which request an answer is to: by the client's id, or a"
         " new one",
+    )
+    forwarded_from: tuple[Network | str, ...] = opt.option(
+        (),
+        Group.OBSERVABILITY,
+        "proxies whose word about who the client is the access log believes: addresses, networks, or unix",
+        parse=parse_forwarders,
+        metavar="NETWORK|unix",
+        example="10.0.0.0/24",
+        many=True,
+    )
+    forwarded_field: str = opt.option(
+        FORWARDED_FIELDS[0],
+        Group.OBSERVABILITY,
+        "where they say it: the one that they set themselves, as a client may send the other",
+        choices=FORWARDED_FIELDS,
     )
     log_level: str = opt.option(
         "info",

@@ -197,6 +197,8 @@ def assemble(maker: Maker, settings: Settings, listeners: Sequence[Listener], st
         access_event=-1 if log is None else log.event,
         request_ids=settings.request_id,
     )
+    if log is not None:
+        worker.believe(packed(settings.forwarded_from), settings.forwarded_field == "forwarded")
     loader.begin(worker)
     hand_over_ms = min(HAND_OVER_MS, settings.drain_ms_max // 2)
     return Assembly(

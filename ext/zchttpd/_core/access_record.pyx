@@ -8,7 +8,9 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy, memset
 
 from zchttpd._core.check cimport zc_assert
+from zchttpd._core.forwarded cimport forwarded_client
 from zchttpd._core.memory cimport memory_give, memory_take, memory_take_zeroed
+from zchttpd._core.networks cimport networks_close, networks_have
 
 cdef extern from "zc_compat.h" nogil:
     uint64_t zc_load(const uint64_t* cell)
@@ -54,6 +56,7 @@ cdef void access_close(AccessRecords* access) noexcept nogil:
             memory_give(access.open_records[slot].user)
     memory_give(access.open_records)
     memory_give(access.bytes)
+    networks_close(&access.forwarders)
     memset(access, 0, sizeof(AccessRecords))
 
 
@@ -65,7 +68,8 @@ cdef void access_connected(AccessRecords* access, uint32_t slot, const Peer* pee
     memory_give(access.open_records[slot].user)
     memset(&access.open_records[slot], 0, sizeof(OpenRecord))
     if peer != NULL:
-        access.open_records[slot].peer = peer[0]
+        access.open_records[slot].peer = access.open_records[slot].client = peer[0]
+        access.open_records[slot].believed = networks_have(&access.forwarders, peer)
 
 
 cdef inline void _copy(char* to, const void* source, uint64_t length) noexcept nogil:
@@ -101,6 +105,9 @@ cdef void access_request_head(AccessRecords* access, uint32_t slot, const char* 
     memory_give(current.text)
     current.text = NULL
     current.line_length = current.referer_length = current.agent_length = 0
+    if current.believed:
+        current.client = current.peer
+        forwarded_client(head, length, access.forwarded, &access.forwarders, &current.client)
     while at < length:
         end = <const char*>memchr(head + at, b'\n', length - at)
         size = <uint32_t>(end - head) - at if end != NULL else length - at
@@ -210,6 +217,7 @@ cdef void access_response_ended(AccessRecords* access, uint32_t slot, uint16_t s
     current.user = NULL
     current.user_length = 0
     current.id_length = 0
+    current.client = current.peer
     current.sent = 0
     current.zerocopy = 0
 
@@ -230,10 +238,10 @@ cdef void _write(AccessRecords* access, const OpenRecord* current, uint16_t stat
     record.duration_us = <uint64_t>took_us
     record.body_bytes = current.sent - head_length if current.sent > head_length else 0
     record.status = status
-    record.port = current.peer.port
-    record.family = current.peer.family
+    record.port = current.client.port
+    record.family = current.client.family
     record.zerocopy = current.zerocopy
-    memcpy(record.address, current.peer.address, sizeof(record.address))
+    memcpy(record.address, current.client.address, sizeof(record.address))
     if access.capacity - (at - zc_load(&access.taken)) >= record.size:
         _put(access, at, &record, sizeof(Record))
         _put(access, at + sizeof(Record), current.text, text)

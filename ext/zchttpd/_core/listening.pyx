@@ -19,7 +19,7 @@ cdef int listening_networks(Networks* networks, named) except -1:
         if count == NETWORKS_MAX:
             raise ValueError("too many networks")
         memset(&rows[count], 0, sizeof(Network))
-        rows[count].family = 4 if len(address) == 4 else 6
+        rows[count].family = {0: 0, 4: 4, 16: 6}[len(address)]
         rows[count].bits = bits
         memcpy(rows[count].address, <const char*>address, len(address))
         count += 1

@@ -5,14 +5,14 @@ The first byte that cannot be of a header ends the connection: who was to send o
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.string cimport memchr, memcmp, memcpy
 
 from zchttpd._core.access_record cimport access_greeted
 from zchttpd._core.addresses cimport addresses_enter, addresses_have_room
 from zchttpd._core.admission cimport admission_enqueue, admission_may_reject, admission_turn_away
 from zchttpd._core.conn cimport conn_close, conn_refuse, conn_set_deadline
 from zchttpd._core.machine cimport CONN_GREETING, CONN_READING, Conn, PROXY_NAMED, PROXY_NONE, conn_at
-from zchttpd._core.networks cimport networks_have
+from zchttpd._core.networks cimport network_peer, networks_have
 from zchttpd._core.queues cimport queues_remove
 from zchttpd._core.recv_buffer cimport recv_buffer_consume
 from zchttpd._core.token cimport NO_SLOT
@@ -31,9 +31,6 @@ cdef enum:
     CRC32C = 0x82F63B78     # its polynomial, bits reversed (RFC 9260, appendix A)
 
 cdef const char* SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-# ::ffff:0:0/96, RFC 4291 section 2.5.5.2
-cdef uint8_t[12] MAPPED
-MAPPED[:] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF]
 
 
 cdef int proxy_read(const uint8_t* bytes, uint32_t length, Peer* client, uint32_t* size) noexcept nogil:
@@ -89,7 +86,7 @@ cdef int _read_texts(char* at, int family, Peer* client) noexcept nogil:
     if (inet_pton(family, texts[0], source) != 1 or inet_pton(family, texts[1], destination) != 1
             or port < 0 or _port(texts[3]) < 0):
         return PROXY_WRONG
-    _set(client, family, source, <uint16_t>port)
+    network_peer(client, family == AF_INET6, source, <uint16_t>port)
     return PROXY_CLIENT
 
 
@@ -138,9 +135,9 @@ cdef int _read_binary(const uint8_t* bytes, uint32_t length, Peer* client, uint3
         return PROXY_WRONG
     # What comes by TCP is told by its address, what comes any other way by nothing.
     if bytes[13] == 0x11:
-        _set(client, AF_INET, bytes + 16, <uint16_t>_number(bytes + 24))
+        network_peer(client, False, bytes + 16, <uint16_t>_number(bytes + 24))
     elif bytes[13] == 0x21:
-        _set(client, AF_INET6, bytes + 16, <uint16_t>_number(bytes + 48))
+        network_peer(client, True, bytes + 16, <uint16_t>_number(bytes + 48))
     else:
         return PROXY_OWN
     return PROXY_CLIENT
@@ -170,15 +167,6 @@ cdef bint _sum_holds(const uint8_t* bytes, uint32_t place, uint32_t size) noexce
             remainder = remainder >> 1 ^ (<uint32_t>CRC32C if remainder & 1 else 0)
     told = _number(bytes + place) << 16 | _number(bytes + place + 2)
     return told == <uint32_t>~remainder
-
-
-cdef void _set(Peer* client, int family, const uint8_t* address, uint16_t port) noexcept nogil:
-    """As `address_peer` has it: an IPv4 client is one, however its address is written."""
-    cdef bint mapped = family == AF_INET6 and memcmp(address, MAPPED, 12) == 0
-    memset(client, 0, sizeof(Peer))
-    client.family = 6 if family == AF_INET6 and not mapped else 4
-    client.port = port
-    memcpy(client.address, address + 12 if mapped else address, 4 if client.family == 4 else 16)
 
 
 # ---- connections ----

@@ -6,6 +6,7 @@ from zchttpd._core.cache_key cimport CACHE_KEY_SIZE_MAX, cache_key
 from zchttpd._core.file_version cimport FileVersion
 from zchttpd._core.history cimport Given, history_find, history_give
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH
+from zchttpd._core.listening cimport listening_networks
 from zchttpd._core.machine cimport machine_close_file
 from zchttpd._core.plain_path cimport PlainPath, plain_name, plain_path
 from zchttpd._core.plans cimport cache_key_hash, entry_at
@@ -31,6 +32,13 @@ cdef class SiteWorker(Worker):
     Paths are those beneath the root, without a slash before them; versions are (device, inode, size, mtime_ns, ctime_ns) of
     stat(2).
     """
+
+    def believe(self, forwarders, forwarded: bool) -> None:
+        """Have records name the client that requests from these networks name, as (packed address, bits that count), in
+        Forwarded, or else in X-Forwarded-For. Before the first connection. Raises ValueError for too many, and MemoryError.
+        """
+        listening_networks(&self.machine.access.forwarders, forwarders)
+        self.machine.access.forwarded = forwarded
 
     def know_site(self, limits: dict, patterns: list[bytes], siblings: bool) -> None:
         """Answer by itself from now on, as soon as the root and templates are there. `limits` has the fields of

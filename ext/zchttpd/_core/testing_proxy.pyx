@@ -1,10 +1,13 @@
-"""The test hook for the PROXY protocol."""
+"""The test hooks for what proxies say of their clients."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from zchttpd._core.forwarded cimport forwarded_client
+from zchttpd._core.listening cimport listening_networks
+from zchttpd._core.networks cimport Networks, networks_close
 from zchttpd._core.op cimport Peer
 from zchttpd._core.proxy cimport PROXY_CLIENT, PROXY_MORE, PROXY_OWN, PROXY_WRONG, proxy_read
 
@@ -23,3 +26,20 @@ def read_proxy(received: bytes) -> tuple[str, int, bytes, int]:
     free(copy)
     address = PyBytes_FromStringAndSize(<char*>client.address, {0: 0, 4: 4, 6: 16}[client.family])
     return found, size, address, client.port
+
+
+def read_forwarded(head: bytes, forwarded: bool, proxies: list) -> tuple[bytes, int] | None:
+    """(address, port) of the client that a head names which came from one of `proxies`; None where it names none."""
+    cdef Networks networks
+    cdef Peer client
+    cdef char* copy = <char*>malloc(len(head))
+    memset(&networks, 0, sizeof(Networks))
+    memset(&client, 0, sizeof(Peer))
+    listening_networks(&networks, proxies)
+    memcpy(copy, <const char*>head, len(head))
+    found = forwarded_client(copy, <uint32_t>len(head), forwarded, &networks, &client)
+    free(copy)
+    networks_close(&networks)
+    if not found:
+        return None
+    return PyBytes_FromStringAndSize(<char*>client.address, 4 if client.family == 4 else 16), client.port
