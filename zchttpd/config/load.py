@@ -66,18 +66,20 @@ def _read_table(found: dict[str, object], options: Mapping[str, Option], where: 
         names = check_names(found.pop(NAMES, None))
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    return Table(names, _texts_of(found, options_of_sites(options), where), where)
+    texts = _texts_of(found, options_of_sites(options), where, "an option of a site")
+    return Table(names, texts, where)
 
 
-def _texts_of(found: Mapping[str, object], options: Mapping[str, Option], where: str) -> dict[str, str]:
+def _texts_of(
+    found: Mapping[str, object], options: Mapping[str, Option], where: str, what: str = "an option"
+) -> dict[str, str]:
     names = {key_of(name): name for name in options}
     texts: dict[str, str] = {}
     for key, value in found.items():
         if key not in names:
             close = nearest(key, names)
             fix = f"Did you mean {close}?" if close else "zchttpd --help lists the options"
-            of_site = " of a site" if SITE in where else ""
-            raise ValueError(f"{where}: {key!r} is not an option{of_site}. {fix}")
+            raise ValueError(f"{where}: {key!r} is not {what}. {fix}")
         try:
             texts[names[key]] = text_of(key, value, options[names[key]])
         except ValueError as error:
