@@ -6,6 +6,7 @@ import os
 import random
 from typing import TYPE_CHECKING
 
+import bcrypt
 import pytest
 
 from .client import Peer, eventually, request
@@ -174,3 +175,21 @@ def test_hosts_that_nobody_has(config: Path, kind: tuple[str, str], unknown: str
                 assert reply.status == (int(unknown) if site == "root" else 200)
         # A host that is known goes on to be, on the same connection.
         assert peer.ask(request("/large.bin", host="two.example")).body == expected("two", "large.bin")[1]
+
+
+def test_the_password_of_a_site_is_for_that_alone(config: Path, kind: tuple[str, str]) -> None:
+    engine, send_mode = kind
+    users = config.parent / "users"
+    users.write_bytes(b"ann:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(4)) + b"\n")
+    text = config.read_text()
+    site = 'header = ["* X-Site: two"]'
+    config.write_text(text.replace(site, f'{site}\nauth = ["*={users}"]'))
+    secret = "Authorization: Basic YW5uOnNlY3JldA=="
+    with serving(None, config=config, engine=engine, send_mode=send_mode) as server, server.peer() as peer:
+        for _ in range(4):
+            for path in (SMALL[0], "large.bin"):
+                assert peer.ask(request(f"/{path}", host="two.example")).status == 401
+                reply = peer.ask(request(f"/{path}", secret, host="two.example"))
+                assert reply.body == expected("two", path)[1]
+                for host in ("one.example", "nobody.example"):
+                    assert peer.ask(request(f"/{path}", host=host)).body == expected(HOSTS[host], path)[1]
