@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from zchttpd.config import options as opt
 from zchttpd.config.options import split_address
 
 if TYPE_CHECKING:
@@ -109,3 +110,9 @@ def packed(networks: Iterable[Network | str]) -> list[tuple[bytes, int]]:
         (b"", 0) if isinstance(each, str) else (each.network_address.packed, each.prefixlen)
         for each in networks
     ]
+
+
+def listed(parse: Any, metavar: str, example: str, group: opt.Group, text: str, separator: str = ",") -> Any:
+    """An option of which there may be several."""
+    more = {"parse": parse, "metavar": metavar, "example": example, "separator": separator}
+    return opt.option((), group, text, many=True, **more)

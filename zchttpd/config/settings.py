@@ -6,10 +6,10 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from zchttpd.config import listen as where
 from zchttpd.config import options as opt
 from zchttpd.config import rules
 from zchttpd.config.auth import AuthRule, parse_auth_rules
-from zchttpd.config.listen import Listen, Network, parse_forwarders, parse_listen, parse_networks, read_listen
 from zchttpd.config.names import (
     AUTO,
     ENCODINGS,
@@ -192,25 +192,15 @@ class Settings:
         metavar="PATH",
         example="/run/zchttpd.sock",
     )
-    listen: tuple[str, ...] = opt.option(
-        (),
-        Group.WHERE,
+    listen: tuple[str, ...] = where.listed(
+        *(where.parse_listen, "HOST:PORT|unix:PATH[,proxy]", "unix:/run/zchttpd.sock,proxy", Group.WHERE),
         "listen here instead of --host, --port and --unix; with ,proxy each connection begins with a header"
         " of the PROXY protocol, 1 or 2, which names the client",
-        parse=parse_listen,
-        metavar="HOST:PORT|unix:PATH[,proxy]",
-        example="unix:/run/zchttpd.sock,proxy",
-        many=True,
         separator="\n",
     )
-    proxy_from: tuple[Network, ...] = opt.option(
-        (),
-        Group.WHERE,
+    proxy_from: tuple[where.Network, ...] = where.listed(
+        *(where.parse_networks, "NETWORK", "10.0.0.0/24", Group.WHERE),
         "who may connect where PROXY headers come: addresses and networks; all others are closed",
-        parse=parse_networks,
-        metavar="NETWORK",
-        example="10.0.0.0/24",
-        many=True,
     )
     workers: int = opt.count(
         1,
@@ -347,14 +337,9 @@ class Settings:
         "tell in X-Request-Id, and in a log of JSON, which request an answer is to: by the client's id, or a"
         " new one",
     )
-    forwarded_from: tuple[Network | str, ...] = opt.option(
-        (),
-        Group.OBSERVABILITY,
+    forwarded_from: tuple[where.Network | str, ...] = where.listed(
+        *(where.parse_forwarders, "NETWORK|unix", "10.0.0.0/24", Group.OBSERVABILITY),
         "proxies whose word about who the client is the access log believes: addresses, networks, or unix",
-        parse=parse_forwarders,
-        metavar="NETWORK|unix",
-        example="10.0.0.0/24",
-        many=True,
     )
     forwarded_field: str = opt.option(
         FORWARDED_FIELDS[0],
@@ -386,11 +371,11 @@ class Settings:
         check_sites(self)
 
     @property
-    def listens(self) -> tuple[Listen, ...]:
+    def listens(self) -> tuple[where.Listen, ...]:
         """Where to listen: at --listen, before --unix, before --host and --port."""
         if self.listen:
-            return tuple(read_listen(each) for each in self.listen)
-        return (Listen(unix=self.unix) if self.unix else Listen(self.host, self.port),)
+            return tuple(where.read_listen(each) for each in self.listen)
+        return (where.Listen(unix=self.unix) if self.unix else where.Listen(self.host, self.port),)
 
     @property
     def worker_count(self) -> int:

@@ -217,9 +217,9 @@ cdef void access_response_ended(AccessRecords* access, uint32_t slot, uint16_t s
     current.user = NULL
     current.user_length = 0
     current.id_length = 0
-    current.client = current.peer
     current.sent = 0
     current.zerocopy = 0
+    current.client = current.peer
 
 
 cdef void _write(AccessRecords* access, const OpenRecord* current, uint16_t status, uint32_t head_length, int64_t took_us,
