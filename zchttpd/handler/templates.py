@@ -101,7 +101,8 @@ class Templates:
             return None
         before, behind, date_at, keep_alive, linger = template
         head, parts = before + holes + behind, (Slice(0, found.size),)
-        return Answer(200, head, date_at, parts, found, entry, keep_alive, linger, Cacheable.YES, content, found_at=entry.segments)
+        answer = Answer(200, head, date_at, parts, found, entry, keep_alive, linger, Cacheable.YES, content)
+        return answer._replace(found_at=entry.state.segments)
 
 
 def plain(head: bytes) -> Plain | None:
