@@ -84,6 +84,16 @@ def test_who_lacks_the_password_is_asked_for_it(www: Path, tmp_path: Path, field
             assert b"this is" not in received.body
 
 
+def test_no_template_of_what_is_open_answers_what_is_not(www: Path, tmp_path: Path) -> None:
+    for folder in ("open", "private"):
+        # Of now: a time that was set makes no template.
+        (www / folder / "now.txt").write_bytes(b"now")
+    with serving(www, **rules(tmp_path)) as (handler, _):
+        for _ in range(2):
+            assert ask(handler, "/open/now.txt")[0].status == 200
+        assert ask(handler, "/private/now.txt")[0].status == 401
+
+
 @pytest.mark.parametrize(
     ("field", "user"),
     [
