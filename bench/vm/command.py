@@ -22,10 +22,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.namespaces import enter_namespace
 from bench.options import at_least_one, prepare_outputs, sizes
 from bench.vm.figures import Results, document, plot_of, proven, to_json
 from bench.vm.loss import checked
-from bench.vm.machine import COPY_BY, booted, enter_namespace, make_taps, newest_kernel, run_inside
+from bench.vm.machine import COPY_BY, booted, make_taps, newest_kernel, run_inside
 from bench.vm.measure import ask_paths, both_routes, control, rounds, started
 from bench.vm.modes import AUTO, MODES, ZEROCOPY, chosen_modes, write_plan
 from benchlib import CannotMeasure, say

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.namespaces import run_ip
 from bench.vm.agent import CONTROL_PORT
 from benchlib import CannotMeasure
 from benchlib.proc import process_tree
@@ -67,28 +68,12 @@ def newest_kernel(names: list[str]) -> str:
     return max(releases, key=lambda release: [int(number) for number in re.findall(r"\d+", release)])
 
 
-def enter_namespace() -> None:
-    """Run this program again as root of a network namespace of its own: there anybody may make taps, and the
-    machine's network stays as it is. The process id stays. Raises CannotMeasure.
-    """
-    unshare = find_tool("unshare", "util-linux")
-    command = (sys.executable, "-m", "bench", *sys.argv[1:])
-    os.execv(unshare, [unshare, "--user", "--map-root-user", "--net", *command, "--in-namespace"])
-
-
 def make_taps() -> None:
     """Make one tap for each card. Raises CannotMeasure."""
-    ip = find_tool("ip", "iproute2")
     for card in CARDS:
-        for arguments in (
-            f"tuntap add dev {card.tap} mode tap",
-            f"addr add {card.ours}/24 dev {card.tap}",
-            f"link set {card.tap} up",
-        ):
-            done = subprocess.run([ip, *arguments.split()], capture_output=True, text=True, check=False)
-            if done.returncode:
-                cause = done.stderr.strip()
-                raise CannotMeasure(f"ip {arguments}: {cause}; needs /dev/net/tun: modprobe tun")
+        run_ip(f"tuntap add dev {card.tap} mode tap", "needs /dev/net/tun: modprobe tun")
+        run_ip(f"addr add {card.ours}/24 dev {card.tap}")
+        run_ip(f"link set {card.tap} up")
 
 
 class Guest:
