@@ -20,7 +20,7 @@ PYTEST = bin/pytest -n $(JOBS) --dist worksteal
 QUICK := tests/unit tests/core tests/sim tests/fuzz tests/driver tests/ring tests/package/test_tidy.py \
     tests/package/test_architecture.py tests/wire/test_in_process.py tests/wire/test_smoke.py
 
-.PHONY: help setup serve dev quick layers test clients full check faults fuzz lint asan debug bench memory sweep vm loadtest readme docs site man sdist wheel manylinux sbom installed wheels image fresh clean
+.PHONY: help setup serve dev quick layers test clients full check faults fuzz lint asan debug bench memory sweep vm fleet loadtest readme docs site man sdist wheel manylinux sbom installed wheels image fresh clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -159,15 +159,20 @@ vm: setup ## zero copy over the card of a virtual machine, and from which size o
 	$(BIN)/python tools/requires.py vm | xargs -d '\n' $(BIN)/pip install --quiet --disable-pip-version-check
 	$(BIN)/python -m bench vm --json results/vm.json --plots results --markdown results/vm.md $(VM_ARGS)
 
+fleet: setup ## four servers behind HAProxy in network namespaces: hash against round robin, and changes under load (2 min)
+	tools/need fleet
+	$(BIN)/python -m bench fleet --json results/fleet.json --markdown results/fleet.md $(FLEET_ARGS)
+
 loadtest: setup ## zero copy against plain sends under locust, with a report
 	$(BIN)/locust -f loadtest/ --headless --only-summary -u 50 -r 10 -t 30s $(LOADTEST_ARGS)
 
-readme: setup ## put the figures of the last bench into README.md, docs/figures.md and docs/cpu.svg, of the last vm into docs/card.md
+readme: setup ## put the figures of the last bench into README.md, docs/figures.md and docs/cpu.svg, of the last vm and fleet into their pages
 	$(BIN)/python -m bench run --from-json results/bench.json --readme results/short.md --page results/page.md \
 	    --chart docs/cpu.svg >/dev/null
 	$(BIN)/python tools/fill.py README.md bench <results/short.md
 	$(BIN)/python tools/fill.py docs/figures.md bench <results/page.md
 	[ ! -e results/vm.md ] || { $(BIN)/python tools/fill.py docs/card.md vm <results/vm.md && cp results/card.svg results/card.png docs/; }
+	[ ! -e results/fleet.md ] || $(BIN)/python tools/fill.py docs/many-machines.md fleet <results/fleet.md
 
 docs: setup ## make the tables of docs/options.md and docs/metrics.md again
 	$(BIN)/python tools/options_table.py | $(BIN)/python tools/fill.py docs/options.md options

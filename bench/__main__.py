@@ -1,4 +1,4 @@
-"""zchttpd beside its peers: `python -m bench run|memory|sweep|vm`, each with --help."""
+"""zchttpd beside its peers: `python -m bench run|memory|sweep|vm|fleet`, each with --help."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import argparse
 import sys
 
 from bench import memory, run, sweep
+from bench.fleet import command as fleet
 from bench.vm import command as vm
 from benchlib import CannotMeasure, say
 
-COMMANDS = {"run": run, "memory": memory, "sweep": sweep, "vm": vm}
+COMMANDS = {"run": run, "memory": memory, "sweep": sweep, "vm": vm, "fleet": fleet}
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -62,7 +62,7 @@ def text_of(page: Path) -> str:
 
 def prose_of(page: Path) -> str:
     """A page without the part that a command fills in with figures."""
-    return re.sub(r"<!-- (bench|vm):begin -->.*?<!-- \1:end -->", "", text_of(page), flags=re.DOTALL)
+    return re.sub(r"<!-- (bench|vm|fleet):begin -->.*?<!-- \1:end -->", "", text_of(page), flags=re.DOTALL)
 
 
 def commands(*pages: Path) -> Iterator[list[str]]:
@@ -246,12 +246,20 @@ def test_features_are_documented() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(FEATURES)
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "kubernetes.yaml"])
-def test_snippets_are_the_files_that_are_checked(name: str) -> None:
-    """`make lint` holds the files against the schemas."""
-    file = TOP / "deploy" / name
-    assert f"`deploy/{name}`" in text_of(TOP / "docs/containers.md")
-    assert f"\n```yaml\n{text_of(file)}```\n" in text_of(TOP / "docs/containers.md")
+@pytest.mark.parametrize(
+    ("page", "language", "name"),
+    [
+        ("containers.md", "yaml", "compose.yaml"),
+        ("containers.md", "yaml", "kubernetes.yaml"),
+        ("many-machines.md", "haproxy", "haproxy/haproxy.cfg"),
+        ("many-machines.md", "yaml", "prometheus/prometheus.yml"),
+    ],
+)
+def test_snippets_are_the_files_that_are_checked(page: str, language: str, name: str) -> None:
+    """`make lint` and `make clients` have the files read by what they are for."""
+    text = text_of(TOP / "docs" / page)
+    assert f"`deploy/{name}`" in text
+    assert f"\n```{language}\n{text_of(TOP / 'deploy' / name)}```\n" in text
 
 
 def anchors_of(page: Path) -> set[str]:
