@@ -251,6 +251,8 @@ def test_features_are_documented() -> None:
     [
         ("containers.md", "yaml", "compose.yaml"),
         ("containers.md", "yaml", "kubernetes.yaml"),
+        ("deployment.md", "ini", "systemd/zchttpd.service"),
+        ("deployment.md", "ini", "systemd/zchttpd.socket"),
         ("many-machines.md", "haproxy", "haproxy/haproxy.cfg"),
         ("many-machines.md", "yaml", "prometheus/prometheus.yml"),
     ],
