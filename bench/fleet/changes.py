@@ -70,10 +70,8 @@ class Changes:
         server = self._start(machine)
         self._servers[server.name] = server
         where = f"{machine.address}:{PORT}"
-        self._front.order(
-            f"add server files/{server.name} {where} id {machine.number} check port {ADMIN_PORT} inter 1s"
-            " fall 2 rise 2 observe layer4"
-        )
+        how = f"send-proxy-v2 check port {ADMIN_PORT} inter 1s fall 2 rise 2 observe layer4"
+        self._front.order(f"add server files/{server.name} {where} id {machine.number} {how}")
         self._front.order(f"enable health files/{server.name}")
         self._front.order(f"enable server files/{server.name}")
         self._works(server)

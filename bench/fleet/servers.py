@@ -83,10 +83,11 @@ class Server:
         self.name = NAMES[machine.number - 1]
         self._log = log / f"{self.name}.log"
         address = machine.address
-        where = ("--host", address, "--port", str(PORT), "--admin", f"{address}:{ADMIN_PORT}")
+        where = ("--listen", f"{address}:{PORT},proxy", "--proxy-from", FRONT)
+        argv = [program, "--root", str(root), *where, "--admin", f"{address}:{ADMIN_PORT}", *options]
         with self._log.open("ab") as output:
             self._child = subprocess.Popen(
-                [*machine.inside, program, "--root", str(root), *where, *options],
+                [*machine.inside, *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

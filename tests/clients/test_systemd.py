@@ -19,7 +19,7 @@ from ..wire.client import eventually
 from ..wire.servers import command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from .conftest import Run
 
@@ -114,27 +114,21 @@ def cgroup() -> Iterator[Path]:
         made.rmdir()
 
 
-@pytest.fixture
-def manager(tmp_path: Path, root: Path, engine: str) -> Iterator[Manager]:
-    """The service runs, with the socket passed. Of its protections only what hides the test is taken away."""
+@contextmanager
+def managing(root: Path, engine: str, drop_ins: Mapping[str, str]) -> Iterator[Manager]:
+    """The service runs, with the socket passed and `drop_ins` by unit. Of its protections only what hides the
+    test is taken away.
+    """
     if os.geteuid() != 0:
         pytest.skip("only root can start a systemd. Type: sudo make clients")
     # DynamicUser may not pass directories that are their owner's alone.
     units = Path(tempfile.mkdtemp(prefix="zchttpd-units-"))
     units.chmod(0o755)
     said = units / "said"
-    seen = {
-        sys.prefix,
-        sys.base_prefix,
-        str(TOP),
-        str(root),
-        *(path for path in sys.path if os.path.isdir(path)),
-    }
-    more = f"ProtectHome=tmpfs\nBindReadOnlyPaths={' '.join(sorted(seen))}\n"
-    more += f"StandardOutput=append:{said}\nStandardError=append:{said}\n"
-    if engine == "portable":
-        more += "SystemCallFilter=~io_uring_setup\n"
-    written(units, root, more)
+    written(units, root, shown_to_test(root, said, engine))
+    for unit, text in drop_ins.items():
+        (units / f"{unit}.d").mkdir(exist_ok=True)
+        (units / f"{unit}.d" / "front.conf").write_text(text)
     spaces = ("--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--net", "--cgroup")
     with cgroup() as group:
         join = f"echo $$ >{group}/cgroup.procs && exec unshare {' '.join(spaces)} sh {START} {units}"
@@ -150,10 +144,22 @@ def manager(tmp_path: Path, root: Path, engine: str) -> Iterator[Manager]:
         finally:
             started.kill()
             started.wait()
-            eventually(
-                "all of it has ended", lambda: not (group / "cgroup.procs").read_text() and ended(group)
-            )
+            eventually("all of it has ended", lambda: ended(group))
             shutil.rmtree(units)
+
+
+def shown_to_test(root: Path, said: Path, engine: str) -> str:
+    """Lines of the service that make it see this tree, and its words be seen."""
+    seen = {sys.prefix, sys.base_prefix, str(TOP), str(root), *filter(os.path.isdir, sys.path)}
+    lines = [
+        "ProtectHome=tmpfs",
+        f"BindReadOnlyPaths={' '.join(sorted(seen))}",
+        f"StandardOutput=append:{said}",
+        f"StandardError=append:{said}",
+    ]
+    if engine == "portable":
+        lines.append("SystemCallFilter=~io_uring_setup")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def ended(group: Path) -> bool:
@@ -165,8 +171,14 @@ def wait_for(manager: Manager, name: str, holds: Callable[[str], bool]) -> str:
     return manager.show(name)
 
 
-def test_it_serves_reloads_is_replaced_and_stops(manager: Manager, root: Path, engine: str) -> None:
+def test_it_serves_reloads_is_replaced_and_stops(root: Path, engine: str) -> None:
     (root / "page.txt").write_text("first\n")
+    with managing(root, engine, {}) as manager:
+        lives(manager, engine)
+
+
+def lives(manager: Manager, engine: str) -> None:
+    """All that a service goes through."""
     assert (manager.show("ActiveState"), manager.show("SubState")) == ("active", "running"), manager.says()
     assert ("io_uring" if engine == "uring" else "portable") in manager.says().splitlines()[0]
     first = manager.show("MainPID")
@@ -191,3 +203,22 @@ def test_it_serves_reloads_is_replaced_and_stops(manager: Manager, root: Path, e
     manager.run("systemctl", "stop", "zchttpd.socket", "zchttpd.service")
     found = [manager.show(name) for name in ("ActiveState", "Result", "NRestarts")]
     assert found == ["inactive", "success", "0"], manager.says()
+
+
+def test_behind_haproxy(root: Path, engine: str) -> None:
+    """With the drop-ins of docs/many-machines.md; curl sends a PROXY header, and another only a request."""
+    page = (TOP / "docs" / "many-machines.md").read_text(encoding="utf-8")
+    drop_ins = {}
+    for unit, text in re.findall(
+        r"```ini\n# /etc/systemd/system/(\S+)\.d/front\.conf\n(.*?)```", page, re.DOTALL
+    ):
+        drop_ins[unit] = text.replace("192.0.2.11", "127.0.0.1").replace("192.0.2.1", "127.0.0.1")
+    assert {*drop_ins} == {"zchttpd.service", "zchttpd.socket"}
+    (root / "page.txt").write_text("first\n")
+    with managing(root, engine, drop_ins) as manager:
+        url = "http://127.0.0.1:8080/page.txt"
+        assert manager.run("curl", "-sS", "-f", "--haproxy-protocol", url, check=False) == "first\n", (
+            manager.says()
+        )
+        assert manager.run("curl", "-s", url, check=False) == ""
+        assert manager.counters()['zchttpd_refused_total{reason="proxy_header"}'] == 1
