@@ -141,7 +141,7 @@ def open_unix(path: str, flag: str = "--unix") -> socket.socket:
                 raise
             _remove_stale(path, flag)
             listener.bind(path)
-        os.chmod(path, UNIX_MODE)
+        _open_to_all(path, flag)
         listener.listen(BACKLOG)
     except (OSError, StartError) as error:
         listener.close()
@@ -150,6 +150,23 @@ def open_unix(path: str, flag: str = "--unix") -> socket.socket:
         why = os.strerror(error.errno) if error.errno else str(error)
         raise StartError(f"cannot listen on {path} ({why}). Type {flag} and another path") from error
     return listener
+
+
+def _open_to_all(path: str, flag: str) -> None:
+    """Whoever else may write in its directory may have put a link there by now, which is not followed.
+
+    Raises StartError, and OSError where there is no /proc.
+    """
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            raise StartError(
+                f"{path} is no socket any more: somebody else writes in its directory. Type {flag} and"
+                " a path in a directory that is yours alone"
+            )
+        os.chmod(f"/proc/self/fd/{fd}", UNIX_MODE)
+    finally:
+        os.close(fd)
 
 
 def _remove_stale(path: str, flag: str) -> None:

@@ -135,6 +135,27 @@ def test_a_unix_socket_and_its_url(tmp_path: Path) -> None:
     with closing(open_unix(path)) as listener:
         assert url_of(listener) == f"unix:{path}"
         assert not reaches_others(listener)
+        assert Path(path).stat().st_mode & 0o777 == sockets.UNIX_MODE
+
+
+def test_the_mode_of_a_unix_socket_is_never_given_to_what_a_link_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = tmp_path / "private"
+    private.touch(mode=0o600)
+    path = tmp_path / "socket"
+    bind = socket.socket.bind
+
+    class Raced(socket.socket):
+        def bind(self, address: object) -> None:
+            bind(self, address)  # type: ignore[arg-type]
+            path.unlink()
+            path.symlink_to(private)
+
+    monkeypatch.setattr(sockets.socket, "socket", Raced)
+    with pytest.raises(StartError, match="in a directory that is yours alone"):
+        open_unix(str(path))
+    assert private.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(("host", "others"), [("127.0.0.2", False), ("0.0.0.0", True)])
