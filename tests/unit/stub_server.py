@@ -3,24 +3,27 @@
 STUB in the environment is a JSON object: `error` (what the ring's probe says), `missing` and `notes` (what
 the engine reports), `unbuilt` (modules that cannot be imported), `start` (how the engine starts: "well",
 "oserror:NAME", "raise", "killed"), `deaf` (ignores SIGTERM).
-Requests, one for each connection: /pid, /fds, /hold (answered when told to stop), /fail, /burn, /frozen, any.
+Requests, one for each connection: /pid, /fds, /confined (what TRIALS meet), /hold (answered when told to
+stop), /fail, /burn, /frozen, any.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import gc
 import json
 import os
 import select
 import signal
+import socket
 import sys
+import threading
 import time
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
 BURN_S = 0.3  # of CPU time, after /burn
@@ -105,6 +108,7 @@ class _StubEngine:
         stats: memoryview,
         worker: int,
         *,
+        moved: Callable[[], None] | None,
         ready: Callable[[dict[str, object]], None],
     ) -> None:
         listener: socket.socket = listeners[0].socket
@@ -112,7 +116,7 @@ class _StubEngine:
         if start == "raise":
             raise RuntimeError("no such luck")
         if start == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
+            signal.raise_signal(signal.SIGKILL)
         if start.startswith("oserror:") and self.name == "uring":
             number = getattr(errno, start.partition(":")[2])
             raise OSError(number, os.strerror(number))
@@ -157,6 +161,8 @@ class _StubEngine:
         if target == b"/burn":
             while time.process_time() < BURN_S:
                 pass
+        if target == b"/confined":
+            return json.dumps({name: tried(act) for name, act in TRIALS.items()}).encode()
         if target == b"/fds":
             kinds = []
             for name in os.listdir("/proc/self/fd"):
@@ -166,6 +172,37 @@ class _StubEngine:
                     continue
             return json.dumps(kinds).encode()
         return b"ok"
+
+
+# What somebody would try who has taken a worker over.
+TRIALS: dict[str, Callable[[], object]] = {
+    "read the root": lambda: os.listdir(os.environ["STUB_ROOT"]),
+    "read a file": lambda: os.open("/etc/passwd", os.O_RDONLY),
+    "read by a link of proc": lambda: os.open("/proc/self/root/etc/passwd", os.O_RDONLY),
+    "make a file": lambda: os.open(os.environ["STUB_ROOT"] + "/made", os.O_WRONLY | os.O_CREAT),
+    "make a process": lambda: os.fork() or os._exit(0),
+    "execute": lambda: os.execv("/bin/true", ["true"]),
+    "make a socket": socket.socket,
+    "rename": lambda: os.rename("/nowhere", "/else"),
+    "signal its parent": lambda: os.kill(os.getppid(), 0),
+    "leave its namespaces": lambda: libc("unshare", 0),
+    "a call that nobody knows": lambda: libc("syscall", 1000),
+    "a thread": lambda: threading.Thread(target=int).start(),
+}
+
+
+def libc(name: str, argument: int) -> None:
+    if getattr(ctypes.CDLL(None, use_errno=True), name)(ctypes.c_long(argument)) < 0:
+        raise OSError(ctypes.get_errno(), "")
+
+
+def tried(act: Callable[[], object]) -> str:
+    """The name of the errno, or nothing."""
+    try:
+        act()
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    return ""
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zchttpd.config.names import OFF
+from zchttpd.config.names import OFF, SANDBOX
 from zchttpd.config.options import SettingsError, check_bounds, flag_of, nearest, variable_of
 from zchttpd.config.settings import OPTIONS, Settings
 from zchttpd.config.site import NAMES, Site, check_names, options_of_sites
@@ -236,7 +236,9 @@ def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
     if settings.send_mode == "plain":
         warn(("frozen",), "With --send-mode plain every body is copied; leave one of them out")
     if settings.engine == "portable":
-        warn(("without",), "It is for io_uring, and --engine portable does without; leave one of them out")
+        if not set(settings.without) & set(SANDBOX):
+            why = "It is for io_uring, and --engine portable does without; leave one of them out"
+            warn(("without",), why)
     elif settings.send_mode == "plain":
         warn(("zc_size_min",), "With --send-mode plain every body is copied; leave one of them out")
     return lines

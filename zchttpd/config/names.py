@@ -54,6 +54,13 @@ FEATURES: dict[str, Feature] = {
     "restrictions": Feature("5.10", "whoever gets hold of the ring may open and write files with it"),
 }
 
+# Of --without too: how a worker is confined.
+SANDBOX: dict[str, Feature] = {
+    "landlock": Feature("5.13", "a worker may open whatever its user may"),
+    "seccomp": Feature("3.17", "a worker may make every system call"),
+    "capabilities": Feature("2.6.25", "a worker keeps the capabilities that it was started with"),
+}
+
 
 def missing_encodings() -> dict[str, str]:
     """What cannot be made here: encoding -> package to install."""

@@ -19,6 +19,7 @@ from zchttpd.config.names import (
     LOG_FORMATS,
     LOG_LEVELS,
     OFF,
+    SANDBOX,
     SEND_MODES,
     UNKNOWN_HOSTS,
 )
@@ -357,7 +358,8 @@ class Settings:
     without: tuple[str, ...] = opt.option(
         (),
         Group.DIAGNOSIS,
-        f"do without these features of io_uring, to measure or to test: {', '.join(FEATURES)}",
+        "do without these features of io_uring, to measure or to test:"
+        f" {', '.join(FEATURES)}; or do not confine workers by {', '.join(SANDBOX)}",
         parse=opt.parse_names,
         metavar="FEATURE,...",
         example="send_zc",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zchttpd.config import options as opt
 from zchttpd.config.listen import check_unix
-from zchttpd.config.names import AUTO, ENCODINGS, FEATURES, missing_encodings
+from zchttpd.config.names import AUTO, ENCODINGS, FEATURES, SANDBOX, missing_encodings
 from zchttpd.config.options import SettingsError, did_you_mean, format_size
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ def check_together(settings: Settings) -> None:
     if not settings.access_log:
         raise SettingsError("access_log", "is empty. Type a file, - for standard output, or off")
     for feature in settings.without:
-        if feature not in FEATURES:
-            raise SettingsError("without", f"{feature!r} is not a feature.{did_you_mean(feature, FEATURES)}")
+        known = {**FEATURES, **SANDBOX}
+        if feature not in known:
+            raise SettingsError("without", f"{feature!r} is not a feature.{did_you_mean(feature, known)}")
     if settings.request_id and any(rule.name.lower() == "x-request-id" for rule in settings.header):
         raise SettingsError("header", "X-Request-Id is what --request-id sends. Type one of them alone")
     if settings.auth and importlib.util.find_spec("bcrypt") is None:

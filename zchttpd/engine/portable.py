@@ -136,7 +136,8 @@ def serve(
     stats: memoryview,
     worker: int,
     *,
+    moved: Callable[[], None] | None,
     ready: Callable[[dict[str, object]], None],
 ) -> None:
     """See `process.worker.Serve`."""
-    serve_with(Portable(settings), settings, listeners, stats, ready=ready)
+    serve_with(Portable(settings), settings, listeners, stats, moved=moved, ready=ready)

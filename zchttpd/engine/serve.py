@@ -143,8 +143,18 @@ class Assembly:
         os.close(self._wake)
 
 
-def assemble(maker: Maker, settings: Settings, listeners: Sequence[Listener], stats: memoryview) -> Assembly:
-    """A worker by `maker` that counts in `stats`. Raises OSError where it cannot be had."""
+def assemble(
+    maker: Maker,
+    settings: Settings,
+    listeners: Sequence[Listener],
+    stats: memoryview,
+    *,
+    moved: Callable[[], None] | None = None,
+) -> Assembly:
+    """A worker by `maker` that counts in `stats`. `moved`: as `files.root.Root` has it.
+
+    Raises OSError where it cannot be had.
+    """
     mappings_max, files = MAPPINGS_MAX, streamed_max() + len(settings.sites)
     if maker.memory_files:
         mappings_max = memory_files_max(settings)
@@ -157,7 +167,7 @@ def assemble(maker: Maker, settings: Settings, listeners: Sequence[Listener], st
     cells = partial(cells_of, stats)
     counts = Counts(cells("digests"), cells("digest_bytes"))
     compressor = Compressor.of(settings, cells)
-    roots, caches, handler = _sites(settings, compressor, post=mailbox.post, digest_counts=counts)
+    roots, caches, handler = _sites(settings, compressor, moved, post=mailbox.post, digest_counts=counts)
     new_paths = NewPaths(settings, roots[0], caches[0])
     loader = Loader(settings, handler, caches, mailbox, new_paths, mappings_max, cells)
     worker = maker.make(
@@ -217,6 +227,7 @@ def assemble(maker: Maker, settings: Settings, listeners: Sequence[Listener], st
 def _sites(
     settings: Settings,
     compressor: Compressor | None,
+    moved: Callable[[], None] | None,
     *,
     post: Callable[[Callable[[], None]], None],
     digest_counts: Counts,
@@ -224,7 +235,7 @@ def _sites(
     """Of each site, that of the root first, what it has for itself; and who answers for all of them."""
     roots, caches, handlers = [], [], []
     for number, site in enumerate((settings, *(each.of(settings) for each in settings.sites))):
-        roots.append(Root(site.root, links_into=site.links_into))
+        roots.append(Root(site.root, links_into=site.links_into, moved=moved))
         caches.append(EntryCache(roots[-1], site, post=post, digest_counts=digest_counts, site=number))
         handlers.append(Handler(site, caches[-1], compressor, post))
     return roots, caches, Sites(settings, handlers) if settings.sites else handlers[0]
@@ -236,13 +247,14 @@ def serve(
     listeners: Sequence[Listener],
     stats: memoryview,
     *,
+    moved: Callable[[], None] | None,
     ready: Callable[[dict[str, object]], None],
 ) -> None:
     """Serve on `listeners` until SIGTERM or SIGINT, or SIGQUIT where others go on to serve; drain, return.
 
-    Raises OSError where that cannot be.
+    `moved`: as `process.worker.Serve` has it. Raises OSError where that cannot be.
     """
-    assembly = assemble(driver, settings, listeners, stats)
+    assembly = assemble(driver, settings, listeners, stats, moved=moved)
     for number in (signal.SIGTERM, signal.SIGINT):
         driver.on_signal(number, assembly.drain)
     driver.on_signal(signal.SIGQUIT, assembly.hand_over)

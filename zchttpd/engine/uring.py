@@ -55,7 +55,8 @@ def serve(
     stats: memoryview,
     worker: int,
     *,
+    moved: Callable[[], None] | None,
     ready: Callable[[dict[str, object]], None],
 ) -> None:
     """See `process.worker.Serve`. Raises OSError when io_uring is refused."""
-    serve_with(Uring(settings), settings, listeners, stats, ready=ready)
+    serve_with(Uring(settings), settings, listeners, stats, moved=moved, ready=ready)

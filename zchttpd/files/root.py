@@ -18,7 +18,7 @@ from zchttpd.files.mounts import Mounts
 from zchttpd.files.walk import Names, Walk, names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from zchttpd.files.aside import Aside
@@ -106,14 +106,23 @@ class Root:
     (FileNotFoundError, NotADirectoryError, PermissionError) when `path` cannot be opened. `walk` makes it
     resolve paths component by component instead of by openat2; by default that happens only where the kernel
     has no openat2 (before 5.6, or a sandbox that refuses it) or there is no /proc to ask what a symlink led
-    to, and along symlinks that leave the root.
+    to, and along symlinks that leave the root. With `moved`, another directory that the path leads to is not
+    turned to, as it cannot be opened here: `moved` is called, once for each.
     """
 
-    def __init__(self, path: Path, *, links_into: Sequence[Path] = (), walk: bool | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        links_into: Sequence[Path] = (),
+        walk: bool | None = None,
+        moved: Callable[[], None] | None = None,
+    ) -> None:
         self._path = os.fsencode(path.absolute())
         self._inside, self._outside = _sorted_out(self._path, links_into)
         self._fd = self._open_root()
-        self._version = _identity(os.fstat(self._fd))
+        self._version = self._led_to = _identity(os.fstat(self._fd))
+        self._moved = moved
         self.walks = not _openat2_works(self._fd) if walk is None else walk
         # Old sandboxes refuse faccessat2(2).
         self._tells_access = os.access(
@@ -145,7 +154,11 @@ class Root:
         """
         self.mounts.refresh()
         try:
-            if _identity(os.stat(self._path)) == self._version:
+            leads_to = _identity(os.stat(self._path))
+            if self._moved is not None and leads_to not in (self._version, self._led_to):
+                self._moved()
+            self._led_to = leads_to
+            if leads_to == self._version or self._moved is not None:
                 return
             fd = self._open_root()
         except OSError:

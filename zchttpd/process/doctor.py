@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zchttpd.config.names import ENCODINGS, FEATURES, missing_encodings
+from zchttpd.config.names import ENCODINGS, FEATURES, SANDBOX, missing_encodings
 from zchttpd.config.options import usable_cpus
 from zchttpd.engine.limits import SPARE_FDS, files_needed, memory_needed
+from zchttpd.process import landlock, privileges, seccomp
 from zchttpd.process.findings import Finding, State
 from zchttpd.process.memory_limit import advised, beside, budgets, memory_limit, most, read, shown
 
@@ -32,6 +33,7 @@ COPIED = 32 * MIB
 COPY_S = 0.1
 SYS_IO_URING_SETUP = 425
 SYS_OPENAT2 = 437
+CAP_SETPCAP = 8
 CAP_IPC_LOCK = 14
 CAP_SYS_RESOURCE = 24
 _LETTERS = {"memlock": "l", "nofile": "n"}  # of ulimit
@@ -39,7 +41,7 @@ _LETTERS = {"memlock": "l", "nofile": "n"}  # of ulimit
 
 def missing_feature(name: str, *, asked: bool = False) -> str:
     """One line on a feature that the ring does without; `asked`: because of `--without`."""
-    feature = FEATURES.get(name)
+    feature = {**FEATURES, **SANDBOX}.get(name)
     if feature is None:
         return f"without {name}"
     if asked:
@@ -177,6 +179,7 @@ def examine(settings: Settings) -> list[Finding]:
         Finding("kernel", State.OK, f"{os.uname().sysname} {os.uname().release}"),
         *_ring_findings(),
         _openat2(),
+        *_confining(),
         _processors(settings),
         *_front(settings),
         memory(settings, memory_limit()),
@@ -241,6 +244,31 @@ def _openat2() -> Finding:
     return Finding("openat2", State.OK, "the kernel keeps every path beneath the root")
 
 
+def _confining() -> list[Finding]:
+    """What keeps a worker that somebody has taken over from all but what it serves."""
+    try:
+        known = f"version {landlock.version()}: a worker opens what it serves, and its log, and nothing else"
+        found = [Finding("landlock", State.OK, known)]
+    except OSError as error:
+        fix = "Linux 5.13 or later, booted with landlock in lsm=, or let the sandbox pass landlock_*"
+        text = f"{SANDBOX['landlock'].lost} ({error.strerror})"
+        found = [Finding("landlock", State.MISSING, text, fix)]
+    why = seccomp.obstacle()
+    if why:
+        text, fix = f"{SANDBOX['seccomp'].lost} ({why})", "a kernel with seccomp filters, on x86-64 or arm64"
+        found.append(Finding("seccomp", State.MISSING, text, fix))
+    else:
+        text = "a worker makes the calls that serving takes, and no others"
+        found.append(Finding("seccomp", State.OK, text))
+    if os.geteuid() == 0 and not privileges.bounded() and not _has_capability(CAP_SETPCAP):
+        fix = "let the container keep CAP_SETPCAP, or start it with --cap-drop ALL"
+        found.append(Finding("capabilities", State.MISSING, SANDBOX["capabilities"].lost, fix))
+    else:
+        text = "a worker keeps none that serving does not take, and nothing gains any"
+        found.append(Finding("capabilities", State.OK, text))
+    return found
+
+
 def _processors(settings: Settings) -> Finding:
     usable, workers = usable_cpus(), settings.worker_count
     text = f"{usable} for {workers} worker{'s' if workers > 1 else ''}, by affinity and cpu.max"
@@ -301,6 +329,10 @@ def _capable(capability: int) -> bool:
     # The kernel wants it in the first user namespace; root of a rootless container does not have it there.
     if read(Path("/proc/self/uid_map")).split() != ["0", "0", "4294967295"]:
         return False
+    return _has_capability(capability)
+
+
+def _has_capability(capability: int) -> bool:
     for line in read(Path("/proc/self/status")).splitlines():
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> capability & 1)

@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from zchttpd.config.names import ENCODINGS
 from zchttpd.config.options import StartError, nearest
 
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
+_CAPABILITY_VERSION_3 = 0x20080522
+# CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_IPC_LOCK: of root itself, files of others and locked memory.
+_KEPT = 1 << 1 | 1 << 2 | 1 << 14
 # What a worker, or the supervisor, imports only when it needs it, encodings among it. The user may not be
 # able to read it then: Python itself may be in root's home.
 _LATE = (
@@ -107,6 +112,62 @@ def confine() -> None:
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         why = os.strerror(ctypes.get_errno())
         raise StartError(f"PR_SET_NO_NEW_PRIVS is refused ({why}). Run Linux 3.5 or later")
+
+
+class _CapabilityHeader(ctypes.Structure):
+    """struct __user_cap_header_struct"""
+
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _CapabilitySets(ctypes.Structure):
+    """struct __user_cap_data_struct"""
+
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
+
+
+def bounded() -> bool:
+    """Whether nothing that this process executes can have a capability: its bounding set is empty."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return not any(libc.prctl(PR_CAPBSET_READ, each, 0, 0, 0) == 1 for each in range(64))
+
+
+def empty_bounding_set() -> None:
+    """Nothing that this process executes has a capability (capabilities(7)).
+
+    Raises OSError (EPERM) for who has no CAP_SETPCAP.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    for each in range(64):
+        if libc.prctl(PR_CAPBSET_READ, each, 0, 0, 0) == 1:
+            _check(libc.prctl(PR_CAPBSET_DROP, each, 0, 0, 0))
+
+
+def shed() -> None:
+    """Keep of the capabilities of root only what serves files, and let nothing gain others.
+
+    Raises OSError.
+    """
+    if not bounded() and os.geteuid() == 0:
+        empty_bounding_set()
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, sets = _CapabilityHeader(_CAPABILITY_VERSION_3, 0), (_CapabilitySets * 2)()
+    _check(libc.capget(ctypes.byref(header), sets))
+    for at, kept in ((0, _KEPT), (1, 0)):
+        sets[at].permitted &= kept
+        sets[at].effective &= kept
+        sets[at].inheritable = 0
+    _check(libc.capset(ctypes.byref(header), sets))
+
+
+def _check(result: int) -> None:
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def become(identity: Identity) -> None:

@@ -8,6 +8,7 @@ import selectors
 import signal
 import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from zchttpd.config.options import SettingsError, StartError, split_address
@@ -85,6 +86,10 @@ def _give_up_privileges(settings: Settings) -> None:
     privileges.confine()
     if settings.user:
         privileges.preload()
+        if "capabilities" not in settings.without:
+            # A container may have kept what that takes.
+            with suppress(OSError):
+                privileges.empty_bounding_set()
         privileges.become(privileges.resolve(settings.user))
         check_roots(settings)
 
@@ -115,6 +120,7 @@ class Supervisor:
         self._report = Report(notes=list(notes))
         self._stopping = False
         self._reload_again = False
+        self._renew_again = False
         self._exit_code = EXIT_OK
 
     def read_access(self, settings: Settings) -> None:
@@ -235,6 +241,16 @@ class Supervisor:
             self._starter.renewed()
         self._catch_up(now)
 
+    def on_moved(self, now: float) -> None:
+        """See `workers.Owner`."""
+        if self._stopping:
+            return
+        if self._workers.coming is not None or self._successor is not None:
+            self._renew_again = True
+            return
+        log.LOGGER.info("the root is another directory: other workers serve that one")
+        self._workers.begin(self._settings, self._choice, self._settings.worker_count)
+
     def on_failed(self, why: str, now: float) -> None:
         """See `workers.Owner`."""
         if self._workers.coming is not None and self._workers.serving is not None:
@@ -280,9 +296,14 @@ class Supervisor:
 
     def _catch_up(self, now: float) -> None:
         """Reload for whoever wanted it while something else was under way."""
-        if self._reload_again and self._workers.coming is None:
-            self._reload_again = False
+        if self._workers.coming is not None:
+            return
+        reload, renew = self._reload_again, self._renew_again
+        self._reload_again = self._renew_again = False
+        if reload:
             self._reload(now)
+        if renew and self._workers.coming is None:
+            self.on_moved(now)
 
     def _upgrade(self) -> None:
         """Start the new version; this one goes when that serves."""

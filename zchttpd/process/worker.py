@@ -10,12 +10,12 @@ import json
 import os
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
 
 from zchttpd.config.options import StartError
 from zchttpd.files import compressor
-from zchttpd.process import checks, doctor
+from zchttpd.process import checks, doctor, sandbox
 from zchttpd.telemetry import log
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ _REFUSALS = (errno.EPERM, errno.EACCES, errno.ENOSYS)
 class Serve(Protocol):
     """What an engine is: serve until SIGTERM or SIGINT, drain, return. It calls `ready` when it can accept.
 
-    `listeners`: this worker's own. `stats`: this worker's block of shared counters, whose
-    values it goes on from. `ready` takes a report: `engine` and `send_mode` (str, for the start line),
+    `listeners`: this worker's own. `stats`: this worker's block of shared counters, whose values it goes on from.
+    `moved`: called when the root is another directory, which this worker cannot open; None where it can.
+    `ready` takes a report: `engine` and `send_mode` (str, for the start line),
     `missing` (names of features) and `notes` (lines of text).
     """
 
@@ -54,6 +55,7 @@ class Serve(Protocol):
         stats: memoryview,
         worker: int,
         *,
+        moved: Callable[[], None] | None,
         ready: Callable[[dict[str, object]], None],
     ) -> None: ...
 
@@ -113,7 +115,9 @@ def die_with_parent(parent: int) -> None:
 
 @dataclass(slots=True)
 class Worker:
-    """Runs in a process of its own. `report_fd`: a pipe to the supervisor; it gets one line of JSON."""
+    """Runs in a process of its own. `report_fd`: a pipe to the supervisor; it gets one line of JSON.
+    `moved_fd`: an eventfd of it, for workers that see the root moved.
+    """
 
     choice: Choice
     settings: Settings
@@ -121,11 +125,15 @@ class Worker:
     stats: memoryview
     worker: int
     report_fd: int
+    moved_fd: int
     is_ready: bool = False
+    missing: list[str] = field(default_factory=list)
 
     def run(self) -> int:
         """Serve until told to stop; the exit code of the process."""
         log.setup(self.settings.log_level, f"worker {self.worker}")
+        # Before there is a thread, or a ring: they do what the thread may that makes them.
+        self.missing = sandbox.confine_files(self.settings)
         try:
             self._serve(self.choice)
         except StartError as error:
@@ -157,9 +165,18 @@ class Worker:
                 *compressor.notes(self.settings),
                 *checks.notes(self.settings),
             ]
-            self._ready({**report, "notes": [choice.note, *notes] if choice.note else notes})
+            # All is set up: what that took is not called again.
+            self.missing += sandbox.confine_calls(self.settings)
+            missing = [*cast("list[str]", report.get("missing", [])), *self.missing]
+            self._ready(
+                {**report, "missing": missing, "notes": [choice.note, *notes] if choice.note else notes}
+            )
 
-        choice.serve(self.settings, self.listeners, self.stats, self.worker, ready=ready)
+        moved = None if "landlock" in self.missing else self._tell_moved
+        choice.serve(self.settings, self.listeners, self.stats, self.worker, moved=moved, ready=ready)
+
+    def _tell_moved(self) -> None:
+        os.eventfd_write(self.moved_fd, 1)
 
     def _ready(self, report: dict[str, object]) -> None:
         self.is_ready = True

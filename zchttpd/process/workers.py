@@ -37,6 +37,9 @@ class Owner(Protocol):
     def on_ready(self, now: float) -> None:
         """All of `Workers.coming` accept."""
 
+    def on_moved(self, now: float) -> None:
+        """The path of the root leads to another directory, which only new workers can open."""
+
     def on_failed(self, why: str, now: float) -> None:
         """`Workers.coming` cannot serve, or those that do cannot go on. `why`: one line."""
 
@@ -57,6 +60,9 @@ class Workers:
         self._listeners = listeners
         self._stopping = False
         self._out_of_memory = OutOfMemory()
+        # Workers write to it when they see the root moved.
+        self._moved = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        selector.register(self._moved, selectors.EVENT_READ, self._hear_moved)
 
     @property
     def are_alive(self) -> bool:
@@ -119,7 +125,10 @@ class Workers:
                     os.close(other.report_fd)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
             settings, choice = generation.settings, generation.choice
-            code = Worker(choice, settings, child.listeners, child.stats, child.worker, report_fd).run()
+            worker = Worker(
+                choice, settings, child.listeners, child.stats, child.worker, report_fd, self._moved
+            )
+            code = worker.run()
         except BaseException:
             log.LOGGER.exception("worker %d failed", child.worker)
         finally:
@@ -140,6 +149,10 @@ class Workers:
         # One of them may have died before it was ready; its end is about to be reaped and says why.
         if generation is self.coming and generation.is_ready and not self._stopping:
             self._owner.on_ready(now)
+
+    def _hear_moved(self, now: float) -> None:
+        os.eventfd_read(self._moved)
+        self._owner.on_moved(now)
 
     # Replacing
 
