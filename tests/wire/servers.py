@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .client import Address, Peer, Reply, eventually, refused, request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 # (engine, send mode); every case runs on each of them.
 ENGINES: tuple[tuple[str, str], ...] = (
@@ -92,6 +92,7 @@ class Server:
         cgroup: Path | None = None,
         passed: socket.socket | None = None,
         passed_name: str = "http",
+        left_open: Sequence[int] = (),
         **options: object,
     ) -> None:
         chosen = {
@@ -119,7 +120,7 @@ class Server:
             stdout=self._stdout,
             stderr=self._stderr,
             env=environment(),
-            pass_fds=() if passed is None else (passed.fileno(),),
+            pass_fds=[*left_open, *(() if passed is None else (passed.fileno(),))],
         )
         self.pid = self._process.pid
         self._successors: list[int] = []

@@ -67,6 +67,27 @@ def test_what_is_switched_off_is_told(tmp_path: Path, kind: tuple[str, str]) -> 
         assert server.ask(request("/")).body == b"page"
 
 
+def test_a_worker_gets_nothing_that_whoever_started_it_left_open(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_bytes(b"page")
+    private = tmp_path / "private"
+    private.touch()
+    fd = os.open(private, os.O_RDONLY)
+    try:
+        with serving(tmp_path, engine="portable", left_open=[fd]) as server:
+            assert server.ask(request("/")).body == b"page"
+            for pid in workers(server):
+                links = [os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()]
+                assert str(private) not in links
+            assert str(private) in [os.readlink(each) for each in Path(f"/proc/{server.pid}/fd").iterdir()]
+            server.upgrade()
+            server.ask(request("/"))
+            assert str(private) not in [
+                os.readlink(each) for pid in server.pids() for each in Path(f"/proc/{pid}/fd").iterdir()
+            ]
+    finally:
+        os.close(fd)
+
+
 def has_landlock() -> bool:
     try:
         return landlock.version() > 0

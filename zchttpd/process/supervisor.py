@@ -16,6 +16,7 @@ from zchttpd.engine.limits import files_needed, memory_locked, raise_limits
 from zchttpd.process import privileges, upgrade
 from zchttpd.process.checks import check_roots
 from zchttpd.process.health import Health
+from zchttpd.process.inherited import inherited
 from zchttpd.process.listeners import Listeners
 from zchttpd.process.pid_file import remove_pid, write_pid
 from zchttpd.process.reload import changes, fixed_of, keep
@@ -118,6 +119,10 @@ class Supervisor:
         self._successor: upgrade.Successor | None = None
         self._signals: Signals
         self._report = Report(notes=list(notes))
+        # All that was meant has been taken over.
+        self._inherited = inherited([settings.access_log])
+        for fd in self._inherited:
+            os.set_inheritable(fd, False)
         self._stopping = False
         self._reload_again = False
         self._renew_again = False
@@ -176,6 +181,8 @@ class Supervisor:
             self._admin_listener.close()
         if self._successor is not None:
             self._successor.channel.close()
+        for fd in self._inherited:
+            os.close(fd)
 
     # Signals
 

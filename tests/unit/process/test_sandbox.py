@@ -18,6 +18,7 @@ import zchttpd
 from zchttpd.config.names import SANDBOX
 from zchttpd.config.settings import Settings
 from zchttpd.process import landlock, sandbox, seccomp
+from zchttpd.process.inherited import inherited
 from zchttpd.process.system_calls import NUMBERS
 
 if TYPE_CHECKING:
@@ -193,3 +194,17 @@ def test_where_the_kernel_has_nothing_a_worker_serves_all_the_same(
     settings = Settings(root=tmp_path)
     missing = [*sandbox.confine_files(settings), *sandbox.confine_calls(settings)]
     assert sorted(missing) == sorted(SANDBOX)
+
+
+def test_what_was_left_open_is_found(tmp_path: Path) -> None:
+    ours, theirs, named = (os.open(tmp_path, os.O_RDONLY) for _ in range(3))
+    try:
+        os.set_inheritable(theirs, True)
+        os.set_inheritable(named, True)
+        found = inherited([f"/dev/fd/{named}"])
+        assert theirs in found
+        assert not {0, 1, 2, ours, named} & set(found)
+        assert named in inherited([f"/dev/fd/{named}x"])
+    finally:
+        for fd in (ours, theirs, named):
+            os.close(fd)
