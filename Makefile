@@ -20,7 +20,7 @@ PYTEST = bin/pytest -n $(JOBS) --dist worksteal
 QUICK := tests/unit tests/core tests/sim tests/fuzz tests/driver tests/ring tests/package/test_tidy.py \
     tests/package/test_architecture.py tests/wire/test_in_process.py tests/wire/test_smoke.py
 
-.PHONY: help setup serve dev quick layers test clients full check faults fuzz lint asan debug bench memory sweep vm fleet loadtest readme docs site man sdist wheel manylinux sbom installed wheels image fresh clean
+.PHONY: help setup serve dev quick layers test clients full check faults fuzz lint asan debug bench memory attacks sweep vm fleet loadtest readme docs site man sdist wheel manylinux sbom installed wheels image fresh clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -145,6 +145,10 @@ PEERS := 'aiohttp>=3.10' 'granian>=2.7' 'starlette>=0.40' 'uvicorn[standard]>=0.
 bench: setup .venv-peers/installed ## throughput, CPU per request, latency and memory beside the peers (27 min)
 	tools/need bench
 	$(BIN)/python -m bench run --json results/bench.json --plots results $(BENCH_ARGS)
+
+attacks: setup ## what honest clients keep while others attack, beside nginx; wants slowhttptest (6 min)
+	tools/need bench
+	$(BIN)/python -m bench attacks $(BENCH_ARGS)
 
 memory: setup ## memory per connection of clients that do not read, beside nginx
 	tools/need bench

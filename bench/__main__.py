@@ -1,16 +1,16 @@
-"""zchttpd beside its peers: `python -m bench run|memory|sweep|vm|fleet`, each with --help."""
+"""zchttpd beside its peers: `python -m bench run|memory|sweep|attacks|vm|fleet`, each with --help."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from bench import memory, run, sweep
+from bench import attacks, memory, run, sweep
 from bench.fleet import command as fleet
 from bench.vm import command as vm
 from benchlib import CannotMeasure, say
 
-COMMANDS = {"run": run, "memory": memory, "sweep": sweep, "vm": vm, "fleet": fleet}
+COMMANDS = {"run": run, "memory": memory, "sweep": sweep, "attacks": attacks, "vm": vm, "fleet": fleet}
 
 
 def make_parser() -> argparse.ArgumentParser:
