@@ -15,6 +15,7 @@ CONNECTIONS_MAX = 4
 REFUSALS_MAX = 16
 READS_MAX = 4
 NO_LIMIT = 2**32 - 1
+NO_RATE = 2**64 - 1
 LOOPBACK, NETWORK = 0, 1
 DATE = b"?" * 29
 HEAD = b"GET /a HTTP/1.1\r\n\r\n"
@@ -85,6 +86,9 @@ class Bench:
                 "connections_max": CONNECTIONS_MAX,
                 "refusals_max": REFUSALS_MAX,
                 "connections_per_address": NO_LIMIT,
+                "requests_per_second": NO_LIMIT,
+                "requests_burst": 1,
+                "bytes_per_second": NO_RATE,
                 "leases_per_connection": 8,
                 "part_bytes_max": 1000,
                 "held_bytes_max": 1 << 20,

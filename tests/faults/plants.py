@@ -371,7 +371,7 @@ PLANTS = (
     Plant(
         "a head that never ends has all the time",
         "conn.pyx",
-        "            machine.stats.timeouts_head += 1\n            conn_refuse(machine, slot, 408)\n",
+        "            machine.stats.timeouts_head += 1\n            park_refused(machine, slot, 408)\n",
         "            conn_set_deadline(machine, slot, machine.limits.head_ms_max)\n",
         "tests/core/test_machine.py",
     ),
@@ -391,7 +391,7 @@ PLANTS = (
     ),
     Plant(
         "the refusal of HEAD has a body",
-        "conn.pyx",
+        "parking.pyx",
         "        conn.refuse_status += REFUSED_HEAD\n",
         "        pass\n",
         "tests/core/test_machine.py",

@@ -60,8 +60,8 @@ PLANTS_IN_TURNS = (
     Plant(
         "a stale entry waits behind heads",
         "conn.pyx",
-        "                _park(machine, slot, QUEUE_LOOK)\n",
-        "                _park(machine, slot, QUEUE_HEAD)\n",
+        "                park(machine, slot, QUEUE_LOOK)\n",
+        "                park(machine, slot, QUEUE_HEAD)\n",
         FAIRNESS,
     ),
     Plant(
@@ -80,7 +80,7 @@ PLANTS_IN_TURNS = (
     ),
     Plant(
         "who is parked behind another is forgotten",
-        "conn.pyx",
+        "parking.pyx",
         "    queues_push(&machine.queues, slot, queue)\n",
         "    if machine.queues.first[queue] == NO_SLOT:\n        queues_push(&machine.queues, slot, queue)\n",
     ),

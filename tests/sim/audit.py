@@ -134,7 +134,7 @@ def check_parked(conns: list[dict[str, int]], known: set[int]) -> None:
         if conn["queued"] and not parked:
             raise Violation(f"queued, and not parked: {conn}")
         sending = testing.STATES.get(conn["state"]) == "sending"
-        waits = conn["waits"] or conn["live_leases"]
+        waits = conn["waits"] or conn["live_leases"] or conn["paced"]
         if sending and not waits and conn["ops_open"] <= conn["flags"] & RECEIVING:
             raise Violation(f"forgotten with a response under way: {conn}")
 

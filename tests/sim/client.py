@@ -95,7 +95,8 @@ class Client:
             return False
         fields = dict(line.split(b": ", 1) for line in seen[:end].split(b"\r\n")[1:])
         status = int(seen[9:STATUS_LENGTH])
-        expected, last = self._expected(status, version_of(fields), fields[b"Date"])
+        keeps = fields[b"Connection"] == b"keep-alive"
+        expected, last = self._expected(status, version_of(fields), fields[b"Date"], keeps=keeps)
         if seen[: len(expected)] != expected[: len(seen)]:
             if len(seen) < len(expected) and self._may_be_broken_off():
                 # Bytes of another version, for which it must be broken off.
@@ -116,16 +117,19 @@ class Client:
         """Whether it is sent from a file that others write to."""
         return self.answered < len(self.asks) and self.asks[self.answered].shape in STREAMED
 
-    def _expected(self, status: int, version: int, date: bytes) -> tuple[bytes, bool]:
+    def _expected(self, status: int, version: int, date: bytes, *, keeps: bool) -> tuple[bytes, bool]:
         """(the whole response, whether it is the last)."""
         ask = self.asks[self.answered] if self.answered < len(self.asks) else None
         complete = self.answered < len(self.sent_at)
-        refused = status in (400, 408, 414, 431, 503)
+        refused = status in (400, 408, 414, 429, 431, 503)
         since = self.sent_at[self.answered] if complete and not refused else self.began_at
         if not any(date == date_of(second) for second in range(since[1], self.clock()[1] + 1)):
             raise Violation(f"a Date of another time: {date!r}, asked at {since}, now {self.clock()}")
         if status == 503 and not (self.kept_waiting or (self.rejected and self.answered == 0)):
             raise Violation(f"503 without a reason, after {self.answered} answers")
+        if status == 429:
+            # Whose head it was is not told: what is not plain closes.
+            return refusal(status, date, keeps=keeps)[0], not keeps
         if status == 503 or (status == 408 and not self._all_delivered()):
             return refusal(status, date)[0], True
         if ask is None:

@@ -10,7 +10,7 @@ from zchttpd._core import testing_site
 
 from .exchange import STREAMED, Ask, content, plain_parts, refusal, response_head
 from .looks import version_at
-from .parts import Violation
+from .parts import NO_LIMIT, REFUSED_HEAD, REFUSED_KEEPS, Violation
 
 if TYPE_CHECKING:
     import random
@@ -150,6 +150,11 @@ class Desk:
     def _must_have_a_reason(self, ticket: int, status: bytes | int) -> None:
         """A parked connection is told 503 when it has waited too long, and not before."""
         client = self._socket(ticket).client
+        assert isinstance(status, int)
+        if status % REFUSED_HEAD == 429:
+            self.kernel.events["asked_too_often"] += 1
+            if self.kernel.limits["requests_per_second"] == NO_LIMIT:
+                raise Violation("429 without a rate")
         if status != 503 or client.rejected:
             return
         # Its turn may have come late, or never.
@@ -259,14 +264,15 @@ class Desk:
         self.machine.answer(ticket, self.refusals[status], False)
 
     def _plan_refusal(self, status: int) -> int:
-        image, date_at = refusal(status)
+        keeps = status >= REFUSED_KEEPS
+        image, date_at = refusal(status % REFUSED_HEAD, keeps=keeps)
         plan: int = self.machine.plan(
-            status=status,
+            status=status % REFUSED_HEAD,
             image=image,
             date_at=date_at,
             segments=[("literal", 0, len(image))],
-            keep_alive=False,
-            linger=True,
+            keep_alive=keeps,
+            linger=not keeps,
         )
         return plan
 

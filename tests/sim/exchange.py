@@ -115,10 +115,12 @@ def plain_parts(ask: Ask, date: bytes = b"?" * DATE_LENGTH) -> tuple[bytes, byte
     return b"HTTP/1.1 200 Sim\r\nDate: " + date + b"\r\n", b"Connection: " + connection + b"\r\n\r\n"
 
 
-def refusal(status: int, date: bytes = b"?" * DATE_LENGTH) -> tuple[bytes, int]:
-    """(whole response, offset of the Date value)."""
+def refusal(status: int, date: bytes = b"?" * DATE_LENGTH, *, keeps: bool = False) -> tuple[bytes, int]:
+    """(whole response, offset of the Date value). `keeps`: the connection goes on."""
     before = f"HTTP/1.1 {status} Refused\r\nVersion: 0\r\nDate: ".encode()
-    return before + date + b"\r\nContent-Length: 7\r\nConnection: close\r\n\r\nrefused", len(before)
+    connection = b"keep-alive" if keeps else b"close"
+    after = b"\r\nContent-Length: 7\r\nConnection: " + connection + b"\r\n\r\nrefused"
+    return before + date + after, len(before)
 
 
 THEMES = (

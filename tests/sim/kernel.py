@@ -20,6 +20,7 @@ from .listener import Listener
 from .looks import Looks
 from .notifications import FIRST_FD, Notifications
 from .parts import EVENTS, Cqe, Habits, Held, Socket, Violation
+from .rates import Rates
 from .submission import SENDS, SubmissionQueue
 from .transfers import Transfers
 
@@ -59,6 +60,7 @@ class Kernel(Transfers):
         self.allocations_failed = testing_memory.failures()  # and have been made out in what the machine did
         self.buffers = Buffers(self)
         self.notifications = Notifications(self)
+        self.rates = Rates(self)
         # What is no socket's.
         self.calls: dict[str, Callable[[testing.ExecutedOp], int | None]] = {
             "accept": self.listener.submit,
@@ -212,6 +214,7 @@ class Kernel(Transfers):
     def _send(self, socket: Socket, op: testing.ExecutedOp) -> None:
         if socket.full:
             raise Violation(f"sent again though nobody has told of room: {op}")
+        self.rates.sends(socket.network, op.length)
         socket.chain.append(op)
         socket.snapshots.append(self.must_be_memory(op))
 
@@ -267,7 +270,7 @@ class Kernel(Transfers):
             socket.in_worker.append(sends.pop(0))
             self.events["in_worker"] += 1
         for send, snapshot in sends:
-            self.later.append(self._failed(send, snapshot, -errno.ECANCELED))
+            self.later.append(self._failed(socket, send, snapshot, -errno.ECANCELED))
         socket.chain.clear()
         socket.snapshots.clear()
         self.later.append(Cqe(op.token, 0))

@@ -77,12 +77,15 @@ EVENTS = (
     *("shutdown", "collapse", "handler_cut"),
     *("look_new", "look_again", "look_fails", "look_short", "no_descriptors", "root_left", "by_itself"),
     *("live", "frozen", "map_fails", "not_resident", "resident", "map_file", "unmap_file"),
-    *("address_full", "device_full", "greeted", "turned_away"),
+    *("address_full", "device_full", "greeted", "turned_away", "paced", "asked_too_often"),
 )
 
 
 NETWORKS = 3
 NO_LIMIT = 2**32 - 1
+NO_RATE = 2**64 - 1
+# More than the status of a refusal: of HEAD, and where the connection goes on.
+REFUSED_HEAD, REFUSED_KEEPS = 1000, 2000
 
 
 class Violation(AssertionError):
@@ -206,6 +209,9 @@ def random_limits(rng: random.Random, window: int) -> dict[str, int]:
         "connections_max": rng.choice((1, 3, 8, 16)),
         "refusals_max": rng.choice((1, 4, 256)),
         "connections_per_address": rng.choice((1, 2, 4, NO_LIMIT, NO_LIMIT)),
+        "requests_per_second": rng.choice((1, 20, NO_LIMIT, NO_LIMIT, NO_LIMIT)),
+        "requests_burst": rng.choice((1, 8)),
+        "bytes_per_second": rng.choice((2000, 60_000, 1 << 20, NO_RATE, NO_RATE, NO_RATE)),
         "leases_per_connection": rng.choice((1, 3, 64)),
         "part_bytes_max": rng.choice((1, 600, 100_000)),
         "held_bytes_max": 1 << 20,

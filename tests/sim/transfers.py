@@ -102,13 +102,13 @@ class Transfers:
             snapshot = self.machine.peek(op.address, op.length)
         res = self._verdict(socket, op)
         if res <= 0:
-            self.cq.append(self._failed(op, snapshot, res))
+            self.cq.append(self._failed(socket, op, snapshot, res))
         else:
             self._accept_bytes(socket, op, snapshot, res)
         if op.flags & testing.LINK and res != op.length:
             after, its_snapshot = socket.chain.pop(0), socket.snapshots.pop(0)
             self.events["cancelled_link"] += 1
-            cancelled = self._failed(after, its_snapshot, -errno.ECANCELED)
+            cancelled = self._failed(socket, after, its_snapshot, -errno.ECANCELED)
             # Always behind the completion of the first; other completions may come between.
             (self.cq if self.rng.random() < 0.5 else self.later).append(cancelled)
 
@@ -119,7 +119,7 @@ class Transfers:
         errors = (-errno.ECANCELED, -errno.EINTR, -errno.EPIPE, -errno.ECONNRESET)
         res = self.rng.choice((*errors, op.length, self.rng.randint(1, op.length)))
         if res <= 0:
-            self.cq.append(self._failed(op, snapshot, res))
+            self.cq.append(self._failed(socket, op, snapshot, res))
             return
         more = op.kind == "send_zc" and self.rng.random() < 0.5
         if more:
@@ -162,8 +162,9 @@ class Transfers:
         socket.full = sent < op.length and not op.flags & testing.LINK
         return sent
 
-    def _failed(self, op: testing.ExecutedOp, snapshot: bytes, res: int) -> Cqe:
+    def _failed(self, socket: Socket, op: testing.ExecutedOp, snapshot: bytes, res: int) -> Cqe:
         """The completion of a send that sent nothing; of a zero-copy one a notification may follow."""
+        self.rates.sent(socket.network, op.length)
         more = op.kind == "send_zc" and not self.habits.by_socket and self.rng.random() < 0.5
         if more:
             self.notifications.taken(Held(op, snapshot, read=True))
@@ -188,6 +189,7 @@ class Transfers:
 
     def _taken(self, socket: Socket, op: testing.ExecutedOp, size: int) -> None:
         socket.taken += size
+        self.rates.sent(socket.network, op.length - size)
         self.bytes_taken += size
         self.leases_held += op.kind == "send_zc"
 

@@ -330,8 +330,9 @@ class World:
 
     # ---- the end ----
 
-    def settle(self) -> None:
-        """No more faults, everybody reads, no time passes: until nothing can happen any more."""
+    def settle(self, us: int = 0) -> None:
+        """No more faults, everybody reads, and after so long no time passes: until nothing can happen."""
+        self.now_us += us
         self.kernel.calm = self.desk.calm = True
         testing_memory.fail_after(-1)
         for _ in range(ROUNDS_MAX):
@@ -353,14 +354,14 @@ class World:
         raise Violation("it does not come to rest")
 
     def wait_it_out(self) -> None:
-        """What hangs holds nobody up for ever."""
+        """What hangs holds nobody up for ever, and who is paced has all in the end."""
+        while self.kernel.rates.pause(self.conns()):
+            self.settle(100_000)
         hangs = self.kernel.files.hung or self.desk.hung or self.hogged
-        # Who is reset may make room for others, who get on and then have all the time again.
-        # Without any, only a window that could not be made is tried again,
-        # or a listener that had no descriptors.
+        # Who is reset may make room for others, who have all the time again. Without any, only a window that
+        # could not be made is tried again, or a listener that had no descriptors.
         for wait_us in [self.limits["stall_ms_max"] * 600] * 8 if hangs else [200_000] * 2:
-            self.now_us += wait_us
-            self.settle()
+            self.settle(wait_us)
 
     def wake(self) -> None:
         """What hung goes on."""
@@ -381,14 +382,12 @@ class World:
             for socket in self.kernel.sockets.values():
                 socket.doomed = socket.doomed or "the time to drain is over"
             self.now_us += DRAIN_MS_MAX * 1000
-        elif way == "close":
-            for socket, _ in self.clients:
-                socket.inbound_ended = True
+        for socket, _ in self.clients if way == "close" else ():
+            socket.inbound_ended = True
         self.flush()
         self.settle()
         for _ in range(4):
-            self.now_us += 66_000_000
-            self.settle()
+            self.settle(66_000_000)
         self.wake()
         self.settle()
         self.desk.close()

@@ -71,6 +71,7 @@ CELL_COUNTS = {
                 "refused_address",
                 "refused_proxy_peer",
                 "refused_proxy_header",
+                "refused_rate",
             ),
         ),
         1,

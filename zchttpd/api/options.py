@@ -76,6 +76,9 @@ class Options(TypedDict, total=False):
     drain_ms_max: int
     connections_max: int
     connections_per_address: int
+    requests_per_second: int
+    requests_burst: int
+    bytes_per_second: int | str
     admin: str
     admin_token_file: StrPath
     admin_name: str | Sequence[str]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from zchttpd.config.options import Option
 
+_OF_ADDRESSES = ("connections_per_address", "requests_per_second", "bytes_per_second")
 _COMPRESS_ONLY = ("compress_size_min", "compress_size_max", "compress_memory", "compress_threads")
 _LINE = "\n"
 SITE = "site"
@@ -216,9 +217,11 @@ def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
     elif settings.unix:
         warn(("host", "port"), f"It listens on {settings.unix}; leave one of them out")
     if all(each.unix and not each.proxy for each in settings.listens):
-        warn(("connections_per_address",), "Who comes by a unix socket has no address; leave one of them out")
+        warn(_OF_ADDRESSES, "Who comes by a unix socket has no address; leave one of them out")
     if not any(each.proxy for each in settings.listens):
         warn(("proxy_from",), "Type --listen HOST:PORT,proxy, or leave it out")
+    if not settings.requests_per_second:
+        warn(("requests_burst",), "Type --requests-per-second too, or leave it out")
     if not settings.admin:
         warn(
             ("admin_token_file", "admin_name", "admin_origin"), "Type --admin and an address, or leave it out"

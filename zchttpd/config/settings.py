@@ -288,6 +288,24 @@ class Settings:
         "and of these from one address, or 64 bits of IPv6; beyond it 503. 0 is no limit, as behind a proxy",
         high=2**20,
     )
+    requests_per_second: int = opt.count(
+        0,
+        Group.LIMITS,
+        "that one such address may ask of each worker for long; beyond it 429. 0 is no limit",
+        high=1_000_000,
+    )
+    requests_burst: int = opt.count(
+        0,
+        Group.LIMITS,
+        "and at once after a rest; 0 is what it may in a second",
+        high=1_000_000,
+    )
+    bytes_per_second: int = opt.size(
+        0,
+        Group.LIMITS,
+        "that each worker sends to one such address, all its connections together, after a second's worth at"
+        " once; 0 is no limit",
+    )
 
     admin: str = opt.option(
         "",

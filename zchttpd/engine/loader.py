@@ -40,8 +40,10 @@ LOGGER = logging.getLogger("zchttpd")
 SLACK_PART = 16
 EVICTED_AT_A_TIME = 64
 COMPLAINT_MS_MIN = 1000
-# The engine adds this to the status that refuses what began as a HEAD request.
+# The engine adds these to the status that refuses what began as a HEAD request, and where the connection goes
+# on.
 REFUSED_HEAD = 1000
+REFUSED_KEEPS = 2000
 
 
 class Loader:
@@ -222,7 +224,9 @@ class Loader:
     def _refuse(self, ticket: int, status: int) -> None:
         plan = self._refusals.get(status)
         if plan is None:
-            answer = self._handler.refuse(status % REFUSED_HEAD, bodiless=status >= REFUSED_HEAD)
+            keeps = status >= REFUSED_KEEPS
+            bodiless = status % REFUSED_KEEPS >= REFUSED_HEAD
+            answer = self._handler.refuse(status % REFUSED_HEAD, bodiless=bodiless, keeps=keeps)
             plan = self._refusals[status] = make_plan(self.engine, self._bodies, answer, None, None)
         self.engine.answer(ticket, plan, False)
 

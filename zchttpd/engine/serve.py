@@ -47,6 +47,7 @@ LINGER_MS_MAX = 5_000
 LEASES_PER_CONNECTION = 256
 LINE_SIZE_MAX = 8192
 NO_LIMIT = 2**32 - 1
+NO_RATE = 2**64 - 1
 # How long a client that is idle may take for one more request, where another worker serves from now on.
 HAND_OVER_MS = 2_000
 # Well under a tenth of a millisecond of copying.
@@ -192,6 +193,9 @@ def assemble(
             "connections_max": admitted,
             "refusals_max": refused,
             "connections_per_address": settings.connections_per_address or NO_LIMIT,
+            "requests_per_second": settings.requests_per_second or NO_LIMIT,
+            "requests_burst": settings.requests_burst or settings.requests_per_second or 1,
+            "bytes_per_second": settings.bytes_per_second or NO_RATE,
             "leases_per_connection": LEASES_PER_CONNECTION,
             "part_bytes_max": parts_max(settings),
             "held_bytes_max": held_max(settings),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from zchttpd.config.names import IDENTITY
 from zchttpd.files.lookup import Kind
+from zchttpd.http.request import HttpError, parse_request
 from zchttpd.http.response import Page, ResponseBuilder
 
 if TYPE_CHECKING:
@@ -15,13 +16,18 @@ if TYPE_CHECKING:
     from zchttpd.files.lookup import Entry
     from zchttpd.handler.answer import Answer, AnswerEncoder
     from zchttpd.handler.site import MediaPolicy
-    from zchttpd.http.request import HttpError, Request
+    from zchttpd.http.request import Request
     from zchttpd.http.response import Fields
 
 LOGGER = logging.getLogger("zchttpd")
 
-# What is said of input that never became a head.
-REASONS = {400: "The first line is not a request line of HTTP/1.1, or a line does not end with CR LF."}
+# What is said of input that never became a head, or of one that was not looked at.
+REASONS = {
+    400: "The first line is not a request line of HTTP/1.1, or a line does not end with CR LF.",
+    429: "Your address asks too often.",
+}
+# What is refused and keeps its connection is as good as this.
+_ORDINARY = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 PAGES = {403: (b"403.html",), 404: (b"404.html",)}
 # For 500 and 503. It is kept in memory: it is needed when files cannot be opened.
@@ -71,12 +77,16 @@ class ErrorAnswers:
         """Whether the site may have pages of its own for errors."""
         return self._cache is not None
 
-    def refused(self, http_error: HttpError) -> Answer:
-        """To a head that is not valid, or to what never became one; the connection closes."""
-        builder = ResponseBuilder(None, with_content=not http_error.bodiless)
-        later = _RETRY_AFTER if http_error.status == 503 else ()
+    def refused(self, http_error: HttpError, *, keeps: bool = False) -> Answer:
+        """To a head that is not valid, or not looked at, or to what never became one; the connection closes,
+        but with `keeps`.
+        """
+        request = parse_request(_ORDINARY) if keeps else None
+        assert not isinstance(request, HttpError)
+        builder = ResponseBuilder(request, with_content=not http_error.bodiless)
+        later = _RETRY_AFTER if http_error.status in (429, 503) else ()
         response = builder.error(http_error.status, later, reason=http_error.reason)
-        return self._encoder.encode(None, response)
+        return self._encoder.encode(request, response)
 
     def failure(self, head: bytes) -> Answer:
         """500. Made before: what failed once might fail again while it is told."""

@@ -100,12 +100,13 @@ class Handler:
             LOGGER.exception("a request could not be answered, and got 500")
             return self._errors.failure(head)
 
-    def refuse(self, status: int, *, bodiless: bool = False) -> Answer:
-        """The answer to what never became a head (400, 408, 414, 431, 503); the connection closes.
+    def refuse(self, status: int, *, bodiless: bool = False, keeps: bool = False) -> Answer:
+        """The answer to what never became a head (400, 408, 414, 431, 503), or is not looked at (429); the
+        connection closes, but with `keeps`.
 
         `bodiless`: it began as a HEAD request. Raises KeyError for a status that this server does not give.
         """
-        return self._errors.refused(HttpError(status, REASONS.get(status, ""), bodiless))
+        return self._errors.refused(HttpError(status, REASONS.get(status, ""), bodiless), keeps=keeps)
 
     def turn_away(self, head: bytes, status: int) -> Answer:
         """The answer to a head whose host nobody has here: 404, or 421 (RFC 9110 section 15.5.20)."""

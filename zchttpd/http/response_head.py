@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from zchttpd.http.request import Request
 
-# RFC 9110 section 15 and RFC 6585 section 5: every status that this server gives.
+# RFC 9110 section 15 and RFC 6585 sections 4 and 5: every status that this server gives.
 PHRASES = {
     200: "OK",
     204: "No Content",
@@ -36,6 +36,7 @@ PHRASES = {
     416: "Range Not Satisfiable",
     417: "Expectation Failed",
     421: "Misdirected Request",
+    429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     501: "Not Implemented",

@@ -67,7 +67,7 @@ def rules(settings: Settings) -> Iterator[tuple[str, int]]:
             yield str(directory), READ
     for path in _code():
         yield path, READ
-    # Mounts, and what sanitizers want to know; what it leads to elsewhere is judged by where that is.
+    # Mounts, and what sanitizers want to know. Where its links lead to is another matter.
     yield "/proc/self", READ
     yield os.devnull, READ | landlock.WRITE_FILE
     if settings.access_log not in (OFF, STDOUT):

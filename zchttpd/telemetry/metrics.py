@@ -137,9 +137,10 @@ _LABELLED = {
     ),
     "zchttpd_refused": (
         "reason",
-        _cells("refused", "memory", "address", "proxy_peer", "proxy_header"),
-        "Requests without room, and connections beyond the limit of one address: most are told 503. And "
-        "connections of others than the proxies, or without a header, where proxies connect: closed.",
+        _cells("refused", "memory", "address", "rate", "proxy_peer", "proxy_header"),
+        "Requests without room (503), connections beyond the limit of one address (503), and requests beyond"
+        " its rate (429). Connections of others than the proxies, or without a header, where proxies connect:"
+        " closed.",
     ),
     "zchttpd_timeouts": (
         "kind",

@@ -62,7 +62,8 @@ cdef uint32_t* _find(Machine* machine, const uint64_t* address) noexcept nogil:
     return link
 
 
-cdef inline void _name(const Peer* peer, uint64_t* address) noexcept nogil:
+cdef void addresses_name(const Peer* peer, uint64_t* address) noexcept nogil:
+    """Its family, and its four bytes or the first eight of them."""
     address[0] = peer.family
     address[1] = 0
     memcpy(&address[1], peer.address, 4 if peer.family == 4 else 8)
@@ -74,7 +75,7 @@ cdef bint addresses_have_room(Machine* machine, const Peer* peer) noexcept nogil
     cdef uint32_t found
     if not _is_counted(machine, peer):
         return True
-    _name(peer, address)
+    addresses_name(peer, address)
     found = _find(machine, address)[0]
     if found == NO_SLOT or _at(machine, found).connections < machine.limits.connections_per_address:
         return True
@@ -89,7 +90,7 @@ cdef void addresses_enter(Machine* machine, uint32_t slot, const Peer* peer) noe
     cdef AddressCount* row
     if not _is_counted(machine, peer):
         return
-    _name(peer, address)
+    addresses_name(peer, address)
     link = _find(machine, address)
     if link[0] == NO_SLOT:
         link[0] = slab_take(&machine.addresses)

@@ -6,3 +6,4 @@ cdef enum:
     CACHE_KEY_SIZE_MAX = 2048    # bytes; a longer one is not remembered
 
 cdef uint32_t cache_key(const char* head, uint32_t length, char* out) noexcept nogil
+cdef bint cache_key_stands_alone(const char* key, uint32_t length) noexcept nogil

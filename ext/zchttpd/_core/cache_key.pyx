@@ -5,7 +5,7 @@ adds, does not make a new head of it.
 """
 
 from libc.stdint cimport uint8_t, uint32_t
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcmp, memcpy
 
 cdef extern from "zc_field.h" nogil:
     enum:
@@ -38,6 +38,37 @@ cdef uint32_t cache_key(const char* head, uint32_t length, char* out) noexcept n
             kept += size
         at += size
     return kept if lines <= LINES_MAX else 0
+
+
+cdef bint cache_key_stands_alone(const char* key, uint32_t length) noexcept nogil:
+    """Whether a cache key is that of a plain GET or HEAD of HTTP/1.1 that has no content, and says nothing of its
+    connection: what follows it is the next request, whatever it is answered. `length` 0 is of none."""
+    cdef uint32_t at = 0
+    cdef uint32_t size, name
+    while at < length:
+        # Each line of a key ends with a line feed.
+        size = <uint32_t>(<const char*>memchr(key + at, b'\n', length - at) - (key + at)) + 1
+        if at == 0:
+            if not (size > 15 and (memcmp(key, b"GET ", 4) == 0 or memcmp(key, b"HEAD ", 5) == 0)
+                    and memcmp(key + size - 11, b" HTTP/1.1\r\n", 11) == 0):
+                return False
+        elif size > 2:
+            name = 0
+            while name < size and zc_field_class[<uint8_t>key[at + name]] & ZC_TOKEN:
+                name += 1
+            if key[at + name] != b':' or key[at + size - 2] != b'\r' or not _read(<const uint8_t*>key + at, name):
+                return False
+            if _frames(<const uint8_t*>key + at, name):
+                return False
+        at += size
+    return length > 0
+
+
+cdef bint _frames(const uint8_t* name, uint32_t length) noexcept nogil:
+    """Whether the field says what follows the head, or what becomes of the connection."""
+    return (length == 10 and _same(name, b"connection", 10) or length == 14 and _same(name, b"content-length", 14)
+            or length == 17 and _same(name, b"transfer-encoding", 17) or length == 6 and _same(name, b"expect", 6)
+            or length == 7 and _same(name, b"upgrade", 7))
 
 
 cdef bint _unread(const uint8_t* line, uint32_t size) noexcept nogil:

@@ -12,7 +12,6 @@ cdef bint conn_answer(Machine* machine, uint32_t slot, uint32_t generation, uint
 cdef void conn_await_fill(Machine* machine, uint32_t slot, uint32_t generation, uint32_t mapping) noexcept nogil
 cdef void conn_retry(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil
 cdef void conn_abandon(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil
-cdef void conn_refuse(Machine* machine, uint32_t slot, uint32_t status) noexcept nogil
 cdef void conn_send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil
 cdef void conn_expire(Machine* machine) noexcept nogil
 cdef void conn_told(Machine* machine, uint8_t kind, uint32_t slot, uint32_t generation, int32_t result) noexcept nogil

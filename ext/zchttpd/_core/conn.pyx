@@ -7,7 +7,7 @@ happens to the connection, leases end on their own terms.
 """
 
 from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOBUFS, ENOMEM, EOPNOTSUPP, ETIMEDOUT
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
 from zchttpd._core.access_record cimport access_bytes_sent, access_connected, access_request_head
@@ -31,11 +31,13 @@ from zchttpd._core.new_paths cimport (
 from zchttpd._core.op cimport (
     OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN,
     OP_UNREAD, Op)
+from zchttpd._core.parking cimport park, park_head, park_may_ask, park_refused
 from zchttpd._core.plans cimport (
-    NO_ROW, PARTIAL_CONTENT, Plan, Row, SEGMENT_LITERAL, SEGMENT_MAPPED, Segment, entry_at, entry_use, plan_at, plans_admit,
-    plans_drop_row, plans_find)
+    NO_ROW, PARTIAL_CONTENT, Plan, Row, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Segment, entry_at, entry_use,
+    plan_at, plans_admit, plans_drop_row, plans_find)
 from zchttpd._core.proxy cimport proxy_begin, proxy_step, proxy_trusts
-from zchttpd._core.queues cimport QUEUE_BEGIN, QUEUE_HALF, QUEUE_HEAD, QUEUE_LOOK, QUEUE_SEND, queues_push, queues_remove
+from zchttpd._core.queues cimport QUEUE_BEGIN, QUEUE_HALF, QUEUE_LOOK, QUEUE_SEND, queues_remove
+from zchttpd._core.rates cimport rates_clip, rates_enter, rates_give_back, rates_may_send
 from zchttpd._core.recv_buffer cimport (
     FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, frame, recv_buffer_append, recv_buffer_consume,
     recv_buffer_free)
@@ -87,12 +89,13 @@ cdef bint conn_accepted(Machine* machine, int32_t fd, uint8_t proxy, const Peer*
     machine.stats.connections_total += 1
     conn_set_deadline(machine, slot, machine.limits.idle_ms_max)
     access_connected(&machine.access, slot, peer)
+    rates_enter(machine, slot, NULL if proxy else peer)
     admission_enter(machine, slot, admitted, NULL if proxy else peer)
     if admitted:
         proxy_begin(machine, slot, proxy)
         admission_enqueue(machine, slot)
     else:
-        conn_refuse(machine, slot, 503)
+        park_refused(machine, slot, 503)
     _arm_recv(machine, slot)
     return True
 
@@ -248,7 +251,7 @@ cdef void _on_received(Machine* machine, uint32_t slot, const Completion* comple
             conn.began_us = machine.now_us
         if conn.state == CONN_READING and machine.queues.queue[slot] != QUEUE_HALF:
             queues_remove(&machine.queues, slot)
-        if conn.state == CONN_READING and conn.received.bytes == NULL:
+        if conn.state == CONN_READING and conn.received.bytes == NULL and machine.rates == NULL:
             _take(machine, slot, completion.bytes, <uint32_t>res)
         elif conn.state != CONN_LINGERING:
             _append(machine, slot, completion.bytes, <uint32_t>res)
@@ -330,7 +333,7 @@ cdef void _take(Machine* machine, uint32_t slot, const char* bytes, uint32_t len
     if used < length:
         _append(machine, slot, bytes + used, length - used)
         if conn.state == CONN_READING and unknown:
-            _park_head(machine, slot, head_length)
+            park_head(machine, slot, head_length)
         elif conn.state == CONN_READING:
             _read_heads(machine, slot)
 
@@ -346,7 +349,7 @@ cdef void _read_heads(Machine* machine, uint32_t slot) noexcept nogil:
         if found == FRAME_MORE:
             if conn.received.capacity > HELD_SMALL and not machine_has_room(machine, conn.received.capacity):
                 machine.stats.refused_memory += 1
-                conn_refuse(machine, slot, 503)
+                park_refused(machine, slot, 503)
                 return
             if conn.head_began_ms == 0:
                 conn.head_began_ms = machine.now_ms
@@ -363,19 +366,21 @@ cdef void _read_heads(Machine* machine, uint32_t slot) noexcept nogil:
                 queues_remove(&machine.queues, slot)
                 admission_enqueue(machine, slot)
         elif found == FRAME_HEAD and head_length > 2:
+            if machine.rates != NULL and not park_may_ask(machine, slot, head_length):
+                return
             if _lookup(machine, slot, conn.received.bytes + conn.received.start, head_length,
                        head_length == conn.received.end - conn.received.start, &plan):
                 access_request_head(&machine.access, slot, conn.received.bytes + conn.received.start, head_length)
                 recv_buffer_consume(&conn.received, head_length)
                 _begin(machine, slot, plan)
             elif conn.state == CONN_READING:
-                _park_head(machine, slot, head_length)
+                park_head(machine, slot, head_length)
         elif found == FRAME_LINE_LONG:
-            conn_refuse(machine, slot, 414)
+            park_refused(machine, slot, 414)
         elif found == FRAME_HEAD_LONG:
-            conn_refuse(machine, slot, 431)
+            park_refused(machine, slot, 431)
         else:
-            conn_refuse(machine, slot, 400)
+            park_refused(machine, slot, 400)
 
 
 cdef bint _usable(Machine* machine, uint32_t slot, uint32_t row_index, uint32_t* plan_slot) noexcept nogil:
@@ -393,7 +398,7 @@ cdef bint _usable(Machine* machine, uint32_t slot, uint32_t row_index, uint32_t*
             if look == LOOK_ASK:
                 conn_at(machine, slot).row = row_index
                 conn_at(machine, slot).row_edition = machine.table.rows[row_index].edition
-                _park(machine, slot, QUEUE_LOOK)
+                park(machine, slot, QUEUE_LOOK)
             if look == LOOK_ASK or look == LOOK_GONE:
                 return False
         entry_use(entry_at(&machine.table, plan.entry), machine.now_ms)
@@ -421,37 +426,6 @@ cdef bint _lookup(Machine* machine, uint32_t slot, const char* head, uint32_t le
     return True
 
 
-cdef void _park(Machine* machine, uint32_t slot, uint8_t queue) noexcept nogil:
-    """From here on it waits for the handler."""
-    queues_remove(&machine.queues, slot)
-    queues_push(&machine.queues, slot, queue)
-    conn_at(machine, slot).state = CONN_PARKED
-    conn_at(machine, slot).awaits = NO_SLOT
-    conn_set_deadline(machine, slot, machine.limits.stall_ms_max)
-
-
-cdef void _park_head(Machine* machine, uint32_t slot, uint32_t head_length) noexcept nogil:
-    conn_at(machine, slot).head_length = head_length
-    machine.stats.plan_misses += 1
-    _park(machine, slot, QUEUE_HEAD)
-
-
-cdef void conn_refuse(Machine* machine, uint32_t slot, uint32_t status) noexcept nogil:
-    """Answer with an error that needs no handler, then close."""
-    cdef Conn* conn = conn_at(machine, slot)
-    conn.refuse_status = <uint16_t>status
-    # RFC 9110 section 9.3.2: no content in answer to HEAD.
-    if conn.received.end - conn.received.start >= 5 and memcmp(conn.received.bytes + conn.received.start, b"HEAD ", 5) == 0:
-        conn.refuse_status += REFUSED_HEAD
-    if conn.received.bytes != NULL:
-        access_request_head(&machine.access, slot, conn.received.bytes + conn.received.start,
-                            conn.received.end - conn.received.start)
-    # What has arrived is not to be read as a request.
-    recv_buffer_free(&conn.received)
-    conn.head_length = 0
-    _park(machine, slot, QUEUE_LOOK)
-
-
 # ---- sending ----
 
 cdef void _begin(Machine* machine, uint32_t slot, uint32_t plan_slot) noexcept nogil:
@@ -462,6 +436,7 @@ cdef void _begin(Machine* machine, uint32_t slot, uint32_t plan_slot) noexcept n
     conn.head_began_ms = 0
     conn.queued_last = -1
     conn.answers = 2 if conn.answers else 1
+    conn.asked_for = 0
     conn.flags &= ~CONN_CRLF_SKIPPED
     if not machine_hold_plan(machine, slot, plan_slot):
         conn_abort(machine, slot)
@@ -480,13 +455,15 @@ cdef void conn_send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexce
     cdef Segment* segment = &plan.segments[conn.segment]
     cdef bint last = conn.segment + 1 == plan.segment_count
     cdef Op* op
+    if segment.kind != SEGMENT_STREAMED and machine.rates != NULL and not rates_may_send(machine, slot):
+        return
     if segment.kind == SEGMENT_LITERAL:
         op = machine_op(machine, slot, OP_SEND, TOKEN_SEND)
         op.address = (conn.image if conn.segment == 0 else plan.image) + segment.offset + conn.done
-        op.length = <uint32_t>(segment.length - conn.done)
+        op.length = <uint32_t>rates_clip(machine, conn, segment.length - conn.done)
         conn.asked = op.length
         conn.sends += 1
-        if not last:
+        if not last and machine.rates == NULL:
             op.flags = OP_MORE
             if segment[1].kind == SEGMENT_MAPPED:
                 # The window goes out in the same submission, but only if the head has gone whole.
@@ -537,6 +514,8 @@ cdef void _on_sent(Machine* machine, uint32_t slot, int32_t res, uint8_t way) no
     conn.sends -= 1
     if res > 0:
         ways_sent(machine, conn, <uint32_t>res)
+        if machine.rates != NULL:
+            conn.paid -= <uint32_t>res
         access_bytes_sent(&machine.access, slot, <uint32_t>res, zerocopy)
         if zerocopy:
             machine.stats.sends_zerocopy += 1
@@ -574,6 +553,7 @@ cdef void _await_room(Machine* machine, uint32_t slot) noexcept nogil:
     cdef Conn* conn = conn_at(machine, slot)
     if conn.stream != NULL:
         stream_wait(machine, slot)
+    rates_give_back(machine, slot)
     machine_op(machine, slot, OP_POLL, TOKEN_POLL)
     conn.flags |= CONN_POLLING
 
@@ -619,6 +599,8 @@ cdef void _finish(Machine* machine, uint32_t slot) noexcept nogil:
     cdef bint keep = plan.keep_alive and not (machine.draining and conn.received.bytes == NULL and drain_at_once(machine))
     cdef bint linger = plan.linger or conn.received.bytes != NULL
     machine_let_go_plan(machine, slot)
+    rates_give_back(machine, slot)
+    conn.refuse_status = 0
     if keep and not (conn.flags & CONN_PEER_DONE and conn.received.bytes == NULL):
         conn.state = CONN_READING
         conn_set_deadline(machine, slot, machine.limits.idle_ms_max)
@@ -685,10 +667,14 @@ cdef void _expired(Machine* machine, uint32_t slot) noexcept nogil:
     if conn.state == CONN_READING:
         if conn.head_began_ms != 0:
             machine.stats.timeouts_head += 1
-            conn_refuse(machine, slot, 408)
+            park_refused(machine, slot, 408)
         else:
             machine.stats.timeouts_idle += 1
             conn_close(machine, slot)
+    elif conn.state == CONN_SENDING and conn.paced:
+        conn.paced = 0
+        conn_set_deadline(machine, slot, machine.limits.stall_ms_max)
+        turns_wait(machine, slot, QUEUE_SEND)
     elif conn.state == CONN_SENDING:
         _now(machine, slot, OP_QUEUED)
         conn_set_deadline(machine, slot, machine.limits.stall_ms_max)
@@ -706,7 +692,7 @@ cdef void _expired(Machine* machine, uint32_t slot) noexcept nogil:
         if conn.refuse_status:
             conn_abort(machine, slot)
         else:
-            conn_refuse(machine, slot, 503)
+            park_refused(machine, slot, 503)
 
 
 cdef int64_t _waits_until_ms(Machine* machine, Conn* conn) noexcept nogil:
@@ -727,6 +713,7 @@ cdef void _leave(Machine* machine, uint32_t slot) noexcept nogil:
     conn.head_length = 0
     recv_buffer_free(&conn.received)
     stream_stop(machine, slot)
+    rates_give_back(machine, slot)
     admission_leave(machine, slot)
     timer_wheel_cancel(&machine.wheel, slot)
 

@@ -50,7 +50,11 @@ cdef enum:
     ROUTE_UNKNOWN = 0xFF    # nobody has needed it yet
 
 cdef enum:
-    REFUSED_HEAD = 1000
+    NO_RATE = 0xFFFFFFFFFFFFFFFF
+
+cdef enum:
+    REFUSED_HEAD = 1000     # more than the status that refuses what began as a HEAD request,
+    REFUSED_KEEPS = 2000    # and where the connection goes on
 
 cdef enum:
     NO_LIMIT = 0xFFFFFFFF
@@ -89,7 +93,7 @@ cdef struct Conn:
     uint8_t sends           # sends under way
     uint32_t asked          # bytes that the last of them is to send
     uint16_t ops_open       # ops whose last completion has not come
-    uint16_t refuse_status  # REFUSED_HEAD more if it began as a HEAD request; 0 unless it is being refused
+    uint16_t refuse_status  # with REFUSED_HEAD and REFUSED_KEEPS; 0 unless it is being refused
     uint8_t answers         # responses begun, 2 for any more
     uint8_t stays           # it counts as admitted or rejected until its socket is closed
     RecvBuffer received     # and not yet consumed
@@ -113,6 +117,14 @@ cdef struct Conn:
     int64_t began_us        # and of the request under way, until its response is over
     uint32_t awaits         # parked: mapping whose fill it waits for, or NO_SLOT
     uint32_t awaits_generation
+    uint64_t[2] peer        # its address as `addresses` has it; 0 where it has none, or no rate
+    uint8_t asked_for       # the head at the start of `received` has been taken out of the bucket of requests
+    uint8_t paced           # what it has paid for is not due yet
+    uint32_t paid           # bytes that it may send without paying for them again
+    int64_t paid_ns         # when it has paid, monotonic
+    int64_t paid_to_ns      # `bytes_ns` and `back_ns` of its address just after that
+    int64_t back_ns
+    int64_t due_ms          # and from when on it may send them
 
 cdef struct RouteTrial:     # what `auto` knows of a route
     uint32_t delivered      # zero-copy sends that the peers have for sure
@@ -147,6 +159,13 @@ cdef struct AddressCount:   # of an address that has connections
     uint32_t connections    # admitted ones
     uint32_t next           # of the chain, or NO_SLOT
 
+cdef struct AddressRate:    # of an address that has been heard from lately: when its buckets are full again, monotonic
+    uint64_t[2] address
+    int64_t requests_ns
+    int64_t bytes_ns
+    int64_t full_ns         # when that of bytes was last found full
+    int64_t back_ns         # what has come back into it since ever
+
 cdef enum:
     READ_QUEUES = 17
     READS_MAX = 4       # of a device that are under way at a time
@@ -174,6 +193,9 @@ cdef struct Limits:
     uint32_t connections_max
     uint32_t refusals_max           # connections above a limit that are told 503
     uint32_t connections_per_address    # or NO_LIMIT
+    uint32_t requests_per_second        # of an address, or NO_LIMIT
+    uint32_t requests_burst             # and at once
+    uint64_t bytes_per_second           # of an address, or NO_RATE
     uint32_t leases_per_connection
     uint64_t part_bytes_max         # of plans that are remembered and answer with parts of files
     uint64_t held_bytes_max         # of what requests and responses under way hold
@@ -240,6 +262,7 @@ cdef struct Machine:
     Slab addresses          # of AddressCount
     uint32_t* address_chains    # by hash: the first of each chain, or NO_SLOT
     uint32_t address_chain_count    # a power of two, or 0 where addresses are not counted
+    AddressRate* rates      # NULL where there is no rate
     int64_t turn_at_us      # this turn began
     int64_t turn_bytes      # that large responses have moved in it
     int64_t small_at_us     # a small response last began
@@ -286,4 +309,5 @@ cdef void machine_clear(Machine* machine, uint32_t slot) noexcept nogil
 
 cdef inline bint machine_wants_peers(const Machine* machine) noexcept nogil:
     """Whether anybody wants to know from where connections come."""
-    return machine.access.bytes != NULL or machine.address_chain_count > 0 or machine.proxied
+    return (machine.access.bytes != NULL or machine.address_chain_count > 0 or machine.proxied
+            or machine.rates != NULL)

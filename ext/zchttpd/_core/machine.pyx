@@ -22,6 +22,7 @@ from zchttpd._core.plans cimport (
     Entry, Plan, entry_at, plan_at, plan_free, plan_free_image, plan_loosen, plan_unlink, plans_close, plans_open)
 from zchttpd._core.queues cimport queues_close, queues_open
 from zchttpd._core.site cimport site_close
+from zchttpd._core.rates cimport rates_close, rates_open
 from zchttpd._core.slab cimport slab_close, slab_give, slab_holds, slab_open, slab_row
 from zchttpd._core.stats cimport ROUTE_COUNT, stats_latency
 from zchttpd._core.timer_wheel cimport timer_wheel_close, timer_wheel_open
@@ -57,7 +58,8 @@ cdef int machine_open(Machine* machine, const Limits* limits, uint32_t plans_max
             or ledger_open(&machine.ledger, LEASES_MAX, &machine.mappings, stats) < 0
             or plans_open(&machine.table, plans_max, plans_max + 65536, key0, key1, stats) < 0
             or timer_wheel_open(&machine.wheel, conns, machine.now_ms) < 0
-            or queues_open(&machine.queues, conns) < 0 or addresses_open(machine) < 0):
+            or queues_open(&machine.queues, conns) < 0 or addresses_open(machine) < 0
+            or rates_open(machine) < 0):
         machine_close(machine)
         return -ENOMEM
     return 0
@@ -93,6 +95,7 @@ cdef void machine_close(Machine* machine) noexcept nogil:
     slab_close(&machine.conns)
     addresses_close(machine)
     networks_close(&machine.proxies)
+    rates_close(machine)
     memory_give(machine.ops)
     machine.ops = NULL
 

@@ -10,10 +10,12 @@ from libc.string cimport memchr, memcmp, memcpy
 from zchttpd._core.access_record cimport access_greeted
 from zchttpd._core.addresses cimport addresses_enter, addresses_have_room
 from zchttpd._core.admission cimport admission_enqueue, admission_may_reject, admission_turn_away
-from zchttpd._core.conn cimport conn_close, conn_refuse, conn_set_deadline
+from zchttpd._core.conn cimport conn_close, conn_set_deadline
 from zchttpd._core.machine cimport CONN_GREETING, CONN_READING, Conn, PROXY_NAMED, PROXY_NONE, conn_at
 from zchttpd._core.networks cimport network_peer, networks_have
+from zchttpd._core.parking cimport park_refused
 from zchttpd._core.queues cimport queues_remove
+from zchttpd._core.rates cimport rates_enter
 from zchttpd._core.recv_buffer cimport recv_buffer_consume
 from zchttpd._core.token cimport NO_SLOT
 
@@ -210,6 +212,7 @@ cdef void proxy_step(Machine* machine, uint32_t slot) noexcept nogil:
     conn.began_us = machine.now_us if conn.received.bytes != NULL else 0
     if found == PROXY_CLIENT:
         access_greeted(&machine.access, slot, &client)
+        rates_enter(machine, slot, &client)
     if found == PROXY_CLIENT and not addresses_have_room(machine, &client):
         if not admission_may_reject(machine, &evicted):
             conn_close(machine, slot)
@@ -217,7 +220,7 @@ cdef void proxy_step(Machine* machine, uint32_t slot) noexcept nogil:
         if evicted != NO_SLOT:
             conn_close(machine, evicted)
         admission_turn_away(machine, slot)
-        conn_refuse(machine, slot, 503)
+        park_refused(machine, slot, 503)
         return
     if found == PROXY_CLIENT:
         addresses_enter(machine, slot, &client)

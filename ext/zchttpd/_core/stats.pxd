@@ -90,6 +90,7 @@ cdef struct Stats:
     uint64_t refused_address        # connections of addresses that have all that they may have
     uint64_t refused_proxy_peer     # connections of others than the proxies that a listener is for
     uint64_t refused_proxy_header   # and of those that did not begin with a header of the PROXY protocol
+    uint64_t refused_rate           # requests of addresses that ask too often
     uint64_t compressions[24]       # by encoding and result; these four are written by threads of the compressor
     uint64_t compression_us[4]      # by encoding
     uint64_t compressions_pending

@@ -98,6 +98,7 @@ CELLS = {
     "refused_address": _cell(&_shape.refused_address, 8),
     "refused_proxy_peer": _cell(&_shape.refused_proxy_peer, 8),
     "refused_proxy_header": _cell(&_shape.refused_proxy_header, 8),
+    "refused_rate": _cell(&_shape.refused_rate, 8),
     "compressions": _cell(&_shape.compressions, sizeof(_shape.compressions)),
     "compression_us": _cell(&_shape.compression_us, sizeof(_shape.compression_us)),
     "compressions_pending": _cell(&_shape.compressions_pending, 8),

@@ -26,6 +26,7 @@ from zchttpd._core.op cimport OP_ASIDE, OP_NOWAIT, OP_READ, OP_RESIDENT, Op
 from zchttpd._core.plans cimport PARTIAL_CONTENT, Plan, SEGMENT_STREAMED, plan_at
 from zchttpd._core.pool cimport pool_take, pool_windows_left
 from zchttpd._core.queues cimport QUEUE_DEVICE, QUEUE_NONE, QUEUE_SEND, QUEUE_WINDOW, queues_push, queues_remove
+from zchttpd._core.rates cimport rates_clip, rates_may_send
 from zchttpd._core.slab cimport slab_row
 from zchttpd._core.stats cimport REASON_WINDOWS
 from zchttpd._core.token cimport NO_SLOT, TOKEN_READ
@@ -107,10 +108,13 @@ cdef uint32_t _live(Machine* machine, uint32_t slot) noexcept nogil:
     cdef uint32_t least = machine.limits.window_size // PIECE_PART_MIN
     cdef uint32_t size = machine.limits.window_size
     cdef uint32_t most
+    if machine.rates != NULL:
+        size = min(size, conn.paid)
+        least = min(least, size)
     if source.map.base == NULL or left < tail + least:
         return 0
     if source.frozen and machine.mappings.memfd_size_min > 0 and transmit_copies(machine, conn):
-        size = SPLICE_SIZE_MAX
+        size = <uint32_t>rates_clip(machine, conn, SPLICE_SIZE_MAX)
     most = _resident(machine, stream, source, <uint32_t>min(left - tail, <uint64_t>size))
     return most if most >= least and machine_source_holds(machine, source_slot) else 0
 
@@ -188,6 +192,12 @@ cdef void stream_pump(Machine* machine, uint32_t slot, uint8_t copy_reason) noex
         return
     if conn.sends == 0:
         stream.live = LIVE_NONE
+        if machine.rates != NULL and not rates_may_send(machine, slot):
+            if stream.count == 1 and stream.reading == NO_SLOT:
+                _give_back(machine, stream)
+            return
+    elif machine.rates != NULL:
+        return      # nothing is read ahead that has not been paid for
     # While something leaves from the mapping nothing is read ahead: it might be the end, and that comes last.
     zc_assert(stream.live == LIVE_NONE)
     if stream.reading == NO_SLOT:
@@ -209,7 +219,8 @@ cdef void stream_pump(Machine* machine, uint32_t slot, uint8_t copy_reason) noex
         if stream.reading != NO_SLOT:
             queues_remove(&machine.queues, slot)
             stream.reading_have = 0
-            stream.reading_want = <uint32_t>min(<unsigned long long>machine.limits.window_size, stream.end - stream.read_at)
+            stream.reading_want = <uint32_t>min(rates_clip(machine, conn, machine.limits.window_size),
+                                                stream.end - stream.read_at)
             if cold:
                 _begin_turn(machine, conn)
             _read(machine, slot)
@@ -303,6 +314,13 @@ cdef void stream_sent(Machine* machine, uint32_t slot, uint32_t length) noexcept
         _drop_oldest(machine, stream)
 
 
+cdef void _give_back(Machine* machine, Stream* stream) noexcept nogil:
+    """Its one window; what is left in it is read again."""
+    stream.read_at -= stream.lengths[stream.first] - stream.sent
+    _drop_oldest(machine, stream)
+    stream.from_reserve = 0
+
+
 cdef void stream_wait(Machine* machine, uint32_t slot) noexcept nogil:
     """The socket takes nothing for now. A window from the reserve, or with little left in it, goes back: the rest is read
     again when the socket takes bytes."""
@@ -313,9 +331,7 @@ cdef void stream_wait(Machine* machine, uint32_t slot) noexcept nogil:
         return
     left = stream.lengths[stream.first] - stream.sent
     if stream.from_reserve or left < machine.limits.window_size // LITTLE_PART:
-        stream.read_at -= left
-        _drop_oldest(machine, stream)
-        stream.from_reserve = 0
+        _give_back(machine, stream)
 
 
 cdef void stream_stop(Machine* machine, uint32_t slot) noexcept nogil:

@@ -616,7 +616,7 @@ cdef class SimWorker(SiteWorker):
             "waiting": conn.received.end - conn.received.start, "windows_held": conn.windows_held, "leases": conn.leases,
             "live_leases": conn.live_leases,
             "segment": conn.segment, "queued": self.machine.queues.queue[slot] in (QUEUE_HEAD, QUEUE_LOOK),
-            "waits": self.machine.queues.queue[slot], "stays": conn.stays,
+            "waits": self.machine.queues.queue[slot], "stays": conn.stays, "paced": conn.paced,
         }
 
     def owed(self) -> dict[int, tuple[int, int]]:

@@ -9,6 +9,7 @@ from zchttpd._core.machine cimport (
     machine_registers, machine_rest)
 from zchttpd._core.mapping cimport Mapping, mapping_at
 from zchttpd._core.op cimport OP_DROP_PAGES, OP_SEND, OP_SEND_ZC, OP_SPLICE, Op
+from zchttpd._core.rates cimport rates_clip
 from zchttpd._core.routes cimport (
     routes_copied, routes_not_copied, routes_of, routes_referred, routes_spare, routes_spares)
 from zchttpd._core.slab cimport slab_holds, slab_row
@@ -92,8 +93,10 @@ cdef void transmit_window(Machine* machine, uint32_t slot, uint32_t mapping_slot
     cdef Conn* conn = conn_at(machine, slot)
     cdef Mapping* mapping = mapping_at(&machine.mappings, mapping_slot)
     cdef uint8_t reason = COPY_BY_MODE
-    cdef uint32_t size = <uint32_t>min(length, <uint64_t>machine.limits.window_size)
+    cdef uint32_t size
     cdef Op* op
+    length = rates_clip(machine, conn, length)
+    size = <uint32_t>min(length, <uint64_t>machine.limits.window_size)
     zc_assert(mapping.refs > 0 and offset + size <= mapping.length)
     if mapping.huge:
         routes_referred(machine, conn)
