@@ -24,6 +24,29 @@ USUAL = (
     *("accept", "watch", "register", "signal", "take_version", "check_version", "close_file"),
     *("map_file", "unmap_file", "resident", "look", "check_root", "drop_pages", "route", "cpu_time"),
 )
+LIMITS = {
+    "head_size_max": HEAD_MAX,
+    "line_size_max": 512,
+    "head_ms_max": 10_000,
+    "idle_ms_max": 65_000,
+    "stall_ms_max": 60_000,
+    "linger_ms_max": 5_000,
+    "zc_size_min": 1000,
+    "window_size": WINDOW,
+    "windows_per_connection": 2,
+    "window_count": 8,
+    "connections_max": CONNECTIONS_MAX,
+    "refusals_max": REFUSALS_MAX,
+    "connections_per_address": NO_LIMIT,
+    "requests_per_second": NO_LIMIT,
+    "requests_burst": 1,
+    "bytes_per_second": NO_RATE,
+    "leases_per_connection": 8,
+    "part_bytes_max": 1000,
+    "held_bytes_max": 1 << 20,
+    "turn_bytes_max": 1 << 20,
+    "way_bytes": 1 << 30,
+}
 
 
 class Bench:
@@ -72,30 +95,7 @@ class Bench:
             request_ids=request_ids,
             listeners=[(testing.LISTENER, proxy)],
             proxies=proxies,
-            limits={
-                "head_size_max": HEAD_MAX,
-                "line_size_max": 512,
-                "head_ms_max": 10_000,
-                "idle_ms_max": 65_000,
-                "stall_ms_max": 60_000,
-                "linger_ms_max": 5_000,
-                "zc_size_min": 1000,
-                "window_size": WINDOW,
-                "windows_per_connection": 2,
-                "window_count": 8,
-                "connections_max": CONNECTIONS_MAX,
-                "refusals_max": REFUSALS_MAX,
-                "connections_per_address": NO_LIMIT,
-                "requests_per_second": NO_LIMIT,
-                "requests_burst": 1,
-                "bytes_per_second": NO_RATE,
-                "leases_per_connection": 8,
-                "part_bytes_max": 1000,
-                "held_bytes_max": 1 << 20,
-                "turn_bytes_max": 1 << 20,
-                "way_bytes": 1 << 30,
-            }
-            | limits,
+            limits=LIMITS | limits,
         )
         self.fds = 10
         self.machine.start()

@@ -214,7 +214,7 @@ class Kernel(Transfers):
     def _send(self, socket: Socket, op: testing.ExecutedOp) -> None:
         if socket.full:
             raise Violation(f"sent again though nobody has told of room: {op}")
-        self.rates.sends(socket.network, op.length)
+        self.rates.sends(socket, op.length)
         socket.chain.append(op)
         socket.snapshots.append(self.must_be_memory(op))
 

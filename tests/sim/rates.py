@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .parts import NO_RATE, Violation
+from .parts import NO_RATE, Socket, Violation
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -39,19 +39,23 @@ class Rates:
         self.kernel = kernel
         self.bytes: dict[bytes, Bucket] = {}
 
-    def sends(self, network: bytes, length: int) -> None:
+    def sends(self, socket: Socket, length: int) -> None:
         """The machine has a send of so many bytes under way."""
         rate = self.kernel.limits["bytes_per_second"]
-        if rate == NO_RATE:
+        if rate == NO_RATE or not self._has_address(socket):
             return
         # At least a byte, however slow.
-        bucket = self.bytes.setdefault(network, Bucket(rate, max(rate, 1)))
+        bucket = self.bytes.setdefault(socket.network, Bucket(rate, max(rate, 1)))
         bucket.takes(length, self.kernel.machine.now_us)
 
-    def sent(self, network: bytes, left: int) -> None:
+    def sent(self, socket: Socket, left: int) -> None:
         """And so many of them have not left."""
-        if network in self.bytes:
-            self.bytes[network].gives_back(left)
+        if socket.network in self.bytes and self._has_address(socket):
+            self.bytes[socket.network].gives_back(left)
+
+    def _has_address(self, socket: Socket) -> bool:
+        """Whether anybody knows it: where a proxy connects, when that has named a client."""
+        return not self.kernel.greetings.expected or (socket.greeting == "client" and socket.greeted)
 
     def pause(self, conns: list[dict[str, int]]) -> bool:
         """Whether somebody sends nothing until time has passed."""

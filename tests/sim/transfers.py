@@ -164,7 +164,7 @@ class Transfers:
 
     def _failed(self, socket: Socket, op: testing.ExecutedOp, snapshot: bytes, res: int) -> Cqe:
         """The completion of a send that sent nothing; of a zero-copy one a notification may follow."""
-        self.rates.sent(socket.network, op.length)
+        self.rates.sent(socket, op.length)
         more = op.kind == "send_zc" and not self.habits.by_socket and self.rng.random() < 0.5
         if more:
             self.notifications.taken(Held(op, snapshot, read=True))
@@ -189,7 +189,7 @@ class Transfers:
 
     def _taken(self, socket: Socket, op: testing.ExecutedOp, size: int) -> None:
         socket.taken += size
-        self.rates.sent(socket.network, op.length - size)
+        self.rates.sent(socket, op.length - size)
         self.bytes_taken += size
         self.leases_held += op.kind == "send_zc"
 

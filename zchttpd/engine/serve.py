@@ -179,29 +179,7 @@ def assemble(
         handler=loader,
         on_route=log_route,
         stats=stats,
-        limits={
-            "head_size_max": settings.head_size_max,
-            "line_size_max": min(LINE_SIZE_MAX, settings.head_size_max),
-            "head_ms_max": settings.head_ms_max,
-            "idle_ms_max": settings.idle_ms_max,
-            "stall_ms_max": settings.stall_ms_max,
-            "linger_ms_max": LINGER_MS_MAX,
-            "zc_size_min": max(1, settings.zc_size_min),
-            "window_size": settings.window_size,
-            "windows_per_connection": settings.windows_per_connection,
-            "window_count": settings.stream_memory // settings.window_size,
-            "connections_max": admitted,
-            "refusals_max": refused,
-            "connections_per_address": settings.connections_per_address or NO_LIMIT,
-            "requests_per_second": settings.requests_per_second or NO_LIMIT,
-            "requests_burst": settings.requests_burst or settings.requests_per_second or 1,
-            "bytes_per_second": settings.bytes_per_second or NO_RATE,
-            "leases_per_connection": LEASES_PER_CONNECTION,
-            "part_bytes_max": parts_max(settings),
-            "held_bytes_max": held_max(settings),
-            "turn_bytes_max": TURN_BYTES_MAX,
-            "way_bytes": WAY_BYTES,
-        },
+        limits=_limits(settings, admitted, refused),
         send_mode=settings.send_mode,
         plans_max=settings.plans_max,
         recv_buffers=settings.recv_buffers,
@@ -226,6 +204,33 @@ def assemble(
         wake,
         hand_over_ms,
     )
+
+
+def _limits(settings: Settings, admitted: int, refused: int) -> dict[str, int]:
+    """The fields of `Limits` (machine.pxd), with so many connections, and so many more that are refused."""
+    return {
+        "head_size_max": settings.head_size_max,
+        "line_size_max": min(LINE_SIZE_MAX, settings.head_size_max),
+        "head_ms_max": settings.head_ms_max,
+        "idle_ms_max": settings.idle_ms_max,
+        "stall_ms_max": settings.stall_ms_max,
+        "linger_ms_max": LINGER_MS_MAX,
+        "zc_size_min": max(1, settings.zc_size_min),
+        "window_size": settings.window_size,
+        "windows_per_connection": settings.windows_per_connection,
+        "window_count": settings.stream_memory // settings.window_size,
+        "connections_max": admitted,
+        "refusals_max": refused,
+        "connections_per_address": settings.connections_per_address or NO_LIMIT,
+        "requests_per_second": settings.requests_per_second or NO_LIMIT,
+        "requests_burst": settings.requests_burst or settings.requests_per_second or 1,
+        "bytes_per_second": settings.bytes_per_second or NO_RATE,
+        "leases_per_connection": LEASES_PER_CONNECTION,
+        "part_bytes_max": parts_max(settings),
+        "held_bytes_max": held_max(settings),
+        "turn_bytes_max": TURN_BYTES_MAX,
+        "way_bytes": WAY_BYTES,
+    }
 
 
 def _sites(

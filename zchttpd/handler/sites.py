@@ -56,6 +56,6 @@ class Sites:
             return self._root.turn_away(head, self._unknown)
         return self._root.answer(head, now_ms)
 
-    def refuse(self, status: int, *, bodiless: bool = False) -> Answer:
+    def refuse(self, status: int, *, bodiless: bool = False, keeps: bool = False) -> Answer:
         """See `Handler`: what never became a head is no site's."""
-        return self._root.refuse(status, bodiless=bodiless)
+        return self._root.refuse(status, bodiless=bodiless, keeps=keeps)

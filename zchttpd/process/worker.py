@@ -42,9 +42,9 @@ _REFUSALS = (errno.EPERM, errno.EACCES, errno.ENOSYS)
 class Serve(Protocol):
     """What an engine is: serve until SIGTERM or SIGINT, drain, return. It calls `ready` when it can accept.
 
-    `listeners`: this worker's own. `stats`: this worker's block of shared counters, whose values it goes on from.
-    `moved`: called when the root is another directory, which this worker cannot open; None where it can.
-    `ready` takes a report: `engine` and `send_mode` (str, for the start line),
+    `listeners`: this worker's own. `stats`: this worker's block of shared counters, whose values it goes
+    on from. `moved`: called when the root is another directory, which this worker cannot open; None where it
+    can. `ready` takes a report: `engine` and `send_mode` (str, for the start line),
     `missing` (names of features) and `notes` (lines of text).
     """
 

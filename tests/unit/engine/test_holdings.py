@@ -17,7 +17,7 @@ class NamedEntry:
     """What an entry is to holdings."""
 
     def __init__(self, name: bytes) -> None:
-        self.segments, self.directory = (name,), False
+        self.segments, self.directory, self.site = (name,), False, 0
 
 
 def entry(name: bytes) -> Entry:
