@@ -170,7 +170,7 @@ fleet: setup ## four servers behind HAProxy in network namespaces: hash against 
 loadtest: setup ## zero copy against plain sends under locust, with a report
 	$(BIN)/locust -f loadtest/ --headless --only-summary -u 50 -r 10 -t 30s $(LOADTEST_ARGS)
 
-readme: setup ## put the figures of the last bench into README.md, docs/figures.md and docs/cpu.svg, of the last vm and fleet into their pages
+readme: setup ## put the figures of the last bench into README.md, docs/figures.md and their charts, of the last vm and fleet into their pages
 	$(BIN)/python -m bench run --from-json results/bench.json --readme results/short.md --page results/page.md \
 	    --chart docs/cpu.svg >/dev/null
 	$(BIN)/python tools/fill.py README.md bench <results/short.md

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.behind import behind_lines
@@ -308,5 +309,7 @@ def write_pictures(results: Results, folder: Path) -> None:
 
 
 def write_chart(results: Results, path: Path) -> None:
-    """Raises OSError."""
-    write_svg(chart_of(results), path)
+    """Also a narrow one beside it, `-narrow`. Raises OSError."""
+    chart = chart_of(results)
+    write_svg(chart, path)
+    write_svg(replace(chart, wide=False, narrow=True), path.with_stem(f"{path.stem}-narrow"))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Points, which are the pixels of an SVG that is shown in its own size.
-WIDTH, WIDE, HEIGHT, ROW, TITLE = 560, 1160, 260, 46, 30
+WIDTH, WIDE, NARROW, HEIGHT, ROW, BAR, TITLE = 560, 1160, 350, 260, 46, 15, 30
 LETTER = 6.5
 DPI = 110
 # What a colour is called in a style sheet: its value on a light and on a dark page.
@@ -91,6 +91,7 @@ class Curve:
 class Plot:
     """Lines over seconds, or groups of bars, or (`spread`) a row of dots around 1 for each group, or curves
     over sizes, with a `band` of sizes that matter; `note` says how to read it, `unit` what the axis counts.
+    `narrow`: groups of bars that lie, one below the other, for a telephone.
     """
 
     title: str
@@ -102,14 +103,17 @@ class Plot:
     logarithmic: bool = False
     wide: bool = False
     spread: bool = False
+    narrow: bool = False
     unit: str = ""
 
     @property
     def width(self) -> int:
-        return WIDE if self.wide else WIDTH
+        return NARROW if self.narrow else WIDE if self.wide else WIDTH
 
     @property
     def height(self) -> int:
+        if self.narrow:
+            return 72 + BAR * sum(len(group.bars) + 1 for group in self.groups)
         return 72 + ROW * len(self.groups) if self.spread else HEIGHT
 
 
@@ -126,16 +130,19 @@ def colour(name: str, names: Sequence[str]) -> str:
 def draw(axes: Axes, plot: Plot) -> None:
     """Draw `plot`."""
     axes.tick_params(length=0)
+    names: list[str] = []
     if plot.spread:
         _draw_spread(axes, plot)
-        names = []
+    elif plot.narrow:
+        _draw_rows(axes, plot)
     else:
         axes.grid(axis="y")
         axes.set_ylabel(plot.unit)
         kind = _draw_bars if plot.groups else _draw_curves if plot.curves else _draw_lines
         names = kind(axes, plot)
     # The legend stands between the title and the plot.
-    axes.set_title(plot.title, pad=22 if len(names) > 1 else 8)
+    title = textwrap.fill(plot.title, int(plot.width / LETTER) - 8)
+    axes.set_title(title, pad=22 if len(names) > 1 else 8, x=-0.26 if plot.narrow else 0)
     if len(names) > 1:
         axes.legend(
             loc="lower left", bbox_to_anchor=(0, 1), ncols=len(names), borderaxespad=0, handlelength=1
@@ -209,6 +216,28 @@ def _draw_bars(axes: Axes, plot: Plot) -> list[str]:
     return names
 
 
+def _draw_rows(axes: Axes, plot: Plot) -> None:
+    """Bars that lie, each with its name and its figure, below the label of their group."""
+    names = list(dict.fromkeys(name for group in plot.groups for name, _ in group.bars))
+    places: list[float] = []
+    labels: list[str] = []
+    row = 0
+    for group in plot.groups:
+        axes.text(0, row, group.label, va="center", fontweight="bold")
+        for name, value in group.bars:
+            row += 1
+            bar = axes.barh(row, value, 0.8, color=colour(name, names))
+            axes.bar_label(bar, [number(value)], fontsize=9, padding=2, color=FAINT)
+            places.append(row)
+            labels.append(name)
+        row += 1
+    axes.set_yticks(places, labels)
+    axes.set_ylim(row - 0.3, -0.7)
+    axes.margins(x=0.12)
+    axes.spines["bottom"].set_visible(False)
+    axes.set_xticks([])
+
+
 def _draw_spread(axes: Axes, plot: Plot) -> None:
     names = [group.label for group in plot.groups]
     for row, group in enumerate(plot.groups):
@@ -230,7 +259,10 @@ def _place(plot: Plot, width: float, height: float, x: float = 0, y: float = 0) 
     """Where the axes of `plot`, whose upper left corner is at `x`, `y`, are in a figure of these points:
     left, bottom, width, height, as shares of it. To find that out by drawing takes as long as to draw.
     """
-    left, bottom, right, top = (84, 40, 14, 30) if plot.spread else (64, 46, 12, 44)
+    if plot.narrow:
+        left, bottom, right, top = (76, 8, 12, 48)
+    else:
+        left, bottom, right, top = (84, 40, 14, 30) if plot.spread else (64, 46, 12, 44)
     across, tall = plot.width - left - right, plot.height - bottom - top
     return (x + left) / width, (height - y - top - tall) / height, across / width, tall / height
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -65,7 +66,10 @@ def test_figures_on_plots(value: float, text: str) -> None:
     assert number(value) == text
 
 
-@pytest.mark.parametrize("plot", [LINES, BARS, SPREAD, CURVES], ids=lambda plot: plot.title)
+NARROW = replace(BARS, title="narrow", logarithmic=False, wide=False, narrow=True)
+
+
+@pytest.mark.parametrize("plot", [LINES, BARS, NARROW, SPREAD, CURVES], ids=lambda plot: plot.title)
 def test_a_plot_is_an_element_with_a_name_in_the_colours_of_the_page(plot: Plot) -> None:
     text = svg(plot)
     element = ElementTree.fromstring(text)
@@ -100,6 +104,15 @@ def test_bars_have_their_figures_and_grow_with_them() -> None:
     tops = {fill: min(float(y) for y in re.findall(r"[ML] \S+ (\S+)", path)) for path, fill in bars}
     # Three powers of ten apart.
     assert tops["s1"] < tops["s0"] - BARS.height / 3
+
+
+def test_narrow_bars_lie_with_names_and_figures() -> None:
+    text = svg(NARROW)
+    assert NARROW.width < 360
+    assert {"1", "1,000", "first kind", "zerocopy", "plain"} <= set(texts_of(ElementTree.fromstring(text)))
+    bars = re.findall(r'<path d="([^"]*)" clip-path[^>]*style="fill: var\(--(s\d)\)', text)
+    ends = {fill: max(float(x) for x in re.findall(r"[ML] (\S+) \S+", path)) for path, fill in bars}
+    assert ends["s1"] > ends["s0"] + NARROW.width / 2
 
 
 def test_a_spread_has_a_dot_for_each_value_right_of_the_line_at_one() -> None:
