@@ -22,7 +22,7 @@ from zchttpd._core.op cimport (
     OP_ACCEPT, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_COLLAPSE, OP_FILL, OP_LINK, OP_POLL, OP_READ, OP_RECV, OP_SEND,
     OP_SEND_ZC, OP_SPLICE, OP_WATCH)
 from zchttpd._core.pipes cimport pipes_close, pipes_drop
-from zchttpd._core.readers cimport Read, readers_close, readers_collect, readers_open, readers_read
+from zchttpd._core.readers cimport readers_close, readers_collect, readers_open, readers_read
 from zchttpd._core.sends cimport sends_go
 from zchttpd._core.zerocopy cimport zerocopy_close, zerocopy_collect, zerocopy_end
 
@@ -70,8 +70,7 @@ cdef int poller_open(Poller* poller, uint32_t buffer_count, uint32_t buffer_size
 
 cdef uint32_t poller_close(Poller* poller) noexcept nogil:
     """Give everything back; whose sockets they are closes those that it has not closed yet. Returns how many reads are still
-    under way: unless it is 0
-    the memory that they read into must stay for as long as the process lives."""
+    under way: unless it is 0 the memory that they read into must stay for as long as the process lives."""
     cdef uint32_t reading = 0
     cdef uint32_t i
     for i in range(poller.descriptor_count):
@@ -331,7 +330,7 @@ cdef bint _act(Poller* poller, const epoll_event* event) noexcept nogil:
         if row.kind == DESCRIPTOR_LISTENER:
             _accept(poller, fd)
         elif row.kind == DESCRIPTOR_READERS:
-            _collect(poller)
+            readers_collect(poller.readers, &poller.done)
         else:
             _complete(poller, row.arrive, EPOLLIN)
             _disarm(poller, fd)
@@ -373,17 +372,6 @@ cdef void _accept(Poller* poller, int32_t listener) noexcept nogil:
             _disarm(poller, listener)
             return
         _complete(poller, token, accepted).more = 1
-
-
-cdef void _collect(Poller* poller) noexcept nogil:
-    """Complete the reads that threads have done."""
-    cdef Read* done = readers_collect(poller.readers)
-    cdef Read* after
-    while done != NULL:
-        after = done.next
-        _complete(poller, done.op.token, done.res)
-        free(done)
-        done = after
 
 
 cdef void poller_give_back(Poller* poller, uint16_t buffer_id) noexcept nogil:

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
+from zchttpd._core.completions cimport Completions
 from zchttpd._core.op cimport Op
 
 cdef extern from "<pthread.h>" nogil:
@@ -31,4 +32,4 @@ cdef struct Readers:
 cdef Readers* readers_open() noexcept nogil
 cdef uint32_t readers_close(Readers* readers) noexcept nogil
 cdef bint readers_read(Readers* readers, const Op* op, int32_t* res) noexcept nogil
-cdef Read* readers_collect(Readers* readers) noexcept nogil
+cdef void readers_collect(Readers* readers, Completions* into) noexcept nogil

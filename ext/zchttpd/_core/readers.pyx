@@ -11,6 +11,7 @@ from posix.mman cimport madvise
 from posix.unistd cimport close, read, write
 
 from zchttpd._core.check cimport unlikely
+from zchttpd._core.completions cimport completions_add
 from zchttpd._core.machine cimport READ_QUEUES, READS_MAX
 from zchttpd._core.mapping cimport MADV_COLLAPSE
 from zchttpd._core.op cimport OP_ASIDE, OP_COLLAPSE, OP_NOWAIT
@@ -152,16 +153,21 @@ cdef int _push(Readers* readers, const Op* op) noexcept nogil:
     return rc
 
 
-cdef Read* readers_collect(Readers* readers) noexcept nogil:
-    """The reads that are done, as a list that is the caller's to free. Call it when `event` is readable."""
+cdef void readers_collect(Readers* readers, Completions* into) noexcept nogil:
+    """Complete the reads that are done. Call it when `event` is readable."""
     cdef uint64_t count
     cdef Read* done
+    cdef Read* item
     read(readers.event, &count, sizeof(count))
     pthread_mutex_lock(&readers.lock)
     done = readers.done
     readers.done = NULL
     pthread_mutex_unlock(&readers.lock)
-    return done
+    item = done
+    while item != NULL:
+        completions_add(into, item.op.token, item.res)
+        item = item.next
+    _free_list(done)
 
 
 cdef bint _start(Readers* readers) noexcept nogil:
