@@ -65,6 +65,8 @@ _ELSEWHERE = {
     **dict.fromkeys(("--metrics", "--stats"), "admin"),
     **dict.fromkeys(("--single", "--fallback"), "spa"),
     **dict.fromkeys(("--rewrite", "--rewrites", "--redirect"), "redirects"),
+    **dict.fromkeys(("--cert", "--certfile", "--ssl-cert", "--ssl-certfile", "--tls", "--https"), "tls_cert"),
+    **dict.fromkeys(("--key", "--keyfile", "--ssl-key", "--ssl-keyfile"), "tls_key"),
     "-p": "port",
     "-c": "config",
     "-l": "listing",
@@ -312,6 +314,10 @@ def _carry_out(command: str, typed: dict[str, Any], asked: dict[str, Any]) -> in
             settings, _ = fit(read({"root": ".", **texts}, os.environ), memory_limit())
             return _doctor(settings, **asked)
         given, notes = _read(texts)
+        if check:
+            from zchttpd.engine import tls
+
+            tls.load(given.settings)
     except SettingsError as error:
         log.complain(error.problem)
         return EXIT_USAGE
@@ -335,11 +341,12 @@ def _read(texts: Mapping[str, str]) -> tuple[Given, list[str]]:
     report. Raises SettingsError.
     """
     # Only now: what it imports is of no use to --help and --version.
-    from zchttpd.process.checks import check_roots, check_user
+    from zchttpd.process.checks import check_key, check_roots, check_user
     from zchttpd.process.memory_limit import fit, memory_limit
 
     given = read(texts, os.environ)
     settings, notes = fit(given, memory_limit())
     check_roots(settings)
     check_user(settings.user)
+    check_key(settings)
     return replace(given, settings=settings), [*notes, *without_effect(settings, given.sources)]

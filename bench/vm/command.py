@@ -46,7 +46,14 @@ if TYPE_CHECKING:
 SIZES = "4K,8K,16K,64K,256K,1M,16M,64M"
 # More small files than the memory of the modes that stream takes, and one that is more than a socket takes.
 LOSS_SIZES = (*range(MIB, MIB + 16), 16 * MIB)
-TESTS = ("tests/ring", "tests/driver", "tests/core", "tests/sim", "tests/wire/test_smoke.py")
+TESTS = (
+    "tests/ring",
+    "tests/driver",
+    "tests/core",
+    "tests/sim",
+    "tests/wire/test_smoke.py",
+    "tests/wire/test_tls.py",
+)
 # An emulated processor is slow.
 PYTEST = ("-q", "-p", "no:cacheprovider", "-m", "not slow", "-o", "faulthandler_timeout=1800")
 

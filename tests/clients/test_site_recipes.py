@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import socket
-import subprocess
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ..wire.client import eventually, refused
+from ..wire.client import eventually
 from .played import URL, Played, shell
+from .proxies import NGINX, free_port, running
 from .test_browser import SEEK, browsing, describe_error
 from .test_packages import apt_settings, make_deb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from .conftest import Run, Serve
@@ -149,38 +147,6 @@ def test_django(serve: Serve, run: Run, tmp_path: Path) -> None:
             "curl", "-sS", "-D", "-", "-o", "/dev/null", f"{url}/admin/css/base.css"
         )
     assert (tmp_path / "got").read_bytes() == (tmp_path / "static" / hashed).read_bytes()
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-    return port
-
-
-@contextmanager
-def running(port: int, *words: object) -> Iterator[None]:
-    """A proxy that listens there."""
-    proxy = subprocess.Popen([str(word) for word in words], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    try:
-        eventually("the proxy listens", lambda: proxy.poll() is not None or not refused(("127.0.0.1", port)))
-        assert proxy.poll() is None, proxy.communicate()[1].decode()
-        yield
-    finally:
-        proxy.terminate()
-        proxy.communicate()
-
-
-NGINX = """
-daemon off; master_process off; pid {0}/nginx.pid; error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {0}; proxy_temp_path {0}; fastcgi_temp_path {0};
-    uwsgi_temp_path {0}; scgi_temp_path {0};
-    {1}
-}}
-"""
 
 
 @pytest.mark.parametrize("name", ["nginx", "haproxy", "caddyfile"])

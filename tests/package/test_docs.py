@@ -34,7 +34,11 @@ FLAGS_OF_OTHERS = {"--cpus", "--network", "--read-only", "--security-opt", "--ul
 LOCUSTS = {"--headless", "--help", "--host", "--master", "--master-host", "--processes", "--worker"}
 TOPS = {"--interval", "--once", "--token-file"}
 # Pages whose every line `make clients` types (tests/clients/played.py), and pages of which it types some.
-PLAYED = {"docs/verified-downloads.md", *(f"docs/recipes/{page.name}" for page in TOP.glob("docs/recipes/*"))}
+PLAYED = {
+    "docs/verified-downloads.md",
+    "docs/tls.md",
+    *(f"docs/recipes/{page.name}" for page in TOP.glob("docs/recipes/*")),
+}
 TYPED = {"README.md": {"curl"}, "docs/use.md": {"curl"}}
 # Programs whose lines are held against their options below.
 HELD = {"locust", "make", "pytest", "zchttpd"}

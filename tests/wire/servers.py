@@ -35,7 +35,7 @@ ENGINES: tuple[tuple[str, str], ...] = (
 CONFINED = Path(__file__).with_name("confined.py")
 START_S = 60.0
 PR_SET_CHILD_SUBREAPER = 36
-_LOOPBACK = r"http://(?:127\.0\.0\.1|0\.0\.0\.0):(\d+)"
+_LOOPBACK = r"https?://(?:127\.0\.0\.1|0\.0\.0\.0):(\d+)"
 SENDS_ZEROCOPY = 'sends_total{mode="zerocopy"}'
 
 

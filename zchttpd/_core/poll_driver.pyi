@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 from typing_extensions import disjoint_base
@@ -8,7 +9,14 @@ from zchttpd._core.site_worker import SiteWorker
 class PollWorker(SiteWorker):
     # `options` are those of Worker.
     def __init__(
-        self, *, recv_buffers: int, recv_buffer_size: int, send_mode: str, **options: Any
+        self,
+        *,
+        recv_buffers: int,
+        recv_buffer_size: int,
+        send_mode: str,
+        listeners: Sequence[tuple[int, str]],
+        tls: Any = ...,
+        **options: Any,
     ) -> None: ...
     @property
     def zerocopy(self) -> bool: ...

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from zchttpd.api.options import in_python
 from zchttpd.config.names import OFF
 from zchttpd.config.options import SettingsError, StartError
+from zchttpd.engine import tls
 from zchttpd.engine.embedded import Embedded
 from zchttpd.engine.listener import Listener
 from zchttpd.engine.portable import new_loop
@@ -52,14 +53,16 @@ class LoopServer:
     ) -> None:
         if settings.access_log != OFF:
             check_log(settings)
+        agreed = tls.load(settings)
         ours = Listener(listener.socket.dup(), listener.proxy)
         try:
-            embedded = Embedded(settings, ours, loop)
+            embedded = Embedded(settings, ours, loop, agreed)
         except OSError as error:
             ours.socket.close()
             raise StartError(f"the server cannot start: {error}") from error
         engine = f"portable ({type(loop).__module__.partition('.')[0]}) in process"
-        every = [*notes, *compressor.notes(settings), *checks.notes(settings)]
+        more = [] if agreed is None else [agreed.note]
+        every = [*notes, *more, *compressor.notes(settings), *checks.notes(settings)]
         report = Report(engine=engine, send_mode=embedded.send_mode, notes=every)
         lines = report.lines(settings, [listener], admin="")
         self.report = [in_python(line) for line in lines]

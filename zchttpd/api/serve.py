@@ -62,8 +62,8 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where the root is, without the slash: `http://127.0.0.1:43210`, or `unix:PATH`."""
-        return url_of(self._listener.socket)
+        """Where the root is, without the slash: `http://127.0.0.1:43210`, `https://...`, or `unix:PATH`."""
+        return url_of(self._listener.socket, tls=bool(self._settings.tls_cert))
 
     @property
     def report(self) -> list[str]:

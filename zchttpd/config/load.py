@@ -226,6 +226,8 @@ def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
         warn(
             ("admin_token_file", "admin_name", "admin_origin"), "Type --admin and an address, or leave it out"
         )
+    if not settings.tls_cert:
+        warn(("tls_key",), "Type --tls-cert and a file, or leave it out")
     if not settings.compress:
         warn(_COMPRESS_ONLY, "Type --compress auto, or leave it out")
     if not settings.sites:
@@ -238,9 +240,12 @@ def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
         warn(("forwarded_field",), "Type --forwarded-from and the proxies, or leave it out")
     if settings.send_mode == "plain":
         warn(("frozen",), "With --send-mode plain every body is copied; leave one of them out")
-    if settings.engine == "portable":
+    if settings.tls_cert:
+        warn(("zc_size_min",), "With --tls-cert every body is encrypted, which copies it")
+    if settings.engine == "portable" or settings.tls_cert:
         if not set(settings.without) & set(SANDBOX):
-            why = "It is for io_uring, and --engine portable does without; leave one of them out"
+            portable = "--engine portable" if settings.engine == "portable" else "the engine of --tls-cert"
+            why = f"It is for io_uring, and {portable} does without; leave one of them out"
             warn(("without",), why)
     elif settings.send_mode == "plain":
         warn(("zc_size_min",), "With --send-mode plain every body is copied; leave one of them out")

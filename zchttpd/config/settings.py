@@ -203,6 +203,20 @@ class Settings:
         *(where.parse_networks, "NETWORK", "10.0.0.0/24", Group.WHERE),
         "who may connect where PROXY headers come: addresses and networks; all others are closed",
     )
+    tls_cert: str = opt.option(
+        "",
+        Group.WHERE,
+        "speak TLS with this certificate and its chain (PEM), by the portable engine; SIGHUP reads it again",
+        metavar="FILE",
+        example="/etc/ssl/site.pem",
+    )
+    tls_key: str = opt.option(
+        "",
+        Group.WHERE,
+        "its key (PEM, without a password); when empty it is in the file of --tls-cert",
+        metavar="FILE",
+        example="/etc/ssl/private/site.key",
+    )
     workers: int = opt.count(
         1,
         Group.WHERE,

@@ -41,8 +41,19 @@ def check_together(settings: Settings) -> None:
         raise SettingsError("auth", "it needs another package. Type: pip install bcrypt")
     _check_memory(settings)
     _check_compression(settings)
+    if settings.tls_cert:
+        _check_tls(settings)
     if settings.admin:
         _check_admin(settings)
+
+
+def _check_tls(settings: Settings) -> None:
+    if settings.engine == "uring":
+        fix = "Type --engine portable, or a proxy in front (docs/tls.md)"
+        raise SettingsError("engine", f"uring has no TLS. {fix}")
+    if settings.send_mode == "zerocopy":
+        fix = "Type --send-mode auto"
+        raise SettingsError("send_mode", f"zerocopy and TLS: what is encrypted is copied. {fix}")
 
 
 def _check_memory(settings: Settings) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from zchttpd.config.settings import Settings
     from zchttpd.engine.listener import Listener
+    from zchttpd.engine.tls import Tls
 
 
 class Embedded:
@@ -24,10 +25,16 @@ class Embedded:
     OSError where there is no descriptor, or no memory.
     """
 
-    def __init__(self, settings: Settings, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        listener: Listener,
+        loop: asyncio.AbstractEventLoop,
+        tls: Tls | None,
+    ) -> None:
         self.ended: asyncio.Future[None] = loop.create_future()
         self._stats = SharedStats(1)
-        self._driver = LoopDriver(settings, loop)
+        self._driver = LoopDriver(settings, loop, tls)
         self.send_mode = self._driver.send_mode
         self._assembly = assemble(self._driver, settings, [listener], self._stats.block(0))
         self._assembly.start_log()

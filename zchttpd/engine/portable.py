@@ -10,16 +10,20 @@ import logging
 import math
 import os
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zchttpd._core.poll_driver import PollWorker
 from zchttpd.engine.serve import serve as serve_with
+from zchttpd.telemetry.shared_stats import cells_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from zchttpd.config.settings import Settings
     from zchttpd.engine.listener import Listener
+    from zchttpd.engine.tls import Tls
+    from zchttpd.engine.tls_transport import Transport
 
 LOGGER = logging.getLogger("zchttpd")
 
@@ -31,11 +35,13 @@ NO_ZEROCOPY = (
 class LoopDriver:
     """Gives a worker its turns in a loop: when its descriptor is readable, and when one is due."""
 
-    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, tls: Tls | None) -> None:
         # As the io_uring engine has it.
         self.memory_files = settings.send_mode == "auto"
         self.send_mode = settings.send_mode
         self._loop = loop
+        self._tls = tls
+        self._shake_ms_max = settings.head_ms_max
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = math.inf
         self._worker: PollWorker
@@ -45,8 +51,16 @@ class LoopDriver:
         """See `serve.Maker`."""
         for fd, _ in listeners:
             os.set_blocking(fd, False)
-        self._worker = PollWorker(listeners=listeners, **options)
+        transport = self._transport(options["stats"]) if self._tls is not None else None
+        self._worker = PollWorker(listeners=listeners, tls=transport, **options)
         return self._worker
+
+    def _transport(self, stats: memoryview) -> Transport:
+        # What it imports is of no use to a server without TLS.
+        from zchttpd.engine.tls_transport import Transport
+
+        assert self._tls is not None
+        return Transport(self._tls, self._shake_ms_max, partial(cells_of, stats))
 
     def begin(self, ended: Callable[[], None]) -> None:
         """From now on the worker has turns; `ended` is called when it has drained."""
@@ -82,9 +96,9 @@ class LoopDriver:
 class Portable(LoopDriver):
     """A worker in a loop of its own, which is that of its process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tls: Tls | None) -> None:
         loop, self._name, self._notes = new_loop()
-        super().__init__(settings, loop)
+        super().__init__(settings, loop, tls)
         loop.set_exception_handler(_complain)
 
     def on_signal(self, number: int, act: Callable[[], None]) -> None:
@@ -100,8 +114,13 @@ class Portable(LoopDriver):
             "engine": f"portable ({self._name})",
             "send_mode": self.send_mode,
             "missing": [],
-            "notes": self._notes + ([] if self._worker.zerocopy else [NO_ZEROCOPY]),
+            "notes": self._notes + self._copies(),
         }
+
+    def _copies(self) -> list[str]:
+        if self._tls is not None:
+            return [self._tls.note]
+        return [] if self._worker.zerocopy else [NO_ZEROCOPY]
 
     def run(self) -> None:
         """See `serve.Driver`."""
@@ -138,6 +157,7 @@ def serve(
     *,
     moved: Callable[[], None] | None,
     ready: Callable[[dict[str, object]], None],
+    tls: Tls | None = None,
 ) -> None:
-    """See `process.worker.Serve`."""
-    serve_with(Portable(settings), settings, listeners, stats, moved=moved, ready=ready)
+    """See `process.worker.Serve`. With `tls` it speaks that on all connections."""
+    serve_with(Portable(settings, tls), settings, listeners, stats, moved=moved, ready=ready)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zchttpd.config.names import OFF
 from zchttpd.config.options import SettingsError, nearest
+from zchttpd.engine.tls import key_of
 from zchttpd.process.privileges import resolve
 
 if TYPE_CHECKING:
@@ -71,6 +73,16 @@ def _meant(root: str) -> str:
     return "Type --root and a directory that exists"
 
 
+def check_key(settings: Settings) -> None:
+    """Raises SettingsError where the key of --tls-cert would be served."""
+    key = key_of(settings)
+    for each in (settings, *(site.of(settings) for site in settings.sites)) if key else ():
+        if _within(Path(key), each.root):
+            raise SettingsError(
+                "tls_key", f"{key} is served to everybody. Type a file outside of {each.root}"
+            )
+
+
 def check_user(user: str) -> None:
     """Raises SettingsError unless `user` is somebody on this machine, or empty."""
     try:
@@ -93,10 +105,21 @@ def notes(settings: Settings) -> list[str]:
             )
     if settings.error_pages and not any(os.path.isfile(root + name) for name in _ERROR_PAGES):
         lines.append(f"none of {', '.join(_ERROR_PAGES)} in {root} yet: so far --error-pages changes nothing")
+    lines += _open_key(settings)
     log = settings.access_log
     if log not in (OFF, "-") and _within(Path(log), settings.root):
         lines.append(f"everybody can read {log}. Type --access-log and a file outside of {root}")
     return lines
+
+
+def _open_key(settings: Settings) -> list[str]:
+    key = key_of(settings)
+    try:
+        is_open = bool(key) and os.stat(key).st_mode & stat.S_IROTH
+    except OSError:
+        # Its directory is not for --user to enter.
+        is_open = False
+    return [f"everybody on this machine can read the key in {key}. Type: chmod o-r {key}"] if is_open else []
 
 
 def _within(path: Path, root: Path) -> bool:

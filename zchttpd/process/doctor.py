@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from zchttpd.config.names import ENCODINGS, FEATURES, SANDBOX, missing_encodings
 from zchttpd.config.options import usable_cpus
+from zchttpd.engine import kernel_tls
 from zchttpd.engine.limits import SPARE_FDS, files_needed, memory_needed
 from zchttpd.process import landlock, privileges, seccomp
 from zchttpd.process.findings import Finding, State
@@ -187,6 +188,7 @@ def examine(settings: Settings) -> list[Finding]:
         open_files(files_needed(settings)),
         _copying(),
         _uvloop(),
+        _kernel_tls(asked=bool(settings.tls_cert)),
         _compression(asked=bool(settings.compress)),
     ]
 
@@ -301,6 +303,17 @@ def _uvloop() -> Finding:
     return Finding(
         "uvloop", State.MISSING, "the portable engine runs on asyncio, which is slower", "pip install uvloop"
     )
+
+
+def _kernel_tls(*, asked: bool) -> Finding:
+    """Who encrypts with --tls-cert; that the kernel cannot is a fault only where it is asked to."""
+    refused = kernel_tls.available()
+    if not refused:
+        return Finding("kernel TLS", State.OK, "with --tls-cert the kernel encrypts for clients of TLS 1.3")
+    text = f"with --tls-cert OpenSSL encrypts, as this kernel does not ({refused})"
+    if not asked:
+        return Finding("kernel TLS", State.OK, text)
+    return Finding("kernel TLS", State.MISSING, text, "modprobe tls, where the kernel has it (CONFIG_TLS)")
 
 
 def _compression(*, asked: bool) -> Finding:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zchttpd.config.options import MIB, flag_of, format_size
-from zchttpd.engine.limits import evicted_max, held_max, parts_max
+from zchttpd.engine.limits import TLS_CONNECTION_SIZE, evicted_max, held_max, parts_max
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +127,8 @@ def most(settings: Settings) -> int:
 def beside(settings: Settings) -> int:
     """Bytes of each worker beside the options of memory: what clients have it hold, and receive buffers."""
     received = settings.recv_buffers * settings.recv_buffer_size
-    return evicted_max(settings) + held_max(settings) + parts_max(settings) + received
+    tls = settings.connections_max * TLS_CONNECTION_SIZE if settings.tls_cert else 0
+    return evicted_max(settings) + held_max(settings) + parts_max(settings) + received + tls
 
 
 def advised(settings: Settings, limit: Limit) -> int:

@@ -96,9 +96,9 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and int(text) < 2**32 - 1
 
 
-def preload() -> None:
-    """Import what will be needed later, for as long as it can be read."""
-    for name in (*_LATE, *filter(None, ENCODINGS.values())):
+def preload(*more: str) -> None:
+    """Import what will be needed later, and these modules, for as long as it can be read."""
+    for name in (*_LATE, *more, *filter(None, ENCODINGS.values())):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 
@@ -168,6 +168,15 @@ def _check(result: int) -> None:
     if result != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def keep_memory_out_of_cores() -> None:
+    """What this process and its workers hold is in no core dump, whoever writes that (core(5)).
+
+    To be called before privileges are dropped: then /proc/self is root's.
+    """
+    with contextlib.suppress(OSError), open("/proc/self/coredump_filter", "w") as file:
+        file.write("0")
 
 
 def become(identity: Identity) -> None:

@@ -42,8 +42,9 @@ class Report:
         count = settings.worker_count
         workers = "1 worker" if count == 1 else f"{count} workers"
         root = str(settings.root).rstrip("/") + "/"
+        url = url_of(listeners[0].socket, tls=bool(settings.tls_cert))
         lines = [
-            f"zchttpd {__version__} serving {root} at {url_of(listeners[0].socket)}"
+            f"zchttpd {__version__} serving {root} at {url}"
             f" ({self.engine}, send mode {self.send_mode}, {workers})"
         ]
         if admin:
@@ -66,7 +67,8 @@ class Report:
 
 
 def _about(listener: Listener, settings: Settings, *, first: bool) -> Iterator[str]:
-    url, others = url_of(listener.socket), url_for_others(listener.socket)
+    tls = bool(settings.tls_cert)
+    url, others = url_of(listener.socket, tls=tls), url_for_others(listener.socket, tls=tls)
     if not first:
         yield f"also at {url}"
     if listener.proxy:

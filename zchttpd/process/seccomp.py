@@ -37,7 +37,7 @@ CALLS = {
     "files": (
         "access close close_range dup dup2 dup3 faccessat faccessat2 fadvise64 fallocate fcntl flock fstat "
         "fstatfs ftruncate getcwd getdents64 ioctl lseek lstat newfstatat open openat openat2 pread64 preadv "
-        "preadv2 pwrite64 read readlink readlinkat readv stat statfs statx utimensat write writev"
+        "preadv2 pwrite64 pwritev read readlink readlinkat readv stat statfs statx utimensat write writev"
     ),
     "memory": "brk madvise membarrier memfd_create mincore mmap mprotect mremap munmap",
     "processes": (

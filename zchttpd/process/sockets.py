@@ -204,17 +204,17 @@ def _passed(fd: int, settings: Settings) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
-    """What opens on this machine: `http://127.0.0.1:8080`, `http://[::1]:8080`, `unix:/run/zchttpd.sock`."""
+def url_of(listener: socket.socket, *, tls: bool = False) -> str:
+    """What opens on this machine: `http://127.0.0.1:8080`, `https://[::1]:8080`, `unix:/run/zchttpd.sock`."""
     if listener.family == socket.AF_UNIX:
         return f"unix:{listener.getsockname()}"
     host, port = listener.getsockname()[:2]
     if _is_any(host):
         host = "127.0.0.1" if _takes_ipv4(listener) else "::1"
-    return _url(host, port)
+    return _url(host, port, tls)
 
 
-def url_for_others(listener: socket.socket) -> str:
+def url_for_others(listener: socket.socket, *, tls: bool = False) -> str:
     """What other machines type to reach a listener on all addresses; empty for any other listener."""
     if listener.family == socket.AF_UNIX or not _is_any(listener.getsockname()[0]):
         return ""
@@ -226,12 +226,12 @@ def url_for_others(listener: socket.socket) -> str:
         # Of documentation (RFC 5737, RFC 3849): nothing is sent, the kernel tells what it would send from.
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((target, 9))
-            return _url(probe.getsockname()[0], port)
-    return _url(socket.gethostname(), port)
+            return _url(probe.getsockname()[0], port, tls)
+    return _url(socket.gethostname(), port, tls)
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _url(host: str, port: int, tls: bool) -> str:
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _is_any(host: str) -> bool:

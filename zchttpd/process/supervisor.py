@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from zchttpd.config.options import SettingsError, StartError, split_address
+from zchttpd.engine import tls
 from zchttpd.engine.limits import files_needed, memory_locked, raise_limits
 from zchttpd.process import privileges, upgrade
 from zchttpd.process.checks import check_roots
@@ -24,7 +25,7 @@ from zchttpd.process.report import Report
 from zchttpd.process.signals import Signals
 from zchttpd.process.sockets import exposures, open_listeners, url_of
 from zchttpd.process.starter import Terminal
-from zchttpd.process.worker import Choice, choose
+from zchttpd.process.worker import Choice, choose_for
 from zchttpd.process.workers import Workers
 from zchttpd.telemetry import log
 from zchttpd.telemetry.access_log import check_log
@@ -64,11 +65,14 @@ def run(
             notes = [*notes, *kept]
         # For a user who has no CAP_IPC_LOCK, the limit of locked memory will count: raise it while we may.
         raise_limits(files_needed(settings), memory_locked(settings) if settings.user else 0)
+        if settings.tls_cert:
+            privileges.keep_memory_out_of_cores()
+        agreed = tls.load(settings)
         supervisor = Supervisor(settings, notes, starter, reread)
         _give_up_privileges(settings)
         check_log(settings)
         supervisor.read_access(settings)
-        choice = choose(settings.engine)
+        choice = choose_for(settings.engine, agreed)
     except (StartError, SettingsError) as error:
         starter.failed(_problem(error))
         return EXIT_FAILED
@@ -86,7 +90,7 @@ def _give_up_privileges(settings: Settings) -> None:
     """Raises StartError, and SettingsError when the user of --user may not enter the root."""
     privileges.confine()
     if settings.user:
-        privileges.preload()
+        privileges.preload(*(["zchttpd.engine.tls_transport"] if settings.tls_cert else []))
         if "capabilities" not in settings.without:
             # A container may have kept what that takes.
             with suppress(OSError):
@@ -287,6 +291,7 @@ class Supervisor:
             settings, kept = keep(settings, fixed_of(self._settings))
             check_log(settings)
             self.read_access(settings)
+            choice = self._choice_of(settings)
         except (SettingsError, StartError) as error:
             self._not_reloaded(_problem(error))
             return
@@ -295,7 +300,15 @@ class Supervisor:
         for note in self._report.add({"notes": notes}):
             log.LOGGER.info("%s", note)
         raise_limits(files_needed(settings))
-        self._workers.begin(settings, self._choice, settings.worker_count)
+        self._workers.begin(settings, choice, settings.worker_count)
+
+    def _choice_of(self, settings: Settings) -> Choice:
+        """With the certificate as it is now. Raises SettingsError, and StartError."""
+        if bool(settings.tls_cert) != bool(self._settings.tls_cert):
+            fix = "Restart it for that"
+            raise SettingsError("tls_cert", f"--tls-cert: TLS neither begins nor ends while it runs. {fix}")
+        agreed = tls.load(settings)
+        return self._choice if agreed is None else choose_for(settings.engine, agreed)
 
     def _not_reloaded(self, why: str) -> None:
         log.LOGGER.error("not reloaded, and the old settings stay: %s", why)

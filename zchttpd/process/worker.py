@@ -10,8 +10,9 @@ import json
 import os
 import signal
 import sys
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, cast
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from zchttpd.config.options import StartError
 from zchttpd.files import compressor
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from zchttpd.config.settings import Settings
     from zchttpd.engine.listener import Listener
+    from zchttpd.engine.tls import Tls
 
 EXIT_OK = 0
 EXIT_CRASHED = 1
@@ -87,6 +89,16 @@ def choose(engine: str) -> Choice:
     if engine == URING:
         raise StartError(f"--engine uring cannot run: {cause}. Type --engine portable, or: {fix}")
     return _portable(cause, fix)
+
+
+def choose_for(engine: str, tls: Tls | None) -> Choice:
+    """The same for a server that may speak TLS, which one engine does. Raises StartError."""
+    if tls is None:
+        return choose(engine)
+    choice = _portable()
+    instead = "without io_uring, as it has no TLS; the portable engine serves instead"
+    serve = cast("Serve", partial(cast("Any", choice.serve), tls=tls))
+    return replace(choice, serve=serve, note="" if engine == PORTABLE else instead)
 
 
 def _portable(cause: str = "", fix: str = "") -> Choice:

@@ -142,6 +142,16 @@ _LABELLED = {
         " its rate (429). Connections of others than the proxies, or without a header, where proxies connect:"
         " closed.",
     ),
+    "zchttpd_tls_handshakes": (
+        "result",
+        _cells("tls_handshakes", "completed", "failed", "timeout"),
+        "TLS handshakes, by how they ended: timeout is --head-ms-max.",
+    ),
+    "zchttpd_tls_connections": (
+        "by",
+        _cells("tls_connections", "kernel", "library"),
+        "Connections that speak TLS, by who encrypts what they are sent.",
+    ),
     "zchttpd_timeouts": (
         "kind",
         _cells("timeouts", "head", "idle", "stall"),

@@ -7,11 +7,13 @@ import os
 from zchttpd._core.address cimport address_look_up
 from zchttpd._core.machine cimport machine_wants_peers
 from zchttpd._core.mapping cimport HUGE_SIZE, MEMFD_SIZE_MIN
-from zchttpd._core.op cimport Completion, Op, Peer
+from zchttpd._core.op cimport Completion, OP_CLOSE, OP_REJECT, OP_RESET, OP_SHUTDOWN, Op, Peer
 from zchttpd._core.poller cimport (
     Poller, poller_close, poller_give_back, poller_has_more, poller_open, poller_push, poller_reap, poller_wait)
 from zchttpd._core.plain_calls cimport plain_call
 from zchttpd._core.site_worker cimport SiteWorker
+from zchttpd._core.system cimport system_now_us
+from zchttpd._core.tls cimport TlsLayer
 from zchttpd._core.worker cimport BATCH
 from zchttpd._core.zerocopy cimport zerocopy_exists
 
@@ -19,21 +21,26 @@ cdef class PollWorker(SiteWorker):
     """A worker whose ops are plain system calls, over a listener that does not block.
 
     Whoever has a loop calls `step` when `fileno()` is readable, and when it says so. It receives into `recv_buffers` buffers
-    of `recv_buffer_size` bytes. Raises OSError when there is no descriptor.
+    of `recv_buffer_size` bytes. `tls`: a `tls_transport.Transport` beneath its connections, which then have no zero copy, or
+    None. Raises OSError when there is no descriptor.
     """
 
     cdef Poller poller
     cdef Peer[BATCH] peers      # of the connections accepted in this batch
     cdef uint8_t polls          # the poller is open
+    cdef TlsLayer tls
 
-    def __init__(self, *, int recv_buffers, int recv_buffer_size, str send_mode, **options):
+    def __init__(self, *, int recv_buffers, int recv_buffer_size, str send_mode, listeners, tls=None, **options):
         cdef int rc = poller_open(&self.poller, recv_buffers, recv_buffer_size)
         if rc < 0:
             raise OSError(-rc, os.strerror(-rc))
         self.polls = 1
-        super().__init__(send_mode=send_mode, **options)
+        super().__init__(send_mode=send_mode, listeners=listeners, **options)
         self.machine.zerocopy_by_socket = 1
-        self._set_features(zerocopy_exists(), True, True)
+        if tls is not None:
+            self.tls = TlsLayer(tls, [fd for fd, who in listeners if who])
+            self.poller.tls = <void*>self.tls
+        self._set_features(tls is None and zerocopy_exists(), True, True)
         if send_mode == "auto":
             self.machine.mappings.memfd_size_min = MEMFD_SIZE_MIN
             self.machine.mappings.huge_size = HUGE_SIZE
@@ -53,6 +60,9 @@ cdef class PollWorker(SiteWorker):
         return self.poller.epoll
 
     cdef void _wait(self, int64_t timeout_us) noexcept nogil:
+        cdef int64_t due_ms = self.tls.due_ms if self.poller.tls != NULL else 0
+        if due_ms and system_now_us() >= 1000 * due_ms:
+            self.tls.expire(system_now_us() // 1000)
         poller_wait(&self.poller, timeout_us)
 
     cdef bint _pending(self) noexcept nogil:
@@ -66,6 +76,13 @@ cdef class PollWorker(SiteWorker):
 
     cdef int32_t _execute(self, const Op* op) noexcept nogil:
         cdef int32_t result
+        if self.poller.tls != NULL:
+            if op.kind == OP_SHUTDOWN:
+                self.tls.end(op.fd)
+            elif op.kind == OP_RESET:
+                self.tls.reset(op.fd)
+            elif op.kind == OP_CLOSE or op.kind == OP_REJECT:
+                self.tls.closing(op.fd)
         if not plain_call(op, &result):
             poller_push(&self.poller, op)
         return result

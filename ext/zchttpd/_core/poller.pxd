@@ -9,6 +9,7 @@ from zchttpd._core.op cimport Completion, Op
 from zchttpd._core.pipes cimport Pipe, Pipes
 from zchttpd._core.readers cimport Readers
 from zchttpd._core.sends cimport Sends
+from zchttpd._core.tls cimport TlsRow
 from zchttpd._core.zerocopy cimport Unnotified, Zerocopy
 
 cdef enum DescriptorKind:
@@ -23,6 +24,7 @@ cdef struct Descriptor:     # what is armed on one
     uint64_t closing        # token of a close that waits for the last notification; 0 when there is none
     Pipe* pipe              # with what is left of a splice, or NULL
     Unnotified unnotified
+    TlsRow tls
     uint32_t events         # that the epoll set has for it; 0 when it is not in the set
     uint8_t kind            # DescriptorKind
     uint8_t changed         # it is in the list of those whose events have to be set anew
@@ -47,6 +49,7 @@ cdef struct Poller:
     Pipes pipes
     Zerocopy zerocopy
     Readers* readers
+    void* tls               # a TlsLayer, or NULL
 
 cdef int poller_open(Poller* poller, uint32_t buffer_count, uint32_t buffer_size) noexcept nogil
 cdef uint32_t poller_close(Poller* poller) noexcept nogil

@@ -24,6 +24,7 @@ from zchttpd._core.op cimport (
 from zchttpd._core.pipes cimport pipes_close, pipes_drop
 from zchttpd._core.readers cimport readers_close, readers_collect, readers_open, readers_read
 from zchttpd._core.sends cimport sends_go
+from zchttpd._core.tls cimport TlsLayer, tls_encrypts, tls_send, tls_takes
 from zchttpd._core.zerocopy cimport zerocopy_close, zerocopy_collect, zerocopy_end
 
 cdef extern from "<errno.h>" nogil:
@@ -111,7 +112,8 @@ cdef Descriptor* _at(Poller* poller, int32_t fd) noexcept nogil:
 
 
 cdef inline uint32_t _wanted(const Descriptor* row) noexcept nogil:
-    cdef uint32_t events = (EPOLLIN if row.arrive else 0) | (EPOLLOUT if row.room else 0)
+    cdef bint room = row.room and tls_takes(&row.tls) or row.arrive and row.tls.again
+    cdef uint32_t events = (EPOLLIN if row.arrive else 0) | (EPOLLOUT if room else 0)
     return <uint32_t>(EPOLLERR | EPOLLET) if not events and row.unnotified.first else events
 
 
@@ -216,7 +218,11 @@ cdef void _send(Poller* poller, const Op* op) noexcept nogil:
     cdef Descriptor* row = _at(poller, op.fd)
     poller.pushed.ops[poller.pushed.count] = op[0]
     poller.pushed.count += 1
-    if not op.flags & OP_LINK:
+    if op.flags & OP_LINK:
+        return
+    if tls_encrypts(&row.tls):
+        tls_send(poller.tls, &poller.pushed, &poller.done)
+    else:
         sends_go(&poller.pushed, &poller.pipes, &row.pipe, &poller.done, &poller.zerocopy, &row.unnotified)
         if row.unnotified.first:
             _change(poller, op.fd)
@@ -228,6 +234,7 @@ cdef void _close(Poller* poller, int32_t fd) noexcept nogil:
     # The last descriptor of a socket takes it out of the epoll set.
     row.events = 0
     memset(&row.unnotified, 0, sizeof(row.unnotified))
+    memset(&row.tls, 0, sizeof(row.tls))
     _complete(poller, row.closing, 0 if close(fd) == 0 else -errno)
     row.closing = 0
 
@@ -320,11 +327,11 @@ cdef bint _act(Poller* poller, const epoll_event* event) noexcept nogil:
     if events & EPOLLERR and row.unnotified.first and _collect_notifications(poller, fd):
         events &= ~<uint32_t>EPOLLERR
     if events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
-        if row.room:
+        if row.room and (tls_takes(&row.tls) or events & (EPOLLHUP | EPOLLERR)):
             _complete(poller, row.room, <int32_t>events)
             row.room = 0
             _change(poller, fd)
-    if row.arrive and events & (EPOLLIN | EPOLLHUP | EPOLLERR):
+    if row.arrive and (events & (EPOLLIN | EPOLLHUP | EPOLLERR) or row.tls.again):
         if likely(row.kind == DESCRIPTOR_SOCKET):
             return _receive(poller, fd)
         if row.kind == DESCRIPTOR_LISTENER:
@@ -339,22 +346,31 @@ cdef bint _act(Poller* poller, const epoll_event* event) noexcept nogil:
 
 cdef bint _receive(Poller* poller, int32_t fd) noexcept nogil:
     """Receive once. False without a buffer: the bytes stay where they are."""
+    cdef Descriptor* row = &poller.descriptors[fd]
     cdef Completion* completion
+    cdef char* bytes
     cdef uint16_t buffer_id
     cdef ssize_t got
     if poller.free_count == 0:
         return False
     buffer_id = poller.free_buffers[poller.free_count - 1]
-    got = recv(fd, poller.buffers + <size_t>buffer_id * poller.buffer_size, poller.buffer_size, MSG_DONTWAIT)
+    bytes = poller.buffers + <size_t>buffer_id * poller.buffer_size
+    if unlikely(row.tls.state):
+        got = (<TlsLayer>poller.tls).receive(fd, &row.tls, bytes, poller.buffer_size)
+        _change(poller, fd)
+    else:
+        got = recv(fd, bytes, poller.buffer_size, MSG_DONTWAIT)
+        if got < 0:
+            got = -errno
     if got > 0:
         poller.free_count -= 1
-        completion = _complete(poller, poller.descriptors[fd].arrive, <int32_t>got)
+        completion = _complete(poller, row.arrive, <int32_t>got)
         completion.more = 1
         completion.has_buffer = 1
         completion.buffer_id = buffer_id
-        completion.bytes = poller.buffers + <size_t>buffer_id * poller.buffer_size
-    elif got == 0 or (errno != EAGAIN and errno != EINTR):
-        _complete(poller, poller.descriptors[fd].arrive, 0 if got == 0 else -errno)
+        completion.bytes = bytes
+    elif got != -EAGAIN and got != -EINTR:
+        _complete(poller, row.arrive, <int32_t>got)
         _disarm(poller, fd)
     return True
 
@@ -371,6 +387,8 @@ cdef void _accept(Poller* poller, int32_t listener) noexcept nogil:
             _complete(poller, token, -errno)
             _disarm(poller, listener)
             return
+        if poller.tls != NULL:
+            (<TlsLayer>poller.tls).accepted(listener, accepted, &_at(poller, accepted).tls)
         _complete(poller, token, accepted).more = 1
 
 

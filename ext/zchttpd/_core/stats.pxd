@@ -97,6 +97,11 @@ cdef struct Stats:
     uint64_t compressed_bytes
     uint64_t digests[4]             # by result; these two are written by Python, on the loop
     uint64_t digest_bytes
+    uint64_t tls_handshakes_completed   # these as well
+    uint64_t tls_handshakes_failed
+    uint64_t tls_handshakes_timeout
+    uint64_t tls_connections_kernel     # by who encrypts
+    uint64_t tls_connections_library
 
 cdef void stats_lease(Stats* stats, int64_t held_us) noexcept nogil
 cdef uint8_t stats_latency_row(uint16_t status, uint64_t body_length) noexcept nogil

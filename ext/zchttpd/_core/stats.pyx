@@ -105,6 +105,11 @@ CELLS = {
     "compressed_bytes": _cell(&_shape.compressed_bytes, 8),
     "digests": _cell(&_shape.digests, sizeof(_shape.digests)),
     "digest_bytes": _cell(&_shape.digest_bytes, 8),
+    "tls_handshakes_completed": _cell(&_shape.tls_handshakes_completed, 8),
+    "tls_handshakes_failed": _cell(&_shape.tls_handshakes_failed, 8),
+    "tls_handshakes_timeout": _cell(&_shape.tls_handshakes_timeout, 8),
+    "tls_connections_kernel": _cell(&_shape.tls_connections_kernel, 8),
+    "tls_connections_library": _cell(&_shape.tls_connections_library, 8),
 }
 
 

@@ -7,4 +7,5 @@ cdef extern from "<sys/uio.h>" nogil:
         void* iov_base
         size_t iov_len
     int RWF_NOWAIT
+    ssize_t pwritev(int fd, const iovec* vector, int count, int64_t offset)
     ssize_t preadv2(int fd, const iovec* vector, int count, int64_t offset, int flags)
