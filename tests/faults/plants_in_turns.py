@@ -61,7 +61,7 @@ PLANTS_IN_TURNS = (
         "a stale entry waits behind heads",
         "conn.pyx",
         "                park(machine, slot, QUEUE_LOOK)\n",
-        "                park(machine, slot, QUEUE_HEAD)\n",
+        "                park(machine, slot, QUEUE_LOOK + 1)\n",
         FAIRNESS,
     ),
     Plant(
