@@ -10,6 +10,9 @@
 #ifndef IORING_SEND_ZC_REPORT_USAGE
 #define IORING_SEND_ZC_REPORT_USAGE (1U << 3)
 #endif
+#ifndef IORING_NOTIF_USAGE_ZC_COPIED
+#define IORING_NOTIF_USAGE_ZC_COPIED (1U << 31)
+#endif
 
 /* liburing 2.3 declares io_uring_register_restrictions and io_uring_enable_rings, but its library has neither.
  * Returns 0 or -errno. */

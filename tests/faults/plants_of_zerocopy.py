@@ -7,6 +7,7 @@ from plants import Plant
 BOOKS = "tests/driver/test_zerocopy_books.py"
 POLLER = "tests/driver/test_poller_zerocopy.py"
 LIVE = "tests/core/test_live_zerocopy.py"
+LOOPS = "tests/wire/test_zerocopy_loops.py"
 
 PLANTS_OF_ZEROCOPY = (
     Plant(
@@ -107,5 +108,34 @@ PLANTS_OF_ZEROCOPY = (
         "    if not completion.more:\n        transmit_end_lease(machine, lease_slot)",
         "    if True:\n        transmit_end_lease(machine, lease_slot)",
         "tests/ring/test_leases.py",
+    ),
+    # Sends of programs.
+    Plant(
+        "a lease of a program ends with the result of its send",
+        "zerocopy.py",
+        "        if self._whole and not self._sends:",
+        "        if self._whole:",
+        "tests/wire/test_zerocopy.py -k memory_is_read",
+    ),
+    Plant(
+        "a send that took nothing makes a lease copied",
+        "send_ring.pyx",
+        "copied=took and ",
+        "copied=",
+        "tests/ring/test_send_ring.py",
+    ),
+    Plant(
+        "a ring with sends out goes with its loop",
+        "notifications.py",
+        "            _HELD.add(self)\n        else:",
+        "            pass\n        else:",
+        LOOPS,
+    ),
+    Plant(
+        "nobody takes what comes for a loop that was closed",
+        "notifications.py",
+        "            if source.orphaned:",
+        "            if False:",
+        LOOPS,
     ),
 )

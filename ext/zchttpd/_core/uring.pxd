@@ -57,6 +57,7 @@ cdef extern from "zc_uring.h" nogil:
     void io_uring_free_probe(io_uring_probe* probe)
     io_uring_sqe* io_uring_get_sqe(io_uring* ring)
     unsigned io_uring_sq_space_left(const io_uring* ring)
+    unsigned io_uring_sq_ready(const io_uring* ring)
     int io_uring_submit(io_uring* ring)
     int io_uring_submit_and_wait_timeout(io_uring* ring, io_uring_cqe** cqe, unsigned wait_nr,
                                          __kernel_timespec* timeout, void* sigmask)
@@ -130,3 +131,4 @@ cdef extern from "zc_uring.h" nogil:
         IOSQE_ASYNC
         IOSQE_IO_LINK
         IORING_SEND_ZC_REPORT_USAGE
+        IORING_NOTIF_USAGE_ZC_COPIED
