@@ -237,7 +237,7 @@ class Bench:
         plan: int = self.machine.plan(
             status=options.pop("status", 200),
             image=image,
-            date_at=6,
+            date_at=options.pop("date_at", 6),
             segments=segments,
             keep_alive=options.pop("keep_alive", 1),
             linger=options.pop("linger", 0),

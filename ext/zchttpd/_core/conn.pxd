@@ -10,6 +10,8 @@ cdef bint conn_shed(Machine* machine) noexcept nogil
 cdef void conn_step(Machine* machine, const Completion* completion) noexcept nogil
 cdef bint conn_answer(Machine* machine, uint32_t slot, uint32_t generation, uint32_t plan, bint cacheable) noexcept nogil
 cdef void conn_await_fill(Machine* machine, uint32_t slot, uint32_t generation, uint32_t mapping) noexcept nogil
+cdef bint conn_wants_more(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil
+cdef bint conn_go_on(Machine* machine, uint32_t slot, uint32_t generation, uint32_t plan) noexcept nogil
 cdef void conn_retry(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil
 cdef void conn_abandon(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil
 cdef void conn_send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil

@@ -24,14 +24,14 @@ from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_GREETING, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
     CONN_POLLING, CONN_READING, CONN_RECV_ARMED, CONN_RECV_ENDING, CONN_SENDING, Conn, HELD_SMALL, REFUSED_HEAD,
-    ROUTE_UNKNOWN, conn_at, machine_has_room, machine_hold_plan, machine_let_go_plan, machine_op,
+    ROUTE_UNKNOWN, conn_at, machine_has_room, machine_hold_plan, machine_let_go_plan, machine_next_plan, machine_op,
     machine_try_free_plan)
 from zchttpd._core.new_paths cimport (
     LOOK_ASK, LOOK_GONE, SecondLook, new_path_is_stale, new_path_look, new_path_plan)
 from zchttpd._core.op cimport (
     OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN,
     OP_UNREAD, Op)
-from zchttpd._core.parking cimport park, park_head, park_may_ask, park_refused
+from zchttpd._core.parking cimport park, park_for_more, park_head, park_may_ask, park_refused
 from zchttpd._core.plans cimport (
     NO_ROW, PARTIAL_CONTENT, Plan, Row, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Segment, entry_at, entry_use,
     plan_at, plans_admit, plans_drop_row, plans_find)
@@ -171,6 +171,30 @@ cdef bint conn_answer(Machine* machine, uint32_t slot, uint32_t generation, uint
     return True
 
 
+cdef bint conn_wants_more(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil:
+    """Whether its response goes on with another plan than it has now."""
+    cdef Conn* conn
+    if not slab_holds(&machine.conns, slot, generation):
+        return False
+    conn = conn_at(machine, slot)
+    return conn.state == CONN_SENDING and plan_at(&machine.table, conn.plan).more
+
+
+cdef bint conn_go_on(Machine* machine, uint32_t slot, uint32_t generation, uint32_t plan_slot) noexcept nogil:
+    """What comes next of a response whose plan has been sent, and has more. False when the connection is gone."""
+    if not _waits_for_more(machine, slot, generation):
+        return False
+    machine_next_plan(machine, slot, plan_slot)
+    conn_set_deadline(machine, slot, machine.limits.stall_ms_max)
+    turns_wait(machine, slot, QUEUE_SEND)
+    return True
+
+
+cdef bint _waits_for_more(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil:
+    return (conn_wants_more(machine, slot, generation) and conn_at(machine, slot).segment
+            == plan_at(&machine.table, conn_at(machine, slot).plan).segment_count)
+
+
 cdef void conn_await_fill(Machine* machine, uint32_t slot, uint32_t generation, uint32_t mapping) noexcept nogil:
     """The parked head waits for a fill: for as long as that makes progress."""
     if slab_holds(&machine.conns, slot, generation) and conn_at(machine, slot).state == CONN_PARKED:
@@ -188,8 +212,9 @@ cdef void conn_retry(Machine* machine, uint32_t slot, uint32_t generation) noexc
 
 
 cdef void conn_abandon(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil:
-    """The handler has no answer, not even an error: drop the connection."""
-    if slab_holds(&machine.conns, slot, generation) and conn_at(machine, slot).state == CONN_PARKED:
+    """The handler has no answer, not even an error, or not the rest of one: drop the connection."""
+    if slab_holds(&machine.conns, slot, generation) and (
+            conn_at(machine, slot).state == CONN_PARKED or _waits_for_more(machine, slot, generation)):
         conn_abort(machine, slot)
 
 
@@ -593,9 +618,12 @@ cdef void _advance(Machine* machine, uint32_t slot, uint32_t length) noexcept no
 
 
 cdef void _finish(Machine* machine, uint32_t slot) noexcept nogil:
-    """The response has gone: the next head, or the end."""
+    """The response has gone: the next head, or the end. Or its plan has, and the handler is asked for what comes next."""
     cdef Conn* conn = conn_at(machine, slot)
     cdef Plan* plan = plan_at(&machine.table, conn.plan)
+    if unlikely(plan.more):
+        park_for_more(machine, slot)
+        return
     cdef bint keep = plan.keep_alive and not (machine.draining and conn.received.bytes == NULL and drain_at_once(machine))
     cdef bint linger = plan.linger or conn.received.bytes != NULL
     machine_let_go_plan(machine, slot)

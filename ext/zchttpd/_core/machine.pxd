@@ -303,6 +303,7 @@ cdef void machine_try_free_plan(Machine* machine, uint32_t slot) noexcept nogil
 cdef bint machine_has_room(Machine* machine, uint32_t length) noexcept nogil
 cdef bint machine_hold_plan(Machine* machine, uint32_t slot, uint32_t plan_slot) noexcept nogil
 cdef void machine_let_go_plan(Machine* machine, uint32_t slot) noexcept nogil
+cdef void machine_next_plan(Machine* machine, uint32_t slot, uint32_t plan_slot) noexcept nogil
 cdef void machine_retire_entry(Machine* machine, uint32_t slot) noexcept nogil
 cdef void machine_clear(Machine* machine, uint32_t slot) noexcept nogil
 

@@ -322,11 +322,17 @@ cdef void machine_let_go_plan(Machine* machine, uint32_t slot) noexcept nogil:
     if plan_slot == NO_SLOT:
         return
     plan = plan_at(&machine.table, plan_slot)
-    if conn.segment == plan.segment_count:
+    if conn.segment == plan.segment_count and not plan.more:
         stats_latency(machine.stats, plan.latency_row, took_us)
     access_response_ended(&machine.access, slot, plan.status, plan.head_length, took_us, machine.http_date.second)
     # Another request may have come already.
     conn.began_us = machine.now_us if conn.received.bytes != NULL else 0
+    _drop_plan(machine, conn)
+
+
+cdef void _drop_plan(Machine* machine, Conn* conn) noexcept nogil:
+    cdef uint32_t plan_slot = conn.plan
+    cdef Plan* plan = plan_at(&machine.table, plan_slot)
     if conn.flags & CONN_IMAGE_OWN:
         memory_give(conn.image)
         machine.stats.held_bytes -= plan.segments[0].length
@@ -337,6 +343,23 @@ cdef void machine_let_go_plan(Machine* machine, uint32_t slot) noexcept nogil:
     conn.plan = NO_SLOT
     plan.active -= 1
     machine_try_free_plan(machine, plan_slot)
+
+
+cdef void machine_next_plan(Machine* machine, uint32_t slot, uint32_t plan_slot) noexcept nogil:
+    """The response goes on with a plan that has no head, and no Date. It counts as one, and in the log too."""
+    cdef Conn* conn = conn_at(machine, slot)
+    cdef Plan* before = plan_at(&machine.table, conn.plan)
+    cdef Plan* plan = plan_at(&machine.table, plan_slot)
+    plan.status = before.status
+    plan.head_length = before.head_length
+    plan.latency_row = before.latency_row
+    _drop_plan(machine, conn)
+    conn.plan = plan_slot
+    conn.segment = 0
+    conn.done = 0
+    conn.image = plan.image
+    plan.image_held += 1
+    plan.active += 1
 
 
 cdef void machine_retire_entry(Machine* machine, uint32_t slot) noexcept nogil:

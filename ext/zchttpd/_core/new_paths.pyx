@@ -130,7 +130,7 @@ cdef uint32_t _plan(Machine* machine, Template* template, const FileVersion* ver
     entry_at(&machine.table, entry).version = version[0]
     entry_use(entry_at(&machine.table, entry), machine.now_ms)
     machine.table.own_bytes += length
-    plan_describe(plan_at(&machine.table, slot), 200, head_length, template.keep_alive, template.linger)
+    plan_describe(plan_at(&machine.table, slot), 200, head_length, template.keep_alive, template.linger, 0)
     return slot
 
 

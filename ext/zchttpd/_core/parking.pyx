@@ -1,4 +1,4 @@
-"""Who waits for the handler: with a head to answer, an entry to look at, or to be refused."""
+"""Who waits for the handler: with a head to answer, more of a response, an entry to look at, or to be refused."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcmp
@@ -27,6 +27,13 @@ cdef void park_head(Machine* machine, uint32_t slot, uint32_t head_length) noexc
     conn_at(machine, slot).head_length = head_length
     machine.stats.plan_misses += 1
     park(machine, slot, QUEUE_HEAD)
+
+
+cdef void park_for_more(Machine* machine, uint32_t slot) noexcept nogil:
+    """Its plan has been sent, and the handler has more. It goes on to send as far as time counts: what does not come within
+    stall_ms_max, twice, breaks it off."""
+    queues_remove(&machine.queues, slot)
+    queues_push(&machine.queues, slot, QUEUE_HEAD)
 
 
 cdef void park_refused(Machine* machine, uint32_t slot, uint32_t status) noexcept nogil:

@@ -49,6 +49,7 @@ cdef struct Plan:
     uint8_t loose           # only replays under way lead to it: its image counts as theirs
     uint8_t keep_alive
     uint8_t linger          # unread request bytes may follow: read and discard before closing
+    uint8_t more            # the response goes on with another plan, which the handler is asked for
 
 cdef struct Row:
     char* cache_key         # its bytes, whole; NULL when the row is free
@@ -93,7 +94,8 @@ cdef uint32_t plans_drop_row(PlanTable* table, uint32_t row) noexcept nogil
 cdef uint32_t entry_make(PlanTable* table, int64_t check_at_ms, int64_t now_ms) noexcept nogil
 cdef uint32_t plan_make(PlanTable* table, uint32_t entry, const char* image, uint32_t image_length, int32_t date_at,
                         const Segment* segments, uint32_t segment_count) noexcept nogil
-cdef void plan_describe(Plan* plan, uint16_t status, uint32_t head_length, bint keep_alive, bint linger) noexcept nogil
+cdef void plan_describe(Plan* plan, uint16_t status, uint32_t head_length, bint keep_alive, bint linger,
+                        uint64_t more) noexcept nogil
 cdef void plan_loosen(PlanTable* table, uint32_t slot) noexcept nogil
 cdef void plan_free_image(PlanTable* table, uint32_t slot) noexcept nogil
 cdef void plan_unlink(PlanTable* table, uint32_t slot) noexcept nogil

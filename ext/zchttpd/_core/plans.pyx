@@ -245,9 +245,10 @@ cdef uint32_t plan_make(PlanTable* table, uint32_t entry, const char* image, uin
     return slot
 
 
-cdef void plan_describe(Plan* plan, uint16_t status, uint32_t head_length, bint keep_alive, bint linger) noexcept nogil:
-    """What it answers, and what becomes of the connection."""
-    cdef uint64_t length = 0
+cdef void plan_describe(Plan* plan, uint16_t status, uint32_t head_length, bint keep_alive, bint linger,
+                        uint64_t more) noexcept nogil:
+    """What it answers, and what becomes of the connection. `more`: bytes of the response that other plans send after it."""
+    cdef uint64_t length = more
     cdef uint32_t i
     for i in range(plan.segment_count):
         length += plan.segments[i].length
@@ -256,6 +257,7 @@ cdef void plan_describe(Plan* plan, uint16_t status, uint32_t head_length, bint 
     plan.latency_row = stats_latency_row(status, length - head_length)
     plan.keep_alive = keep_alive
     plan.linger = linger
+    plan.more = more > 0
 
 
 cdef void plan_loosen(PlanTable* table, uint32_t slot) noexcept nogil:

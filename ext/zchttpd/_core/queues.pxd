@@ -11,7 +11,7 @@ cdef enum:              # a queue
     QUEUE_REJECTED = 5  # rejected, and told so
     QUEUE_HALF = 6      # waits for the rest of a head
     QUEUE_LOOK = 7      # parked: a stale entry is to be looked at, or it is to be refused
-    QUEUE_HEAD = 8      # parked: its head is to be answered
+    QUEUE_HEAD = 8      # parked: its head is to be answered; or what comes next of its response is to be told
     QUEUE_BEGIN = 9     # has a response to begin with when its turn to send comes
     QUEUE_SEND = 10     # and one to go on with
     QUEUE_DEVICE = 11    # and those behind it, by device: waits for its turn to read there

@@ -18,14 +18,15 @@ from zchttpd._core.acceptor cimport acceptor_arm, acceptor_end, acceptor_expire,
 from zchttpd._core.access_record cimport (
     REQUEST_ID_AT, REQUEST_ID_MAX, access_drop, access_due, access_pending, access_take, access_user)
 from zchttpd._core.budget cimport budget_image_bytes, budget_snapshot_bytes
-from zchttpd._core.conn cimport conn_abandon, conn_answer, conn_await_fill, conn_expire, conn_retry, conn_step, conn_told
+from zchttpd._core.conn cimport (
+    conn_abandon, conn_answer, conn_await_fill, conn_expire, conn_go_on, conn_retry, conn_step, conn_told, conn_wants_more)
 from zchttpd._core.devices cimport devices_wake
 from zchttpd._core.drain cimport drain_abort_all, drain_begin, drain_is_last
 from zchttpd._core.fill cimport fill_begin, fill_progress_ms, fill_step, fill_take_ended
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH
 from zchttpd._core.listening cimport listening_set
 from zchttpd._core.machine cimport (
-    Conn, Limits, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, StreamFile, conn_at, machine_blank_op, machine_close,
+    CONN_SENDING, Conn, Limits, SEND_AUTO, SEND_PLAIN, SEND_ZEROCOPY, StreamFile, conn_at, machine_blank_op, machine_close,
     machine_close_file, machine_has_room, machine_let_go_file, machine_let_go_mapping, machine_map_source, machine_open,
     machine_open_access, machine_registers, machine_retire_entry, machine_set_time, machine_source_holds,
     machine_take_version, machine_try_free_plan)
@@ -76,11 +77,11 @@ cdef class Worker:
     """One worker over its listeners. Which driver executes its ops is what its subclasses differ in.
 
     `handler` is called with (work, filled, now_ms) whenever there is something that needs judgement. `work` iterates over
-    ("head", ticket, head bytes), ("stale", ticket, entry) and ("refuse", ticket, status), 1000 more than that if it began
-    as a HEAD request, and ends when the handler has had its share of the turn; `filled` over (mapping, errno or 0). While
-    there are sources it is called every second, to give back those that nobody reads. It answers through `answer`, `retry`
-    and `abandon`, now or later; what it raises costs the request in hand its connection. Numbers of mappings, sources,
-    entries, plans and tickets are opaque and never reused.
+    ("head", ticket, head bytes), ("more", ticket, 0) for who has been sent a plan with more, ("stale", ticket, entry) and
+    ("refuse", ticket, status), 1000 more than that if it began as a HEAD request, and ends when the handler has had its
+    share of the turn; `filled` over (mapping, errno or 0). While there are sources it is called every second, to give back
+    those that nobody reads. It answers through `answer`, `go_on`, `retry` and `abandon`, now or later; what it raises costs
+    the request in hand its connection. Numbers of mappings, sources, entries, plans and tickets are opaque and never reused.
 
     `wake` is a descriptor that becomes readable when a signal or a thread wants the handler; `limits` has the fields of
     `Limits` (machine.pxd), all positive; `stats` is the shared block; with `request_ids` each Date is followed by the place
@@ -174,6 +175,15 @@ cdef class Worker:
         if answered and user:
             access_user(&self.machine.access, ticket & 0xFFFFFF, user, <uint8_t>len(user))
         return answered
+
+    def go_on(self, ticket: int, plan: int) -> bool:
+        """Send `plan` next in the response of `ticket`, whose last one had more. False when the connection is gone."""
+        cdef uint32_t slot = self._slot(&self.machine.table.plans, plan)
+        return conn_go_on(&self.machine, ticket & 0xFFFFFF, ticket >> 24, slot)
+
+    def wants_more(self, ticket: int) -> bool:
+        """Whether the response of `ticket` goes on with another plan than it has now."""
+        return conn_wants_more(&self.machine, ticket & 0xFFFFFF, ticket >> 24)
 
     def retry(self, ticket: int) -> None:
         """Look the head of `ticket` up again."""
@@ -316,11 +326,12 @@ cdef class Worker:
         machine_retire_entry(&self.machine, self._slot(&self.machine.table.entries, entry))
 
     def plan(self, *, int status, bytes image, int date_at, list segments, bint keep_alive, bint linger, object entry=None,
-             object mapping=None, object source=None, uint32_t head_length=0) -> int:
+             object mapping=None, object source=None, uint32_t head_length=0, uint64_t more=0) -> int:
         """Make a plan; the handler keeps its number until `release`, or until the entry is retired.
 
         `segments` are (kind, offset, length), in the order of sending; the first `head_length` bytes of the image are the
-        response head. Raises MemoryError.
+        response head. `more`: bytes of the response that follow; the handler is asked for what comes next when these have
+        been sent, and answers by `go_on`. Raises MemoryError.
         """
         cdef uint32_t entry_slot = NO_SLOT if entry is None else self._slot(&self.machine.table.entries, entry)
         cdef uint32_t mapping_slot = NO_SLOT if mapping is None else self._slot(&self.machine.mappings.slab, mapping)
@@ -347,7 +358,7 @@ cdef class Worker:
         if slot == NO_SLOT:
             raise MemoryError("no room for another plan")
         plan = plan_at(&self.machine.table, slot)
-        plan_describe(plan, status, head_length, keep_alive, linger)
+        plan_describe(plan, status, head_length, keep_alive, linger, more)
         if mapping_slot != NO_SLOT:
             mapping_hold(&self.machine.mappings, mapping_slot)
             plan.mapping = mapping_slot
@@ -648,6 +659,8 @@ cdef class Worker:
         cdef Conn* conn = conn_at(&self.machine, slot)
         queues_remove(&self.machine.queues, slot)
         self.in_hand = _number(slot, self.machine.conns.generations[slot])
+        if conn.state == CONN_SENDING:
+            return "more", self.in_hand, 0
         if queue == QUEUE_HEAD:
             if new_path_is_known(&self.machine, conn.received.bytes + conn.received.start, conn.head_length):
                 conn_retry(&self.machine, slot, self.machine.conns.generations[slot])
