@@ -34,7 +34,7 @@ LONG_FILES = {
     "ext/zchttpd/_core/testing.pyx": 690,
     "ext/zchttpd/_core/worker.pyx": 690,
     "tests/unit/files/test_entry_cache.py": 568,
-    "tests/unit/handler/test_handler.py": 591,
+    "tests/unit/handler/test_handler.py": 595,
     "tests/unit/process/test_supervisor.py": 498,
 }
 LONG_FUNCTIONS = {}

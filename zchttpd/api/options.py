@@ -30,6 +30,7 @@ class Options(TypedDict, total=False):
     revalidate_ms: int
     frozen: bool
     listing: bool
+    zip: bool
     spa: bool
     clean_urls: bool
     encoded_slash: bool

@@ -81,6 +81,9 @@ class Settings:
     listing: bool = opt.switch(
         Group.SITE, "list directories without an index.html, as HTML or (by Accept) JSON"
     )
+    zip: bool = opt.switch(
+        Group.SITE, "give a folder as a zip that can be resumed: /folder/?zip has all files beneath it"
+    )
     spa: bool = opt.switch(
         Group.SITE, "answer a page that does not exist with /index.html; a missing asset stays 404"
     )

@@ -65,6 +65,11 @@ class Holding:
     placed_ms: int = 0
 
     @property
+    def fills(self) -> bool:
+        """Whether any of them is being read into memory."""
+        return any(body.state is State.FILLING for body in self.bodies)
+
+    @property
     def streamed(self) -> list[Body]:
         """Those that are sent from their file."""
         return [body for body in self.bodies if body.state is State.STREAMED]

@@ -15,6 +15,8 @@ SPARE_FDS = 512
 # the limit.
 STREAMED_MAX = 192
 STREAMED_PART = 8
+# Archives that are being sent at a time: at most so many, and at most the same part.
+DOWNLOADS_MAX = 64
 # File versions in memory.
 MAPPINGS_MAX = 12_000
 # The same where each is a memory file: so many where the limit of descriptors allows, and never less than a
@@ -65,6 +67,11 @@ def fds_max() -> int:
 def streamed_max() -> int:
     """Descriptors for files that stream."""
     return max(1, min(STREAMED_MAX, fds_max() // STREAMED_PART))
+
+
+def downloads_max() -> int:
+    """Archives that are being sent: each has one file open."""
+    return max(1, min(DOWNLOADS_MAX, fds_max() // STREAMED_PART))
 
 
 def memory_files_max(settings: Settings) -> int:

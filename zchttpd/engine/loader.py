@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from zchttpd.engine.admission import Admission
 from zchttpd.engine.bodies import Bodies, Body, Holding, State, name_of
+from zchttpd.engine.downloads import Downloads
 from zchttpd.engine.holdings import Holdings
 from zchttpd.engine.limits import ATTEMPTS_MAX, PLANS_PER_ENTRY, REUSED
 from zchttpd.engine.parts import idle_ms, inlined, wants_part
@@ -79,22 +80,24 @@ class Loader:
         self._silent_until_ms = 0
         # What is to be done for requests whose file or job has come, or has not.
         self._ready: deque[Callable[[], None]] = deque()
+        self._downloads = Downloads(self._settling, self._ready.append)
         self.engine: SiteWorker
 
     def begin(self, engine: SiteWorker) -> None:
         """From now on it answers through this engine."""
-        self.engine = self._bodies.engine = engine
+        self.engine = self._bodies.engine = self._downloads.engine = engine
         self._new_paths.begin(engine, self._bodies.inline_below)
 
     def end(self) -> None:
         """The engine has ended, and goes: it and this hold each other no longer."""
         self._new_paths.end()
-        del self.engine, self._bodies.engine
+        del self.engine, self._bodies.engine, self._downloads.engine
 
     def __call__(
         self, work: Iterator[tuple[str, int, bytes | int]], filled: Iterator[tuple[int, int]], now_ms: int
     ) -> None:
-        """Answer `work`: ("head", ticket, bytes), ("stale", ticket, entry), ("refuse", ticket, status).
+        """Answer `work`: ("head", ticket, bytes), ("more", ticket, 0), ("stale", ticket, entry), ("refuse",
+        ticket, status).
 
         `filled`: (mapping, errno or 0). What cannot be done in this turn is done in the next.
         """
@@ -106,15 +109,15 @@ class Loader:
         while self._ready and self.engine.may_go_on():
             self._ready.popleft()()
         for kind, ticket, subject in work:
-            if kind == "head":
-                assert isinstance(subject, bytes)
+            if isinstance(subject, bytes):
                 self._go_on(ticket, subject, 1, None)
             elif kind == "stale":
-                assert isinstance(subject, int)
                 self._on_stale(ticket, subject, now_ms)
+            elif kind == "more":
+                self._downloads.go_on(ticket)
             else:
-                assert isinstance(subject, int)
                 self._refuse(ticket, subject)
+        self._downloads.sweep()
         self._look_at_streams(now_ms)
         self._shrink()
 
@@ -127,10 +130,14 @@ class Loader:
             return
         self._new_paths.learn(head, answer)
         holding = self._hold(answer.entry) if answer.entry is not None else None
-        if answer.representation is None or not answer.parts:
+        if answer.archive is None and (answer.representation is None or not answer.parts):
             self._reply(ticket, answer, holding, None)
             return
         try:
+            if answer.archive is not None:
+                self._downloads.begin(ticket, answer)
+                return
+            assert answer.representation is not None
             settling = self._settling.job(answer.representation)
             if settling is not None:
                 settling.waiting.append(partial(self._on_made, ticket, head, attempt))
@@ -371,11 +378,11 @@ class Loader:
 
         def enough(holding: Holding) -> bool:
             nonlocal evictable
-            evictable += not _fills(holding)
+            evictable += not holding.fills
             return evictable == EVICTED_AT_A_TIME
 
         for holding in self._holdings.unused(self.engine.used_at_ms, enough):
-            if not _fills(holding) and self._over(SLACK_PART):
+            if not holding.fills and self._over(SLACK_PART):
                 self._retire(holding, evicted=True)
         return evictable > 0
 
@@ -390,7 +397,3 @@ class Loader:
             if taken > limit - (limit // slack_part if slack_part else 0):
                 return True
         return False
-
-
-def _fills(holding: Holding) -> bool:
-    return any(body.state is State.FILLING for body in holding.bodies)

@@ -24,7 +24,7 @@ from zchttpd.engine.limits import (
 from zchttpd.engine.loader import Loader
 from zchttpd.engine.new_paths import NewPaths
 from zchttpd.files.compressor import Compressor
-from zchttpd.files.digests import Counts, Digests
+from zchttpd.files.digests import Counts
 from zchttpd.files.entry_cache import EntryCache
 from zchttpd.files.root import Root
 from zchttpd.files.singleflight import LoopMailbox
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from zchttpd._core.site_worker import SiteWorker
     from zchttpd.config.settings import Settings
     from zchttpd.engine.listener import Listener
+    from zchttpd.files.archives import Archives
+    from zchttpd.files.digests import Digests
     from zchttpd.telemetry.access_log import AccessLog
 
 LOGGER = logging.getLogger("zchttpd")
@@ -104,7 +106,7 @@ class Assembly:
     _loader: Loader
     _roots: Sequence[Root]
     _compressor: Compressor | None
-    _digests: Sequence[Digests]
+    _hashing: Sequence[Digests | Archives]
     _wake: int
     _hand_over_ms: int
 
@@ -134,11 +136,11 @@ class Assembly:
             self.log.close()
         if self._compressor is not None:
             self._compressor.close()
-        for digests in self._digests:
-            digests.close()
+        for hashing in self._hashing:
+            hashing.close()
         self._loader.end()
         # The last references: files and memory go with them.
-        del self.worker, self.log, self._loader, self._compressor, self._digests
+        del self.worker, self.log, self._loader, self._compressor, self._hashing
         for root in self._roots:
             root.close()
         os.close(self._wake)
@@ -200,7 +202,7 @@ def assemble(
         loader,
         roots,
         compressor,
-        [cache.digests for cache in caches],
+        [each for cache in caches for each in (cache.digests, cache.archives) if each is not None],
         wake,
         hand_over_ms,
     )

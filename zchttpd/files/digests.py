@@ -19,7 +19,7 @@ from zchttpd.files.singleflight import Pending, SingleFlight
 from zchttpd.files.version import content_tag, read_at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterator
 
     from zchttpd.files.version import Representation, Version
 
@@ -282,14 +282,22 @@ def hash_through(fd: int, found: Representation, offset: int, length: int, close
     Raises OSError: ESTALE as soon as it is another, ECANCELED once nobody wants it any more.
     """
     digest = hashlib.sha256()
+    for piece in read_pieces(fd, found, offset, length, closed):
+        digest.update(piece)
+    return digest.digest()
+
+
+def read_pieces(
+    fd: int, found: Representation, offset: int, length: int, closed: Event
+) -> Iterator[memoryview]:
+    """The same bytes, piece by piece, each good until the next. Raises as that does."""
     piece = memoryview(bytearray(min(_PIECE_SIZE, length)))
     at, end = offset, offset + length
     while at < end:
         if closed.is_set():
             raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
         count = os.preadv(fd, [piece[: end - at]], at)
-        digest.update(piece[:count])
         at += count
         if not count or not found.same_as(os.fstat(fd)):
             raise OSError(errno.ESTALE, "the file was replaced", os.fsdecode(b"/".join(found.segments)))
-    return digest.digest()
+        yield piece[:count]

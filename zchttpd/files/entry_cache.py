@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from zchttpd.config.names import IDENTITY
+from zchttpd.files.archives import Archives
 from zchttpd.files.aside import Aside, Looking
 from zchttpd.files.digests import Digests
 from zchttpd.files.history import Past
@@ -59,8 +60,8 @@ class EntryCache:
     """Entries of the paths beneath `root`. Holds no descriptor. Times in milliseconds of the caller's clock.
 
     `wall` gives Unix seconds; it bounds Last-Modified. `post`: see `SingleFlight`. `listings` is None where
-    directories are not listed; `digests` has those of content, and counts in `digest_counts`; `elsewhere` is
-    who gives files too; `site` is that of its entries.
+    directories are not listed, `archives` where they are not given; `digests` has those of content, and
+    counts in `digest_counts`; `elsewhere` is who gives files too; `site` is that of its entries.
     """
 
     def __init__(
@@ -82,7 +83,10 @@ class EntryCache:
         self.digests = Digests(post, kept, settings.digest_size_max, digest_counts)
         # What was not looked up for longest is forgotten.
         self._pasts: Lru[_Key, Past] = Lru(kept)
-        self.listings = ListingCache(root, SingleFlight(post)) if settings.listing else None
+        self.listings = None
+        if settings.listing:
+            self.listings = ListingCache(root, SingleFlight(post), zipped=settings.zip)
+        self.archives = Archives(root, post, settings.revalidate_ms, digest_counts) if settings.zip else None
         self._lookup = Lookup(root, settings, self.listings)
         if post is not None:
             root.guard(Aside(root, post))

@@ -46,23 +46,30 @@ _LENGTHS = [b"0" + bytes([length]) for length in range(256)]
 
 
 class Scan:
-    """What a directory held, by name. `cut`: there are more names than these.
+    """What a directory held, by name. `cut`: there are more names than these. `zipped`: it is given as a zip.
 
     The same object means: no change. `fingerprint` is of everything that is drawn, `count` of rows. These may
     be taken away from it to save memory (`take`); then it only tells whether there was a change.
     """
 
-    __slots__ = ("count", "cut", "directories", "files", "fingerprint", "segments")
+    __slots__ = ("count", "cut", "directories", "files", "fingerprint", "segments", "zipped")
 
     def __init__(
-        self, segments: tuple[bytes, ...], directories: list[Row], files: list[Row], *, cut: bool
+        self,
+        segments: tuple[bytes, ...],
+        directories: list[Row],
+        files: list[Row],
+        *,
+        cut: bool,
+        zipped: bool = False,
     ) -> None:
         self.segments = segments
         self.directories: list[Row] | None = directories
         self.files: list[Row] | None = files
         self.count = len(directories) + len(files)
         self.cut = cut
-        self.fingerprint = _fingerprint(segments, directories, files, cut)
+        self.zipped = zipped
+        self.fingerprint = _fingerprint(segments, directories, files, cut, zipped)
 
     def __len__(self) -> int:
         """Rows that it has now."""
@@ -89,7 +96,12 @@ class Order:
 
 
 def scan(
-    root: Root, segments: tuple[bytes, ...], *, items_max: int = ITEMS_MAX, links_max: int = LINKS_MAX
+    root: Root,
+    segments: tuple[bytes, ...],
+    *,
+    items_max: int = ITEMS_MAX,
+    links_max: int = LINKS_MAX,
+    zipped: bool = False,
 ) -> Scan:
     """Look at the names of a directory beneath the root, at most so many.
 
@@ -123,7 +135,7 @@ def scan(
                 try:
                     if each.is_symlink():
                         links += 1
-                        facts = _follow(root, (*segments, name))
+                        facts = follow(root, (*segments, name))
                     else:
                         facts = each.stat(follow_symlinks=False)
                 except OSError:
@@ -137,7 +149,7 @@ def scan(
                     directories.append((natural(name), name, 0, int(facts[stat.ST_MTIME])))
     finally:
         os.close(fd)
-    return Scan(segments, _sorted(directories), _sorted(files), cut=cut)
+    return Scan(segments, _sorted(directories), _sorted(files), cut=cut, zipped=zipped)
 
 
 def natural(name: bytes) -> bytes:
@@ -152,7 +164,8 @@ def _counted(number: re.Match[bytes]) -> bytes:
     return _LENGTHS[len(digits)] + digits
 
 
-def _follow(root: Root, segments: tuple[bytes, ...]) -> os.stat_result:
+def follow(root: Root, segments: tuple[bytes, ...]) -> os.stat_result:
+    """What stat(2) says of where a symlink beneath the root leads. Raises OSError as `Root.open` does."""
     fd = root.open(segments, os.O_PATH)
     try:
         return os.fstat(fd)
@@ -175,10 +188,13 @@ def _sorted(
     return list(heapq.merge(*in_order, key=key, reverse=descending))
 
 
-def _fingerprint(segments: tuple[bytes, ...], directories: list[Row], files: list[Row], cut: bool) -> bytes:
+def _fingerprint(
+    segments: tuple[bytes, ...], directories: list[Row], files: list[Row], cut: bool, zipped: bool
+) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     # What draws is a part of what is drawn; the policy has digests of its style and its script.
-    digest.update(f"{__version__} {CONTENT_SECURITY_POLICY} {cut} {len(directories)} {len(files)}\0".encode())
+    shown = f"{__version__} {CONTENT_SECURITY_POLICY} {cut} {zipped} {len(directories)} {len(files)}\0"
+    digest.update(shown.encode())
     digest.update(b"/".join(segments))
     for rows in (directories, files):
         for run in runs(rows):

@@ -66,13 +66,20 @@ class _CachedScan:
 class ListingCache:
     """Scans and pages, bounded by number and by size: what was not asked for longest goes.
 
-    `clock` in seconds. What takes long is left to `jobs`.
+    `clock` in seconds; `zipped`: directories are given as zips, and their pages say so. What takes long
+    is left to `jobs`.
     """
 
     def __init__(
-        self, root: Root, jobs: SingleFlight, *, clock: Callable[[], float] = time.monotonic
+        self,
+        root: Root,
+        jobs: SingleFlight,
+        *,
+        zipped: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._root = root
+        self._zipped = zipped
         self._jobs = jobs
         self._clock = clock
         self._scans: OrderedDict[_Key, _CachedScan] = OrderedDict()
@@ -116,14 +123,15 @@ class ListingCache:
     def _scan_at_once(self, segments: tuple[bytes, ...]) -> Scan | None:
         """The scan of a small directory. None for a larger one."""
         if not self._jobs.threaded:
-            return scan(self._root, segments)
-        found = scan(self._root, segments, items_max=ITEMS_AT_ONCE, links_max=LINKS_AT_ONCE)
+            return scan(self._root, segments, zipped=self._zipped)
+        bounds = {"items_max": ITEMS_AT_ONCE, "links_max": LINKS_AT_ONCE}
+        found = scan(self._root, segments, **bounds, zipped=self._zipped)
         return None if found.cut else found
 
     def _scan(self, root: Root, segments: tuple[bytes, ...]) -> tuple[Scan, float, float]:
         begun = self._clock()
         with closing(root):
-            return scan(root, segments), begun, self._clock()
+            return scan(root, segments, zipped=self._zipped), begun, self._clock()
 
     def _scanned(self, key: _Key, found: tuple[Scan, float, float]) -> None:
         self._store_scan(key, *found)
@@ -181,7 +189,7 @@ class ListingCache:
                 if cached.scan is scan:
                     cached.due_s = cached.late_s = 0.0
             return None
-        pieces = draw(scan.segments, directories, files, order, media_type, cut=scan.cut)
+        pieces = draw(scan.segments, directories, files, order, media_type, cut=scan.cut, zipped=scan.zipped)
         key = (scan.fingerprint, order, media_type, encoding)
         bind = partial(_bind, pieces, encode, etag(scan, order, media_type, encoding), self._root)
         if not self._jobs.threaded or len(scan) <= (ENCODED_AT_ONCE if encode else ITEMS_AT_ONCE):

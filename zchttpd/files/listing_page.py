@@ -32,6 +32,8 @@ _PICTURES = {
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 # They sort by asking for the page itself. Crawlers, wget and fsspec would take links for names.
 _FORMS = '<form id="up"></form><form id="down"><input type="hidden" name="order" value="desc"></form>'
+_ZIP_FORM = '<form id="zip"></form>'
+_ZIP_BUTTON = '<button form="zip" name="zip" value="">Download as zip</button>'
 _TITLES = {"name": "Name", "size": "Size", "time": "Modified <small>(UTC)</small>"}
 # Above so many levels a directory is named in the path and not linked: each link is longer than the next.
 _LEVELS_MAX = 32
@@ -119,15 +121,21 @@ def draw(
     media_type: str,
     *,
     cut: bool = False,
+    zipped: bool = False,
 ) -> Iterator[bytes]:
     """The listing as HTML or JSON, piece by piece; the rows are by name, as those of a scan."""
     if media_type == JSON:
         return _draw_json(directories, files, order)
-    return _draw_html(segments, directories, files, order, cut)
+    return _draw_html(segments, directories, files, order, cut, zipped)
 
 
 def _draw_html(
-    segments: tuple[bytes, ...], directories: list[Row], files: list[Row], order: Order, cut: bool
+    segments: tuple[bytes, ...],
+    directories: list[Row],
+    files: list[Row],
+    order: Order,
+    cut: bool,
+    zipped: bool,
 ) -> Iterator[bytes]:
     """A document that needs nothing else and says nothing of the host.
 
@@ -137,15 +145,16 @@ def _draw_html(
     heads = "".join(_head(by, order) for by in SORTS)
     count = len(directories) + len(files)
     note = f"<p>Only {count} names are listed; there are more.</p>\n" if cut else ""
+    button, form = (_ZIP_BUTTON, _ZIP_FORM) if zipped else ("", "")
     up = '<tr><td><a href="../">../</a><td><td>\n' if segments else ""
     yield (
         '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         f"<title>Index of {path}</title><style>{STYLE}</style></head>\n"
         f"<body>\n<h1>Index of {_crumbs(segments)}</h1>\n{note}"
-        f"<div><output>{_counts(directories, files)}</output>"
+        f"<div><output>{_counts(directories, files)}</output>{button}"
         '<input type="search" placeholder="Filter" aria-label="Filter names" autocomplete="off" hidden>'
-        f"</div>\n{_FORMS}\n"
+        f"</div>\n{_FORMS}{form}\n"
         f'<table class="{order.by}">\n<thead><tr>{heads}</thead>\n<tbody>{up}</tbody>\n<tbody id="names">\n'
     ).encode()
     plain, times, sizes = _PLAIN.fullmatch, _Times(), _Sizes()

@@ -7,6 +7,7 @@ that hangs. The one that the root lies on is not among them: whoever asks for an
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import re
 import select
@@ -74,6 +75,12 @@ class Mounts:
         if self._table >= 0:
             os.close(self._table)
             self._table = -1
+
+    def here(self) -> Mounts:
+        """The same, that keeps this thread from them instead of the loop's."""
+        kept = copy.copy(self)
+        kept._thread = threading.get_ident()
+        return kept
 
     @property
     def guarded(self) -> bool:

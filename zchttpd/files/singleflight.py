@@ -125,6 +125,10 @@ class SingleFlight:
             return 0.0
         return time.monotonic() - oldest.began_s
 
+    def oldest(self) -> Job:
+        """The job that came first, where there is one."""
+        return next(iter(self._jobs.values()))
+
     def find(self, key: Hashable) -> Job | None:
         """The job that makes this, if one does."""
         return self._jobs.get(key)

@@ -10,6 +10,7 @@ from zchttpd.http.response import Slice
 from zchttpd.http.response_head import KEEP_ALIVE, PLACE_OF_REQUEST_ID, HeadEncoder, encode_head
 
 if TYPE_CHECKING:
+    from zchttpd.files.archive import Archive
     from zchttpd.files.lookup import Entry
     from zchttpd.files.version import Representation
     from zchttpd.handler.templates import Template
@@ -55,6 +56,7 @@ class Answer(NamedTuple):
         found_at: the path of the file that it tells of, whatever the encoding, also where nothing of it is
             sent; None for no file.
         user: whom it is for; empty where it is for everybody.
+        archive: what the slices are of, where that is no file.
     """
 
     status: int
@@ -70,6 +72,7 @@ class Answer(NamedTuple):
     template: Template | None = None
     found_at: tuple[bytes, ...] | None = None
     user: bytes = b""
+    archive: Archive | None = None
 
     @property
     def cacheable(self) -> bool:

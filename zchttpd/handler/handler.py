@@ -17,6 +17,7 @@ from zchttpd.files.digests import NO_DIGEST
 from zchttpd.files.lookup import Entry, FallbackPage, Kind, exhausted
 from zchttpd.files.singleflight import Job, Pending
 from zchttpd.handler.answer import Answer, AnswerEncoder, Cacheable, as_private
+from zchttpd.handler.archive import ArchiveAnswers, wants_archive
 from zchttpd.handler.auth import Auth
 from zchttpd.handler.choice import choose
 from zchttpd.handler.errors import REASONS, ErrorAnswers
@@ -82,6 +83,10 @@ class Handler:
         self._listings = (
             ListingAnswers(cache.listings, compressor, self._site, self._encoder) if cache.listings else None
         )
+        self._archives = None
+        if cache.archives is not None:
+            made = (self._auth, self._redirects, self._site, self._encoder)
+            self._archives = ArchiveAnswers(cache.archives, *made)
 
     def answer(self, head: bytes, now_ms: int) -> Answer | Job:
         """Answer one request head: the bytes up to and including its empty line.
@@ -225,6 +230,8 @@ class Handler:
             led = self._redirects.find(target, forced=_is_there(entry))
             if led is not None:
                 return self._led_response(request, target, entry, led, now_ms)
+        if self._archives and wants_archive(target) and entry.kind in (Kind.FILE, Kind.DIRECTORY):
+            return self._archives.answer(request, target)
         if entry.kind is Kind.FILE:
             return self._file_response(request, entry, entry.state.segments, entry)
         if entry.state.scan is not None and self._listings is not None:

@@ -169,7 +169,8 @@ def json_of(seen: Scan, order: Order = BY_NAME) -> bytes:
 def _drawn(seen: Scan, order: Order, media_type: str) -> bytes:
     assert seen.directories is not None
     assert seen.files is not None
-    return b"".join(draw(seen.segments, seen.directories, seen.files, order, media_type, cut=seen.cut))
+    told = {"cut": seen.cut, "zipped": seen.zipped}
+    return b"".join(draw(seen.segments, seen.directories, seen.files, order, media_type, **told))
 
 
 def one(name: bytes, directory: bool) -> Scan:
@@ -216,6 +217,15 @@ def test_a_second_click_turns_the_order_round() -> None:
             assert {text: th.get("aria-sort") for text, th in heads} == {**dict.fromkeys(asked), title: state}
             # To the page itself, wherever that is, and by GET.
             assert reader.attributes["form"] == [{"id": "up"}, {"id": "down"}]
+
+
+def test_a_folder_that_is_given_as_a_zip_has_a_button_for_that() -> None:
+    for zipped in (False, True):
+        reader = Reader(html_of(Scan((b"d",), [], [row(b"a")], cut=False, zipped=zipped)))
+        assert reader.forms.get("Download as zip") == ("?zip=" if zipped else None)
+        assert ({"id": "zip"} in reader.attributes["form"]) == zipped
+        # Nothing to follow for who follows links.
+        assert reader.names == ["a"]
 
 
 def test_a_list_for_people() -> None:
@@ -364,6 +374,7 @@ def test_a_fingerprint_is_of_all_that_is_drawn() -> None:
         Scan((b"d",), [], [], cut=False),
         Scan((b"e",), [], [], cut=False),
         Scan((b"d",), [], [], cut=True),
+        Scan((b"d",), [], [], cut=False, zipped=True),
         Scan((b"d",), [row(b"a")], [], cut=False),
         Scan((b"d",), [], [row(b"a")], cut=False),
         Scan((b"d",), [], [row(b"a", 1)], cut=False),
@@ -372,7 +383,7 @@ def test_a_fingerprint_is_of_all_that_is_drawn() -> None:
         Scan((b"d",), [], [row(b"ab")], cut=False),
     ]
     assert len({each.fingerprint for each in seen}) == len(seen)
-    assert Scan((b"d",), [], [row(b"a")], cut=False).fingerprint == seen[4].fingerprint
+    assert Scan((b"d",), [], [row(b"a")], cut=False).fingerprint == seen[5].fingerprint
 
 
 @pytest.mark.parametrize("media_type", [HTML, JSON])

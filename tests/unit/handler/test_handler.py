@@ -24,6 +24,8 @@ from zchttpd.handler.handler import Handler
 from zchttpd.http.dates import DATE_SIZE, parse_date
 from zchttpd.http.response import Slice
 
+from ..files.zipped import cut
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -80,7 +82,7 @@ def head_of(target: str, *fields: str, method: str = "GET", version: str = "1.1"
 
 def body_of(answer: Answer) -> bytes:
     """The bytes that an engine would send after the head."""
-    text = b""
+    text = b"" if answer.archive is None else cut(answer.archive, 0, answer.archive.size)
     if answer.representation is not None:
         with open(answer.representation.open(), "rb") as opened:
             text = opened.read()
@@ -122,7 +124,9 @@ def ask(
     date = answer.head[answer.date_at : answer.date_at + DATE_SIZE]
     assert parse_date(date) is not None
     assert answer.head[: answer.date_at].endswith(b"\r\nDate: ")
-    assert (answer.representation is not None) == any(isinstance(part, Slice) for part in answer.parts)
+    assert (answer.representation is not None or answer.archive is not None) == any(
+        isinstance(part, Slice) for part in answer.parts
+    )
     return answer, received
 
 

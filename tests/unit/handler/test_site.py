@@ -206,7 +206,7 @@ def test_a_listing_follows_its_directory(www: Path) -> None:
 
 
 def test_a_directory_that_may_not_be_read(www: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refusing(*_: object) -> None:
+    def refusing(*_: object, **_bounds: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     monkeypatch.setattr("zchttpd.files.listing_cache.scan", refusing)

@@ -1,0 +1,234 @@
+"""A folder as a zip, over the wire: whole, cut anywhere, and broken off when what is in it changes."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .client import ProtocolError, eventually, request
+from .conftest import Fleet
+from .servers import serving
+from .streams import begin, pattern
+from .tree import KIB, MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .servers import Server
+
+# How bytes are sent decides here.
+EVERY_MODE = True
+
+ZIP = "/d/?zip"
+CONTENT = {
+    "empty": b"",
+    "folder/": b"",
+    "large": pattern(3 * MIB),
+    "small": b"some bytes",
+    "sub/": b"",
+    "sub/middle": pattern(100 * KIB),
+    "sub/ü": b"named so",
+}
+
+
+def build(root: Path) -> Path:
+    for name, content in CONTENT.items():
+        path = root / "d" / name
+        if name.endswith("/"):
+            path.mkdir(parents=True)
+        else:
+            path.parent.mkdir(exist_ok=True, parents=True)
+            path.write_bytes(content)
+    (root / "d" / "sub" / ".hidden").write_bytes(b"hidden")
+    (root / "file").write_bytes(b"a file")
+    return root
+
+
+@pytest.fixture(scope="module")
+def fleets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    fleet = Fleet(build(tmp_path_factory.mktemp("zip")), zip=True, listing=True)
+    yield fleet
+    fleet.leave()
+
+
+@pytest.fixture
+def zipping(fleets: Fleet, kind: tuple[str, str]) -> Server:
+    return fleets.server(*kind)
+
+
+def read(body: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        assert archive.testzip() is None
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_it_is_the_folder(zipping: Server) -> None:
+    reply = zipping.ask(request(ZIP))
+    assert reply.status == 200
+    assert reply.field(b"content-type") == b"application/zip"
+    assert reply.field(b"content-disposition") == b"attachment; filename*=UTF-8''d.zip"
+    assert read(reply.body) == CONTENT
+    told = zipping.ask(request(ZIP, method="HEAD"))
+    for name in (b"content-length", b"etag", b"accept-ranges", b"content-disposition"):
+        assert told.field(name) == reply.field(name)
+    again = zipping.ask(request(ZIP, b"If-None-Match: " + (reply.field(b"etag") or b"")))
+    assert (again.status, again.body) == (304, b"")
+    zipping.wait_for_rest()
+
+
+def test_a_range_is_cut_at_every_boundary(zipping: Server) -> None:
+    """Those of the members, of their headers, and a byte to either side."""
+    whole = zipping.ask(request(ZIP)).body
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        starts = [info.header_offset for info in archive.infolist()]
+        sizes = [len(info.filename.encode()) + info.file_size for info in archive.infolist()]
+        central = archive.start_dir
+    places = {central, len(whole) - 22}
+    for start, size in zip(starts, sizes, strict=True):
+        places |= {start, start + 30, start + 39 + size, start + 39 + size + 16}
+    cuts = sorted({place + by for place in places for by in (-1, 0, 1) if 0 < place + by < len(whole)})
+    with zipping.peer() as peer:
+        for at in cuts:
+            reply = peer.ask(request(ZIP, f"Range: bytes={at - 1}-{at}"))
+            assert (reply.status, reply.body) == (206, whole[at - 1 : at + 1]), at
+        reply = peer.ask(request(ZIP, f"Range: bytes={cuts[1]}-"))
+        assert reply.body == whole[cuts[1] :]
+        reply = peer.ask(request(ZIP, "Range: bytes=-100"))
+        assert reply.body == whole[-100:]
+        reply = peer.ask(request(ZIP, f"Range: bytes={len(whole)}-"))
+        assert reply.status == 416
+    zipping.wait_for_rest()
+
+
+def test_several_ranges_at_once(zipping: Server) -> None:
+    whole = zipping.ask(request(ZIP)).body
+    reply = zipping.ask(request(ZIP, f"Range: bytes=0-9,{MIB}-{2 * MIB},-50"))
+    assert reply.status == 206
+    for part in (whole[:10], whole[MIB : 2 * MIB + 1], whole[-50:]):
+        assert part in reply.body
+
+
+def test_a_tag_of_another_version_gets_all(zipping: Server) -> None:
+    reply = zipping.ask(request(ZIP, "Range: bytes=5-", 'If-Range: "other"'))
+    assert reply.status == 200
+    tag = reply.field(b"etag") or b""
+    assert zipping.ask(request(ZIP, "Range: bytes=5-", b"If-Range: " + tag)).body == reply.body[5:]
+
+
+def test_one_connection_many_archives(zipping: Server) -> None:
+    with zipping.peer() as peer:
+        peer.send(request(ZIP) + request("/file") + request(ZIP, method="HEAD") + request("/d/sub/?zip"))
+        assert read(peer.reply().body) == CONTENT
+        assert peer.reply().body == b"a file"
+        assert peer.reply(b"HEAD").status == 200
+        assert set(read(peer.reply().body)) == {"middle", "ü"}
+
+
+def test_what_is_no_folder_is_what_it_was(zipping: Server) -> None:
+    assert zipping.ask(request("/file?zip")).body == b"a file"
+    assert zipping.ask(request("/nothing/?zip")).status == 404
+    reply = zipping.ask(request("/d?zip"))
+    assert (reply.status, reply.field(b"location")) == (301, b"d/?zip")
+
+
+def test_listings_lead_to_it(zipping: Server) -> None:
+    page = zipping.ask(request("/d/", "Accept: text/html")).body
+    assert b'<button form="zip" name="zip" value="">' in page
+    assert read(zipping.ask(request("/d/?zip=")).body) == CONTENT
+
+
+def test_it_is_off_unless_it_is_asked_for(kind: tuple[str, str], tmp_path: Path) -> None:
+    engine, send_mode = kind
+    with serving(build(tmp_path), engine=engine, send_mode=send_mode, listing=True) as server:
+        page = server.ask(request(ZIP))
+        assert page.field(b"content-type") == b"text/html; charset=utf-8"
+        assert b"zip" not in page.body
+
+
+@pytest.mark.parametrize("change", ["written", "replaced", "gone"])
+def test_a_member_that_changes_breaks_it_off(kind: tuple[str, str], tmp_path: Path, change: str) -> None:
+    engine, send_mode = kind
+    folder = build(tmp_path) / "d"
+    (folder / "first").write_bytes(pattern(24 * MIB))
+    late = folder / "late"
+    late.write_bytes(pattern(MIB))
+    with serving(tmp_path, engine=engine, send_mode=send_mode, zip=True, revalidate_ms=50) as server:
+        tag = server.ask(request(ZIP, method="HEAD")).field(b"etag")
+        with begin(server, ZIP) as peer:
+            if change == "gone":
+                late.unlink()
+            elif change == "written":
+                late.write_bytes(pattern(MIB, 1))
+            else:
+                (tmp_path / "new").write_bytes(pattern(MIB, 1))
+                (tmp_path / "new").rename(late)
+            with pytest.raises((ProtocolError, ConnectionError)):
+                peer.reply()
+        fresh = server.ask(request(ZIP))
+        assert fresh.field(b"etag") != tag
+        assert ("late" in read(fresh.body)) == (change != "gone")
+        server.wait_for_rest()
+
+
+def test_a_large_member_that_changes_under_way_breaks_it_off(kind: tuple[str, str], tmp_path: Path) -> None:
+    engine, send_mode = kind
+    folder = build(tmp_path) / "d"
+    (folder / "first").write_bytes(pattern(24 * MIB))
+    with serving(tmp_path, engine=engine, send_mode=send_mode, zip=True) as server:
+        with begin(server, ZIP) as peer:
+            with (folder / "first").open("r+b") as file:
+                file.seek(20 * MIB)
+                file.write(b"others")
+            with pytest.raises((ProtocolError, ConnectionError)):
+                peer.reply()
+        server.wait_for_rest()
+
+
+def test_who_leaves_leaves_nothing_behind(zipping: Server, fleets: Fleet) -> None:
+    for _ in range(5):
+        begin(zipping, ZIP, 100).abort()
+    zipping.wait_for_rest()
+    assert read(zipping.ask(request(ZIP)).body) == CONTENT
+
+
+def test_many_small_files(kind: tuple[str, str], tmp_path: Path) -> None:
+    engine, send_mode = kind
+    (tmp_path / "d").mkdir()
+    content = {f"{number:04}": b"%d" % number * 50 for number in range(2000)}
+    for name, each in content.items():
+        (tmp_path / "d" / name).write_bytes(each)
+    with serving(tmp_path, engine=engine, send_mode=send_mode, zip=True) as server:
+        assert read(server.ask(request(ZIP)).body) == content
+
+
+def test_a_crowd_that_only_asks_has_nothing_hashed(kind: tuple[str, str], tmp_path: Path) -> None:
+    """Ever other folders by HEAD, and GETs that are given up: what is hashed is what is about to be sent."""
+    engine, send_mode = kind
+    for number in range(50):
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}" / "large").write_bytes(pattern(MIB))
+    with serving(tmp_path, engine=engine, send_mode=send_mode, zip=True) as server:
+        for number in range(50):
+            path = f"/{number}/?zip"
+            reply = server.ask(request(path, method="HEAD"))
+            assert reply.status == 200
+            assert server.ask(request(path, "Range: bytes=0-99")).status == 206
+        assert server.metric("digest_bytes_total") == 0
+        whole = server.ask(request("/0/?zip")).body
+        assert read(whole) == {"large": pattern(MIB)}
+        assert server.ask(request("/0/?zip")).body == whole
+        eventually("made once", lambda: server.metric("digest_bytes_total") == MIB)
+
+
+def test_too_many_names_are_refused(kind: tuple[str, str], tmp_path: Path) -> None:
+    engine, send_mode = kind
+    for number in range(10_001):
+        (tmp_path / f"{number}").touch()
+    with serving(tmp_path, engine=engine, send_mode=send_mode, zip=True) as server:
+        reply = server.ask(request("/?zip"))
+        assert reply.status == 403
+        assert b"10000" in reply.body
