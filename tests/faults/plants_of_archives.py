@@ -1,0 +1,97 @@
+"""Faults to plant in folders that are given as zips, each with the test that must find it."""
+
+from __future__ import annotations
+
+from plants import Plant
+
+ARCHIVE = "tests/unit/files/test_archive.py"
+ARCHIVES = "tests/unit/files/test_archives.py"
+ANSWERS = "tests/unit/handler/test_archive.py"
+MORE = "tests/core/test_more.py"
+
+PLANTS_OF_ARCHIVES = (
+    Plant(
+        "other bytes of equal length and time have the same tag",
+        "files/archive.py",
+        "(version.size, version.mtime_ns, version.ctime_ns)",
+        "(version.size, version.mtime_ns)",
+        ARCHIVE,
+    ),
+    Plant(
+        "a header is placed as if there were no descriptors",
+        "files/archive.py",
+        " + member.size + zip_format.descriptor_size(member)\n",
+        " + member.size\n",
+        ARCHIVE,
+    ),
+    Plant(
+        "offsets beyond four gibibytes are cut",
+        "files/zip_format.py",
+        "    place = (start,) if start >= _FULL_32 else ()\n",
+        "    place = ()\n",
+        ARCHIVE,
+    ),
+    Plant(
+        "hidden files are in it",
+        "files/tree.py",
+        'if name.startswith(b".") or self',
+        "if self",
+        ARCHIVE,
+    ),
+    Plant(
+        "a symlink that leads up has no end",
+        "files/tree.py",
+        "            if place in above:\n",
+        "            if False:\n",
+        ARCHIVE,
+    ),
+    Plant(
+        "what wants another password is in it",
+        "handler/archive.py",
+        "            return self._auth.realm_of([_path(segments, folder)]) in (None, realm)\n",
+        "            return True\n",
+        ANSWERS,
+    ),
+    Plant(
+        "what is known to be outdated is given again",
+        "files/archives.py",
+        " and not _outdated(known.found):\n",
+        ":\n",
+        ARCHIVES,
+    ),
+    Plant(
+        "more files are read at a time than there is room for",
+        "files/checksums.py",
+        "        if job is None and not jobs.full:\n",
+        "        if job is None:\n",
+        ARCHIVES,
+    ),
+    Plant(
+        "a response of several plans is over with the first",
+        "conn.pyx",
+        "    if unlikely(plan.more):\n",
+        "    if False:\n",
+        MORE,
+    ),
+    Plant(
+        "what comes next is taken before what comes first has been sent",
+        "conn.pyx",
+        "    if not _waits_for_more(machine, slot, generation):\n",
+        "    if not conn_wants_more(machine, slot, generation):\n",
+        MORE,
+    ),
+    Plant(
+        "a response that was broken off between two plans counts as whole",
+        "machine.pyx",
+        "    if conn.segment == plan.segment_count and not plan.more:\n",
+        "    if conn.segment == plan.segment_count:\n",
+        MORE,
+    ),
+    Plant(
+        "copied bytes of a member are not compared with its checksum",
+        "engine/downloads.py",
+        "if content is not None and not archive.checksums.check(found, content):",
+        "if content is not None and not archive.checksums.check(found, content) and False:",
+        "tests/unit/engine/test_downloads.py",
+    ),
+)
