@@ -50,11 +50,16 @@ def version(size: int, second: int = NOW_S - 100, **other: int) -> Version:
 class Site(Bench):
     """A worker that has been taught of `a.txt`.
 
-    What lies beneath its root is in `tree`, by path: an errno, or (version, bytes).
+    `told`: where its root is. What lies beneath that is in `tree`, by path: an errno, or (version, bytes).
     """
 
     def __init__(
-        self, *patterns: bytes, own_bytes_max: int = OWN_MAX, memory: int = 1 << 20, **options: int
+        self,
+        *patterns: bytes,
+        own_bytes_max: int = OWN_MAX,
+        memory: int = 1 << 20,
+        told: bool = True,
+        **options: int,
     ) -> None:
         self.tree: dict[bytes, int | tuple[Version, bytes]] = {}
         self.root_error = 0
@@ -67,7 +72,8 @@ class Site(Bench):
             [*patterns],
             True,
         )
-        self.machine.turn_to(ROOT, b"/srv", 1, 2)
+        if told:
+            self.machine.turn_to(ROOT, b"/srv", 1, 2)
         self.machine.trust(DEVICE)
         self.machine.teach(head(b"a.txt"), BEFORE, BEHIND, len(BEFORE) - 31, True, False)
         self.recv = self.connect()

@@ -203,6 +203,20 @@ def test_when_the_root_leads_elsewhere_the_handler_is_asked(site: Site) -> None:
     assert site.said(b"c.txt") == site.answered(b"c.txt")
 
 
+def test_a_root_that_nobody_has_told_of_is_not_looked_at() -> None:
+    site = Site(told=False)
+    entry = site.machine.entry(site.now_ms)
+    site.machine.watch(entry, site.put(b"b.txt"))
+    ticket = site.ask(site.recv, head(b"b.txt", b"Connection: keep-alive"))
+    site.machine.answer(ticket, site.small(entry=entry), True)
+    [send] = site.ops()
+    site.step(send.token, send.length)
+    site.wait(1)
+    site.hear(site.recv, head(b"b.txt", b"Connection: keep-alive"))
+    assert [kind for kind, _, _ in site.take_work()] == ["stale"]
+    assert site.asked == []
+
+
 def test_the_handlers_own_entry_is_looked_at_again(site: Site) -> None:
     there = site.put(b"b.txt")
     entry = site.machine.entry(site.now_ms)

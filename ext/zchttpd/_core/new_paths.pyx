@@ -33,8 +33,10 @@ cdef enum:
 
 
 cdef bint _root_holds(Machine* machine) noexcept nogil:
-    """Whether the root is where it was: looked at once a batch."""
+    """Whether the root is known, and where it was: looked at once a batch."""
     cdef Site* site = &machine.site
+    if site.root_path.path == NULL:
+        return False
     if site.root_seen_us != machine.now_us:
         site.root_seen_us = machine.now_us
         site.root_left = machine_ask(machine, OP_CHECK_ROOT, site.root, <char*>&site.root_path) < 0
