@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """`proxy`: connections begin with a header of the PROXY protocol."""
+    """`proxy`: connections begin with a header of the PROXY protocol. `shared`: other workers accept from its
+    queue too.
+    """
 
     socket: socket.socket
     proxy: bool = False
+    shared: bool = False
 
     @property
     def who(self) -> str:

@@ -14,19 +14,23 @@ if TYPE_CHECKING:
     from zchttpd.config.settings import Settings
     from zchttpd.engine.listener import Listener
 
+MULTISHOT_ACCEPT = "multishot_accept"
+
 
 class Uring:
     """A worker that waits in the kernel. Signals and threads wake it through the pipe that it watches."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, shared: bool) -> None:
         # Those of the two fixed modes are sent from memory that is registered, or copied from it.
         self.memory_files = settings.send_mode == "auto"
         self._settings = settings
+        # Who waits on without a break stays the first of those that wait: the others are never woken.
+        self._left_out = {MULTISHOT_ACCEPT} - set(settings.without) if shared else set()
         self._worker: UringWorker
 
     def make(self, *, waker: int, **options: Any) -> UringWorker:
         """See `serve.Driver`."""
-        self._worker = UringWorker(without=self._settings.without, **options)
+        self._worker = UringWorker(without=(*self._settings.without, *self._left_out), **options)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         return self._worker
 
@@ -39,7 +43,7 @@ class Uring:
         return {
             "engine": "io_uring",
             "send_mode": self._settings.send_mode,
-            "missing": self._worker.missing,
+            "missing": [name for name in self._worker.missing if name not in self._left_out],
             "notes": [],
         }
 
@@ -59,4 +63,5 @@ def serve(
     ready: Callable[[dict[str, object]], None],
 ) -> None:
     """See `process.worker.Serve`. Raises OSError when io_uring is refused."""
-    serve_with(Uring(settings), settings, listeners, stats, moved=moved, ready=ready)
+    shared = any(listener.shared for listener in listeners)
+    serve_with(Uring(settings, shared=shared), settings, listeners, stats, moved=moved, ready=ready)

@@ -43,6 +43,11 @@ class _Sockets:
     def __getitem__(self, worker: int) -> socket.socket:
         return self._sockets[worker]
 
+    def is_shared(self, worker: int) -> bool:
+        """Whether others have the queue of this one."""
+        queues = self._queues()
+        return queues.count(queues[worker]) > 1
+
     def grow(self, count: int) -> None:
         """See `Listeners`."""
         queues = len({*self._queues()})
@@ -111,7 +116,7 @@ class Listeners:
         return len(self._addresses[0])
 
     def __getitem__(self, worker: int) -> list[Listener]:
-        return [Listener(each[worker], each.proxy) for each in self._addresses]
+        return [Listener(each[worker], each.proxy, each.is_shared(worker)) for each in self._addresses]
 
     @property
     def first(self) -> list[Listener]:

@@ -91,3 +91,12 @@ def test_what_is_accepted_gives_up_as_the_options_say_now(tmp_path: Path, stall_
                 listeners[index][0].socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
                 == 10 * stall_ms
             )
+
+
+def test_a_queue_of_several_workers_is_known(tmp_path: Path) -> None:
+    with opened(tmp_path, 2) as listeners:
+        assert [listeners[worker][0].shared for worker in range(2)] == [False, False]
+        listeners.grow(3)
+        assert [listeners[worker][0].shared for worker in range(3)] == [True, False, True]
+    with opened(tmp_path, 2, unix=str(tmp_path / "socket")) as listeners:
+        assert listeners[0][0].shared
