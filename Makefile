@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 PORT ?= 8080
 ADMIN ?= 127.0.0.1:9090
 FUZZ_SECONDS ?= 60
+SOAK_MINUTES ?= 60
 JOBS ?= 2
 SOURCES := $(shell find ext zchttpd -name '*.py' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name '*.build') \
     pyproject.toml meson.build meson.options
@@ -20,7 +21,7 @@ PYTEST = bin/pytest -n $(JOBS) --dist worksteal
 QUICK := tests/unit tests/core tests/sim tests/fuzz tests/driver tests/ring tests/package/test_tidy.py \
     tests/package/test_architecture.py tests/wire/test_in_process.py tests/wire/test_smoke.py
 
-.PHONY: help setup serve dev quick layers test clients full check faults fuzz lint asan debug bench memory attacks sweep vm fleet loadtest readme docs site man sdist wheel manylinux sbom installed wheels image fresh clean
+.PHONY: help setup serve dev quick layers test clients full check faults fuzz soak lint asan debug bench memory attacks sweep vm fleet loadtest readme docs site man sdist wheel manylinux sbom installed wheels image fresh clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -95,7 +96,7 @@ clients: $(VENV)/clients ## the tests with real clients: zsync, npm, pip, apt, r
 
 full: lint check clients ## everything: each HTTP case on each engine in each way of sending, real clients, more seeds, other builds, fuzzers
 	HYPOTHESIS_PROFILE=ci SIM_SEEDS=3000 $(VENV)/$(PYTEST) --matrix $(PYTEST_ARGS)
-	$(MAKE) asan debug faults fuzz
+	$(MAKE) asan debug faults fuzz soak SOAK_MINUTES=2
 
 # What is read is the tree, also after `make dev`, whose importer has no directories to walk.
 check: setup ## who may import whom
@@ -122,12 +123,18 @@ lint: $(VENV)/lint ## style, types, spelling, and what other programs read
 	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes.yaml
 	$(BIN)/zizmor --offline --quiet .github
 
+# Time is no measure here: whoever else uses the machine comes first.
+SOAK_PYTEST = bin/pytest --capture=no --override-ini=faulthandler_timeout=0 tests/soak
+soak: setup ## SOAK_MINUTES (60) of traffic, files and options that change all the time, and what that leaves behind
+	SOAK_MINUTES=$(SOAK_MINUTES) nice -n 10 $(VENV)/$(SOAK_PYTEST) $(PYTEST_ARGS)
+
 # Python itself never frees some of what it allocates, so leaks are the business of the leak tests. A sanitizer needs
 # memory of its own, two to three times as much: tests that bound it are left out.
-asan: $(VENV)-asan/test ## the suite under ASan and UBSan
-	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
-	    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	    $(VENV)-asan/$(PYTEST) -m "not resident" $(PYTEST_ARGS)
+SANITIZED = LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
+    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+asan: $(VENV)-asan/test ## the suite under ASan and UBSan, and a minute of soak
+	$(SANITIZED) $(VENV)-asan/$(PYTEST) -m "not resident" $(PYTEST_ARGS)
+	$(SANITIZED) SOAK_MINUTES=1 $(VENV)-asan/$(SOAK_PYTEST)
 
 debug: $(VENV)-debug/test ## the suite with bounds checks
 	$(VENV)-debug/$(PYTEST) $(PYTEST_ARGS)
