@@ -271,4 +271,6 @@ def test_without_memory_that_may_be_locked_all_is_copied() -> None:
 
 
 def said_behind_limit(bytes_: int) -> list[str]:
-    return said_by("", sys.executable, str(HERE.with_name("confined.py")), "--memlock", str(bytes_))
+    # What is locked counts for the real user, and root has other processes that do.
+    alone = "import os; os.setresuid(61234, 0, 0)" if os.geteuid() == 0 else ""
+    return said_by(alone, sys.executable, str(HERE.with_name("confined.py")), "--memlock", str(bytes_))
