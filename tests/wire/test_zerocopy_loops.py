@@ -203,7 +203,7 @@ def in_child(work: Callable[[], None]) -> int:
 
 REFUSED = """
 import asyncio, importlib, socket, sys
-sys.path[:0] = [{paths}]
+sys.path += [{paths}]
 {before}
 from zchttpd import zerocopy
 
@@ -234,7 +234,11 @@ def said_by(before: str = "", *confined: str) -> list[str]:
     paths = ", ".join(map(repr, (str(TOP), str(HERE.parents[1] / "ring"))))
     program = REFUSED.format(paths=paths, before=before)
     done = subprocess.run(
-        [*confined, sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+        [*confined, sys.executable, "-P", "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

@@ -106,6 +106,8 @@ cdef class Worker:
         self._read_clock(&now_us, &unix_second)
         if machine_open(&self.machine, &bounds, plans_max, mappings_max, keys[0], keys[1], <Stats*>&block[0], now_us) < 0:
             raise MemoryError("no memory for a worker")
+        # Its first turn is due: whoever hangs before that is found to hang, too.
+        self.machine.stats.due_ms = self.machine.now_ms
         self.opened = 1
         self.machine.execute = _execute_for
         self.machine.driver = <void*>self
