@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import zlib
@@ -10,7 +9,7 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING
 
-from zchttpd.files.digests import read_pieces, uncounted
+from zchttpd.files.digests import give_way, read_pieces, uncounted
 from zchttpd.files.lru import Lru
 from zchttpd.files.settling import settle
 from zchttpd.files.singleflight import Job, Pending, SingleFlight
@@ -27,7 +26,6 @@ KEPT = 65_536
 LARGE_SIZE = 16 << 20
 # Who wants one more waits until another has been made.
 JOBS_MAX = 32
-_NICE = 10
 
 
 class Checksums:
@@ -106,10 +104,8 @@ def _try_again(job: Job, _error: OSError | None) -> None:
 
 
 def _crc_of(found: Representation, closed: Event) -> int:
-    """In a thread, at a lower priority than the loops."""
-    with contextlib.suppress(OSError):
-        # Of this thread alone, setpriority(2).
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    """In a thread that gives way to the loops."""
+    give_way()
     return _read(found, closed)
 
 

@@ -250,11 +250,15 @@ def _digest_at_once(found: Representation, offset: int, length: int) -> bytes | 
 
 
 def _digest_aside(found: Representation, offset: int, length: int, closed: Event) -> bytes:
-    """As `_digest`, at a lower priority (setpriority(2)) than the loops; in a thread of its own."""
-    with contextlib.suppress(OSError):
-        # Of this thread alone, setpriority(2).
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    """As `_digest`, in a thread that gives way."""
+    give_way()
     return _digest(found, offset, length, closed)
+
+
+def give_way() -> None:
+    """Lower the priority of this thread, and of no other, below that of the loops (setpriority(2))."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
 
 
 def _digest(found: Representation, offset: int, length: int, closed: Event) -> bytes:
