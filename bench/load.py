@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from benchlib.server import Server
 
 WARM_S_MAX = 1.0
+# Before each measurement: cores that are idle for so much of a look are at rest.
+REST_S_MAX = 20.0
+REST_LOOK_S = 0.2
+REST_SHARE = 0.85
 SATURATED = 0.95
 # Above this the paced client's own core is the limit, and the latencies are the client's.
 PACED_BUSY_SHARE = 0.9
@@ -279,8 +283,26 @@ class Side:
         }
 
 
+def wait_for_rest(cores: tuple[int, ...], seconds_max: float = REST_S_MAX) -> bool:
+    """Wait until `cores` have next to nothing to do: a server that was measured before may still be busy
+    with the end of thousands of connections. Whether they have, after `seconds_max` at the latest.
+    """
+    until = time.monotonic() + seconds_max
+    before, since = core_times(cores), time.monotonic()
+    while since < until:
+        time.sleep(REST_LOOK_S)
+        now, at = core_times(cores), time.monotonic()
+        if (now - before).idle_s >= REST_SHARE * (at - since) * len(cores):
+            return True
+        before, since = now, at
+    return False
+
+
 def _watched(bench: Bench, server: Server, argv: list[str]) -> Side:
-    """Run a client and watch. Raises CannotMeasure, also when the server lost or replaced a process."""
+    """Run a client and watch, when nothing else runs any more. Raises CannotMeasure, also when the server
+    lost or replaced a process.
+    """
+    wait_for_rest((bench.server_core, *bench.client_cores))
     tree = server.tree()
     try:
         own, theirs = core_times((bench.server_core,)), core_times(bench.client_cores)

@@ -20,6 +20,7 @@ from bench import memory
 from bench.clients import Connection as DiscardConnection
 from bench.clients import Ended, Plan, drive, receive
 from bench.idle import ask, await_answers, silent_table
+from bench.load import REST_LOOK_S, wait_for_rest
 from bench.peers import KINDS
 from bench.workloads import WORKLOADS
 from benchlib import CannotMeasure
@@ -281,3 +282,17 @@ def test_silent_clients_get_an_answer_and_leave_it() -> None:
             with pytest.raises(CannotMeasure, match=r"answered b'HTTP/1.0 200'"):
                 await_answers([client], server)
             assert client.recv(8) == b"HTTP/1.0"
+
+
+@pytest.mark.parametrize(("idle_s", "rests"), [([0.0, 0.1, 0.2, 0.6], True), ([0.0, 0.1, 0.2, 0.3], False)])
+def test_a_measurement_waits_until_the_cores_rest(
+    monkeypatch: pytest.MonkeyPatch, idle_s: list[float], rests: bool
+) -> None:
+    clock = [0.0]
+    idle = iter(idle_s)
+    monkeypatch.setattr("bench.load.core_times", lambda _: CoreTimes(next(idle), 0.0))
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    assert wait_for_rest((0, 1), 3 * REST_LOOK_S) is rests
+    # Whoever does not rest is waited for until the end; the measurement then says so itself (others).
+    assert clock[0] == pytest.approx(3 * REST_LOOK_S)
