@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from ..wire.streams import SLOW_BUFFER
 from .site import CHANGING, PASSING, STEADY, WORD, WRITTEN, passing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from random import Random
 
     from ..wire.client import Address, Reply
@@ -30,9 +31,31 @@ SHA_256 = re.compile(rb"sha-256=:([A-Za-z0-9+/=]+):")
 # Ranges of fewer bytes need not tell of which version they are.
 RANGE_MIN = 64
 PIECE = 64 * 1024
+# An idle connection has two seconds of a worker that leaves; not all of them need have passed here.
+FAREWELL_S = 1.9
 
 
-class Slow(Peer):
+class Timed(Peer):
+    """Knows how long it had been silent when it asked last, in seconds."""
+
+    def __init__(self, address: Address, *, receive_buffer: int | None = None) -> None:
+        super().__init__(address, receive_buffer=receive_buffer)
+        self._since = time.monotonic()
+        self.silent_s = 0.0
+
+    def send(self, chunks: bytes | Iterable[bytes]) -> None:
+        """As `Peer`."""
+        super().send(chunks)
+        self.silent_s = time.monotonic() - self._since
+
+    def reply(self, method: bytes = b"GET", sink: Callable[[bytes], object] | None = None) -> Reply:
+        """As `Peer`."""
+        reply = super().reply(method, sink)
+        self._since = time.monotonic()
+        return reply
+
+
+class Slow(Timed):
     """Takes its time over what it reads."""
 
     def __init__(self, address: Address, pause: Callable[[], object]) -> None:
@@ -128,8 +151,10 @@ class Client:
         except (OSError, ProtocolError) as error:
             if kills % 2 or kills != self._books.kills:
                 self._books.count("lost with a worker that was killed")
-            elif slow and renewals != self._books.renewals:
+            elif slow and self._renewed(renewals):
                 self._books.count("broken off as a worker had to leave")
+            elif self._path and peer.silent_s > FAREWELL_S and self._renewed(renewals):
+                self._books.count("closed as nothing had been asked")
             elif self._path in WRITTEN and peer.ended:
                 self._books.count("broken off as the file changed")
             else:
@@ -137,10 +162,13 @@ class Client:
         except Exception as error:  # what a thread does not tell is lost
             self._fail(f"{error!r}")
 
-    def _connect(self, slow: bool) -> Peer:
+    def _renewed(self, renewals: int) -> bool:
+        return renewals % 2 == 1 or renewals != self._books.renewals
+
+    def _connect(self, slow: bool) -> Timed:
         if slow:
             return Slow(self._books.address, lambda: self._books.over.wait(self._rng.uniform(0, 0.05)))
-        return Peer(self._books.address)
+        return Timed(self._books.address)
 
     def _any_path(self) -> str:
         [paths] = self._rng.choices((STEADY, CHANGING, ()), (4, 4, 1))

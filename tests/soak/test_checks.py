@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .clients import FAREWELL_S, Timed
 from .footprint import KIB, MAPPINGS_SPARE, MEMORY_SPARE, THREADS_MAX, Process
 from .site import REPLACED, STEADY, WRITTEN, Site
 
@@ -71,6 +72,21 @@ def test_a_part_from_elsewhere_is_found(site: Site) -> None:
 def test_an_answer_that_is_cut_is_found(site: Site) -> None:
     body = changed(site, REPLACED_FILE)[1]
     assert f"{len(body) - 1} bytes of version" in site.fault_of(REPLACED_FILE, body[:-1])
+
+
+def test_who_asked_late_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter((0.0, 0.5, 1.0, 1.1 + FAREWELL_S))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = Timed(listener.getsockname())
+        theirs, _ = listener.accept()
+        with peer, theirs:
+            theirs.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+            peer.send(b"first")
+            assert peer.silent_s == 0.5
+            assert peer.reply().status == 204
+            peer.send(b"second")
+            assert peer.silent_s > FAREWELL_S
 
 
 def test_growth_is_found() -> None:
