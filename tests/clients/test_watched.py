@@ -76,6 +76,13 @@ def test_a_server_has_every_metric_that_is_named(metrics: str) -> None:
         assert not missing, f"no server has {missing}, of: {text}"
 
 
+def test_the_dashboard_has_every_metric(metrics: str) -> None:
+    families = set(re.findall(r"^# TYPE (zchttpd_\w+)", metrics, re.MULTILINE))
+    shown = {name for text in queries() for name in NAME.findall(text)} | {"zchttpd_build_info"}
+    missing = {name for name in families if not any(other.startswith(name) for other in shown)}
+    assert not missing
+
+
 def test_every_panel_shows_something_and_has_a_place_of_its_own() -> None:
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
