@@ -87,6 +87,13 @@ PLANTS_IN_NEW_PATHS = (
         CORE,
     ),
     Plant(
+        "the machine looks in a root that nobody has told of",
+        "new_paths.pyx",
+        "    if site.root_path.path == NULL:\n        return False\n",
+        "",
+        CORE,
+    ),
+    Plant(
         "the machine's own has no bound",
         "budget.pyx",
         "        if looks == ROWS_LOOKED_AT_MAX:\n            return False\n",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from plants import Plant
 
 FAIRNESS = "tests/core/test_fairness.py"
+RENEWAL = "tests/wire/test_renewal.py"
 
 DEVICES = "tests/core/test_devices.py"
 
@@ -130,5 +131,12 @@ PLANTS_IN_TURNS = (
         "4 if peer.family == 4 else 8)\n",
         "4 if peer.family == 4 else 8)\n    address[0] += <uint64_t>peer.address[15] << 8\n",
         "tests/core/test_addresses.py",
+    ),
+    Plant(
+        "who shares a queue stays the first in it",
+        "engine/uring.py",
+        "if shared else set()",
+        "if False else set()",
+        RENEWAL,
     ),
 )
