@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from zchttpd._core.testing_ring import OpenRing
 
 from zchttpd._core.ring_setup import FEATURES, probe
 
@@ -17,6 +18,7 @@ PROBE = "import json; from zchttpd._core.ring_setup import probe; print(json.dum
 
 pytestmark = [pytest.mark.uring, pytest.mark.locked]
 
+NOP = 0  # IORING_OP_NOP, which no ring of ours takes
 # What a feature stands on: without the one below it cannot be had.
 BELOW = {"single_issuer": {"defer_taskrun"}, "send_zc": {"report_usage"}}
 
@@ -76,3 +78,9 @@ def test_leaves_no_descriptor_behind() -> None:
         check=True,
     )
     assert done.stdout.strip() == "0"
+
+
+def test_receive_buffers_that_fill_the_queue() -> None:
+    """Without a buffer ring each is an op. Where little memory can be locked the queue is small: they fill it."""
+    ring = OpenRing(("buffer_ring",), buffers=4096)
+    assert ring.ask(NOP) == -errno.EACCES

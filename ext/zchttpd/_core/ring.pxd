@@ -37,6 +37,7 @@ cdef void ring_push(Ring* ring, const Op* op) noexcept nogil
 cdef void ring_poll(Ring* ring, int32_t fd, uint32_t events, uint64_t token) noexcept nogil
 cdef int ring_wait(Ring* ring, int64_t timeout_us) noexcept nogil
 cdef uint32_t ring_reap(Ring* ring, Completion* completions, uint32_t count) noexcept nogil
+cdef lib.io_uring_sqe* ring_sqe(Ring* ring) noexcept nogil
 cdef void ring_give_back(Ring* ring, uint16_t buffer_id) noexcept nogil
 cdef void ring_publish(Ring* ring) noexcept nogil
 cdef int ring_register(Ring* ring, uint32_t index, void* base, size_t length, uint64_t tag) noexcept nogil

@@ -51,7 +51,8 @@ cdef void _submit(Ring* ring) noexcept nogil:
         usleep(SUBMIT_PAUSE_US)
 
 
-cdef lib.io_uring_sqe* _sqe(Ring* ring) noexcept nogil:
+cdef lib.io_uring_sqe* ring_sqe(Ring* ring) noexcept nogil:
+    """The next sqe, never NULL: a full queue is submitted first."""
     cdef lib.io_uring_sqe* sqe = lib.io_uring_get_sqe(&ring.uring)
     while sqe == NULL:
         _submit(ring)
@@ -68,7 +69,7 @@ cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
     # A chain must not be split between two submissions.
     if op.flags & OP_LINK and lib.io_uring_sq_space_left(&ring.uring) < 2:
         _submit(ring)
-    sqe = _sqe(ring)
+    sqe = ring_sqe(ring)
     if op.kind == OP_RECV:
         if ring.features & FEATURE_MULTISHOT_RECV:
             lib.io_uring_prep_recv_multishot(sqe, op.fd, NULL, 0, 0)
@@ -117,7 +118,7 @@ cdef void ring_push(Ring* ring, const Op* op) noexcept nogil:
 
 cdef void ring_poll(Ring* ring, int32_t fd, uint32_t events, uint64_t token) noexcept nogil:
     """Prepare the sqe of a poll, which ends once: io_uring adds POLLRDHUP to `events`."""
-    cdef lib.io_uring_sqe* sqe = _sqe(ring)
+    cdef lib.io_uring_sqe* sqe = ring_sqe(ring)
     lib.io_uring_prep_poll_add(sqe, fd, events)
     lib.io_uring_sqe_set_data64(sqe, token)
 
@@ -174,7 +175,7 @@ cdef void ring_publish(Ring* ring) noexcept nogil:
             lib.io_uring_buf_ring_add(ring.buffer_ring, buffer, ring.buffer_size, buffer_id,
                                       lib.io_uring_buf_ring_mask(ring.buffer_count), <int>i)
         else:
-            sqe = _sqe(ring)
+            sqe = ring_sqe(ring)
             lib.io_uring_prep_provide_buffers(sqe, buffer, <int>ring.buffer_size, 1, BUFFER_GROUP, buffer_id)
             # Nobody waits for it.
             lib.io_uring_sqe_set_data64(sqe, 0)

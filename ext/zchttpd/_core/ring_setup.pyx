@@ -12,7 +12,7 @@ from zchttpd._core.machine cimport READ_QUEUES, READS_MAX
 from zchttpd._core.ring cimport (
     BUFFER_GROUP, FEATURE_BUFFER_RING, FEATURE_DEFER_TASKRUN, FEATURE_MULTISHOT_ACCEPT, FEATURE_MULTISHOT_RECV,
     FEATURE_REGISTERED_RING_FD, FEATURE_REPORT_USAGE, FEATURE_RESTRICTIONS, FEATURE_SEND_ZC, FEATURE_SINGLE_ISSUER,
-    FEATURE_SPARSE_BUFFERS, Ring, ring_close, ring_give_back, ring_publish)
+    FEATURE_SPARSE_BUFFERS, Ring, ring_close, ring_give_back, ring_publish, ring_sqe)
 
 import errno as errno_names
 
@@ -225,7 +225,7 @@ cdef void _probe(Ring* ring, uint32_t without) noexcept nogil:
     for i in range(ring.buffer_count):
         ring_give_back(ring, <uint16_t>i)
     ring_publish(ring)
-    sqe = lib.io_uring_get_sqe(&ring.uring)
+    sqe = ring_sqe(ring)
     lib.io_uring_prep_nop(sqe)
     lib.io_uring_sqe_set_data64(sqe, QUESTION)
     if _answer(ring, &flags) == -EACCES:
@@ -243,7 +243,7 @@ cdef void _probe_sockets(Ring* ring, uint32_t without, int* pair) noexcept nogil
     cdef lib.io_uring_sqe* sqe
     cdef int res
     if not without & FEATURE_MULTISHOT_RECV and write(pair[1], b"?", 1) == 1:
-        sqe = lib.io_uring_get_sqe(&ring.uring)
+        sqe = ring_sqe(ring)
         lib.io_uring_prep_recv_multishot(sqe, pair[0], NULL, 0, 0)
         sqe.flags |= lib.IOSQE_BUFFER_SELECT
         sqe.buf_group = BUFFER_GROUP
@@ -255,7 +255,7 @@ cdef void _probe_sockets(Ring* ring, uint32_t without, int* pair) noexcept nogil
             shutdown(pair[0], SHUT_RDWR)
             _answer(ring, &flags)
     if ring.features & FEATURE_SEND_ZC and not without & FEATURE_REPORT_USAGE:
-        sqe = lib.io_uring_get_sqe(&ring.uring)
+        sqe = ring_sqe(ring)
         lib.io_uring_prep_send_zc(sqe, pair[1], b"?", 1, MSG_NOSIGNAL, lib.IORING_SEND_ZC_REPORT_USAGE)
         lib.io_uring_sqe_set_data64(sqe, QUESTION)
         res = _answer(ring, &flags)

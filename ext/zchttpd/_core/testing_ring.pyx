@@ -9,16 +9,16 @@ from zchttpd._core.ring_setup import FEATURES
 
 
 cdef class OpenRing:
-    """A ring as a worker has it, less the features in `without`. Raises OSError."""
+    """A ring as a worker has it, less the features in `without`, with so many receive buffers. Raises OSError."""
 
     cdef Ring ring
 
-    def __init__(self, tuple without=()):
+    def __init__(self, tuple without=(), *, uint32_t buffers=8):
         cdef uint32_t left_out = 0
         cdef int rc
         for name in without:
             left_out |= FEATURES[name]
-        rc = ring_open(&self.ring, left_out, 8, 256, 8)
+        rc = ring_open(&self.ring, left_out, buffers, 256, 8)
         if rc < 0:
             raise OSError(-rc, "io_uring")
 
