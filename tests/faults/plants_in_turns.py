@@ -139,4 +139,18 @@ PLANTS_IN_TURNS = (
         "if False else set()",
         RENEWAL,
     ),
+    Plant(
+        "a queue that the receive buffers have filled is not submitted",
+        "ring_setup.pyx",
+        "    sqe = ring_sqe(ring)\n    lib.io_uring_prep_nop(sqe)\n",
+        "    sqe = lib.io_uring_get_sqe(&ring.uring)\n    lib.io_uring_prep_nop(sqe)\n",
+        "tests/ring/test_probe.py",
+    ),
+    Plant(
+        "nobody waits for what a ring had locked",
+        "engine/uring.py",
+        "if error.errno != errno.ENOMEM or",
+        "if True or",
+        "tests/unit/engine/test_uring.py",
+    ),
 )

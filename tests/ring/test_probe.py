@@ -81,6 +81,6 @@ def test_leaves_no_descriptor_behind() -> None:
 
 
 def test_receive_buffers_that_fill_the_queue() -> None:
-    """Without a buffer ring each is an op. Where little memory can be locked the queue is small: they fill it."""
+    """Without a buffer ring each is an op. Where little can be locked the queue is small: they fill it."""
     ring = OpenRing(("buffer_ring",), buffers=4096)
     assert ring.ask(NOP) == -errno.EACCES

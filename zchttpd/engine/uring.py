@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 from zchttpd._core.uring_driver import UringWorker
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from zchttpd.engine.listener import Listener
 
 MULTISHOT_ACCEPT = "multishot_accept"
+# What a ring had locked, which counts for each user, is given back a while after its worker has gone.
+ROOM_S_MAX = 5.0
+ROOM_LOOK_S = 0.1
 
 
 class Uring:
@@ -30,7 +35,15 @@ class Uring:
 
     def make(self, *, waker: int, **options: Any) -> UringWorker:
         """See `serve.Driver`."""
-        self._worker = UringWorker(without=(*self._settings.without, *self._left_out), **options)
+        until = time.monotonic() + ROOM_S_MAX
+        while True:
+            try:
+                self._worker = UringWorker(without=(*self._settings.without, *self._left_out), **options)
+                break
+            except OSError as error:
+                if error.errno != errno.ENOMEM or time.monotonic() >= until:
+                    raise
+            time.sleep(ROOM_LOOK_S)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         return self._worker
 
