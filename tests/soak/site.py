@@ -150,7 +150,7 @@ class Site:
         at, what = self.root / path[1:], self._rng.random()
         last = self._last[path]
         if what < 0.2:
-            os.truncate(at, min(at.stat().st_size, self._rng.randrange(last.size)))
+            os.truncate(at, min(at.stat().st_size, self._rng.randrange(max(1, last.size))))
         elif what < 0.4:
             # As many editors do.
             at.write_bytes(self._bytes(path, self._next()))
