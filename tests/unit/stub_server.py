@@ -113,6 +113,7 @@ class _StubEngine:
         *,
         moved: Callable[[], None] | None,
         ready: Callable[[dict[str, object]], None],
+        **_more: Any,
     ) -> None:
         listener: socket.socket = listeners[0].socket
         start = self.plan.get("start", "well")

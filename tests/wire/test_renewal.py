@@ -174,6 +174,23 @@ def sockets(pid: int) -> int:
 
 
 @pytest.mark.uring
+def test_files_leave_a_ring_the_memory_that_it_locks(tmp_path: Path, options: Options) -> None:
+    """The worker that follows needs some of what may be locked: 8 MiB for an ordinary user of Debian."""
+    root = tmp_path / "root"
+    root.mkdir()
+    for number in range(600):
+        (root / str(number)).write_bytes(bytes(17_000))
+    chosen = {"send_mode": "zerocopy", "memlock": 8 * MIB, "config": options.path}
+    with serving(root, **chosen) as server:
+        with server.peer() as peer:
+            for number in range(600):
+                assert peer.ask(request(f"/{number}")).status == 200
+        assert server.metric('zerocopy_fallbacks_total{reason="memlock"}') > 0
+        options.write('header = ["* X-Test: 1"]')
+        assert server.reload() == "reloaded: --header"
+
+
+@pytest.mark.uring
 @pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
 def test_workers_with_one_queue_share_what_is_in_it(
     large: Path, tmp_path: Path, options: Options, unix: bool

@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from zchttpd.config.settings import Settings
 
+# What a ring locks, of the memory that a user may lock, and as much for that of the worker that follows.
+RINGS_LOCKED = 1 << 20
+# Where that would leave little, this part of a worker's share is for files.
+LOCKED_PART = 4
 # Descriptors of a worker beside those of its connections.
 SPARE_FDS = 512
 # A streamed file keeps its descriptor for as long as it is known: at most so many, and at most this part of
@@ -132,6 +136,14 @@ def evicted_max(settings: Settings) -> int:
 def memory_needed(settings: Settings) -> int:
     """Bytes that all workers together want to register (the limit is one for all processes of a user)."""
     return settings.worker_count * (settings.memory + settings.stream_memory)
+
+
+def registered_max(settings: Settings, lockable: int) -> int:
+    """Bytes that one worker may register, of `lockable` that all processes of its user may lock. Less than
+    its share: without room for a ring there would be no next worker.
+    """
+    share = lockable // settings.worker_count
+    return max(share - RINGS_LOCKED, share // LOCKED_PART)
 
 
 def memory_locked(settings: Settings) -> int:

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from zchttpd._core.uring_driver import UringWorker
+from zchttpd.engine.limits import registered_max
 from zchttpd.engine.serve import serve as serve_with
 
 if TYPE_CHECKING:
@@ -25,20 +26,22 @@ ROOM_LOOK_S = 0.1
 class Uring:
     """A worker that waits in the kernel. Signals and threads wake it through the pipe that it watches."""
 
-    def __init__(self, settings: Settings, *, shared: bool) -> None:
+    def __init__(self, settings: Settings, *, shared: bool, lockable: int) -> None:
         # Those of the two fixed modes are sent from memory that is registered, or copied from it.
         self.memory_files = settings.send_mode == "auto"
         self._settings = settings
         # Who waits on without a break stays the first of those that wait: the others are never woken.
         self._left_out = {MULTISHOT_ACCEPT} - set(settings.without) if shared else set()
+        self._registered_max = registered_max(settings, lockable)
         self._worker: UringWorker
 
     def make(self, *, waker: int, **options: Any) -> UringWorker:
         """See `serve.Driver`."""
+        without = (*self._settings.without, *self._left_out)
         until = time.monotonic() + ROOM_S_MAX
         while True:
             try:
-                self._worker = UringWorker(without=(*self._settings.without, *self._left_out), **options)
+                self._worker = UringWorker(without=without, registered_max=self._registered_max, **options)
                 break
             except OSError as error:
                 if error.errno != errno.ENOMEM or time.monotonic() >= until:
@@ -74,7 +77,11 @@ def serve(
     *,
     moved: Callable[[], None] | None,
     ready: Callable[[dict[str, object]], None],
+    lockable: int,
 ) -> None:
-    """See `process.worker.Serve`. Raises OSError when io_uring is refused."""
+    """See `process.worker.Serve`. `lockable`: bytes that all processes of this user may lock. Raises OSError
+    when io_uring is refused.
+    """
     shared = any(listener.shared for listener in listeners)
-    serve_with(Uring(settings, shared=shared), settings, listeners, stats, moved=moved, ready=ready)
+    driver = Uring(settings, shared=shared, lockable=lockable)
+    serve_with(driver, settings, listeners, stats, moved=moved, ready=ready)

@@ -37,6 +37,7 @@ SYS_OPENAT2 = 437
 CAP_SETPCAP = 8
 CAP_IPC_LOCK = 14
 CAP_SYS_RESOURCE = 24
+NO_LIMIT = 1 << 62  # bytes
 _LETTERS = {"memlock": "l", "nofile": "n"}  # of ulimit
 
 
@@ -112,12 +113,18 @@ def _login() -> str:
         return "*"
 
 
+def lockable() -> int:
+    """Bytes that the processes of this user may lock: the hard RLIMIT_MEMLOCK, or NO_LIMIT."""
+    _, limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    return NO_LIMIT if limit == resource.RLIM_INFINITY or _capable(CAP_IPC_LOCK) else limit
+
+
 def locked_memory(needed: int) -> Finding:
     """Whether `needed` bytes can be registered: the hard RLIMIT_MEMLOCK decides, as the server raises its own
     to it, unless CAP_IPC_LOCK lifts it.
     """
-    _, limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    if limit == resource.RLIM_INFINITY or _capable(CAP_IPC_LOCK):
+    limit = lockable()
+    if limit == NO_LIMIT:
         return Finding("locked memory", State.OK, "no limit")
     text = f"{limit / MIB:.4g} MiB of file bytes can be registered for zero copy"
     if limit >= needed:

@@ -81,7 +81,8 @@ def choose(engine: str) -> Choice:
     try:
         error = str(doctor.probe_ring().get("error") or "")
         if not error:
-            return Choice(URING, _load(URING))
+            serve = partial(cast("Any", _load(URING)), lockable=doctor.lockable())
+            return Choice(URING, cast("Serve", serve))
         cause, fix = doctor.refusal(error)
     except ImportError as missing:
         cause = f"this build has no io_uring engine ({missing})"

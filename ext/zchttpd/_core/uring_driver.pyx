@@ -6,7 +6,7 @@ Polls for room are io_uring's until a peer closes its direction: io_uring adds P
 each would end at once. epoll(7) does not, so those wait in an epoll set, which the ring polls as a whole.
 """
 
-from libc.errno cimport errno
+from libc.errno cimport ENOMEM, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
@@ -61,8 +61,8 @@ cdef struct Socket:
 cdef class UringWorker(SiteWorker):
     """A worker whose ops an io_uring executes, less the features in `without`.
 
-    The kernel receives into `recv_buffers` (a power of two) buffers of `recv_buffer_size` bytes. Raises OSError when the
-    ring cannot be set up.
+    The kernel receives into `recv_buffers` (a power of two) buffers of `recv_buffer_size` bytes. At most `registered_max`
+    bytes are registered. Raises OSError when the ring cannot be set up.
     """
 
     cdef Ring ring
@@ -76,11 +76,13 @@ cdef class UringWorker(SiteWorker):
     cdef uint32_t aside         # how many
     cdef uint8_t epoll_polled   # the ring polls that set
     cdef uint8_t stayed         # the last turn did without the ring
+    cdef uint64_t registered_max
 
     def __cinit__(self):
         self.epoll = -1
 
-    def __init__(self, *, int recv_buffers, int recv_buffer_size, str send_mode, tuple without=(), **options):
+    def __init__(self, *, int recv_buffers, int recv_buffer_size, str send_mode, uint64_t registered_max, tuple without=(),
+                 **options):
         cdef uint32_t left_out = 0
         cdef int rc
         for name in without:
@@ -88,6 +90,7 @@ cdef class UringWorker(SiteWorker):
         rc = ring_open(&self.ring, left_out, recv_buffers, recv_buffer_size, MAPPINGS_MAX)
         if rc < 0:
             raise OSError(-rc, os.strerror(-rc))
+        self.registered_max = registered_max
         self.epoll = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll < 0:
             raise OSError(errno, os.strerror(errno))
@@ -164,6 +167,9 @@ cdef class UringWorker(SiteWorker):
             return ring_clear(&self.ring, op.slot)
         if op.kind == OP_REGISTER:
             mapping = mapping_at(&self.machine.mappings, op.slot)
+            if self.machine.stats.registered_bytes + mapping.capacity > self.registered_max:
+                # As where the limit itself is reached.
+                return -ENOMEM
             return ring_register(&self.ring, op.slot, mapping.base, mapping.capacity, op.token)
         if op.kind == OP_POLL:
             self._socket(op.fd).room = op.token
