@@ -149,7 +149,7 @@ def test_an_entity_tag_for_each_page(www: Path, root: Root) -> None:
 def test_a_large_directory_is_looked_at_and_drawn_beside_the_loop(www: Path, root: Root) -> None:
     fill(www)
     loop = Loop()
-    cache = ListingCache(root, SingleFlight(loop.post))
+    cache = ListingCache(root, SingleFlight(loop.post), clock=itertools.count().__next__)
     look = partial(cache.look, (), www.stat())
     job = pending(look)
     # Whoever asks meanwhile waits for the same scan.
@@ -212,7 +212,7 @@ def test_many_symlinks_are_left_to_the_thread(www: Path, root: Root) -> None:
     for number in range(listing_cache.LINKS_AT_ONCE + 1):
         (www / f"l{number}").symlink_to("f")
     loop = Loop()
-    cache = ListingCache(root, SingleFlight(loop.post))
+    cache = ListingCache(root, SingleFlight(loop.post), clock=itertools.count().__next__)
     loop.wait(pending(lambda: cache.look((), www.stat())))
     assert len(cache.look((), www.stat())) == listing_cache.LINKS_AT_ONCE + 2
 
@@ -234,7 +234,7 @@ def test_what_cannot_be_made_is_told(www: Path, root: Root, caplog: pytest.LogCa
     fill(www / "d")
     facts = (www / "d").stat()
     loop = Loop()
-    cache = ListingCache(root, SingleFlight(loop.post))
+    cache = ListingCache(root, SingleFlight(loop.post), clock=itertools.count().__next__)
     found = pending(lambda: cache.look((b"d",), facts))
     loop.wait(found)
     scan = cache.look((b"d",), facts)
@@ -251,7 +251,7 @@ def test_a_directory_that_goes_meanwhile_is_told(
 ) -> None:
     fill(www / "d")
     loop = Loop()
-    cache = ListingCache(root, SingleFlight(loop.post))
+    cache = ListingCache(root, SingleFlight(loop.post), clock=itertools.count().__next__)
     facts = (www / "d").stat()
     scan = listing_cache.scan
 
