@@ -53,8 +53,12 @@ class Played:
 
     def block(self, language: str) -> str:
         """The one block of that language."""
-        [text] = (text for each, text in self._blocks() if each == language)
+        [text] = self.blocks(language)
         return text
+
+    def blocks(self, language: str) -> list[str]:
+        """The blocks of that language, in the order of the page."""
+        return [text for each, text in self._blocks() if each == language]
 
     def _blocks(self) -> list[tuple[str, str]]:
         text = (DOCS / self.name).read_text(encoding="utf-8")

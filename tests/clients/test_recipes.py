@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy
@@ -22,6 +21,8 @@ from .test_packages import make_wheel
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from selenium.webdriver.remote.webdriver import WebDriver
 
     from .conftest import Run, Serve
 
@@ -76,18 +77,22 @@ def write_data(place: Path) -> None:
     (place / "tables" / "a.bin").write_bytes(bytes(20 << 20) + b"the tail")
     (place / "tables" / "b.bin").touch()
     field = zarr.create_array(place / "field.zarr", shape=(200, 100), chunks=(50, 50), dtype="i4")
-    field[:] = numpy.arange(20_000).reshape(200, 100)
+    numbers = numpy.arange(20_000).reshape(200, 100)
+    # A chunk of zeros has no file.
+    numbers[150:, 50:] = 0
+    field[:] = numbers
+    shards = {"shape": (200, 100), "chunks": (10, 10), "shards": (100, 100), "dtype": "i4"}
+    zarr.create_array(place / "shards.zarr", **shards)[:] = numbers
     pixels = numpy.arange(2048 * 2048, dtype="uint32").reshape(1, 2048, 2048)
     shape = {"width": 2048, "height": 2048, "count": 1, "dtype": "uint32"}
-    with warnings.catch_warnings():
-        # Where on earth it lies is not the matter.
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.open(place / "scene.tif", "w", driver="COG", **shape) as scene:
-            scene.write(pixels)
+    on_earth = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 500_000, 0, -10, 5_300_000)}
+    with rasterio.open(place / "scene.tif", "w", driver="COG", **shape, **on_earth) as scene:
+        scene.write(pixels)
     with pmtiles.writer.write(place / "map.pmtiles") as tiles:
         for number in range(64):
             name = f"tile 3 {number % 8} {number // 8}"
             tiles.write_tile(pmtiles.tile.zxy_to_tileid(3, number % 8, number // 8), name.encode())
+        tiles.write_tile(pmtiles.tile.zxy_to_tileid(4, 0, 0), bytes(1 << 20))
         bounds = dict.fromkeys(("min_lon_e7", "min_lat_e7", "max_lon_e7", "max_lat_e7"), 0)
         compression = pmtiles.tile.Compression.NONE
         kind = {"tile_type": pmtiles.tile.TileType.UNKNOWN, "tile_compression": compression}
@@ -115,14 +120,51 @@ def test_data(serve: Serve, run: Run, tmp_path: Path) -> None:
     assert max(map(int, re.findall(r'" 206 ([0-9]+)', asked))) < 6 << 20
 
 
-def test_data_in_a_page(serve: Serve, run: Run, root: Path, tmp_path: Path) -> None:
-    """Of another origin, with the script from npm."""
+# What goes wrong in a page is in the page, so that no one waits for what never comes.
+REPORTING = """<!DOCTYPE html><body><script>
+    onerror = message => document.body.append(message);
+    onunhandledrejection = event => document.body.append(event.reason);
+</script>"""
+
+
+def describe_page(browser: WebDriver) -> str:
+    """What it shows by now."""
+    return str(browser.execute_script("return document.body.innerText"))
+
+
+def test_browser(serve: Serve, run: Run, tmp_path: Path) -> None:
+    """The pages are of another origin than the data."""
     write_data(tmp_path / "data")
-    recipe = Played("recipes/data.md")
-    run("npm", "install", "--no-audit", "--no-fund", "--prefix", tmp_path / "project", "pmtiles@4")
-    script = tmp_path / "project/node_modules/pmtiles/dist/pmtiles.js"
-    (root / "pmtiles.js").write_bytes(script.read_bytes())
-    with recipe.playing(serve, run, tmp_path) as url, serve(root) as other, browsing(tmp_path) as browser:
-        (root / "index.html").write_text("<!DOCTYPE html>" + recipe.block("html").replace(URL, url))
-        browser.get(other)
-        WebDriverWait(browser, 60).until(lambda browser: browser.title == "tile 3 4 2")
+    recipe = Played("recipes/browser.md")
+    tiles, picture, array = recipe.blocks("html")
+    pages = [
+        (tiles, "tile 3 4 2"),
+        (picture, f"{900 * 2048 + 1000} {900 * 2048 + 1001}"),
+        (array, str(123 * 100 + 45)),
+        (array.replace("123, 45", "199, 99"), "0"),
+        (array.replace("field.zarr", "shards.zarr"), str(123 * 100 + 45)),
+    ]
+    log = tmp_path / "access"
+    recipe.options |= {"access_log": log}
+    with (
+        recipe.playing(serve, run, tmp_path) as url,
+        serve(tmp_path / "site") as other,
+        browsing(tmp_path) as browser,
+    ):
+        for number, (page, expected) in enumerate(pages):
+            (tmp_path / "site" / f"{number}.html").write_text(REPORTING + page.replace(URL, url))
+            browser.get(f"{other}/{number}.html")
+            assert WebDriverWait(browser, 60).until(describe_page) == expected
+    answers = re.findall(r'"(\w+) /(\S+) HTTP/1.1" (\d+) (\d+) ', log.read_text())
+    shard = "shards.zarr/c/1/0"
+    for name in ("map.pmtiles", "scene.tif", shard):
+        parts = [
+            (status, int(size)) for method, each, status, size in answers if (method, each) == ("GET", name)
+        ]
+        # What the browser already has it asks for again, and is told that it still holds.
+        assert {status for status, _ in parts} - {"304"} == {"206"}
+        assert sum(size for _, size in parts) < (tmp_path / "data" / name).stat().st_size / 2
+    # The index of a shard is at its end: this range is one for which a page must ask leave.
+    assert ("OPTIONS", shard, "204", "0") in answers
+    chunks = {(name, status) for _, name, status, _ in answers if name.startswith("field.zarr/c/")}
+    assert chunks == {("field.zarr/c/2/0", "200"), ("field.zarr/c/3/1", "404")}
