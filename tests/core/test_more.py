@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from zchttpd._core.stats import LATENCY_LABELS
@@ -93,13 +94,18 @@ def test_what_comes_too_early_or_too_late_is_not_taken() -> None:
 
 def test_it_is_broken_off_when_there_is_no_more() -> None:
     bench = Bench("plain")
-    ticket = begin(bench, bench.connect(), 5)
+    # The clock of the machine begins at 0, which is no time of a request.
+    bench.wait(1)
+    recv = bench.connect()
+    ticket = begin(bench, recv, 5)
     bench.wait(12)
     bench.machine.abandon(ticket)
     ended = bench.ops()
     assert [op.kind for op in ended] == ["reset", "cancel_all", "close"]
+    bench.step(recv.token, -errno.ECANCELED)
     for op in ended[1:]:
         bench.step(op.token, 0)
+    assert bench.machine.live()["plans"] == 0
     assert not any(bench.machine.gauge("latency_us_sum", row) for row in range(len(LATENCY_LABELS)))
 
 

@@ -67,13 +67,6 @@ PLANTS_OF_PROXIES = (
         SITES,
     ),
     Plant(
-        "the machine looks at entries of sites beneath the root",
-        "engine/new_paths.py",
-        "        if entry.version is not None and not entry.site:\n",
-        "        if entry.version is not None:\n",
-        SITES,
-    ),
-    Plant(
         "the machine answers for sites from the root",
         "engine/new_paths.py",
         " or answer.entry is None or answer.entry.site:\n",
@@ -104,8 +97,8 @@ PLANTS_OF_PROXIES = (
     Plant(
         "a request has the client of the one before it",
         "access_record.pyx",
-        "        current.client = current.peer\n        forwarded_client(",
-        "        forwarded_client(",
+        "    current.zerocopy = 0\n    current.client = current.peer\n",
+        "    current.zerocopy = 0\n",
         FORWARDED,
     ),
 )

@@ -135,6 +135,25 @@ def test_no_answer_is_ever_that_of_another_site(server: Server, seed: int) -> No
     assert server.metric('plan_lookups_total{result="hit"}') > 100
 
 
+def test_a_file_of_a_site_is_looked_at_in_its_root(server: Server, config: Path) -> None:
+    """Beneath the root of the server the same path may lead to what the file of the site was."""
+    name = "dir/page.html"
+    folder, elsewhere = config.parent / "one" / "dir", config.parent / "root" / name
+    elsewhere.unlink()
+    os.link(config.parent / "one" / name, elsewhere)
+    for _ in range(3):
+        assert server.ask(request(f"/{name}", host="one.example")).body == expected("one", name)[1]
+    # Which leaves the file as it was.
+    folder.rename(config.parent / "before")
+    folder.mkdir()
+    (config.parent / "one" / name).write_bytes(b"it is another one\n")
+    eventually(
+        "what is there now is served",
+        lambda: server.ask(request(f"/{name}", host="one.example")).body == b"it is another one\n",
+        10,
+    )
+
+
 def test_one_stream_of_many_hosts(server: Server) -> None:
     """Pipelined: heads of all hosts in one piece, twice over."""
     asks = [(host, path) for _ in range(2) for path in SMALL[:4] for host in HOSTS]

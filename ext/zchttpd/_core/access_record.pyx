@@ -106,7 +106,6 @@ cdef void access_request_head(AccessRecords* access, uint32_t slot, const char* 
     current.text = NULL
     current.line_length = current.referer_length = current.agent_length = 0
     if current.believed:
-        current.client = current.peer
         forwarded_client(head, length, access.forwarded, &access.forwarders, &current.client)
     while at < length:
         end = <const char*>memchr(head + at, b'\n', length - at)

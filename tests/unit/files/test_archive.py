@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
 import time
 import zipfile
@@ -75,6 +76,21 @@ def test_what_is_read_of_it_is_what_lies_there(tree: dict[str, object], mtime_s:
                 else:
                     assert info.date_time == (1980, 1, 1, 0, 0, 0)
         root.close()
+
+
+def test_checksums_lie_behind_the_bytes(tmp_path: Path) -> None:
+    """zipfile does without them; who reads while it comes, as bsdtar does, cannot."""
+    content = build(tmp_path, {"a": b"some", "d": {"b": b"more of it", "none": b""}}, 1_700_000_000)
+    root = Root(tmp_path)
+    archive = archive_of(root)
+    whole = cut(archive, 0, archive.size)
+    with zipfile.ZipFile(ArchiveFile(archive)) as read:
+        for info in read.infolist():
+            name_size, extra_size = struct.unpack_from("<HH", whole, info.header_offset + 26)
+            end = info.header_offset + 30 + name_size + extra_size + info.file_size
+            behind = struct.pack("<IIII", 0x08074B50, info.CRC, info.file_size, info.file_size)
+            assert (whole[end : end + len(behind)] == behind) is (content[info.filename] != b"")
+    root.close()
 
 
 @settings(deadline=None, max_examples=20)
