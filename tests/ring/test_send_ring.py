@@ -37,6 +37,7 @@ def take_all(ring: SendRing) -> None:
         ring.take()
 
 
+@pytest.mark.locked
 def test_a_send_that_took_nothing_is_not_copied() -> None:
     """It takes what there is room for, and never waits."""
     ring, told, full = SendRing(), Told(), Told()
