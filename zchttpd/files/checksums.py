@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import zlib
@@ -50,7 +51,7 @@ class Checksums:
 
     def of(self, found: Representation) -> int:
         """That of all bytes of a file. Raises Pending while it is made, or something else that is before it;
-        OSError as `Representation.open` does, and ESTALE where there are other bytes by now.
+        OSError as `Representation.open` and `SingleFlight.start` do, and ESTALE where there are other bytes.
         """
         known = self._known.use(found.version)
         if known is not None:
@@ -67,7 +68,8 @@ class Checksums:
     def prepare(self, found: Representation) -> None:
         """It will be asked for soon: begin, if there is room."""
         if self._known.use(found.version) is None:
-            self._start(found)
+            with contextlib.suppress(OSError):
+                self._start(found)
 
     def check(self, found: Representation, content: bytes) -> bool:
         """Whether these are the bytes that the file has had, as far as that is known; now it is."""

@@ -204,7 +204,14 @@ class Compressor:
                 return Unavailable.PENDING
             self._pending.add(key)
             self._pending_cell[0] = len(self._pending)
-        self._executors[mount].submit(self._work, key, base)
+        try:
+            self._executors[mount].submit(self._work, key, base)
+        except RuntimeError:
+            # No thread can be started: whoever asks next tries again, as the executor has it all the same.
+            with self._lock:
+                self._pending.discard(key)
+                self._pending_cell[0] = len(self._pending)
+                self._count(encoding, "postponed")
         return Unavailable.PENDING
 
     def content_of(self, made: Compressed) -> bytes | None:
@@ -216,6 +223,9 @@ class Compressor:
     # ---- in a thread ----
 
     def _work(self, key: _Key, base: Representation) -> None:
+        with self._lock:
+            if key not in self._pending:
+                return
         encoding = key[1]
         began_s = time.thread_time()
         made: tuple[Compressed, bytes] | None = None

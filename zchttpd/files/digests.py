@@ -201,15 +201,18 @@ class Digests:
         size: int,
         wait: Wait,
     ) -> None:
-        """Have it made. Raises Pending if it is waited for, and OSError (EBUSY) where it must be."""
+        """Have it made. Raises Pending if it is waited for, and OSError (`exhausted`) where it must be."""
         jobs = jobs.beside(found.mount)
         late = jobs.age_s() > PATIENCE_S
         job = jobs.find(key)
         if job is None:
-            if jobs.full and wait is not Wait.ALWAYS:
+            try:
+                job = jobs.start(key, make, store)
+            except OSError:
+                if wait is Wait.ALWAYS:
+                    raise
                 self._counts.add("postponed")
                 return
-            job = jobs.start(key, make, store)
             job.waiting.append(partial(self._ended, found, size))
         if wait is Wait.ALWAYS or (wait is Wait.BRIEFLY and not late):
             raise Pending(job)

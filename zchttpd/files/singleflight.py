@@ -30,14 +30,17 @@ _SWEEP = 1000
 class Job:
     """Something that is being made, since `began_s` (monotonic seconds; None while it waits for a thread).
 
-    `waiting` are called with its error or None, on the loop's thread.
+    `waiting` are called with its error or None, on the loop's thread. `given_up`: nobody waits for it.
     """
 
     began_s: float | None = None
     waiting: list[Callable[[OSError | None], None]] = field(default_factory=list)
+    given_up: bool = False
 
     def run(self, make: Callable[[], Any]) -> Any:
         """Make it; in a thread."""
+        if self.given_up:
+            return None
         self.began_s = time.monotonic()
         return make()
 
@@ -136,7 +139,7 @@ class SingleFlight:
     def start(self, key: Hashable, make: Callable[[], Any], store: Callable[[Any], object]) -> Job:
         """Have `make` called in a thread and `store`, with what it returns, on the loop.
 
-        Raises OSError (EBUSY) when too much waits to be made.
+        Raises OSError: EBUSY when too much waits to be made, EAGAIN when no thread can be started.
         """
         known = self._jobs.get(key)
         if known is not None:
@@ -146,12 +149,23 @@ class SingleFlight:
         job = self._jobs[key] = Job()
         post, end = self._post, partial(self._end, key, job, store)
         assert post is not None
-        self._executor.submit(job.run, make).add_done_callback(lambda made: post(partial(end, made)))
+        try:
+            made = self._executor.submit(job.run, make)
+        except RuntimeError as error:
+            # The executor has it all the same, for the next thread that it gets.
+            job.given_up = True
+            del self._jobs[key]
+            raise OSError(errno.EAGAIN, "no thread can be started") from error
+        made.add_done_callback(lambda made: post(partial(end, made)))
         return job
 
     def away(self, act: Callable[[], None]) -> None:
         """Have something done that may take long, and that nobody waits for."""
-        Thread(target=act, daemon=True).start()
+        try:
+            Thread(target=act, daemon=True).start()
+        except RuntimeError:
+            # No thread can be started: better late than never.
+            act()
 
     def sweep(self, objects: list[Any]) -> None:
         """Free many objects, of which the caller keeps no reference, without holding up the loop."""

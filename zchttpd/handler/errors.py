@@ -41,7 +41,7 @@ _FIXES = {
     errno.EMFILE: "Raise the limit of open files, or type a lower --connections-max. See: zchttpd doctor",
     errno.ENFILE: "Raise the limit of this machine: sysctl -w fs.file-max=1000000",
     errno.ENOMEM: "Give the server more memory, or start it with a smaller --memory",
-    errno.EAGAIN: "See who holds a lease on it: cat /proc/locks",
+    errno.EAGAIN: "See who holds a lease on it: cat /proc/locks; or allow more threads: pids.max, ulimit -u",
     errno.EBUSY: "Use --listing for directories that few ask for, or keep fewer files in one",
     errno.ESTALE: "Write the file elsewhere, then rename it to its place",
 }

@@ -7,7 +7,7 @@ import errno
 import hashlib
 import os
 from functools import partial
-from threading import Barrier, Event
+from threading import Barrier, Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -364,3 +364,16 @@ def test_a_tag_and_a_digest_of_one_version_are_made_once(
     while files.digests._small._jobs or files.digests._wanted._jobs:
         files.loop.turn()
     assert files.digests.whole(a, Wait.NEVER) == sha256(files, "a")
+
+
+def test_without_a_thread_nothing_is_waited_for_but_what_must_be(
+    files: Files, blocked: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Thread, "start", refuse)
+    found = files.put("a", SMALL)
+    assert files.digests.tag_of(found) is None
+    with pytest.raises(OSError, match="no thread"):
+        files.digests.tag_of(found, wait=True)
