@@ -341,12 +341,12 @@ def _read(texts: Mapping[str, str]) -> tuple[Given, list[str]]:
     report. Raises SettingsError.
     """
     # Only now: what it imports is of no use to --help and --version.
-    from zchttpd.process.checks import check_key, check_roots, check_user
+    from zchttpd.process.checks import check_roots, check_secrets, check_user
     from zchttpd.process.memory_limit import fit, memory_limit
 
     given = read(texts, os.environ)
     settings, notes = fit(given, memory_limit())
     check_roots(settings)
     check_user(settings.user)
-    check_key(settings)
+    check_secrets(settings)
     return replace(given, settings=settings), [*notes, *without_effect(settings, given.sources)]

@@ -63,8 +63,10 @@ def test_one_picture_goes_into_a_pipe(server: Server) -> None:
 def test_a_token_is_asked_for_and_told(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text(TOKEN)
+    root = tmp_path / "www"
+    root.mkdir()
     # Whose metrics the tests cannot read either.
-    server = Server(tmp_path, admin_token_file=token)
+    server = Server(root, admin_token_file=token)
     try:
         without = top(admin_of(server), "--once")
         assert without.returncode == 1

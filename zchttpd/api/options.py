@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 from zchttpd.config.load import read, text_of
 from zchttpd.config.options import SettingsError, flag_of, nearest
 from zchttpd.config.settings import OPTIONS
-from zchttpd.process.checks import check_key, check_roots, check_user
+from zchttpd.process.checks import check_roots, check_secrets, check_user
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,7 +121,7 @@ def read_texts(texts: Mapping[str, str]) -> Given:
     try:
         given = read(texts, {})
         check_roots(given.settings)
-        check_key(given.settings)
+        check_secrets(given.settings)
         check_user(given.settings.user)
     except SettingsError as error:
         problem = error.problem.removeprefix(f"{flag_of(error.name)}: ")

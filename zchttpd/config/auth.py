@@ -18,10 +18,13 @@ _BCRYPT = re.compile(rb"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
 
 @dataclass(frozen=True, slots=True)
 class AuthRule:
-    """What matches `pattern` by its path, or by that of the request, is for these: (name, hash) of each."""
+    """What matches `pattern` by its path, or by that of the request, is for these: (name, hash) of each.
+    `path`: of the file that says so.
+    """
 
     pattern: str
     accounts: tuple[tuple[bytes, bytes], ...] = field(repr=False)
+    path: str
 
     @property
     def cost(self) -> int:
@@ -63,7 +66,7 @@ def _parse_rule(line: str) -> AuthRule:
         accounts[user] = hashed
     if not accounts:
         raise ValueError(f"{path}: has no user. Type such as: htpasswd -B FILE USER")
-    return AuthRule(pattern, tuple(accounts.items()))
+    return AuthRule(pattern, tuple(accounts.items()), path)
 
 
 def _parse_account(line: bytes) -> tuple[bytes, bytes]:

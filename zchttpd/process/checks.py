@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from zchttpd.config.names import OFF
 from zchttpd.config.options import SettingsError, nearest
 from zchttpd.engine.tls import key_of
+from zchttpd.http.target import hidden
 from zchttpd.process.privileges import resolve
 
 if TYPE_CHECKING:
@@ -73,14 +74,18 @@ def _meant(root: str) -> str:
     return "Type --root and a directory that exists"
 
 
-def check_key(settings: Settings) -> None:
-    """Raises SettingsError where the key of --tls-cert would be served."""
-    key = key_of(settings)
-    for each in (settings, *(site.of(settings) for site in settings.sites)) if key else ():
-        if _within(Path(key), each.root):
-            raise SettingsError(
-                "tls_key", f"{key} is served to everybody. Type a file outside of {each.root}"
-            )
+def check_secrets(settings: Settings) -> None:
+    """Raises SettingsError where the key of --tls-cert, a file of --auth or the token of --admin would be
+    served.
+    """
+    served = (settings, *(site.of(settings) for site in settings.sites))
+    secrets = [("tls_key", key_of(settings)), ("admin_token_file", settings.admin_token_file)]
+    secrets += [("auth", rule.path) for each in served for rule in each.auth]
+    for name, secret in secrets:
+        for each in served if secret else ():
+            if _within(Path(secret), each.root):
+                fix = f"Type a file outside of {each.root}"
+                raise SettingsError(name, f"{secret} is served to everybody. {fix}")
 
 
 def check_user(user: str) -> None:
@@ -123,9 +128,9 @@ def _open_key(settings: Settings) -> list[str]:
 
 
 def _within(path: Path, root: Path) -> bool:
-    """Whether a request can name `path`; dotfiles are not served."""
+    """Whether a request can name `path`."""
     try:
         inside = path.resolve().relative_to(root.resolve())
     except (OSError, ValueError):
         return False
-    return not any(part.startswith(".") for part in inside.parts)
+    return not hidden(tuple(map(os.fsencode, inside.parts)))
