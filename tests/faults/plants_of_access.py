@@ -28,8 +28,15 @@ PLANTS_OF_ACCESS = (
     Plant(
         "a file that is guarded is sent by another path",
         "handler/handler.py",
-        "        paths = [] if answer.found_at is None else [path_of(answer.found_at)]\n",
-        "        paths: list[str] = []\n",
+        "            paths += [] if answer.found_at is None else [path_of(answer.found_at)]\n",
+        "",
+        AUTH,
+    ),
+    Plant(
+        "what a stranger asks for is looked at",
+        "handler/handler.py",
+        "if realm is None or self._auth.knows(realm, head):",
+        "if True:",
         AUTH,
     ),
     Plant(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from zchttpd.config.rules import matcher
 from zchttpd.files.lru import Lru
-from zchttpd.files.singleflight import Pending, SingleFlight
+from zchttpd.files.singleflight import Job, Pending, SingleFlight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -36,6 +36,10 @@ class Credentials(NamedTuple):
 
     user: bytes
     password: bytes
+
+
+class Busy(OSError):
+    """A password cannot be checked now: too many wait for that."""
 
 
 class Realm:
@@ -71,10 +75,16 @@ class Auth:
         """The first whose pattern matches one of these paths; None where everybody may have it."""
         return next((each for each in self._realms if any(map(each.matches, paths))), None)
 
+    def knows(self, realm: Realm, head: bytes) -> bool:
+        """Whether a request head may be of a user of this rule, or of one before it, which the file may be
+        of. Raises as `user_of` does.
+        """
+        return any(self.user_of(each, head) is not None for each in self._realms[realm.number - 1 :: -1])
+
     def user_of(self, realm: Realm, head: bytes) -> bytes | None:
         """The user that a request head names, whose password is right; else None.
 
-        Raises Pending while that is found out, and OSError (EBUSY) when too many wait for it.
+        Raises Pending while that is found out, and Busy when too many wait for it.
         """
         credentials = credentials_of(head)
         if credentials is None:
@@ -85,10 +95,16 @@ class Auth:
         if outcome is None:
             check = partial(_is_right, realm, credentials)
             if self._jobs.threaded:
-                raise Pending(self._jobs.start(key, check, partial(self._outcomes.put, key)))
+                raise Pending(self._start(key, check))
             outcome = check()
             self._outcomes.put(key, outcome)
         return credentials.user if outcome else None
+
+    def _start(self, key: tuple[int, bytes], check: Callable[[], bool]) -> Job:
+        try:
+            return self._jobs.start(key, check, partial(self._outcomes.put, key))
+        except OSError as error:
+            raise Busy(error.errno, error.strerror) from error
 
 
 def credentials_of(head: bytes) -> Credentials | None:

@@ -18,7 +18,7 @@ from zchttpd.files.lookup import Entry, FallbackPage, Kind, exhausted
 from zchttpd.files.singleflight import Job, Pending
 from zchttpd.handler.answer import Answer, AnswerEncoder, Cacheable, as_private
 from zchttpd.handler.archive import ArchiveAnswers, wants_archive
-from zchttpd.handler.auth import Auth
+from zchttpd.handler.auth import Auth, Busy
 from zchttpd.handler.choice import choose
 from zchttpd.handler.errors import REASONS, ErrorAnswers
 from zchttpd.handler.integrity import Integrity
@@ -179,26 +179,29 @@ class Handler:
             return self._errors.refused(request)
         if request.method not in ("GET", "HEAD"):
             return self._method_response(request)
-        answer = self._get_response(request, now_ms)
-        return self._guarded(request, head, answer, now_ms) if self._auth else answer
+        if not self._auth:
+            return self._get_response(request, now_ms)
+        try:
+            return self._guarded_response(request, head, now_ms)
+        except Busy as busy:
+            return self._errors.unavailable(request, busy, now_ms)
 
-    def _guarded(self, request: Request, head: bytes, answer: Answer, now_ms: int) -> Answer:
+    def _guarded_response(self, request: Request, head: bytes, now_ms: int) -> Answer:
         """The answer for who may have it, or that a password is wanted: by the path that was asked for, and
-        by that of the file. Raises Pending.
+        by that of the file. Nothing is looked at for who lacks what the first wants. Raises Pending, Busy.
         """
         target = parse_target(request.target, encoded_slash=self._encoded_slash)
-        paths = [] if answer.found_at is None else [path_of(answer.found_at)]
+        paths = []
         if isinstance(target, Target):
             paths.append(path_of(target.segments) + ("/" if target.directory and target.segments else ""))
         realm = self._auth.realm_of(paths)
-        if realm is None:
-            return answer
-        try:
-            user = self._auth.user_of(realm, head)
-        except OSError as error:
-            return self._errors.unavailable(request, error, now_ms)
-        if user is not None:
-            return as_private(answer, user)
+        if realm is None or self._auth.knows(realm, head):
+            answer = self._get_response(request, now_ms)
+            paths += [] if answer.found_at is None else [path_of(answer.found_at)]
+            realm = self._auth.realm_of(paths)
+            user = self._auth.user_of(realm, head) if realm is not None else None
+            if realm is None or user is not None:
+                return answer if user is None else as_private(answer, user)
         challenge = ((b"WWW-Authenticate", realm.challenge),)
         response = ResponseBuilder(request, self._site.common).error(401, challenge)
         return self._encoder.encode(request, response)

@@ -84,6 +84,30 @@ def test_who_lacks_the_password_is_asked_for_it(www: Path, tmp_path: Path, field
             assert b"this is" not in received.body
 
 
+def test_nothing_is_looked_at_for_who_lacks_the_password(
+    www: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for a tag, a digest or a zip learns that there is something, and has it read."""
+
+    def look(*_: object) -> None:
+        pytest.fail("a stranger has had a path looked at")
+
+    with serving(www, zip=True, **rules(tmp_path, "/private/a*", "/private/*")) as (handler, cache):
+        with monkeypatch.context() as patched:
+            patched.setattr(cache, "lookup", look)
+            for target in (
+                "/private/a.txt",
+                "/private/b",
+                "/private/?zip",
+                "/private/",
+                "/none/../private/a",
+            ):
+                for field in ("X: y", basic("ann", "x"), "Authorization: Basic"):
+                    more = ('If-Match: "x"', "Want-Repr-Digest: sha-256=9", field)
+                    assert ask(handler, target, *more)[0].status == 401
+        assert ask(handler, "/private/a.txt", ANN)[0].status == 200
+
+
 def test_no_template_of_what_is_open_answers_what_is_not(www: Path, tmp_path: Path) -> None:
     for folder in ("open", "private"):
         # Of now: a time that was set makes no template.
@@ -210,6 +234,18 @@ def test_passwords_are_checked_beside_the_loop(www: Path, tmp_path: Path) -> Non
         answer = handler.answer(head, 0)
         assert not isinstance(answer, Job)
         assert answer.status == 200
+
+
+def test_when_too_many_passwords_wait_it_is_503(
+    www: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zchttpd.handler.auth.JOBS_MAX", 1)
+    posted: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    with serving(www, **rules(tmp_path)) as (_, cache):
+        handler = Handler(Settings(root=www, **rules(tmp_path)), cache, None, posted.put)
+        assert isinstance(handler.answer(head_of("/private/a.txt", ANN), 0), Job)
+        assert ask(handler, "/private/a.txt", basic("eve", "x"))[0].status == 503
+        posted.get(timeout=60)()
 
 
 def test_the_last_answer_of_a_connection_is_private_too(www: Path, tmp_path: Path) -> None:
