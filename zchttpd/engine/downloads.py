@@ -71,8 +71,8 @@ class Downloads:
         self.engine: Worker
 
     def begin(self, ticket: int, answer: Answer) -> None:
-        """Answer with parts of an archive. Raises OSError when it has changed, and then it is looked at anew;
-        MemoryError when too many are being sent.
+        """Answer with parts of an archive. Raises OSError when it has changed, and then it is looked at anew,
+        or when descriptors run out; MemoryError when too many are being sent.
         """
         archive = answer.archive
         assert archive is not None
@@ -91,8 +91,8 @@ class Downloads:
         except Pending:
             # Those that come first need not wait.
             pass
-        except OSError:
-            archive.outdated = True
+        except OSError as error:
+            archive.outdated |= not exhausted(error)
             raise
         plan = self._plan(download, made, date_at=answer.date_at, head_length=len(answer.head))
         if download.left:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from zchttpd.files.archive import Archive
 from zchttpd.files.checksums import Checksums
 from zchttpd.files.root import Root
 from zchttpd.files.settling import Settling
-from zchttpd.files.version import Version
+from zchttpd.files.version import Representation, Version
 from zchttpd.files.zip_format import Member
 from zchttpd.handler.answer import Answer, Cacheable
 from zchttpd.http.response import Slice
@@ -175,6 +176,21 @@ def test_what_has_changed_before_the_first_byte_is_told_as_that(sending: Sending
         sending.begin(archive)
     assert archive.outdated
     assert sending.engine.sent == b""
+
+
+def test_what_cannot_be_opened_for_now_says_nothing_of_the_folder(
+    sending: Sending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or each who asks while descriptors are short has all of it looked at anew."""
+
+    def refuse(_: Representation) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    archive = sending.archive()
+    monkeypatch.setattr(Representation, "open", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        sending.begin(archive)
+    assert not archive.outdated
 
 
 @pytest.mark.parametrize("name", ["d", "e"])
