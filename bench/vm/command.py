@@ -51,8 +51,10 @@ TESTS = (
     "tests/driver",
     "tests/core",
     "tests/sim",
+    "tests/unit/process",
     "tests/wire/test_smoke.py",
-    "tests/wire/test_tls.py",
+    "tests/wire/test_sandbox.py",
+    "tests/wire/tls",
 )
 # An emulated processor is slow.
 PYTEST = ("-q", "-p", "no:cacheprovider", "-m", "not slow", "-o", "faulthandler_timeout=1800")

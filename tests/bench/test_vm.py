@@ -9,12 +9,13 @@ import json
 import math
 import socket
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from bench.__main__ import make_parser
 from bench.vm.agent import COPIERS, hits
+from bench.vm.command import TESTS
 from bench.vm.figures import (
     HEADINGS,
     Results,
@@ -39,9 +40,6 @@ from benchlib import CannotMeasure
 from benchlib.fetch import BadAnswer
 from benchlib.payload import Payload
 from benchlib.spread import spread
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NO_COPIES = dict.fromkeys(COPIERS, 0)
 
@@ -106,6 +104,11 @@ def test_the_newest_kernel_is_not_the_last_in_the_alphabet() -> None:
     assert newest_kernel(names) == "6.1.0-56-amd64"
     with pytest.raises(CannotMeasure, match="apt-get install linux-image-amd64"):
         newest_kernel(["config-7.0.0-1-amd64"])
+
+
+def test_what_is_to_run_in_the_guest_is_there() -> None:
+    top = Path(__file__).parents[2]
+    assert [path for path in TESTS if not (top / path).exists()] == []
 
 
 def test_only_the_copying_card_has_its_offloads_off() -> None:
