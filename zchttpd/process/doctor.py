@@ -255,13 +255,7 @@ def _openat2() -> Finding:
 
 def _confining() -> list[Finding]:
     """What keeps a worker that somebody has taken over from all but what it serves."""
-    try:
-        known = f"version {landlock.version()}: a worker opens what it serves, and its log, and nothing else"
-        found = [Finding("landlock", State.OK, known)]
-    except OSError as error:
-        fix = "Linux 5.13 or later, booted with landlock in lsm=, or let the sandbox pass landlock_*"
-        text = f"{SANDBOX['landlock'].lost} ({error.strerror})"
-        found = [Finding("landlock", State.MISSING, text, fix)]
+    found = [_landlock()]
     why = seccomp.obstacle()
     if why:
         text, fix = f"{SANDBOX['seccomp'].lost} ({why})", "a kernel with seccomp filters, on x86-64 or arm64"
@@ -276,6 +270,19 @@ def _confining() -> list[Finding]:
         text = "a worker keeps none that serving does not take, and nothing gains any"
         found.append(Finding("capabilities", State.OK, text))
     return found
+
+
+def _landlock() -> Finding:
+    try:
+        known = landlock.version()
+    except OSError as error:
+        fix = "Linux 5.13 or later, booted with landlock in lsm=, or let the sandbox pass landlock_*"
+        return Finding("landlock", State.MISSING, f"{SANDBOX['landlock'].lost} ({error.strerror})", fix)
+    text = f"version {known}: a worker opens what it serves, and its log, and nothing else"
+    if known >= landlock.SCOPES:
+        return Finding("landlock", State.OK, text)
+    text += f"; that it signals nobody, which is of version {landlock.SCOPES}, is up to seccomp alone"
+    return Finding("landlock", State.LOW, text, "Linux 6.12 or later")
 
 
 def _processors(settings: Settings) -> Finding:

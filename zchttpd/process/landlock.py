@@ -21,7 +21,9 @@ MAKE_REG = 1 << 8
 # The rights on files, on TCP ports and on other processes, by the version that has them first.
 _FILE_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 _TCP_RIGHTS = {4: 0b11}
-_SCOPES = {6: 0b11}
+# The version from which on others can be kept from signals of this process.
+SCOPES = 6
+_SCOPES = {SCOPES: 0b11}
 # What a rule on a file may grant; the others are of directories.
 _OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | 1 << 14 | 1 << 15
 # Alike on every architecture.

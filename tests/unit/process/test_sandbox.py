@@ -17,7 +17,8 @@ import pytest
 import zchttpd
 from zchttpd.config.names import SANDBOX
 from zchttpd.config.settings import Settings
-from zchttpd.process import landlock, sandbox, seccomp
+from zchttpd.process import doctor, landlock, sandbox, seccomp
+from zchttpd.process.findings import State
 from zchttpd.process.inherited import inherited
 from zchttpd.process.system_calls import NUMBERS
 
@@ -78,7 +79,20 @@ def test_what_is_switched_off_does_not_confine(tmp_path: Path) -> None:
         "make a file",
     }
     free = inside(tmp_path, "--without", "seccomp")
-    assert (free["make a socket"], free["signal its parent"]) == ("", "EPERM")
+    scoped = landlock.version() >= landlock.SCOPES
+    assert (free["make a socket"], free["signal its parent"]) == ("", "EPERM" if scoped else "")
+
+
+@pytest.mark.parametrize(
+    ("version", "state"), [(1, State.LOW), (landlock.SCOPES - 1, State.LOW), (landlock.SCOPES, State.OK)]
+)
+def test_the_doctor_tells_what_an_older_landlock_lets_pass(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: int, state: State
+) -> None:
+    monkeypatch.setattr(landlock, "version", lambda: version)
+    [found] = [each for each in doctor.examine(Settings(root=tmp_path)) if each.subject == "landlock"]
+    assert (found.state, "Linux 6.12" in found.fix) == (state, state is State.LOW)
+    assert ("signal" in found.text) == (state is State.LOW)
 
 
 def header(path: Path) -> dict[str, int]:
