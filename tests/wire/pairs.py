@@ -22,10 +22,14 @@ WAYS = (pytest.param("io_uring", marks=pytest.mark.uring), "msg_zerocopy")
 
 
 @contextmanager
-def connected(family: int = socket.AF_INET) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Two ends of a TCP connection, neither of which blocks."""
+def connected(
+    family: int = socket.AF_INET, *, room: int = 0
+) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two ends of a TCP connection, neither of which blocks. `room`: SO_RCVBUF of the second; 0: as usual."""
     host = "127.0.0.1" if family == socket.AF_INET else "::1"
     with socket.create_server((host, 0), family=family) as listener:
+        if room:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
         sender = socket.create_connection(listener.getsockname()[:2])
         receiver, _ = listener.accept()
     sender.setblocking(False)

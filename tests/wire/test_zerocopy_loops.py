@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+# Of a receiver that holds less than is sent here: where it has room, a window probe brings it the rest.
+ROOM = 8 * 1024
 # For a notification that nobody takes.
 PATIENCE_S = 30
 HERE = Path(__file__).resolve()
@@ -57,7 +59,7 @@ async def send_and_receive(via: zerocopy.Via, size: int, times: int = 1) -> None
 async def send_what_nobody_reads(
     sender: socket.socket, buffer: bytearray, via: zerocopy.Via
 ) -> zerocopy.Lease:
-    """A lease that cannot end yet."""
+    """A lease that cannot end yet; `buffer`: larger than ROOM."""
     lease = await zerocopy.send(sender, buffer, writable=True, via=via)
     assert not lease.ended
     return lease
@@ -90,7 +92,7 @@ def test_a_loop_may_go_on_in_another_thread(
         await lease
         buffer.append(1)
 
-    with connected() as (sender, receiver):
+    with connected(room=ROOM) as (sender, receiver):
         with ThreadPoolExecutor(1) as thread:
             lease = thread.submit(
                 loop.run_until_complete, send_what_nobody_reads(sender, buffer, via)
@@ -115,7 +117,7 @@ def test_a_lease_may_be_awaited_in_another_loop(
 
     async def program() -> None:
         buffer = bytearray(64 * 1024)
-        with connected() as (sender, receiver):
+        with connected(room=ROOM) as (sender, receiver):
             lease = await send_what_nobody_reads(sender, buffer, via)
             elsewhere = asyncio.get_running_loop().run_in_executor(None, run, lease)
             while not lease._waiting:
@@ -140,7 +142,7 @@ def test_a_loop_that_is_closed_leaves_its_leases_to_the_next(
         assert await receive(receiver, len(buffer)) == bytes(len(buffer))
         await asyncio.wait_for(zerocopy.drain(sender), PATIENCE_S)
 
-    with connected() as (sender, receiver):
+    with connected(room=ROOM) as (sender, receiver):
         with asyncio.Runner(loop_factory=new_loop) as runner:
             leases = [runner.run(send_what_nobody_reads(sender, buffer, via))]
         if forgotten:
@@ -166,7 +168,7 @@ def test_a_socket_that_is_forgotten_leaves_its_leases_to_the_next_send(via: zero
         await asyncio.wait_for(lease, PATIENCE_S)
         buffer.append(1)
 
-    with connected() as (sender, receiver):
+    with connected(room=ROOM) as (sender, receiver):
         lease = asyncio.run(send_what_nobody_reads(sender, buffer, via))
         sender.close()
         asyncio.run(end(receiver, lease))
@@ -178,7 +180,7 @@ def test_a_child_has_rings_of_its_own(via: zerocopy.Via) -> None:
     buffer = bytearray(64 * 1024)
 
     async def program() -> None:
-        with connected() as (sender, receiver):
+        with connected(room=ROOM) as (sender, receiver):
             lease = await send_what_nobody_reads(sender, buffer, via)
             assert in_child(lambda: asyncio.run(send_and_receive(via, MIB, 3))) == 0
             assert not lease.ended
