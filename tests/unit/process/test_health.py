@@ -72,7 +72,7 @@ def test_it_is_alive_while_it_starts_and_while_it_drains_and_not_ready(workers: 
 
 
 def test_a_worker_that_has_died_has_a_successor_soon_and_is_no_reason_to_start_anew(workers: Workers) -> None:
-    workers.due_in(1, -3600)
+    workers.due_in(1, -HANG_S - 2)
     workers.children[1].pid = 0
     checks = told(workers)
     assert checks[b"/livez"] == ""
