@@ -202,6 +202,7 @@ class Soak:
         self.books.kills += 1
         worker = self._rng.choice([pid for pid in self._server.pids() if pid != self._server.pid])
         os.kill(worker, signal.SIGKILL)
+        self._server.lost_workers = True
 
         def replaced() -> bool:
             now = self._server.metrics()

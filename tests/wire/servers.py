@@ -112,6 +112,7 @@ class Server:
             confinement += ["--pass", str(passed.fileno()), passed_name]
         self.name = name_of(engine, send_mode)
         self.send_mode = send_mode
+        self.lost_workers = False
         self._stderr = os.memfd_create("stderr")
         self._stdout = os.memfd_create("stdout")
         self._process = subprocess.Popen(
@@ -180,15 +181,14 @@ class Server:
 
     def at_rest(self) -> bool:
         """Whether nothing is open and every zero-copy send has had its notification, but for those of workers
-        that were killed meanwhile.
+        that were killed: `lost_workers` says that there were some.
         """
         now = self.metrics()
-
-        def total(family: str) -> float:
-            return sum(value for name, value in now.items() if name.startswith(family))
-
-        missing = now[SENDS_ZEROCOPY] - total("zerocopy_notifications_total")
-        accounted = missing == 0 or (missing > 0 and total("worker_restarts_total") > 0)
+        notifications = sum(
+            value for name, value in now.items() if name.startswith("zerocopy_notifications_total")
+        )
+        missing = now[SENDS_ZEROCOPY] - notifications
+        accounted = missing == 0 or (missing > 0 and self.lost_workers)
         return now["leases_open"] == 0 and now["connections_open"] == 0 and accounted
 
     def wait_for_rest(self) -> None:
