@@ -11,6 +11,7 @@ from .client import eventually, request
 from .tree import MIB, noise
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from .client import Peer, Reply
@@ -47,11 +48,16 @@ def pattern(size: int, seed: int = 0) -> bytes:
     return b"".join(pieces)[:size]
 
 
+def write_patterns(root: Path, sizes: Mapping[str, int]) -> Path:
+    """Put files of these names and sizes, in bytes, into `root`; each begins as the others do."""
+    for name, size in sizes.items():
+        (root / name).write_bytes(pattern(size))
+    return root
+
+
 def cached_and_streamed(root: Path, cached: int = 2 * MIB) -> Path:
     """Put a file that is cached and one that is streamed into `root`."""
-    (root / "cached").write_bytes(pattern(cached))
-    (root / "streamed").write_bytes(pattern(LARGE))
-    return root
+    return write_patterns(root, {"cached": cached, "streamed": LARGE})
 
 
 def publish(path: Path, content: bytes) -> None:

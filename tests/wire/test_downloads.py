@@ -10,7 +10,7 @@ import pytest
 
 from .client import request
 from .servers import SENDS_ZEROCOPY, Server, serving
-from .streams import begin, cache, digest_of, download, pattern
+from .streams import begin, cache, digest_of, download, pattern, write_patterns
 from .tree import KIB, MIB
 
 if TYPE_CHECKING:
@@ -33,10 +33,7 @@ HUGE_PAGE = 2 * MIB
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with one file of each size."""
-    root = tmp_path_factory.mktemp("downloads")
-    for name, size in SIZES.items():
-        (root / name).write_bytes(pattern(size))
-    return root
+    return write_patterns(tmp_path_factory.mktemp("downloads"), SIZES)
 
 
 @pytest.fixture

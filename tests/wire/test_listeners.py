@@ -13,7 +13,7 @@ import pytest
 
 from .client import eventually, refused, request
 from .servers import Server, serving
-from .streams import pattern
+from .streams import pattern, write_patterns
 from .test_life import assert_one_line, refuse
 from .tree import MIB
 
@@ -25,10 +25,7 @@ SIZES = {"small": 100, "cached": MIB, "streamed": 9 * MIB + 1}
 
 @pytest.fixture(scope="module")
 def www(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("listeners")
-    for name, size in SIZES.items():
-        (root / name).write_bytes(pattern(size))
-    return root
+    return write_patterns(tmp_path_factory.mktemp("listeners"), SIZES)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from .client import eventually, request
 from .servers import SENDS_ZEROCOPY, serving
-from .streams import SLOW_BUFFER, cache, digest_of, download, pattern
+from .streams import SLOW_BUFFER, cache, digest_of, download, pattern, write_patterns
 from .tree import KIB, MIB
 
 if TYPE_CHECKING:
@@ -26,12 +26,6 @@ ZEROCOPY_BYTES = 'send_bytes_total{mode="zerocopy"}'
 SIZES = {"small": 4 * KIB, "cached": MIB, "streamed": 5 * MIB}
 
 
-def site(root: Path) -> Path:
-    for name, size in SIZES.items():
-        (root / name).write_bytes(pattern(size))
-    return root
-
-
 def decided(server: Server, path: str) -> None:
     """Ask until `auto` knows that loopback copies."""
 
@@ -43,7 +37,8 @@ def decided(server: Server, path: str) -> None:
 
 
 def test_cached_files_leave_by_splice_and_small_ones_with_their_head(tmp_path: Path) -> None:
-    with serving(site(tmp_path), engine="portable", memory=8 * MIB, stream_memory=4 * MIB) as server:
+    root = write_patterns(tmp_path, SIZES)
+    with serving(root, engine="portable", memory=8 * MIB, stream_memory=4 * MIB) as server:
         assert "(portable (" in server.stdout()
         cache(server, "/cached")
         decided(server, "/cached")
@@ -59,7 +54,8 @@ def test_cached_files_leave_by_splice_and_small_ones_with_their_head(tmp_path: P
 
 
 def test_plain_copies(tmp_path: Path) -> None:
-    with serving(site(tmp_path), engine="portable", send_mode="plain", memory=8 * MIB) as server:
+    root = write_patterns(tmp_path, SIZES)
+    with serving(root, engine="portable", send_mode="plain", memory=8 * MIB) as server:
         assert "send mode plain" in server.stdout()
         for name, size in SIZES.items():
             assert download(server, f"/{name}")[1] == digest_of(pattern(size)), name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ..servers import serving
-from ..streams import pattern
+from ..streams import write_patterns
 from .peers import SIZES, SLOW, Pair, client_context, make_pair
 
 if TYPE_CHECKING:
@@ -25,10 +25,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 @pytest.fixture(scope="session")
 def www(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("www")
-    for name, size in SIZES.items():
-        (root / name).write_bytes(pattern(size))
-    return root
+    return write_patterns(tmp_path_factory.mktemp("www"), SIZES)
 
 
 @pytest.fixture(scope="session", params=["auto", "plain"])
