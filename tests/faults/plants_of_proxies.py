@@ -83,8 +83,8 @@ PLANTS_OF_PROXIES = (
     Plant(
         "what a client invents is read first",
         "forwarded.pyx",
-        "nodes.rows[(nodes.count - 1 - i) % NODES_MAX]",
-        "nodes.rows[i]",
+        "nodes.rows[(nodes.count - 1 - place) % NODES_MAX]",
+        "nodes.rows[place]",
         FORWARDED,
     ),
     Plant(

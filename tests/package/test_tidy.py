@@ -117,6 +117,7 @@ NOGIL = (
     "queues",
     "readers",
     "recv_buffer",
+    "scheme",
     "sends",
     "site",
     "slab",

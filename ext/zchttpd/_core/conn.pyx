@@ -16,7 +16,6 @@ from zchttpd._core.admission cimport (
     admission_closed, admission_enqueue, admission_enter, admission_has_place, admission_leave, admission_may_reject,
     admission_oldest_idle)
 from zchttpd._core.budget cimport budget_part_fits
-from zchttpd._core.cache_key cimport cache_key
 from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.drain cimport drain_at_once
 from zchttpd._core.fill cimport fill_progress_ms
@@ -42,6 +41,7 @@ from zchttpd._core.recv_buffer cimport (
     FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, frame, recv_buffer_append, recv_buffer_consume,
     recv_buffer_free)
 from zchttpd._core.routes cimport routes_forget, routes_heard_from
+from zchttpd._core.scheme cimport scheme_cache_key, scheme_connected
 from zchttpd._core.slab cimport slab_give, slab_holds, slab_take
 from zchttpd._core.stats cimport REASON_MEMORY, ROUTE_COUNT, SENT_PLAIN, SENT_SPLICED, SENT_ZEROCOPY, WAYS
 from zchttpd._core.stream cimport (
@@ -89,6 +89,7 @@ cdef bint conn_accepted(Machine* machine, int32_t fd, uint8_t proxy, const Peer*
     machine.stats.connections_total += 1
     conn_set_deadline(machine, slot, machine.limits.idle_ms_max)
     access_connected(&machine.access, slot, peer)
+    scheme_connected(machine, slot, peer)
     rates_enter(machine, slot, NULL if proxy else peer)
     admission_enter(machine, slot, admitted, NULL if proxy else peer)
     if admitted:
@@ -156,7 +157,7 @@ cdef bint conn_answer(Machine* machine, uint32_t slot, uint32_t generation, uint
         return False
     conn.row = NO_ROW
     if cacheable and (not part or budget_part_fits(machine, plan_slot)):
-        key_length = cache_key(conn.received.bytes + conn.received.start, conn.head_length, machine.cache_key)
+        key_length = scheme_cache_key(machine, slot, conn.received.bytes + conn.received.start, conn.head_length)
     if key_length > 0:
         conn.row = plans_admit(&machine.table, machine.cache_key, key_length, plan_slot, not part, &unrowed)
         if conn.row != NO_ROW:
@@ -436,7 +437,7 @@ cdef bint _lookup(Machine* machine, uint32_t slot, const char* head, uint32_t le
                   uint32_t* plan_slot) noexcept nogil:
     """Whether the answer is at hand. `last`: nothing has been received behind this head."""
     cdef Conn* conn = conn_at(machine, slot)
-    cdef uint32_t key_length = cache_key(head, length, machine.cache_key)
+    cdef uint32_t key_length = scheme_cache_key(machine, slot, head, length)
     cdef uint32_t row
     # The last response of a worker that drains says so, and no plan does.
     if key_length == 0 or machine.draining and last:

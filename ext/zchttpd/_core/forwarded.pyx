@@ -1,11 +1,12 @@
-"""The client that proxies name in a request head: X-Forwarded-For, or Forwarded (RFC 7239).
+"""The client, and the scheme, that proxies name in a request head: X-Forwarded-For and X-Forwarded-Proto, or Forwarded
+(RFC 7239).
 
 Each proxy appends whom it was asked by. So the list is read from its end, for as long as it names proxies that are believed:
 who comes first that is none of them is the client. What stands before that may be anybody's invention.
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcpy, strlen
 
 from zchttpd._core.networks cimport network_peer, networks_have
 
@@ -33,6 +34,7 @@ cdef struct Text:
 
 cdef struct Nodes:
     Text[NODES_MAX] rows    # a ring, whose last is that before `count`
+    Text[NODES_MAX] schemes # of Forwarded, beside them; of no length where there is none
     uint32_t count
     bint broken             # the field is not what it should be: nothing of it is believed
 
@@ -42,18 +44,48 @@ cdef bint forwarded_client(const char* head, uint32_t length, bint standard, con
     """Set the client of a head that came from one of `proxies`. `standard`: of Forwarded, else of X-Forwarded-For. False
     where it names none that can be read, and `client` is left."""
     cdef Nodes nodes
-    cdef uint32_t i
-    cdef bint found = False
-    nodes.count = 0
-    nodes.broken = False
-    _find(head, length, standard, &nodes)
-    for i in range(min(nodes.count, <uint32_t>NODES_MAX) if not nodes.broken else 0):
-        if not _read_node(&nodes.rows[(nodes.count - 1 - i) % NODES_MAX], client):
-            break
-        found = True
-        if not networks_have(proxies, client):
-            break
+    cdef bint found
+    _find_nodes(head, length, standard, &nodes)
+    _place(&nodes, proxies, client, &found)
     return found
+
+
+cdef uint8_t forwarded_scheme(const char* head, uint32_t length, bint standard, const Networks* proxies) noexcept nogil:
+    """The Scheme by which the client asked, of a head that came from one of `proxies`: what the last of them that is believed
+    says. `standard`: in Forwarded, else in X-Forwarded-Proto, whose values belong to those of X-Forwarded-For from the end
+    on; where it has fewer, to the first."""
+    cdef Nodes nodes, schemes
+    cdef Peer client
+    cdef bint found
+    cdef uint32_t place
+    _find_nodes(head, length, standard, &nodes)
+    place = _place(&nodes, proxies, &client, &found)
+    if standard:
+        return _scheme(&nodes.schemes[(nodes.count - 1 - place) % NODES_MAX]) if place < nodes.count else SCHEME_UNNAMED
+    _find(head, length, b"x-forwarded-proto:", False, &schemes)
+    if schemes.count == 0:
+        return SCHEME_UNNAMED
+    place = min(place, schemes.count - 1)
+    return _scheme(&schemes.rows[(schemes.count - 1 - place) % NODES_MAX])
+
+
+cdef uint32_t _place(const Nodes* nodes, const Networks* proxies, Peer* client, bint* found) noexcept nogil:
+    """The place, from the end, of what the last proxy wrote that is believed. `found`: whether `client` has been set."""
+    cdef uint32_t known = min(nodes.count, <uint32_t>NODES_MAX)
+    cdef uint32_t place = 0
+    found[0] = False
+    while place < known and _read_node(&nodes.rows[(nodes.count - 1 - place) % NODES_MAX], client):
+        found[0] = True
+        if place + 1 == known or not networks_have(proxies, client):
+            break
+        place += 1
+    return place
+
+
+cdef uint8_t _scheme(const Text* text) noexcept nogil:
+    if text.length == 5 and strncasecmp(text.first, b"https", 5) == 0:
+        return SCHEME_HTTPS
+    return SCHEME_HTTP if text.length == 4 and strncasecmp(text.first, b"http", 4) == 0 else SCHEME_UNNAMED
 
 
 cdef inline Text _trim(const char* first, const char* end) noexcept nogil:
@@ -67,17 +99,22 @@ cdef inline Text _trim(const char* first, const char* end) noexcept nogil:
     return text
 
 
-cdef void _find(const char* head, uint32_t length, bint standard, Nodes* nodes) noexcept nogil:
-    """Each line of the field goes on with the list (RFC 9110 section 5.3)."""
-    cdef const char* name = b"forwarded:" if standard else b"x-forwarded-for:"
-    cdef uint32_t size = 10 if standard else 16
+cdef void _find_nodes(const char* head, uint32_t length, bint standard, Nodes* nodes) noexcept nogil:
+    _find(head, length, b"forwarded:" if standard else b"x-forwarded-for:", standard, nodes)
+
+
+cdef void _find(const char* head, uint32_t length, const char* name, bint standard, Nodes* nodes) noexcept nogil:
+    """Each line of the field goes on with the list (RFC 9110 section 5.3). Of one that is not what it should be, none."""
+    cdef uint32_t size = <uint32_t>strlen(name)
     cdef const char* at = head
     cdef const char* end
     cdef Text value
+    nodes.count = 0
+    nodes.broken = False
     while at != NULL:
         end = <const char*>memchr(at, b'\n', length - <uint32_t>(at - head))
         if end == NULL:
-            return
+            break
         if end - at > size and strncasecmp(at, name, size) == 0:
             value = _trim(at + size, end)
             if standard:
@@ -85,10 +122,13 @@ cdef void _find(const char* head, uint32_t length, bint standard, Nodes* nodes) 
             else:
                 _add_items(&value, nodes)
         at = end + 1 if <uint32_t>(end + 1 - head) < length else NULL
+    if nodes.broken:
+        nodes.count = 0
 
 
-cdef void _add(Nodes* nodes, Text text) noexcept nogil:
+cdef void _add(Nodes* nodes, Text text, Text scheme) noexcept nogil:
     nodes.rows[nodes.count % NODES_MAX] = text
+    nodes.schemes[nodes.count % NODES_MAX] = scheme
     nodes.count += 1
 
 
@@ -96,7 +136,9 @@ cdef void _add_items(const Text* value, Nodes* nodes) noexcept nogil:
     cdef const char* at = value.first
     cdef const char* end = value.first + value.length
     cdef const char* comma
-    cdef Text item
+    cdef Text item, none
+    none.first = NULL
+    none.length = 0
     while at <= end:
         comma = <const char*>memchr(at, b',', end - at) if at < end else NULL
         if comma == NULL:
@@ -104,7 +146,7 @@ cdef void _add_items(const Text* value, Nodes* nodes) noexcept nogil:
         item = _trim(at, comma)
         # A list may have empty places (RFC 9110 section 5.6.1.2).
         if item.length > 0:
-            _add(nodes, item)
+            _add(nodes, item, none)
         at = comma + 1
 
 
@@ -114,19 +156,20 @@ cdef void _add_elements(const Text* value, Nodes* nodes) noexcept nogil:
     cdef const char* at = value.first
     cdef const char* end = value.first + value.length
     cdef const char* name
-    cdef Text text, node
+    cdef Text text, node, scheme
+    cdef Text* to
     cdef bint any = False
-    node.length = 0
-    node.first = NULL
+    node.length = scheme.length = 0
+    node.first = scheme.first = NULL
     while True:
         at = _skip(at, end)
         if at == end or at[0] == b',' or at[0] == b';':
             # Empty places are allowed.
             if at == end or at[0] == b',':
                 if any:
-                    _add(nodes, node)
+                    _add(nodes, node, scheme)
                 any = False
-                node.length = 0
+                node.length = scheme.length = 0
             if at == end:
                 return
             at += 1
@@ -138,7 +181,12 @@ cdef void _add_elements(const Text* value, Nodes* nodes) noexcept nogil:
             nodes.broken = True
             return
         text.length = <uint32_t>(at - name)
-        at = _value(at + 1, end, &node if text.length == 3 and strncasecmp(name, b"for", 3) == 0 else &text)
+        to = &text
+        if text.length == 3 and strncasecmp(name, b"for", 3) == 0:
+            to = &node
+        elif text.length == 5 and strncasecmp(name, b"proto", 5) == 0:
+            to = &scheme
+        at = _value(at + 1, end, to)
         any = True
         if at != NULL:
             at = _skip(at, end)

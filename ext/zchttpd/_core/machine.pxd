@@ -125,6 +125,7 @@ cdef struct Conn:
     int64_t paid_to_ns      # `bytes_ns` and `back_ns` of its address just after that
     int64_t back_ns
     int64_t due_ms          # and from when on it may send them
+    uint8_t names_scheme    # the peer may say by which scheme the client asked
 
 cdef struct RouteTrial:     # what `auto` knows of a route
     uint32_t delivered      # zero-copy sends that the peers have for sure
@@ -245,6 +246,8 @@ cdef struct Machine:
     uint32_t accepting      # listeners that have an accept under way
     Networks proxies        # that may say who the client is
     uint8_t proxied         # a listener wants to be told
+    uint8_t tells_schemes   # answers depend on the scheme
+    uint8_t secure          # that of connections is https
     uint8_t accept_multishot    # the driver can accept until further notice
     int64_t accept_at_ms    # when to accept again after an error, 0 when nothing is in the way
     ReadQueue[READ_QUEUES] read_queues  # first that of what the page cache may have, then by device
@@ -311,4 +314,4 @@ cdef void machine_clear(Machine* machine, uint32_t slot) noexcept nogil
 cdef inline bint machine_wants_peers(const Machine* machine) noexcept nogil:
     """Whether anybody wants to know from where connections come."""
     return (machine.access.bytes != NULL or machine.address_chain_count > 0 or machine.proxied
-            or machine.rates != NULL)
+            or machine.rates != NULL or machine.tells_schemes)

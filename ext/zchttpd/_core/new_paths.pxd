@@ -11,7 +11,7 @@ cdef enum SecondLook:
     LOOK_GONE = 1       # it is not, and was the machine's own: its row has been dropped
     LOOK_ASK = 2        # the handler must look
 
-cdef bint new_path_is_known(Machine* machine, const char* head, uint32_t length) noexcept nogil
+cdef bint new_path_is_known(Machine* machine, uint32_t slot) noexcept nogil
 cdef bint new_path_plan(Machine* machine, uint32_t key_length, uint32_t* row, uint32_t* plan_slot) noexcept nogil
 cdef SecondLook new_path_look(Machine* machine, uint32_t row_index) noexcept nogil
 cdef uint32_t new_path_stale_entry(Machine* machine, uint32_t slot) noexcept nogil

@@ -9,7 +9,6 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from zchttpd._core.budget cimport budget_image_bytes, budget_own_fits, budget_snapshot_bytes
-from zchttpd._core.cache_key cimport cache_key
 from zchttpd._core.file_version cimport FileVersion, SECOND_NS, file_version_lived, file_version_same
 from zchttpd._core.history cimport Given, history_find, history_give
 from zchttpd._core.look cimport Look
@@ -21,6 +20,7 @@ from zchttpd._core.plans cimport (
     Entry, NO_ROW, Plan, Row, SEGMENT_LITERAL, Segment, cache_key_hash, entry_at, entry_make, entry_use, plan_at,
     plan_describe, plan_loosen, plan_make, plans_admit, plans_drop_row, plans_find)
 from zchttpd._core.routes cimport routes_want_other_pages
+from zchttpd._core.scheme cimport scheme_cache_key
 from zchttpd._core.site cimport Site, site_rules, site_trusts
 from zchttpd._core.slab cimport slab_give
 from zchttpd._core.templates cimport HEAD_ROOM, Kind, Template, template_fill, templates_find
@@ -67,9 +67,11 @@ cdef bint _is_plain(Machine* machine, const FileVersion* version, uint64_t path)
         or version.mtime_ns // SECOND_NS > given.version.mtime_ns // SECOND_NS))
 
 
-cdef bint new_path_is_known(Machine* machine, const char* head, uint32_t length) noexcept nogil:
-    """Whether a row leads from the head to an answer by now, as somebody else has asked for the same."""
-    cdef uint32_t key_length = 0 if machine.draining else cache_key(head, length, machine.cache_key)
+cdef bint new_path_is_known(Machine* machine, uint32_t slot) noexcept nogil:
+    """Whether a row leads from the head that is parked to an answer by now, as somebody else has asked for the same."""
+    cdef Conn* conn = conn_at(machine, slot)
+    cdef const char* head = conn.received.bytes + conn.received.start
+    cdef uint32_t key_length = 0 if machine.draining else scheme_cache_key(machine, slot, head, conn.head_length)
     cdef uint32_t row = plans_find(&machine.table, machine.cache_key, key_length) if key_length else <uint32_t>NO_ROW
     return row != NO_ROW and not plan_at(&machine.table, machine.table.rows[row].plan).dead
 

@@ -17,6 +17,7 @@ from zchttpd._core.parking cimport park_refused
 from zchttpd._core.queues cimport queues_remove
 from zchttpd._core.rates cimport rates_enter
 from zchttpd._core.recv_buffer cimport recv_buffer_consume
+from zchttpd._core.scheme cimport scheme_connected
 from zchttpd._core.token cimport NO_SLOT
 
 cdef extern from "<arpa/inet.h>" nogil:
@@ -212,6 +213,7 @@ cdef void proxy_step(Machine* machine, uint32_t slot) noexcept nogil:
     conn.began_us = machine.now_us if conn.received.bytes != NULL else 0
     if found == PROXY_CLIENT:
         access_greeted(&machine.access, slot, &client)
+        scheme_connected(machine, slot, &client)
         rates_enter(machine, slot, &client)
     if found == PROXY_CLIENT and not addresses_have_room(machine, &client):
         if not admission_may_reject(machine, &evicted):

@@ -7,10 +7,12 @@ from zchttpd._core.file_version cimport FileVersion
 from zchttpd._core.history cimport Given, history_find, history_give
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH
 from zchttpd._core.listening cimport listening_networks
-from zchttpd._core.machine cimport machine_close_file
+from zchttpd._core.machine cimport Conn, conn_at, machine_close_file
 from zchttpd._core.plain_path cimport PlainPath, plain_name, plain_path
 from zchttpd._core.plans cimport cache_key_hash, entry_at
+from zchttpd._core.scheme cimport scheme_is_secure
 from zchttpd._core.site cimport PATTERNS_MAX, SiteLimits, site_open, site_rules, site_trust, site_turn_to
+from zchttpd._core.slab cimport slab_holds
 from zchttpd._core.templates cimport Kind, Template, templates_add, templates_find
 
 
@@ -35,10 +37,26 @@ cdef class SiteWorker(Worker):
 
     def believe(self, forwarders, forwarded: bool) -> None:
         """Have records name the client that requests from these networks name, as (packed address, bits that count), in
-        Forwarded, or else in X-Forwarded-For. Before the first connection. Raises ValueError for too many, and MemoryError.
+        Forwarded, or else in X-Forwarded-For; and believe what scheme they name there, or in X-Forwarded-Proto. Before the
+        first connection. Raises ValueError for too many, and MemoryError.
         """
         listening_networks(&self.machine.access.forwarders, forwarders)
         self.machine.access.forwarded = forwarded
+
+    def tell_schemes(self, secure: bool) -> None:
+        """From now on answers depend on whether a head was asked for by https: as who is believed says, or else as `secure`
+        says of all connections. Before the first of them."""
+        self.machine.tells_schemes = 1
+        self.machine.secure = secure
+
+    def is_secure(self, ticket: int) -> bool:
+        """Whether the head of `ticket` was asked for by https."""
+        cdef uint32_t slot = ticket & 0xFFFFFF
+        cdef Conn* conn
+        if not slab_holds(&self.machine.conns, slot, ticket >> 24):
+            return self.machine.secure
+        conn = conn_at(&self.machine, slot)
+        return scheme_is_secure(&self.machine, slot, conn.received.bytes + conn.received.start, conn.head_length)
 
     def know_site(self, limits: dict, patterns: list[bytes], siblings: bool) -> None:
         """Answer by itself from now on, as soon as the root and templates are there. `limits` has the fields of

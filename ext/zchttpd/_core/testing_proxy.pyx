@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from zchttpd._core.forwarded cimport forwarded_client
+from zchttpd._core.forwarded cimport forwarded_client, forwarded_scheme
 from zchttpd._core.listening cimport listening_networks
 from zchttpd._core.networks cimport Networks, networks_close
 from zchttpd._core.op cimport Peer
@@ -43,3 +43,16 @@ def read_forwarded(head: bytes, forwarded: bool, proxies: list) -> tuple[bytes, 
     if not found:
         return None
     return PyBytes_FromStringAndSize(<char*>client.address, 4 if client.family == 4 else 16), client.port
+
+
+def read_scheme(head: bytes, forwarded: bool, proxies: list) -> str:
+    """The scheme that a head names which came from one of `proxies`; empty where it names none."""
+    cdef Networks networks
+    cdef char* copy = <char*>malloc(len(head))
+    memset(&networks, 0, sizeof(Networks))
+    listening_networks(&networks, proxies)
+    memcpy(copy, <const char*>head, len(head))
+    found = ("", "http", "https")[forwarded_scheme(copy, <uint32_t>len(head), forwarded, &networks)]
+    free(copy)
+    networks_close(&networks)
+    return found

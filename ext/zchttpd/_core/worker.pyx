@@ -664,7 +664,7 @@ cdef class Worker:
         if conn.state == CONN_SENDING:
             return "more", self.in_hand, 0
         if queue == QUEUE_HEAD:
-            if new_path_is_known(&self.machine, conn.received.bytes + conn.received.start, conn.head_length):
+            if new_path_is_known(&self.machine, slot):
                 conn_retry(&self.machine, slot, self.machine.conns.generations[slot])
                 if self.machine.queues.queue[slot] != QUEUE_HEAD:
                     return None
