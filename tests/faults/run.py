@@ -21,6 +21,7 @@ from plants_of_archives import PLANTS_OF_ARCHIVES
 from plants_of_digests import PLANTS_OF_DIGESTS
 from plants_of_proxies import PLANTS_OF_PROXIES
 from plants_of_rates import PLANTS_OF_RATES
+from plants_of_redirects import PLANTS_OF_REDIRECTS
 from plants_of_tls import PLANTS_OF_TLS
 from plants_of_zerocopy import PLANTS_OF_ZEROCOPY
 from tabulate import tabulate
@@ -28,6 +29,7 @@ from tabulate import tabulate
 TOP = Path(__file__).resolve().parents[2]
 ALL = (*PLANTS, *PLANTS_IN_TURNS, *PLANTS_IN_NEW_PATHS, *PLANTS_OF_ZEROCOPY, *PLANTS_OF_DIGESTS)
 ALL += (*PLANTS_OF_ACCESS, *PLANTS_OF_ARCHIVES, *PLANTS_OF_PROXIES, *PLANTS_OF_RATES, *PLANTS_OF_TLS)
+ALL += PLANTS_OF_REDIRECTS
 COPIED = ("ext", "tests", "zchttpd", "meson.build", "meson.options", "pyproject.toml")
 # What makes the manual page is not in the copy.
 BUILD = ("-Dtest_hooks=true", "-Dpages=disabled", "-Dbuildtype=debugoptimized")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zchttpd.config.names import OFF, SANDBOX
 from zchttpd.config.options import SettingsError, check_bounds, flag_of, nearest, variable_of
+from zchttpd.config.redirects import by_site
 from zchttpd.config.settings import OPTIONS, Settings
 from zchttpd.config.site import NAMES, Site, check_names, options_of_sites
 
@@ -235,7 +236,10 @@ def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
     if not settings.digest_size_max:
         warn(("digest",), "With --digest-size-max 0 no digest is made; leave one of them out")
     if settings.access_log == OFF:
-        warn(("access_log_format", "forwarded_from"), "Type --access-log and a file, or leave it out")
+        warn(("access_log_format",), "Type --access-log and a file, or leave it out")
+        if not by_site(settings):
+            why = "Type --access-log and a file, or --redirects and one with http://..., or leave it out"
+            warn(("forwarded_from",), why)
     if not settings.forwarded_from:
         warn(("forwarded_field",), "Type --forwarded-from and the proxies, or leave it out")
     if settings.send_mode == "plain":

@@ -1,9 +1,11 @@
 """The file of --redirects: from, to and status on a line, as Netlify and Cloudflare Pages have them.
 
 `from` is a path; `:name` in it stands for one segment, and `*` at its end for all that follows, which `to`
-has as `:name` and `:splat`. `to` is a path, or for a redirect the URL of another site. The first line that
-matches counts, and where there is a file only one whose status has a `!`. Lines are few and short, and what
-they match is found in time that grows with the path alone, so nobody's request costs much.
+has as `:name` and `:splat`. Behind http://HOST or https://HOST it is of that scheme and host alone, and `to`
+has the host of the request as `:host`. `to` is a path, or for a redirect the URL of another site. The first
+line that matches counts, and where there is a file only one whose status has a `!`. Lines are few and short,
+and what they match is found in time that grows with the path and the host alone, so nobody's request costs
+much.
 """
 
 from __future__ import annotations
@@ -11,8 +13,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
+
+from zchttpd.config.site import is_name
+
+if TYPE_CHECKING:
+    from zchttpd.config.settings import Settings
 
 # Those with `*` or `:name` are tried one after another.
 PATTERNS_MAX = 100
@@ -25,20 +32,28 @@ MOVED = (301, 302, 303, 307, 308)
 REWRITTEN = (200, 404)
 STATUS_DEFAULT = 302
 SPLAT = "splat"
+HOST = "host"
+# Of hosts, and of what follows in a path.
+ANY = "*"
 
 _NAME = re.compile(r":([A-Za-z][A-Za-z0-9_]*)")
-# All of it is written out: nothing of a request becomes the name of a site.
-_SITE = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?(?=[/?#]|$)")
+# All of it is written out, or is the host of the request: no path becomes the name of a site.
+_SITE = re.compile(r"(https?://)(?:(:host)|[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?(?=[/?#]|$)")
+_OF_SITE = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE)
 
 # Literal bytes of a target, and names of what stands between them.
 Pieces: TypeAlias = "tuple[bytes | str, ...]"
 
 
 class Source(NamedTuple):
-    """What a path must be. `segments`: decoded names, and `:name` as a str; `splat`: others may follow."""
+    """What a path must be. `segments`: decoded names, and `:name` as a str; `splat`: others may follow.
+
+    `site`: http:// or https:// and a host name, `*.` and one for those beneath it, or `*`; empty for all.
+    """
 
     segments: tuple[bytes | str, ...]
     splat: bool
+    site: str = ""
 
     @property
     def literal(self) -> bool:
@@ -89,6 +104,12 @@ def parse_redirects(path: str) -> tuple[Redirect, ...]:
     return tuple(found)
 
 
+def by_site(settings: Settings) -> bool:
+    """Whether a line of any site is of a scheme and a host alone."""
+    own = (value for site in settings.sites for name, value in site.options if name == "redirects")
+    return any(line.source.site for lines in (settings.redirects, *own) for line in lines)
+
+
 def _parse_line(line: str) -> Redirect | None:
     """None for an empty line, or a comment."""
     if len(line) > LINE_SIZE_MAX:
@@ -103,13 +124,18 @@ def _parse_line(line: str) -> Redirect | None:
     if len(words) not in (2, 3):
         raise ValueError(f"has {len(words)} words. Type FROM TO STATUS, such as /old /new 301")
     status, force = _parse_status(words[2] if len(words) == 3 else str(STATUS_DEFAULT))
-    source, to = _parse_source(words[0]), _parse_to(words[1], status)
+    site, path = _parse_site(words[0])
+    source, to = _parse_source(path, site), _parse_to(words[1], status)
     names = {each for each in source.segments if isinstance(each, str)} | ({SPLAT} if source.splat else set())
+    if site:
+        names.add(HOST)
+    elif _names_host(words[1]):
+        raise ValueError(f"{words[1]!r} has a host that {words[0]!r} does not tell. Type http://*{words[0]}")
     for each in to:
         if isinstance(each, str) and each not in names:
             what = "* at the end" if each == SPLAT else f":{each}"
             raise ValueError(f"{words[1]!r} has :{each}, and {words[0]!r} has no {what}. Type it there too")
-    if status in MOVED and to == (words[0].encode(),):
+    if status in MOVED and words[1] in (words[0], _as_target(site, path)):
         raise ValueError(f"{words[0]!r} leads to itself. Type another path, or take the line out")
     return Redirect(source, to, status, force)
 
@@ -124,11 +150,38 @@ def _parse_status(word: str) -> tuple[int, bool]:
     return int(digits), word.endswith("!")
 
 
-def _parse_source(text: str) -> Source:
-    if "://" in text or text.startswith("//"):
-        raise ValueError(f"{text!r} names a site, and this is for all. Type its path alone")
+def _parse_site(text: str) -> tuple[str, str]:
+    """The site of a `from`, in lower case, or nothing; and its path."""
+    match = _OF_SITE.fullmatch(text)
+    if match is None:
+        if text.startswith("//"):
+            raise ValueError(f"{text!r} has no scheme. Type http:{text}, and https:{text} on another line")
+        return "", text
+    host = match[2].lower()
+    if host != ANY and not is_name(host):
+        raise ValueError(
+            f"{text!r}: {match[2]!r} is not a host. Type such as example.org, *.example.org or *, without a"
+            " port"
+        )
+    return f"{match[1].lower()}://{host}", match[3] or "/"
+
+
+def _names_host(text: str) -> bool:
+    """Whether a `to` has the host of the request for its own."""
+    match = _SITE.match(text)
+    return match is not None and match[2] is not None
+
+
+def _as_target(site: str, path: str) -> str:
+    """The `to` that leads to what was asked for."""
+    scheme, mark, host = site.partition("://")
+    host = f":{HOST}" if host.startswith(ANY) else host
+    return scheme + mark + host + (path.removesuffix(ANY) + f":{SPLAT}" if path.endswith(f"/{ANY}") else path)
+
+
+def _parse_source(text: str, site: str) -> Source:
     if not text.startswith("/"):
-        raise ValueError(f"{text!r} is not a path. Type such as /{text}")
+        raise ValueError(f"{text!r} is not a path. Type such as /{text}, or http://HOST/{text}")
     if "?" in text or "#" in text:
         raise ValueError(f"{text!r} has a query, and paths alone are looked at. Type the path")
     *names, last = text[1:].split("/")
@@ -140,7 +193,7 @@ def _parse_source(text: str) -> Source:
         match = _NAME.fullmatch(name)
         if match is None and name.startswith(":"):
             raise ValueError(f"{text!r}: {name!r} is not a name of letters and digits. Type such as :year")
-        if match is not None and (match[1] == SPLAT or match[1] in segments):
+        if match is not None and match[1] in (SPLAT, HOST if site else SPLAT, *segments):
             raise ValueError(f"{text!r} has :{match[1]} for something else. Type another name")
         decoded = unquote_to_bytes(name)
         if decoded in (b".", b"..") or b"/" in decoded or b"\0" in decoded:
@@ -149,7 +202,7 @@ def _parse_source(text: str) -> Source:
             segments.append(match[1])
         elif decoded:
             segments.append(decoded)
-    return Source(tuple(segments), splat)
+    return Source(tuple(segments), splat, site)
 
 
 def _parse_to(text: str, status: int) -> Pieces:
@@ -165,6 +218,9 @@ def _parse_to(text: str, status: int) -> Pieces:
         raise ValueError(f"{text!r} is to be a file, and has a query. Type its path alone")
     start = site.end() if site is not None else 0
     pieces: list[bytes | str] = [text[:start].encode("ascii")] if start else []
+    if site is not None and site[2] is not None:
+        port = text[site.end(2) : start].encode("ascii")
+        pieces = [site[1].encode("ascii"), HOST, *([port] if port else [])]
     for at, piece in enumerate(_NAME.split(text[start:])):
         if at % 2:
             pieces.append(piece)

@@ -375,7 +375,8 @@ class Settings:
     )
     forwarded_from: tuple[where.Network | str, ...] = where.listed(
         *(where.parse_forwarders, "NETWORK|unix", "10.0.0.0/24", Group.OBSERVABILITY),
-        "proxies whose word about who the client is the access log believes: addresses, networks, or unix",
+        "proxies that are believed in who the client is, for the access log, and whether it asked by https,"
+        " for redirects: addresses, networks, or unix",
     )
     forwarded_field: str = opt.option(
         FORWARDED_FIELDS[0],

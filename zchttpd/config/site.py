@@ -39,6 +39,11 @@ class Site:
         return dataclasses.replace(settings, sites=(), **dict(self.options))
 
 
+def is_name(text: str) -> bool:
+    """Whether it is a host name in lower case, an IPv6 address in brackets, or `*.` and a name."""
+    return _NAME.fullmatch(text) is not None
+
+
 def options_of_sites(options: Mapping[str, Option]) -> dict[str, Option]:
     """Those that a site may have, by field name."""
     return {
@@ -55,7 +60,7 @@ def check_names(names: object) -> tuple[str, ...]:
         raise ValueError(f'{NAMES}: no host names. Type such as {NAMES} = ["example.org", "*.example.org"]')
     lower = [name.lower().removesuffix(".") for name in found]
     for name in lower:
-        if not _NAME.fullmatch(name):
+        if not is_name(name):
             raise ValueError(
                 f"{NAMES}: {name!r} is not a host name. Type such as example.org or *.example.org, without a"
                 " port, and what is not ASCII as xn--..."

@@ -124,7 +124,7 @@ class Loader:
     # ---- requests ----
 
     def _on_head(self, ticket: int, head: bytes, attempt: int, now_ms: int) -> None:
-        answer = self._handler.answer(head, now_ms)
+        answer = self._handler.answer(head, now_ms, secure=self.engine.is_secure(ticket))
         if isinstance(answer, Job):
             answer.waiting.append(partial(self._on_made, ticket, head, attempt))
             return

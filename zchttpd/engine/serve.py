@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from zchttpd._core.stats import ROUTES
 from zchttpd.config.listen import packed
+from zchttpd.config.redirects import by_site
 from zchttpd.engine.access_records import unpack_records
 from zchttpd.engine.limits import (
     MAPPINGS_MAX,
@@ -191,8 +192,10 @@ def assemble(
         access_event=-1 if log is None else log.event,
         request_ids=settings.request_id,
     )
-    if log is not None:
+    if log is not None or by_site(settings):
         worker.believe(packed(settings.forwarded_from), settings.forwarded_field == "forwarded")
+    if by_site(settings):
+        worker.tell_schemes(bool(settings.tls_cert))
     loader.begin(worker)
     hand_over_ms = min(HAND_OVER_MS, settings.drain_ms_max // 2)
     return Assembly(

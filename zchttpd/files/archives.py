@@ -25,7 +25,7 @@ JOBS_MAX = 16
 # A look at a folder that took T is not repeated before 20 T have gone: at most a twentieth of the time.
 REST = 20
 
-_Key: TypeAlias = tuple[tuple[bytes, ...], int, int]
+_Key: TypeAlias = tuple[tuple[bytes, ...], tuple[str, ...], int, int]
 Gives: TypeAlias = "Callable[[tuple[bytes, ...], bool], bool]"
 
 
@@ -59,13 +59,16 @@ class Archives:
         """Give up what is under way."""
         self._checksums.close()
 
-    def find(self, segments: tuple[bytes, ...], gives: Gives) -> Archive | Refusal:
-        """The archive of a folder, or why there is none. `gives`: see `Tree`, and called in a thread.
+    def find(
+        self, segments: tuple[bytes, ...], gives: Gives, depends_on: tuple[str, ...] = ()
+    ) -> Archive | Refusal:
+        """The archive of a folder, or why there is none. `gives`: see `Tree`, and called in a thread; it says
+        the same for equal `depends_on`.
 
         Raises Pending while it is looked at, OSError (EBUSY) when too many wait for that.
         """
         # A swapped root has other folders at the same paths.
-        key = (segments, *self._root.identity)
+        key = (segments, depends_on, *self._root.identity)
         known = self._known.use(key)
         if known is not None and self._clock() < known.due_s and not _outdated(known.found):
             return known.found

@@ -52,12 +52,13 @@ class ArchiveAnswers:
         realm = self._auth.realm_of([_path(target.segments, True)])
 
         def gives(segments: tuple[bytes, ...], folder: bool) -> bool:
-            if self._redirects.find(Target(segments, folder, None, b""), forced=True) is not None:
+            member = Target(segments, folder, None, b"")
+            if self._redirects.find(member, forced=True, origin=request.origin) is not None:
                 return False
             return self._auth.realm_of([_path(segments, folder)]) in (None, realm)
 
         fields = {name.lower(): (name, value) for name, value in self._site.of_path(target.segments, True)}
-        found = self._archives.find(target.segments, gives)
+        found = self._archives.find(target.segments, gives, self._redirects.sites_of(request.origin))
         if isinstance(found, Refusal):
             response = ResponseBuilder(request, tuple(fields.values())).error(
                 found.status, reason=found.reason

@@ -23,8 +23,9 @@ from zchttpd.handler.choice import choose
 from zchttpd.handler.errors import REASONS, ErrorAnswers
 from zchttpd.handler.integrity import Integrity
 from zchttpd.handler.listing import ListingAnswers
-from zchttpd.handler.redirects import Moved, Redirects, Rewritten
+from zchttpd.handler.redirects import Moved, Redirects, Rewritten, origin_of
 from zchttpd.handler.site import MediaPolicy, SitePolicy
+from zchttpd.handler.sites import host_of
 from zchttpd.handler.templates import Key, Plain, Templates, plain
 from zchttpd.http.accept import NAVIGATION_VARY, navigates
 from zchttpd.http.media_types import compressible
@@ -88,8 +89,9 @@ class Handler:
             made = (self._auth, self._redirects, self._site, self._encoder)
             self._archives = ArchiveAnswers(cache.archives, *made)
 
-    def answer(self, head: bytes, now_ms: int) -> Answer | Job:
-        """Answer one request head: the bytes up to and including its empty line.
+    def answer(self, head: bytes, now_ms: int, *, secure: bool = False) -> Answer | Job:
+        """Answer one request head: the bytes up to and including its empty line. `secure`: it came by https,
+        which matters to redirects alone.
 
         A job: something has to be made first, off the loop; ask again when it is done. Raises nothing:
         whatever goes wrong becomes a 500 and a log record.
@@ -97,8 +99,8 @@ class Handler:
         try:
             asked = None if self._redirects.forced or self._auth else plain(head)
             if asked is None:
-                return self._parsed_response(head, now_ms)
-            return self._plain_response(asked, head, now_ms)
+                return self._parsed_response(head, now_ms, secure=secure)
+            return self._plain_response(asked, head, now_ms, secure=secure)
         except Pending as pending:
             return pending.job
         except Exception:
@@ -120,7 +122,7 @@ class Handler:
             return self._errors.refused(request)
         return self._encoder.encode(request, ResponseBuilder(request, self._site.common).error(status))
 
-    def _plain_response(self, asked: Plain, head: bytes, now_ms: int) -> Answer:
+    def _plain_response(self, asked: Plain, head: bytes, now_ms: int, *, secure: bool) -> Answer:
         """The answer by a template; where none fits it is made as any other, and may become one."""
         entry = content = answer = key = None
         if asked.shape in self._templates:
@@ -128,12 +130,12 @@ class Handler:
                 entry, content = self._cache.glance(asked.segments, now_ms, self._read_max)
             except OSError:
                 # What is to be said of it is said below.
-                return self._parsed_response(head, now_ms)
+                return self._parsed_response(head, now_ms, secure=secure)
             key = self._template_key(entry)
             if key is not None:
                 answer = self._filled(asked.shape, key, entry, content)
         if answer is None:
-            answer = self._parsed_response(head, now_ms)
+            answer = self._parsed_response(head, now_ms, secure=secure)
             key = self._template_key(answer.entry) if answer.entry is not None else None
             if key is not None and answer.entry is not None and answer.representation is not None:
                 digest = self._digest_of(answer.entry, answer.representation)
@@ -173,12 +175,14 @@ class Handler:
             return None
         return Key(kind, coding, self._site.of_file(segments, kind))
 
-    def _parsed_response(self, head: bytes, now_ms: int) -> Answer:
+    def _parsed_response(self, head: bytes, now_ms: int, *, secure: bool) -> Answer:
         request = self._parse_cache.parse(head)
         if isinstance(request, HttpError):
             return self._errors.refused(request)
         if request.method not in ("GET", "HEAD"):
             return self._method_response(request)
+        if self._redirects.by_site:
+            request = dataclasses.replace(request, origin=origin_of(host_of(head), secure=secure))
         if not self._auth:
             return self._get_response(request, now_ms)
         try:
@@ -193,6 +197,10 @@ class Handler:
         target = parse_target(request.target, encoded_slash=self._encoded_slash)
         paths = []
         if isinstance(target, Target):
+            led = self._redirects.find(target, forced=True, origin=request.origin)
+            if isinstance(led, Moved) and led.by_site:
+                # Who is to ask by https, or elsewhere, is not to send a password here.
+                return self._moved_response(request, target, None, led)
             paths.append(path_of(target.segments) + ("/" if target.directory and target.segments else ""))
         realm = self._auth.realm_of(paths)
         if realm is None or self._auth.knows(realm, head):
@@ -230,7 +238,7 @@ class Handler:
 
     def _entry_response(self, request: Request, target: Target, entry: Entry, now_ms: int) -> Answer:
         if self._redirects:
-            led = self._redirects.find(target, forced=_is_there(entry))
+            led = self._redirects.find(target, forced=_is_there(entry), origin=request.origin)
             if led is not None:
                 return self._led_response(request, target, entry, led, now_ms)
         if self._archives and wants_archive(target) and entry.kind in (Kind.FILE, Kind.DIRECTORY):
@@ -260,10 +268,9 @@ class Handler:
         self, request: Request, target: Target, entry: Entry, led: Moved | Rewritten, now_ms: int
     ) -> Answer:
         """What a line of --redirects says of the path of `entry`. No line leads to another."""
-        fields = self._site.of_path(target.segments, target.directory)
         if isinstance(led, Moved):
-            response = ResponseBuilder(request, fields).moved(led.status, led.location)
-            return self._encoder.encode(request, response, entry=entry)
+            return self._moved_response(request, target, entry, led)
+        fields = self._site.of_path(target.segments, target.directory)
         page = None
         if led.target is not None and not hidden(led.target.segments):
             page = self._cache.lookup(led.target.segments, led.target.directory, now_ms)
@@ -275,6 +282,11 @@ class Handler:
                 request, page, segments, page, status=led.status, fields=fields, caching=Cacheable.TWO_ENTRIES
             )
         return self._file_response(request, page, segments, page, caching=Cacheable.TWO_ENTRIES)
+
+    def _moved_response(self, request: Request, target: Target, entry: Entry | None, led: Moved) -> Answer:
+        fields = self._site.of_path(target.segments, target.directory)
+        response = ResponseBuilder(request, fields).moved(led.status, led.location)
+        return self._encoder.encode(request, response, entry=entry)
 
     def _missing_response(self, request: Request, target: Target, entry: Entry, fields: Fields) -> Answer:
         """The page that stands for every route, the site's page for 404, or a plain 404."""

@@ -47,14 +47,14 @@ class Sites:
         self._root, self._handlers = handlers[0], handlers[1:]
         self._unknown = 0 if settings.unknown_host == "root" else int(settings.unknown_host)
 
-    def answer(self, head: bytes, now_ms: int) -> Answer | Job:
+    def answer(self, head: bytes, now_ms: int, *, secure: bool = False) -> Answer | Job:
         """See `Handler`."""
         number = self._names.find(host_of(head))
         if number is not None:
-            return self._handlers[number].answer(head, now_ms)
+            return self._handlers[number].answer(head, now_ms, secure=secure)
         if self._unknown:
             return self._root.turn_away(head, self._unknown)
-        return self._root.answer(head, now_ms)
+        return self._root.answer(head, now_ms, secure=secure)
 
     def refuse(self, status: int, *, bodiless: bool = False, keeps: bool = False) -> Answer:
         """See `Handler`: what never became a head is no site's."""

@@ -75,6 +75,7 @@ class Request:
         expect: the client waits for 100 (Continue); the final status comes at once (RFC 9110 section 10.1.1).
         cacheable: all heads with this cache key are this request.
         connection: the h11 object that parsed, to write one response head; None from the parse cache.
+        origin: scheme and host, where the handler has redirects that depend on them; else empty.
     """
 
     method: str
@@ -86,6 +87,7 @@ class Request:
     expect: bool
     cacheable: bool
     connection: h11.Connection | None = field(compare=False, repr=False)
+    origin: str = ""
 
     @property
     def last(self) -> bool:

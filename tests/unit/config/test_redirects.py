@@ -9,7 +9,9 @@ import pytest
 
 from zchttpd.config.load import load
 from zchttpd.config.options import SettingsError
-from zchttpd.config.redirects import LINES_MAX, PATTERNS_MAX, Redirect, Source, parse_redirects
+from zchttpd.config.redirects import LINES_MAX, PATTERNS_MAX, Redirect, Source, by_site, parse_redirects
+from zchttpd.config.settings import Settings
+from zchttpd.config.site import Site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +48,39 @@ def test_lines_and_what_they_mean(tmp_path: Path) -> None:
     ]
 
 
+def test_lines_of_a_scheme_and_a_host(tmp_path: Path) -> None:
+    text = """
+http://*/* https://:host/:splat 301!
+https://Old.Example.org/a/:b https://www.example.org:8443/:b?from=:host 302!
+HTTP://*.example.org https://:host:8443
+https://[::1]/x /:host/y 200
+http://a.example/:host2/* /:splat/:host2
+/:host /:host/b
+"""
+    assert [(each.source, each.to) for each in parsed(tmp_path, text)] == [
+        (Source((), True, "http://*"), (b"https://", "host", b"/", "splat")),
+        (
+            Source((b"a", "b"), False, "https://old.example.org"),
+            (b"https://www.example.org:8443", b"/", "b", b"?from=", "host"),
+        ),
+        (Source((), False, "http://*.example.org"), (b"https://", "host", b":8443")),
+        (Source((b"x",), False, "https://[::1]"), (b"/", "host", b"/y")),
+        (Source(("host2",), True, "http://a.example"), (b"/", "splat", b"/", "host2")),
+        # Without a site it is the name of a segment, as any.
+        (Source(("host",), False), (b"/", "host", b"/b")),
+    ]
+
+
+def test_whether_a_line_of_any_site_is_of_a_host(tmp_path: Path) -> None:
+    plain, named = parsed(tmp_path, "/a /b"), parsed(tmp_path, "/a /b\nhttp://a.example/a /c")
+    root = str(tmp_path)
+    assert not by_site(Settings(root=root, redirects=plain))
+    assert by_site(Settings(root=root, redirects=named))
+    site = (Site(("a.example",), (("root", root), ("redirects", named))),)
+    assert by_site(Settings(root=root, redirects=plain, sites=site))
+    assert not by_site(Settings(root=root, sites=(Site(("a.example",), (("root", root),)),)))
+
+
 def test_no_file_has_no_lines(tmp_path: Path) -> None:
     assert parse_redirects("") == ()
     assert parsed(tmp_path, "") == ()
@@ -59,8 +94,30 @@ def test_no_file_has_no_lines(tmp_path: Path) -> None:
         ("/a /b 418", "'418' is not a status. Type one of 301, 302"),
         ("/a /b 30\u00b2", "is not a status"),
         ("a /b", "'a' is not a path. Type such as /a"),
-        ("https://a.example/x /b", "names a site"),
-        ("//a.example /b", "names a site"),
+        ("//a.example /b", "has no scheme. Type http://a.example, and https://a.example on another line"),
+        ("ftp://a.example/x /b", "is not a path"),
+        ("https:///x /b", "'' is not a host"),
+        ("https://a.example:80/x /b", "'a.example:80' is not a host. Type such as example.org"),
+        ("https://u@a.example/x /b", "is not a host"),
+        ("https://a.*.example/x /b", "is not a host"),
+        ("https://\u00e4.example/x /b", "is not a host"),
+        ("https://a%2eexample/x /b", "is not a host"),
+        ("https://a.example?b /c", "is not a path"),
+        ("https://a.example/x?b /c", "has a query"),
+        ("http://a.example/:host /c", "has :host for something else"),
+        ("/:host https://:host/", "has a host that '/:host' does not tell. Type http://*/:host"),
+        ("/* https://:host:8443/:splat", "has a host that '/*' does not tell"),
+        ("/* https://a.example/:host", "has :host, and '/*' has no :host"),
+        ("http://*/* https://www.:host/:splat", "is neither a path nor"),
+        ("http://*/* https://:hosts/:splat", "is neither a path nor"),
+        ("http://*/* https://:host.evil.example/:splat", "is neither a path nor"),
+        ("http://*/* https://:host@evil.example/:splat", "is neither a path nor"),
+        ("http://*/* //:host/:splat", "would lead to another site"),
+        ("http://*/* https://:host/:splat 200", "is another site"),
+        ("http://a.example/x http://a.example/x", "leads to itself"),
+        ("http://a.example/* http://a.example/:splat", "leads to itself"),
+        ("http://*/* http://:host/:splat", "leads to itself"),
+        ("/* /:splat 301", "leads to itself"),
         ("/a?b=c /b", "has a query"),
         ("/a*/b /c", "* stands at the end"),
         ("/a* /c", "* stands at the end"),

@@ -200,6 +200,22 @@ def test_an_option_that_has_no_effect_is_told_and_not_refused(
         assert part in line
 
 
+def test_who_is_believed_matters_to_the_log_and_to_redirects_of_a_host(tmp_path: Path) -> None:
+    lines = tmp_path / "_redirects"
+    lines.write_text("/a /b\n")
+    typed = {**ROOT, "forwarded_from": "10.0.0.1", "redirects": str(lines)}
+
+    def told(**more: str) -> list[str]:
+        given = read({**typed, **more}, {})
+        return without_effect(given.settings, given.sources)
+
+    [line] = told()
+    assert line.startswith("without effect: --forwarded-from. Type --access-log and a file, or --redirects")
+    assert told(access_log="-") == []
+    lines.write_text("/a /b\nhttp://*/* https://:host/:splat 301!\n")
+    assert told() == []
+
+
 def test_pages_that_an_option_needs_and_the_root_lacks_are_told(tmp_path: Path) -> None:
     def lines(**typed: str) -> list[str]:
         return notes(load({"root": str(tmp_path), **typed}, {}))

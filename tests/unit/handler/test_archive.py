@@ -8,6 +8,7 @@ import pytest
 
 from zchttpd.config.redirects import parse_redirects
 from zchttpd.config.rules import HeaderRule
+from zchttpd.handler.answer import Answer
 
 from .test_auth import ANN, rules
 from .test_handler import ask, put
@@ -15,8 +16,6 @@ from .test_site import serving
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from zchttpd.handler.answer import Answer
 
 
 @pytest.fixture
@@ -122,3 +121,14 @@ def test_what_is_no_folder_is_missing(www: Path) -> None:
         assert ask(handler, "/none/?zip")[0].status == 404
         assert ask(handler, "/private/b.txt/?zip")[0].status == 404
         assert ask(handler, "/private/b.txt?zip")[1].body == b"this is private/b.txt"
+
+
+def test_what_leads_elsewhere_for_one_host_is_left_out_for_that_alone(www: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "_redirects"
+    lines.write_text("https://a.example/private/* /elsewhere 302!\n")
+    with serving(www, zip=True, redirects=parse_redirects(str(lines))) as (handler, _):
+        for host in ("a.example", "b.example", "a.example"):
+            head = f"GET /?zip HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+            found = handler.answer(head, 0, secure=True)
+            assert isinstance(found, Answer)
+            assert ("private/b.txt" in names(found)) == (host == "b.example")

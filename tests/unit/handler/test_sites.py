@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zchttpd.config.redirects import parse_redirects
 from zchttpd.config.settings import Settings
 from zchttpd.config.site import Site
 from zchttpd.files.entry_cache import EntryCache
@@ -30,12 +31,16 @@ def sites(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Sites]:
         yield made(tmp_path, stack, request.param)
 
 
-def made(tmp_path: Path, stack: ExitStack, unknown_host: str) -> Sites:
+def made(tmp_path: Path, stack: ExitStack, unknown_host: str, **of_first: object) -> Sites:
+    """`of_first`: options of the first site alone."""
     roots = [tmp_path / str(number) for number in range(len(NAMES) + 1)]
     for number, root in enumerate(roots):
         root.mkdir()
         (root / "page").write_text(str(number))
-    tables = tuple(Site(names, (("root", root),)) for names, root in zip(NAMES, roots[1:], strict=True))
+    tables = tuple(
+        Site(names, (("root", root), *(of_first.items() if names == NAMES[0] else ())))
+        for names, root in zip(NAMES, roots[1:], strict=True)
+    )
     settings = Settings(root=roots[0], sites=tables, unknown_host=unknown_host)
     handlers = []
     for number, asked in enumerate([settings, *(site.of(settings) for site in tables)]):
@@ -70,6 +75,23 @@ def test_known_hosts(sites: Sites, host: str, site: int) -> None:
         assert ask(sites, f"Host: {host}") == (200, site)
         assert ask(sites, f"hOsT:\t{host} \t", "Accept: */*") == (200, site)
         assert ask(sites, "Host: whatever", target=f"http://{host}/page") == (200, site)
+
+
+def test_each_site_has_its_own_redirects_by_scheme(tmp_path: Path) -> None:
+    lines = tmp_path / "_redirects"
+    lines.write_text("http://*/* https://:host/:splat 301!\n")
+    with ExitStack() as stack:
+        sites = made(tmp_path, stack, "root", redirects=parse_redirects(str(lines)))
+        for host, secure, status in (
+            ("a.example", False, 301),
+            ("a.example", True, 200),
+            ("b.example", False, 200),
+            ("c.example", False, 200),
+        ):
+            answer = sites.answer(f"GET /page HTTP/1.1\r\nHost: {host}\r\n\r\n".encode(), 0, secure=secure)
+            assert isinstance(answer, Answer)
+            assert answer.status == status
+            assert (b"\r\nLocation: https://a.example/page\r\n" in answer.head) == (status == 301)
 
 
 @pytest.mark.parametrize("host", ["c.example", "example", "xa.example", "www.a.example", "b.example.org", ""])

@@ -161,9 +161,9 @@ class Tree:
 class Unaided(Handler):
     """As if there were no templates."""
 
-    def _plain_response(self, asked: Plain, head: bytes, now_ms: int) -> Answer:
+    def _plain_response(self, asked: Plain, head: bytes, now_ms: int, *, secure: bool) -> Answer:
         del asked
-        return self._parsed_response(head, now_ms)
+        return self._parsed_response(head, now_ms, secure=secure)
 
 
 class Counted(Templates):
