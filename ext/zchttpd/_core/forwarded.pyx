@@ -34,7 +34,7 @@ cdef struct Text:
 
 cdef struct Nodes:
     Text[NODES_MAX] rows    # a ring, whose last is that before `count`
-    Text[NODES_MAX] schemes # of Forwarded, beside them; of no length where there is none
+    Text[NODES_MAX] schemes     # of Forwarded, beside them; of no length where there is none
     uint32_t count
     bint broken             # the field is not what it should be: nothing of it is believed
 
@@ -51,9 +51,9 @@ cdef bint forwarded_client(const char* head, uint32_t length, bint standard, con
 
 
 cdef uint8_t forwarded_scheme(const char* head, uint32_t length, bint standard, const Networks* proxies) noexcept nogil:
-    """The Scheme by which the client asked, of a head that came from one of `proxies`: what the last of them that is believed
-    says. `standard`: in Forwarded, else in X-Forwarded-Proto, whose values belong to those of X-Forwarded-For from the end
-    on; where it has fewer, to the first."""
+    """The Scheme by which the client asked, of a head that came from one of `proxies`: what the last of them says that is
+    believed. `standard`: in Forwarded, else in X-Forwarded-Proto, whose values belong to those of X-Forwarded-For from the
+    end on; where it has fewer, the first counts."""
     cdef Nodes nodes, schemes
     cdef Peer client
     cdef bint found

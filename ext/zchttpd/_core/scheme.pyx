@@ -1,8 +1,8 @@
 """By which scheme, http or https, a request was made, and the cache key where answers depend on that.
 
-It is that of the connection, unless a proxy that is believed names another. Then the key has a line of its own that says so,
-in the field that is read, before its last line: so it is again a head, and one that means the same where that proxy sends it.
-Nobody else's key has such a line, as that of the field itself is not kept.
+It is that of the connection, unless a proxy that is believed names another. Then the key has a line more that says so, in
+the field that is read, before its last line: so it is again a head, and one that means the same where that proxy sends it.
+Nobody else's key has such a line, as those of the field itself are not kept.
 """
 
 from libc.stdint cimport uint32_t
