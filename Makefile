@@ -21,7 +21,7 @@ PYTEST = bin/pytest -n $(JOBS) --dist worksteal
 QUICK := tests/unit tests/core tests/sim tests/fuzz tests/driver tests/ring tests/package/test_tidy.py \
     tests/package/test_architecture.py tests/wire/test_in_process.py tests/wire/test_smoke.py
 
-.PHONY: help setup serve dev quick layers test clients full check faults fuzz soak lint asan debug bench memory attacks sweep vm fleet loadtest readme docs site man sdist wheel manylinux sbom installed wheels image fresh clean
+.PHONY: help setup serve dev quick layers test clients full check faults fuzz soak lint asan debug bench memory attacks sweep vm sink fleet loadtest readme docs site man sdist wheel manylinux sbom installed wheels image fresh clean
 
 help:
 	@sed -n 's/^# make/make/p; s/^\([a-z]*\):.*## \(.*\)/make \1 - \2/p' Makefile
@@ -170,6 +170,10 @@ vm: setup ## zero copy over the card of a virtual machine, and from which size o
 	$(BIN)/python tools/requires.py vm | xargs -d '\n' $(BIN)/pip install --quiet --disable-pip-version-check
 	$(BIN)/python -m bench vm --json results/vm.json --plots results --markdown results/vm.md $(VM_ARGS)
 
+sink: setup ## what a send costs on this processor where nothing is copied, beside one that copies; wants root (8 min)
+	tools/need sink
+	$(BIN)/python -m bench sink --json results/sink.json --markdown results/sink.md $(SINK_ARGS)
+
 fleet: setup ## four servers behind HAProxy in network namespaces: hash against round robin, and changes under load (2 min)
 	tools/need fleet
 	$(BIN)/python -m bench fleet --json results/fleet.json --markdown results/fleet.md $(FLEET_ARGS)
@@ -177,12 +181,13 @@ fleet: setup ## four servers behind HAProxy in network namespaces: hash against 
 loadtest: setup ## zero copy against plain sends under locust, with a report
 	$(BIN)/locust -f loadtest/ --headless --only-summary -u 50 -r 10 -t 30s $(LOADTEST_ARGS)
 
-readme: setup ## put the figures of the last bench into README.md, docs/figures.md and their charts, of the last vm and fleet into their pages
+readme: setup ## put the figures of the last bench into README.md, docs/figures.md and their charts, of the last vm, sink and fleet into their pages
 	$(BIN)/python -m bench run --from-json results/bench.json --readme results/short.md --page results/page.md \
 	    --chart docs/cpu.svg >/dev/null
 	$(BIN)/python tools/fill.py README.md bench <results/short.md
 	$(BIN)/python tools/fill.py docs/figures.md bench <results/page.md
 	[ ! -e results/vm.md ] || { $(BIN)/python tools/fill.py docs/card.md vm <results/vm.md && cp results/card.svg results/card.png docs/; }
+	[ ! -e results/sink.md ] || $(BIN)/python tools/fill.py docs/card.md sink <results/sink.md
 	[ ! -e results/fleet.md ] || $(BIN)/python tools/fill.py docs/many-machines.md fleet <results/fleet.md
 
 docs: setup ## make the tables of docs/options.md and docs/metrics.md again

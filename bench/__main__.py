@@ -1,4 +1,4 @@
-"""zchttpd beside its peers: `python -m bench run|memory|sweep|attacks|vm|fleet`, each with --help."""
+"""zchttpd beside its peers: `python -m bench run|memory|sweep|attacks|vm|sink|fleet`, each with --help."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ import sys
 
 from bench import attacks, memory, run, sweep
 from bench.fleet import command as fleet
+from bench.sink import command as sink
 from bench.vm import command as vm
 from benchlib import CannotMeasure, say
 
-COMMANDS = {"run": run, "memory": memory, "sweep": sweep, "attacks": attacks, "vm": vm, "fleet": fleet}
+COMMANDS = {
+    "run": run,
+    "memory": memory,
+    "sweep": sweep,
+    "attacks": attacks,
+    "vm": vm,
+    "sink": sink,
+    "fleet": fleet,
+}
 
 
 def make_parser() -> argparse.ArgumentParser:

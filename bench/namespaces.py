@@ -14,10 +14,13 @@ from benchlib.server import find_tool
 RESTRICTED = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 
 
-def enter_namespace(*more: str) -> None:
+def enter_namespace(*more: str, user: bool = True) -> None:
     """Run this program again as root of a network namespace of its own, and of those that the options `more`
-    of unshare(1) name. The process id stays. Raises CannotMeasure.
+    of unshare(1) name. `user`: of a user namespace too, so that anybody may; without one only root can, and
+    keeps its rights over the kernel. The process id stays. Raises CannotMeasure.
     """
+    if not user and os.geteuid() != 0:
+        raise CannotMeasure("only root may; type: sudo and the same again")
     if os.geteuid() != 0 and RESTRICTED.exists() and RESTRICTED.read_text().strip() == "1":
         raise CannotMeasure(
             f"{RESTRICTED.name} is 1: only root has a network of its own here; type: sudo sysctl -w"
@@ -25,7 +28,17 @@ def enter_namespace(*more: str) -> None:
         )
     unshare = find_tool("unshare", "util-linux")
     command = (sys.executable, "-m", "bench", *sys.argv[1:])
-    os.execv(unshare, [unshare, "--user", "--map-root-user", "--net", *more, *command, "--in-namespace"])
+    os.execv(
+        unshare,
+        [
+            unshare,
+            *(("--user", "--map-root-user") if user else ()),
+            "--net",
+            *more,
+            *command,
+            "--in-namespace",
+        ],
+    )
 
 
 def run_ip(arguments: str, needs: str = "", *, inside: tuple[str, ...] = ()) -> None:

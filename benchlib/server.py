@@ -70,7 +70,7 @@ def with_arguments(kind: Kind, name: str, *extra: str) -> Kind:
 
 
 def _zchttpd(name: str, *extra: str) -> Kind:
-    fixed = ("--root", "{root}", "--host", "{host}", "--port", "{port}", "--admin", "{host}:{admin}")
+    fixed = ("--root", "{root}", "--host", "{host}", "--port", "{port}", "--admin", f"{HOST}:{{admin}}")
     # As many connections as the peers get.
     limits = ("--workers", "1", "--connections-max", "16384")
     return Kind(name, "zchttpd", "", ("--version",), (*fixed, *limits, *extra), ours=True)
@@ -225,9 +225,9 @@ def temporary_site() -> Iterator[Site]:
 
 
 @contextmanager
-def running(kind: Kind, program: str, site: Site, core: int) -> Iterator[Server]:
-    """Start `kind` on `core`, yield it when it answers, and stop it with all its children. Raises
-    CannotMeasure.
+def running(kind: Kind, program: str, site: Site, core: int, host: str = HOST) -> Iterator[Server]:
+    """Start `kind` on `core`, yield it when it answers, and stop it with all its children. `host`: where it
+    listens, HOST among it. Raises CannotMeasure.
     """
     log = site.directory / f"{kind.name}.log"
     run = site.directory / f"{kind.name}.run"
@@ -236,7 +236,7 @@ def running(kind: Kind, program: str, site: Site, core: int) -> Iterator[Server]
         "root": site.root,
         "run": run,
         "config": run / kind.config.name if kind.config else "",
-        "host": HOST,
+        "host": host,
         "user": pwd.getpwuid(os.geteuid()).pw_name,
         "group": grp.getgrgid(os.getegid()).gr_name,
     }

@@ -1,0 +1,1 @@
+"""A card that takes everything and copies nothing, on a real processor."""
