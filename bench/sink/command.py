@@ -44,11 +44,12 @@ if TYPE_CHECKING:
 
     from benchlib.server import Server, Site
 
-SIZES = "16K,64K,256K,1M,16M,64M"
-NAMES = ("zerocopy", "plain", "auto", "nginx", "portable", "portable-zerocopy")
+SIZES = "4K,16K,64K,256K,1M,16M,64M"
 # More than a processor's caches hold.
 MANY = 256 * MIB
-# All of it stays in memory, whoever serves it.
+# Smaller files are not many.
+FILES_MAX = 4096
+# All of it is cached, but where it is to be streamed.
 ROOM = ("--memory", "2G")
 SEEN = 3
 
@@ -58,9 +59,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     words = f"sizes of the files (default: {SIZES})"
     add("--sizes", type=sizes, default=sizes(SIZES), metavar="LIST", help=words)
     add("--rounds", type=at_least_one, default=3, metavar="N")
-    words = f"what to run, with commas (default: {','.join(NAMES)})"
-    modes = tuple(MODES[name] for name in NAMES)
-    add("--modes", type=chosen_modes, default=modes, metavar="LIST", help=words)
+    words = f"what to run, with commas (default: {','.join(MODES)})"
+    add("--modes", type=chosen_modes, default=tuple(MODES.values()), metavar="LIST", help=words)
     add("--connections", type=at_least_one, default=4, metavar="N", help="downloads at a time (default: 4)")
     add("--seconds", type=at_least_one, default=1, metavar="N", help="of each measurement (default: 1)")
     add_cores(parser)
@@ -179,16 +179,21 @@ def measured(chosen: argparse.Namespace) -> Results:
             claim_cores(stack, (bench.core, *bench.clients))
             servers = []
             for mode in chosen.modes:
-                kind = with_arguments(mode.kind, mode.name, *(ROOM if mode.kind.ours else ()))
+                kind = with_arguments(
+                    mode.kind, mode.name, *(ROOM if mode.kind.ours and not mode.smallest else ())
+                )
                 program = find_program(kind, chosen.zchttpd if kind.ours else None)
                 try:
                     servers.append(stack.enter_context(running(kind, program, site, bench.core, "0.0.0.0")))
                 except CannotMeasure as error:
                     results.absent[mode.name] = str(error)
             for size in chosen.sizes:
-                payloads = write_files(site, size, max(2, MANY // size))
-                for some in (payloads[:1], payloads):
-                    measure_size(bench, servers, some, results)
+                many = max(2, MANY // size)
+                payloads = write_files(site, size, many if many <= FILES_MAX else 1)
+                able = [server for server in servers if size >= MODES[server.name].smallest]
+                measure_size(bench, able, payloads[:1], results)
+                if len(payloads) > 1:
+                    measure_size(bench, able, payloads, results)
                 for payload in payloads:
                     (site.root / payload.target.strip("/")).unlink()
     except (CannotMeasure, OSError) as error:
