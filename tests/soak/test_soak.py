@@ -226,8 +226,10 @@ def test_nothing_is_left_behind(tmp_path: Path, engine: str) -> None:
         soak = Soak(server, site, options, rng)
         try:
             soak.run(MINUTES * 60 / len(ENGINES))
-        except BaseException:
-            print(f"\nThe same again: SOAK_SEED={SEED} SOAK_MINUTES={MINUTES:g} pytest -s tests/soak")
+        except BaseException as error:
+            print(
+                f"\n{error!r}\nThe same again: SOAK_SEED={SEED} SOAK_MINUTES={MINUTES:g} pytest -s tests/soak"
+            )
             raise
         finally:
             print(f"\n{engine}: {MINUTES / len(ENGINES):g} minutes, seed {SEED}")

@@ -36,6 +36,10 @@ OLDEST_WALK_EVERY = 1000
 # A thread that wants the interpreter gets it after so long; the default of 5 ms is felt by every connection.
 SWITCH_S = 0.0005
 
+# Blocks of so many bytes and more are mapped (mallopt(3)).
+M_MMAP_THRESHOLD = -3
+MAPPED_FROM = 256 * 1024
+
 URING = "uring"
 PORTABLE = "portable"
 _REFUSALS = (errno.EPERM, errno.EACCES, errno.ENOSYS)
@@ -126,6 +130,18 @@ def die_with_parent(parent: int) -> None:
         os._exit(EXIT_OK)
 
 
+def return_large_blocks() -> None:
+    """Have the memory of a large block go back to the kernel when it is freed (mallopt(3)).
+
+    glibc raises the size from which on it maps blocks with each that is freed, up to 32 MiB, and keeps what
+    it has not mapped, in an arena for each thread: what files are compressed and hashed in. musl has no such
+    call.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, MAPPED_FROM)
+
+
 @dataclass(slots=True)
 class Worker:
     """Runs in a process of its own. `report_fd`: a pipe to the supervisor; it gets one line of JSON.
@@ -145,6 +161,7 @@ class Worker:
     def run(self) -> int:
         """Serve until told to stop; the exit code of the process."""
         log.setup(self.settings.log_level, f"worker {self.worker}")
+        return_large_blocks()
         # Before there is a thread, or a ring: they do what the thread may that makes them.
         self.missing = sandbox.confine_files(self.settings)
         try:
