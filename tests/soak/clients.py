@@ -36,17 +36,28 @@ FAREWELL_S = 1.9
 
 
 class Timed(Peer):
-    """Knows how long it had been silent when it asked last, in seconds."""
+    """Knows how long it had been silent when it asked last, and what it waited for longest, in seconds."""
 
     def __init__(self, address: Address, *, receive_buffer: int | None = None) -> None:
         super().__init__(address, receive_buffer=receive_buffer)
-        self._since = time.monotonic()
-        self.silent_s = 0.0
+        self._since = self._received = time.monotonic()
+        self.silent_s = self.waited_s = self.away_s = 0.0
+
+    def receive(self) -> bytes:
+        """As `Peer`."""
+        began = time.monotonic()
+        self.away_s = max(self.away_s, began - self._received)
+        found = super().receive()
+        self._received = time.monotonic()
+        self.waited_s = max(self.waited_s, self._received - began)
+        return found
 
     def send(self, chunks: bytes | Iterable[bytes]) -> None:
         """As `Peer`."""
         super().send(chunks)
-        self.silent_s = time.monotonic() - self._since
+        self._received = time.monotonic()
+        self.silent_s = self._received - self._since
+        self.waited_s = self.away_s = 0.0
 
     def reply(self, method: bytes = b"GET", sink: Callable[[bytes], object] | None = None) -> Reply:
         """As `Peer`."""
@@ -158,7 +169,8 @@ class Client:
             elif self._path in WRITTEN and peer.ended:
                 self._books.count("broken off as the file changed")
             else:
-                self._fail(f"{error!r}")
+                times = f"{peer.waited_s:.1f} s in one receive, {peer.away_s:.1f} s between two"
+                self._fail(f"{error!r} ({times})" if self._path else f"{error!r}")
         except Exception as error:  # what a thread does not tell is lost
             self._fail(f"{error!r}")
 

@@ -75,7 +75,8 @@ def test_an_answer_that_is_cut_is_found(site: Site) -> None:
 
 
 def test_who_asked_late_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter((0.0, 0.5, 1.0, 1.1 + FAREWELL_S))
+    # Made; sent; half a second later received, within a quarter; read; sent.
+    clock = iter((0.0, 0.5, 1.0, 1.25, 1.5, 1.6 + FAREWELL_S))
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         peer = Timed(listener.getsockname())
@@ -85,6 +86,7 @@ def test_who_asked_late_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
             peer.send(b"first")
             assert peer.silent_s == 0.5
             assert peer.reply().status == 204
+            assert (peer.away_s, peer.waited_s) == (0.5, 0.25)
             peer.send(b"second")
             assert peer.silent_s > FAREWELL_S
 

@@ -46,7 +46,7 @@ OPTIONS: dict[str, Any] = {
     "compress_memory": "2M",
     "revalidate_ms": 100,
     "head_ms_max": 2000,
-    "stall_ms_max": 4000,
+    "stall_ms_max": 8000,
     "drain_ms_max": 8000,
 }
 COMPLAINT = "killed by SIGKILL|not reloaded|a file could not be read"
