@@ -33,6 +33,8 @@ WRITE_MAX = 1 << 18
 PIPE_WRITE_MAX = 4096
 # How long the end of a worker waits for a log that does not get rid of its lines.
 CLOSE_S = 2.0
+# eventfd(2)
+EVENT_SIZE = 8
 COMPLAINT_S_MIN = 10.0
 KNOWN_MAX = 4096
 
@@ -186,7 +188,8 @@ class AccessLog:
     def _run(self) -> None:
         closing = False
         while not closing:
-            os.eventfd_read(self.event)
+            # eventfd_read() would end with InterruptedError where a signal comes, and this thread with it.
+            os.read(self.event, EVENT_SIZE)
             # Looked at before the records are taken, and never after: so all that came before `close` is.
             closing = self._closing
             if self._reopen:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,9 +29,6 @@ from zchttpd.telemetry.access_log import (
 )
 
 from ...wire.client import STUCK_S, eventually
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RECORD = AccessRecord("192.0.2.1", 86_400, b"GET /a HTTP/1.1", 200, 1234, b"http://r/", b"agent", 56, True)
 
@@ -139,6 +138,30 @@ def test_lines_are_appended(tmp_path: Path) -> None:
     handler.give("c")
     handler.log.close()
     assert asked(path) == ["before", "a", "b", "c"]
+
+
+def test_a_signal_does_not_end_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        known = set(threading.enumerate())
+        handler = Handler(tmp_path, str(path))
+        [thread] = set(threading.enumerate()) - known
+        assert thread.ident is not None
+
+        def waits() -> bool:
+            text = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
+            return text.rpartition(")")[2].split()[0] == "S"
+
+        for name in "ab":
+            eventually("it waits", waits)
+            signal.pthread_kill(thread.ident, signal.SIGUSR1)
+            handler.give(name)
+            eventually(name, lambda name=name: name in asked(path))
+        handler.log.close()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert asked(path) == ["a", "b"]
 
 
 class SlowDesk(Handler):
