@@ -142,6 +142,25 @@ def test_who_leaves_meanwhile_is_not_asked_for() -> None:
     assert bench.machine.live()["conns"] == 0
 
 
+def test_the_handler_is_told_that_somebody_has_left() -> None:
+    """At once, whatever else there is: what is made for them is made for nobody."""
+    bench = Bench("plain")
+    recv, other = bench.connect(), bench.connect()
+    begin(bench, recv, 5)
+    ticket = begin(bench, other, 3)
+    plan = literal(bench, b"abc")
+    assert bench.machine.go_on(ticket, plan)
+    [send] = bench.ops()
+    bench.step(send.token, send.length)
+    assert not bench.machine.has_broken_off(), "nobody has"
+    bench.step(recv.token, -errno.ECONNRESET)
+    for op in bench.ops():
+        bench.step(op.token, 0)
+    assert bench.machine.has_broken_off()
+    bench.ask(other, HEAD.replace(b"/a", b"/b"))
+    assert not bench.machine.has_broken_off(), "it is told once"
+
+
 def test_it_counts_as_one_response() -> None:
     bench = Logged()
     recv = bench.connect()

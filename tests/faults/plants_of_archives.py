@@ -83,7 +83,7 @@ PLANTS_OF_ARCHIVES = (
     Plant(
         "a response that was broken off between two plans counts as whole",
         "machine.pyx",
-        "    if conn.segment == plan.segment_count and not plan.more:\n",
+        "    if plan.more:\n        machine.broken_off = 1\n    elif conn.segment == plan.segment_count:\n",
         "    if conn.segment == plan.segment_count:\n",
         MORE,
     ),

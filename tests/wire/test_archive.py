@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zchttpd.files.checksums import LARGE_SIZE
+
 from .client import ProtocolError, eventually, request
 from .conftest import Fleet
 from .servers import serving
@@ -193,6 +195,20 @@ def test_who_leaves_leaves_nothing_behind(zipping: Server, fleets: Fleet) -> Non
         begin(zipping, ZIP, 100).abort()
     zipping.wait_for_rest()
     assert read(zipping.ask(request(ZIP)).body) == CONTENT
+
+
+def test_who_leaves_has_nothing_hashed_any_more(kind: tuple[str, str], tmp_path: Path) -> None:
+    """Files of this size are hashed one after the other: who comes next would wait for minutes."""
+    engine, send_mode = kind
+    for name, size in (("huge", 1 << 40), ("large", LARGE_SIZE + 1)):
+        (tmp_path / name).mkdir()
+        with (tmp_path / name / "file").open("wb") as file:
+            file.truncate(size)
+    with serving(tmp_path, engine=engine, send_mode=send_mode, zip=True) as server:
+        begin(server, "/huge/?zip", 100).abort()
+        assert list(read(server.ask(request("/large/?zip")).body)) == ["file"]
+        server.wait_for_rest()
+        assert server.metric("digest_bytes_total") < 1 << 40
 
 
 def test_many_small_files(kind: tuple[str, str], tmp_path: Path) -> None:

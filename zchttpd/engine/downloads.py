@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 # Members up to here are copied, and so many bytes at a time.
 COPIED_SIZE_MAX = 16 << 10
 IMAGE_SIZE_MAX = 48 << 10
-# Of all members of archives that are being sent: 30 megabytes.
-MEMBERS_MAX = 65_536
-SWEEP_MS = 1000
+# Of all archives that are being sent.
+SENT_SIZE_MAX = 32 << 20
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +66,6 @@ class Downloads:
         self._again = again
         self._sent: dict[int, Download] = {}
         self._sent_max = downloads_max()
-        self._swept_at_ms = 0
         self.engine: Worker
 
     def begin(self, ticket: int, answer: Answer) -> None:
@@ -78,10 +76,10 @@ class Downloads:
         assert archive is not None
         if self.engine.is_last(ticket):
             answer = answer.as_last()
-        self._sweep()
-        members = {id(each.archive): len(each.archive.members) for each in self._sent.values()}
-        members[id(archive)] = len(archive.members)
-        if len(self._sent) >= self._sent_max or sum(members.values()) > MEMBERS_MAX:
+        self.sweep()
+        weights = {id(each.archive): each.archive.weight for each in self._sent.values()}
+        weights[id(archive)] = archive.weight
+        if len(self._sent) >= self._sent_max or sum(weights.values()) > SENT_SIZE_MAX:
             raise MemoryError("too many archives are being sent")
         length = sum(len(part) if isinstance(part, bytes) else part.length for part in answer.parts)
         download = Download(archive, answer, deque(answer.parts), length)
@@ -93,8 +91,13 @@ class Downloads:
             pass
         except OSError as error:
             archive.outdated |= not exhausted(error)
+            archive.checksums.leave(download)
             raise
-        plan = self._plan(download, made, date_at=answer.date_at, head_length=len(answer.head))
+        try:
+            plan = self._plan(download, made, date_at=answer.date_at, head_length=len(answer.head))
+        except MemoryError:
+            archive.checksums.leave(download)
+            raise
         if download.left:
             self._sent[ticket] = download
         self.engine.answer(ticket, plan, False, answer.user)
@@ -104,7 +107,7 @@ class Downloads:
         """Send what comes next, or break the response off."""
         download = self._sent.get(ticket)
         if download is None or not self.engine.wants_more(ticket):
-            self._sent.pop(ticket, None)
+            self._forget(ticket)
             return
         made = _Next(bytearray())
         try:
@@ -119,7 +122,7 @@ class Downloads:
             self._break_off(ticket, error)
             return
         if not download.left:
-            del self._sent[ticket]
+            self._forget(ticket)
         self.engine.go_on(ticket, plan)
         self.engine.release(plan)
 
@@ -128,20 +131,22 @@ class Downloads:
         self._again(partial(self.go_on, ticket) if error is None else partial(self._break_off, ticket, error))
 
     def _break_off(self, ticket: int, error: OSError | MemoryError) -> None:
-        download = self._sent.pop(ticket, None)
+        download = self._forget(ticket)
         if download is not None and isinstance(error, OSError) and not exhausted(error):
             download.archive.outdated = True
         self.engine.abandon(ticket)
 
     def sweep(self) -> None:
         """Forget those whose clients have gone."""
-        if self._sent and self.engine.now_ms - self._swept_at_ms >= SWEEP_MS:
-            self._sweep()
-
-    def _sweep(self) -> None:
-        self._swept_at_ms = self.engine.now_ms
         for ticket in [ticket for ticket in self._sent if not self.engine.wants_more(ticket)]:
-            del self._sent[ticket]
+            self._forget(ticket)
+
+    def _forget(self, ticket: int) -> Download | None:
+        """It is sent no more, and wants no checksum."""
+        download = self._sent.pop(ticket, None)
+        if download is not None:
+            download.archive.checksums.leave(download)
+        return download
 
     def _plan(self, download: Download, made: _Next, *, date_at: int = -1, head_length: int = 0) -> int:
         segments = [("literal", 0, len(made.image))] if made.image else []
@@ -180,11 +185,12 @@ class Downloads:
             piece = download.archive.piece(at)
             count = min(piece.end, end) - at
             if piece.part is Part.DATA:
-                self._add_data(download.archive, piece, at, count, made, goes_on=end > piece.end)
+                self._add_data(download, piece, at, count, made, goes_on=end > piece.end)
             else:
                 crc = 0
                 if download.archive.wants_crc(piece):
-                    crc = download.archive.checksums.of(download.archive.representation(piece.number))
+                    found = download.archive.representation(piece.number)
+                    crc = download.archive.checksums.of(found, download)
                 record = download.archive.record(piece, crc)
                 made.image += record[at - piece.begin : at - piece.begin + count]
             download.at += count
@@ -194,9 +200,10 @@ class Downloads:
                 download.at = 0
 
     def _add_data(
-        self, archive: Archive, piece: Piece, at: int, count: int, made: _Next, *, goes_on: bool
+        self, download: Download, piece: Piece, at: int, count: int, made: _Next, *, goes_on: bool
     ) -> None:
         """Add bytes of a file. `goes_on`: its checksum is sent behind them."""
+        archive = download.archive
         found = archive.representation(piece.number)
         settling = self._settling.job(found)
         if settling is not None:
@@ -216,6 +223,6 @@ class Downloads:
                 made.image += content[offset : offset + count]
                 return
         if goes_on:
-            archive.checksums.prepare(found)
+            archive.checksums.prepare(found, download)
         made.source = self.engine.source(fd, found.size, found.mtime_ns, False, found.version.dev)
         made.offset, made.length = offset, count

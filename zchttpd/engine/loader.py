@@ -117,7 +117,8 @@ class Loader:
                 self._downloads.go_on(ticket)
             else:
                 self._refuse(ticket, subject)
-        self._downloads.sweep()
+        if self.engine.has_broken_off():
+            self._downloads.sweep()
         self._look_at_streams(now_ms)
         self._shrink()
 

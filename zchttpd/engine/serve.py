@@ -24,6 +24,7 @@ from zchttpd.engine.limits import (
 )
 from zchttpd.engine.loader import Loader
 from zchttpd.engine.new_paths import NewPaths
+from zchttpd.files.archives import Looks
 from zchttpd.files.compressor import Compressor
 from zchttpd.files.digests import Counts
 from zchttpd.files.entry_cache import EntryCache
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from zchttpd._core.site_worker import SiteWorker
     from zchttpd.config.settings import Settings
     from zchttpd.engine.listener import Listener
-    from zchttpd.files.archives import Archives
     from zchttpd.files.digests import Digests
     from zchttpd.telemetry.access_log import AccessLog
 
@@ -107,7 +107,7 @@ class Assembly:
     _loader: Loader
     _roots: Sequence[Root]
     _compressor: Compressor | None
-    _hashing: Sequence[Digests | Archives]
+    _hashing: Sequence[Digests | Looks]
     _wake: int
     _hand_over_ms: int
 
@@ -171,7 +171,10 @@ def assemble(
     cells = partial(cells_of, stats)
     counts = Counts(cells("digests"), cells("digest_bytes"))
     compressor = Compressor.of(settings, cells)
-    roots, caches, handler = _sites(settings, compressor, moved, post=mailbox.post, digest_counts=counts)
+    looks = Looks(mailbox.post, counts)
+    roots, caches, handler = _sites(
+        settings, compressor, moved, looks, post=mailbox.post, digest_counts=counts
+    )
     new_paths = NewPaths(settings, roots[0], caches[0])
     loader = Loader(settings, handler, caches, mailbox, new_paths, mappings_max, cells)
     worker = maker.make(
@@ -205,7 +208,7 @@ def assemble(
         loader,
         roots,
         compressor,
-        [each for cache in caches for each in (cache.digests, cache.archives) if each is not None],
+        [*(cache.digests for cache in caches), looks],
         wake,
         hand_over_ms,
     )
@@ -242,6 +245,7 @@ def _sites(
     settings: Settings,
     compressor: Compressor | None,
     moved: Callable[[], None] | None,
+    looks: Looks,
     *,
     post: Callable[[Callable[[], None]], None],
     digest_counts: Counts,
@@ -250,7 +254,8 @@ def _sites(
     roots, caches, handlers = [], [], []
     for number, site in enumerate((settings, *(each.of(settings) for each in settings.sites))):
         roots.append(Root(site.root, links_into=site.links_into, moved=moved))
-        caches.append(EntryCache(roots[-1], site, post=post, digest_counts=digest_counts, site=number))
+        cache = EntryCache(roots[-1], site, post=post, digest_counts=digest_counts, looks=looks, site=number)
+        caches.append(cache)
         handlers.append(Handler(site, caches[-1], compressor, post))
     return roots, caches, Sites(settings, handlers) if settings.sites else handlers[0]
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from zchttpd.files.root import Root
     from zchttpd.files.zip_format import Member
 
+# What a member takes in memory beside its name.
+MEMBER_SIZE = 400
 # A change of what is written for the same files.
 _EDITION = b"1"
 
@@ -46,7 +48,7 @@ class Archive:
     """Files and folders beneath `segments`, in the order of the archive. `left_out`: how many are not in it.
 
     `etag` has its quotes, and is of the names and the versions of all members. `outdated`: one of them is
-    known to have changed.
+    known to have changed. `weight`: bytes of memory that it takes.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Archive:
         self.outdated = False
         self.segments = segments
         self.members = tuple(members)
+        self.weight = sum(len(member.name) + MEMBER_SIZE for member in self.members)
         self._comment = b"" if not left_out else b"%d that may not be read are left out" % left_out
         # Of members, and of their headers in the central directory; the last is where all of these end.
         self._starts = array("Q")

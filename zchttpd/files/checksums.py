@@ -6,9 +6,10 @@ import contextlib
 import errno
 import os
 import zlib
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from zchttpd.files.digests import give_way, read_pieces, uncounted
 from zchttpd.files.lru import Lru
@@ -27,13 +28,38 @@ KEPT = 65_536
 LARGE_SIZE = 16 << 20
 # Who wants one more waits until another has been made.
 JOBS_MAX = 32
+# Files that were read in part when those that wanted it had gone.
+BEGUN_KEPT = 1024
+
+
+class _Part(NamedTuple):
+    """The CRC-32 of so many bytes from the first."""
+
+    crc: int
+    size: int
+
+
+_NONE = _Part(0, 0)
+
+
+@dataclass(slots=True, eq=False)
+class _Reading:
+    """A file that is being read, or waits for that, for as long as anybody wants it."""
+
+    closed: Event
+    wanting: set[object] = field(default_factory=set)
+
+    def is_set(self) -> bool:
+        """Whether it is to stop; asked in the thread."""
+        return not self.wanting or self.closed.is_set()
 
 
 class Checksums:
     """Finds checksums. Called on the loop's thread; `post`: see `SingleFlight`.
 
     One file of each of two sizes is read at a time, in the order in which they were asked for, so that it is
-    nobody's turn twice while others wait.
+    nobody's turn twice while others wait. Reading stops when all who asked have left, and goes on from there
+    when somebody asks again: so one who is told to come later finds more done each time.
     """
 
     def __init__(
@@ -42,6 +68,8 @@ class Checksums:
         self._small = SingleFlight(post, jobs_max=JOBS_MAX)
         self._large = SingleFlight(post, jobs_max=JOBS_MAX)
         self._known: Lru[Version, int] = Lru(KEPT)
+        self._begun: Lru[Version, _Part] = Lru(BEGUN_KEPT)
+        self._readings: dict[Version, _Reading] = {}
         self._counts = counts or uncounted()
         self._closed = Event()
 
@@ -49,27 +77,33 @@ class Checksums:
         """Give up what is under way: a process that ends would wait for its threads."""
         self._closed.set()
 
-    def of(self, found: Representation) -> int:
-        """That of all bytes of a file. Raises Pending while it is made, or something else that is before it;
-        OSError as `Representation.open` and `SingleFlight.start` do, and ESTALE where there are other bytes.
+    def of(self, found: Representation, who: object) -> int:
+        """That of all bytes of a file, for `who`. Raises Pending while it is made, or something else that is
+        before it: ask again then; OSError as `Representation.open` and `SingleFlight.start` do, and ESTALE
+        where there are other bytes.
         """
         known = self._known.use(found.version)
         if known is not None:
             return known
         if not self._small.threaded:
-            self._known.put(found.version, _read(found, self._closed))
+            self._known.put(found.version, _read(found, _NONE, _Reading(self._closed, {who})).crc)
             return self._known[found.version]
-        job = self._start(found)
+        job = self._start(found, who)
         if job is None:
             job = Job()
             self._jobs(found).oldest().waiting.append(partial(_try_again, job))
         raise Pending(job)
 
-    def prepare(self, found: Representation) -> None:
+    def prepare(self, found: Representation, who: object) -> None:
         """It will be asked for soon: begin, if there is room."""
         if self._known.use(found.version) is None:
             with contextlib.suppress(OSError):
-                self._start(found)
+                self._start(found, who)
+
+    def leave(self, who: object) -> None:
+        """All that `who` asked for is made for the others alone."""
+        for reading in self._readings.values():
+            reading.wanting.discard(who)
 
     def check(self, found: Representation, content: bytes) -> bool:
         """Whether these are the bytes that the file has had, as far as that is known; now it is."""
@@ -83,19 +117,32 @@ class Checksums:
     def _jobs(self, found: Representation) -> SingleFlight:
         return self._small if found.size <= LARGE_SIZE else self._large
 
-    def _start(self, found: Representation) -> Job | None:
-        jobs = self._jobs(found)
-        job = jobs.find(found.version)
-        if job is None and not jobs.full:
-            store = partial(self._known.put, found.version)
-            job = jobs.start(found.version, partial(_crc_of, found, self._closed), store)
-            job.waiting.append(partial(self._ended, found.size))
+    def _start(self, found: Representation, who: object) -> Job | None:
+        jobs, version = self._jobs(found), found.version
+        job = jobs.find(version)
+        if job is not None:
+            # Where it has stopped already, it ends without a checksum, and begins anew.
+            self._readings[version].wanting.add(who)
+        elif not jobs.full:
+            begun, reading = self._begun.get(version, _NONE), _Reading(self._closed, {who})
+            read = partial(_read_aside, found, begun, reading)
+            job = jobs.start(version, read, partial(self._store, found, begun))
+            self._readings[version] = reading
+            job.waiting.append(partial(self._ended, version))
         return job
 
-    def _ended(self, size: int, error: OSError | None) -> None:
-        if error is None:
-            self._counts.add("made", size)
+    def _store(self, found: Representation, begun: _Part, part: _Part) -> None:
+        if part.size == found.size:
+            self._known.put(found.version, part.crc)
+            self._begun.pop(found.version, None)
+            self._counts.add("made", part.size - begun.size)
         else:
+            self._begun.put(found.version, part)
+            self._counts.add_part(part.size - begun.size)
+
+    def _ended(self, version: Version, error: OSError | None) -> None:
+        del self._readings[version]
+        if error is not None:
             self._counts.add("stale" if error.errno == errno.ESTALE else "failed")
 
 
@@ -105,19 +152,23 @@ def _try_again(job: Job, _error: OSError | None) -> None:
         tell(None)
 
 
-def _crc_of(found: Representation, closed: Event) -> int:
+def _read_aside(found: Representation, begun: _Part, reading: _Reading) -> _Part:
     """In a thread that gives way to the loops."""
     give_way()
-    return _read(found, closed)
+    return _read(found, begun, reading) if reading.wanting else begun
 
 
-def _read(found: Representation, closed: Event) -> int:
-    crc = 0
+def _read(found: Representation, begun: _Part, reading: _Reading) -> _Part:
+    """What is known when all has been read, or nobody wants it any more."""
+    crc, size = begun
     fd = found.open()
     try:
         settle(fd, found.mtime_ns)
-        for piece in read_pieces(fd, found, 0, found.size, closed):
-            crc = zlib.crc32(piece, crc)
+        for piece in read_pieces(fd, found, size, found.size - size, reading):
+            crc, size = zlib.crc32(piece, crc), size + len(piece)
+    except OSError as error:
+        if error.errno != errno.ECANCELED or reading.closed.is_set():
+            raise
     finally:
         os.close(fd)
-    return crc
+    return _Part(crc, size)

@@ -11,7 +11,7 @@ import time
 from enum import Enum
 from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from zchttpd.files.lru import Lru
 from zchttpd.files.settling import is_young, settle
@@ -57,6 +57,13 @@ NO_DIGEST: Final = b""
 _Part: TypeAlias = "tuple[Version, str, int, int]"
 
 
+class Stop(Protocol):
+    """What tells a thread that it need not go on; an Event is one."""
+
+    def is_set(self) -> bool:
+        """Whether it is so."""
+
+
 class Wait(Enum):
     """What is worth waiting for: nothing, what takes milliseconds, or all."""
 
@@ -75,6 +82,10 @@ class Counts:
     def add(self, result: str, size: int = 0) -> None:
         """So many bytes were hashed, or not."""
         self._results[RESULTS.index(result)] += 1
+        self.add_part(size)
+
+    def add_part(self, size: int) -> None:
+        """So many were, of something that goes on later, or not."""
         self._size[0] += size
 
 
@@ -295,7 +306,7 @@ def hash_through(fd: int, found: Representation, offset: int, length: int, close
 
 
 def read_pieces(
-    fd: int, found: Representation, offset: int, length: int, closed: Event
+    fd: int, found: Representation, offset: int, length: int, closed: Stop
 ) -> Iterator[memoryview]:
     """The same bytes, piece by piece, each good until the next. Raises as that does."""
     piece = memoryview(bytearray(min(_PIECE_SIZE, length)))

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from zchttpd.config.names import IDENTITY
-from zchttpd.files.archives import Archives
+from zchttpd.files.archives import Archives, Looks
 from zchttpd.files.aside import Aside, Looking
 from zchttpd.files.digests import Digests
 from zchttpd.files.history import Past
@@ -61,7 +61,8 @@ class EntryCache:
 
     `wall` gives Unix seconds; it bounds Last-Modified. `post`: see `SingleFlight`. `listings` is None where
     directories are not listed, `archives` where they are not given; `digests` has those of content, and
-    counts in `digest_counts`; `elsewhere` is who gives files too; `site` is that of its entries.
+    counts in `digest_counts`; `looks` is what archives of all sites share; `elsewhere` is who gives files
+    too; `site` is that of its entries.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class EntryCache:
         wall: Callable[[], float] = time.time,
         post: Callable[[Callable[[], None]], None] | None = None,
         digest_counts: Counts | None = None,
+        looks: Looks | None = None,
         site: int = 0,
     ) -> None:
         self._site = site
@@ -86,7 +88,10 @@ class EntryCache:
         self.listings = None
         if settings.listing:
             self.listings = ListingCache(root, SingleFlight(post), zipped=settings.zip)
-        self.archives = Archives(root, post, settings.revalidate_ms, digest_counts) if settings.zip else None
+        self.archives = None
+        if settings.zip:
+            looks = looks or Looks(post, digest_counts)
+            self.archives = Archives(root, looks, settings.revalidate_ms, site)
         self._lookup = Lookup(root, settings, self.listings)
         if post is not None:
             root.guard(Aside(root, post))

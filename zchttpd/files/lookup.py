@@ -33,7 +33,7 @@ _SIBLING_SUFFIXES = tuple(suffix for _, suffix in SIBLINGS)
 # in any order, and archives round times to as much as two seconds.
 SIBLING_LAG_NS = 2_000_000_000
 # What the path or its symlinks make impossible; the client learns no more than that there is nothing.
-_NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EXDEV})
+NOTHING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EXDEV})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM})
 # EAGAIN: somebody holds a lease on the file (fcntl(2), F_SETLEASE), or renames without end.
 # EBUSY: too many directories are being listed.
@@ -347,7 +347,7 @@ class Lookup:
 
 def _kind_of(error: OSError) -> Kind:
     """What a path is that cannot be looked at. Raises the error if that is not the path's fault."""
-    if error.errno in _NOTHING:
+    if error.errno in NOTHING:
         return Kind.MISSING
     if error.errno in _REFUSED:
         return Kind.FORBIDDEN

@@ -10,9 +10,9 @@ _V = TypeVar("_V")
 
 
 class Lru(OrderedDict[_K, _V]):
-    """At most `size_max` values; the one unused for longest goes first."""
+    """At most `size_max` values, if it is given; the one unused for longest goes first."""
 
-    def __init__(self, size_max: int) -> None:
+    def __init__(self, size_max: int | None = None) -> None:
         super().__init__()
         self._size_max = size_max
 
@@ -27,5 +27,5 @@ class Lru(OrderedDict[_K, _V]):
         """Keep a value, which counts as used now."""
         self[key] = value
         self.move_to_end(key)
-        if len(self) > self._size_max:
+        if self._size_max is not None and len(self) > self._size_max:
             self.popitem(last=False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from zchttpd.files.listing import LINKS_MAX, follow
-from zchttpd.files.lookup import exhausted
+from zchttpd.files.lookup import NOTHING, exhausted
 from zchttpd.files.mounts import Away
 from zchttpd.files.sizes import tells_its_size
 from zchttpd.files.version import Version
@@ -23,6 +24,12 @@ MEMBERS_MAX = 10_000
 DEPTH_MAX = 64
 # Names that are looked at, for one that is given.
 LOOKS_PART = 4
+# Of the names of all members, each with the folders that it lies in.
+NAMES_SIZE_MAX = 8 << 20
+# Of the bytes of all members. Lengths in HTTP are read as signed numbers of 64 bits, headers come to it.
+SIZE_MAX = 1 << 62
+# PATH_MAX of Linux, without its NUL: nothing beyond can be opened.
+PATH_SIZE_MAX = 4095
 
 
 class Refusal(NamedTuple):
@@ -33,7 +40,7 @@ class Refusal(NamedTuple):
 
 
 class _TooMuch(Exception):
-    pass
+    """There is more of this than is given."""
 
 
 class Tree:
@@ -49,6 +56,7 @@ class Tree:
         *,
         members_max: int = MEMBERS_MAX,
         depth_max: int = DEPTH_MAX,
+        names_size_max: int = NAMES_SIZE_MAX,
     ) -> None:
         self.members: list[Member] = []
         self.left_out = 0
@@ -56,17 +64,16 @@ class Tree:
         self._gives = gives
         self._members_max = members_max
         self._depth_max = depth_max
-        self._looks = self._links = 0
+        self._names_size_max = names_size_max
+        self._looks = self._links = self._names_size = self._size = 0
 
     def walk(self, segments: tuple[bytes, ...]) -> Refusal | None:
         """Look at all that is beneath a folder; or why not. Raises OSError where that is not its fault."""
         try:
             self._walk(segments, b"", ())
-        except _TooMuch:
+        except _TooMuch as much:
             return Refusal(
-                403,
-                f"More than {self._members_max} files and folders, or {self._depth_max} levels, are not given"
-                " as one zip. Ask for the folders in it one by one.",
+                403, f"More than {much} are not given as one zip. Ask for the folders in it one by one."
             )
         except PermissionError:
             return Refusal(403, "This folder may not be read.")
@@ -76,7 +83,7 @@ class Tree:
 
     def _walk(self, segments: tuple[bytes, ...], prefix: bytes, above: tuple[tuple[int, int], ...]) -> None:
         if len(above) > self._depth_max:
-            raise _TooMuch
+            raise _TooMuch(f"{self._depth_max} levels")
         fd = self._root.open(segments, os.O_RDONLY | os.O_DIRECTORY)
         try:
             facts = os.fstat(fd)
@@ -95,15 +102,25 @@ class Tree:
                 continue
             try:
                 self._walk((*segments, name), prefix + name + b"/", (*above, place))
-            except PermissionError:
-                self.left_out += 1
-            except (FileNotFoundError, NotADirectoryError, Away):
+            except Away:
                 pass
+            except OSError as error:
+                if isinstance(error, PermissionError) or error.errno == errno.ENAMETOOLONG:
+                    self.left_out += 1
+                elif error.errno not in NOTHING:
+                    raise
 
     def _add(self, name: bytes, facts: os.stat_result) -> None:
         if len(self.members) >= self._members_max:
-            raise _TooMuch
-        self.members.append(Member(name, Version.of(facts)))
+            raise _TooMuch(f"{self._members_max} files and folders")
+        member = Member(name, Version.of(facts))
+        self._names_size += len(name)
+        if self._names_size > self._names_size_max:
+            raise _TooMuch(f"{self._names_size_max} bytes of names")
+        self._size += member.size
+        if self._size > SIZE_MAX:
+            raise _TooMuch(f"{SIZE_MAX} bytes")
+        self.members.append(member)
 
     def _names(self, fd: int, segments: tuple[bytes, ...]) -> list[tuple[bytes, os.stat_result]]:
         """What a listing shows of a directory, but for what may not be read or is not as long as it says."""
@@ -112,8 +129,10 @@ class Tree:
         with os.scandir(fd) as entries:
             for each in entries:
                 self._looks += 1
-                if self._looks > LOOKS_PART * self._members_max or len(found) > self._members_max:
-                    raise _TooMuch
+                if self._looks > LOOKS_PART * self._members_max:
+                    raise _TooMuch(f"{LOOKS_PART * self._members_max} names")
+                if len(found) > self._members_max:
+                    raise _TooMuch(f"{self._members_max} files and folders")
                 name = os.fsencode(each.name)
                 path = (*segments, name)
                 if name.startswith(b".") or self._root.mounts.hangs(path):
@@ -131,7 +150,7 @@ class Tree:
                 folder = stat.S_ISDIR(facts.st_mode)
                 if not (folder or stat.S_ISREG(facts.st_mode)) or not self._gives(path, folder):
                     continue
-                if not folder and not self._may_read(fd, each.name, facts):
+                if not folder and not (_fits(path) and self._may_read(fd, each.name, facts)):
                     self.left_out += 1
                 elif folder or counts_blocks or self._tells_its_size(path, facts):
                     found.append((name, facts))
@@ -142,7 +161,7 @@ class Tree:
             return each.stat(follow_symlinks=False)
         self._links += 1
         if self._links > LINKS_MAX:
-            raise _TooMuch
+            raise _TooMuch(f"{LINKS_MAX} symlinks")
         return follow(self._root, path)
 
     def _may_read(self, fd: int, name: str, facts: os.stat_result) -> bool:
@@ -159,3 +178,7 @@ class Tree:
             return tells_its_size(fd, facts.st_size)
         finally:
             os.close(fd)
+
+
+def _fits(path: tuple[bytes, ...]) -> bool:
+    return sum(map(len, path)) + len(path) - 1 <= PATH_SIZE_MAX

@@ -322,7 +322,9 @@ cdef void machine_let_go_plan(Machine* machine, uint32_t slot) noexcept nogil:
     if plan_slot == NO_SLOT:
         return
     plan = plan_at(&machine.table, plan_slot)
-    if conn.segment == plan.segment_count and not plan.more:
+    if plan.more:
+        machine.broken_off = 1
+    elif conn.segment == plan.segment_count:
         stats_latency(machine.stats, plan.latency_row, took_us)
     access_response_ended(&machine.access, slot, plan.status, plan.head_length, took_us, machine.http_date.second)
     # Another request may have come already.

@@ -191,6 +191,10 @@ cdef class Worker:
         """Look the head of `ticket` up again."""
         conn_retry(&self.machine, ticket & 0xFFFFFF, ticket >> 24)
 
+    def has_broken_off(self) -> bool:
+        """Whether a response that had more to come has ended since the handler was called before."""
+        return self.broken_off
+
     def abandon(self, ticket: int) -> None:
         """Drop the connection of `ticket`."""
         conn_abandon(&self.machine, ticket & 0xFFFFFF, ticket >> 24)
@@ -583,7 +587,7 @@ cdef class Worker:
     cdef bint _wants_handler(self) noexcept nogil:
         return (self.machine.queues.first[QUEUE_HEAD] != NO_SLOT or self.machine.queues.first[QUEUE_LOOK] != NO_SLOT
                 or self.machine.filled_first != NO_SLOT or self.woken or self.called or self.machine.route_news != 0
-                or self.sources_due or self.machine.crowded)
+                or self.sources_due or self.machine.crowded or self.machine.broken_off)
 
     cdef bint _may_handle(self) noexcept nogil:
         return self._wants_handler() and turns_handler_is_due(&self.machine)
@@ -605,7 +609,8 @@ cdef class Worker:
         """Let the handler work off what needs judgement, as far as it comes in its share of the turn."""
         # What the handler reads off its own clock must not be later than the Date that goes with it.
         self._set_time()
-        self.sources_due = self.called = self.machine.crowded = self.handled = self.in_hand = 0
+        self.broken_off = self.machine.broken_off
+        self.sources_due = self.called = self.machine.crowded = self.machine.broken_off = self.handled = self.in_hand = 0
         if self.woken:
             self.woken = 0
             self._handle_signals()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from zchttpd.engine.downloads import COPIED_SIZE_MAX, IMAGE_SIZE_MAX, MEMBERS_MAX, Downloads
-from zchttpd.files.archive import Archive
+from zchttpd.engine.downloads import COPIED_SIZE_MAX, IMAGE_SIZE_MAX, SENT_SIZE_MAX, Downloads
+from zchttpd.files.archive import MEMBER_SIZE, Archive
 from zchttpd.files.checksums import Checksums
 from zchttpd.files.root import Root
 from zchttpd.files.settling import Settling
@@ -33,8 +33,6 @@ OLD_S = 1_700_000_000
 
 class Engine:
     """Sends every plan at once, and asks for what comes next when it is told to."""
-
-    now_ms = 0
 
     def __init__(self) -> None:
         self.sent = b""
@@ -216,7 +214,6 @@ def test_bytes_that_are_not_those_of_the_checksum_break_it_off(sending: Sending,
 def test_who_has_gone_is_forgotten(sending: Sending) -> None:
     sending.begin(sending.archive())
     sending.engine.gone = True
-    sending.engine.now_ms += 10_000
     sent = sending.engine.sent
     sending.downloads.sweep()
     sending.engine.gone = False
@@ -224,10 +221,45 @@ def test_who_has_gone_is_forgotten(sending: Sending) -> None:
     assert sending.engine.sent == sent
 
 
+@pytest.mark.parametrize("how", ["goes", "is broken off", "is told nothing"])
+def test_nothing_is_hashed_for_who_has_gone(
+    sending: Sending, www: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """But for others that want the same."""
+    asked: list[object] = []
+    for name in ("prepare", "of"):
+        real = getattr(Checksums, name)
+        monkeypatch.setattr(
+            Checksums, name, lambda *given, real=real: asked.append(given[-1]) or real(*given)
+        )
+    left: list[object] = []
+    monkeypatch.setattr(Checksums, "leave", lambda _, who: left.append(who))
+    archive = sending.archive()
+    if how == "is told nothing":
+        monkeypatch.setattr(Engine, "plan", refuse_memory)
+        with pytest.raises(MemoryError):
+            sending.begin(archive)
+    else:
+        sending.begin(archive)
+        if how == "goes":
+            sending.engine.gone = True
+            sending.downloads.sweep()
+        else:
+            for name in ("b", "d"):
+                (www / name).write_bytes(b"others")
+            sending.finish()
+    assert asked
+    assert set(asked) == set(left)
+
+
+def refuse_memory(*_: object, **_more: object) -> int:
+    raise MemoryError
+
+
 def test_no_more_are_sent_at_a_time_than_there_is_memory_for(sending: Sending) -> None:
     sending.begin(sending.archive())
     version = Version(0, 0, 0, 0, 0)
-    members = [Member(b"%d/" % number, version) for number in range(MEMBERS_MAX)]
+    members = [Member(b"%07d/" % number, version) for number in range(SENT_SIZE_MAX // (MEMBER_SIZE + 8))]
     large = Archive(sending.root, sending.checksums, (), members)
     with pytest.raises(MemoryError):
         sending.downloads.begin(2, answer_with(large))

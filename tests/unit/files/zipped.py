@@ -76,7 +76,7 @@ def cut(archive: Archive, begin: int, end: int) -> bytes:
         else:
             crc = 0
             if archive.wants_crc(piece):
-                crc = archive.checksums.of(archive.representation(piece.number))
+                crc = archive.checksums.of(archive.representation(piece.number), archive)
             record = archive.record(piece, crc)
             assert len(record) == piece.end - piece.begin, piece
             found += record[at - piece.begin : stop - piece.begin]
