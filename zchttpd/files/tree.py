@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
@@ -102,12 +101,12 @@ class Tree:
                 continue
             try:
                 self._walk((*segments, name), prefix + name + b"/", (*above, place))
+            except PermissionError:
+                self.left_out += 1
             except Away:
                 pass
             except OSError as error:
-                if isinstance(error, PermissionError) or error.errno == errno.ENAMETOOLONG:
-                    self.left_out += 1
-                elif error.errno not in NOTHING:
+                if error.errno not in NOTHING:
                     raise
 
     def _add(self, name: bytes, facts: os.stat_result) -> None:
@@ -150,7 +149,7 @@ class Tree:
                 folder = stat.S_ISDIR(facts.st_mode)
                 if not (folder or stat.S_ISREG(facts.st_mode)) or not self._gives(path, folder):
                     continue
-                if not folder and not (_fits(path) and self._may_read(fd, each.name, facts)):
+                if not _fits(path) or not (folder or self._may_read(fd, each.name, facts)):
                     self.left_out += 1
                 elif folder or counts_blocks or self._tells_its_size(path, facts):
                     found.append((name, facts))
