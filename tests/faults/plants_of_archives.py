@@ -6,6 +6,8 @@ from plants import Plant
 
 ARCHIVE = "tests/unit/files/test_archive.py"
 ARCHIVES = "tests/unit/files/test_archives.py"
+CHECKSUMS = "tests/unit/files/test_checksums.py"
+TREE = "tests/unit/files/test_tree.py"
 ANSWERS = "tests/unit/handler/test_archive.py"
 MORE = "tests/core/test_more.py"
 
@@ -55,16 +57,79 @@ PLANTS_OF_ARCHIVES = (
     Plant(
         "what is known to be outdated is given again",
         "files/archives.py",
-        " and not _outdated(known.found):\n",
+        " and not _is_outdated(known.found):\n",
         ":\n",
         ARCHIVES,
     ),
     Plant(
         "more files are read at a time than there is room for",
         "files/checksums.py",
-        "        if job is None and not jobs.full:\n",
-        "        if job is None:\n",
+        "        elif not jobs.full:\n",
+        "        else:\n",
+        CHECKSUMS,
+    ),
+    Plant(
+        "what nobody wants any more is hashed to its end",
+        "files/checksums.py",
+        "            reading.wanting.discard(who)\n",
+        "            pass\n",
+        CHECKSUMS,
+    ),
+    Plant(
+        "who asks again for a checksum begins anew",
+        "files/checksums.py",
+        "            self._begun.put(found.version, part)\n",
+        "            pass\n",
+        CHECKSUMS,
+    ),
+    Plant(
+        "folders are looked at without a rest",
+        "files/archives.py",
+        "            if wait_s > 0 and self._pause(wait_s):\n",
+        "            if False:\n",
         ARCHIVES,
+    ),
+    Plant(
+        "what is kept of folders has no bound",
+        "files/archives.py",
+        "        while self._size > KEPT_SIZE and len(self._known) > 1:\n",
+        "        while False:\n",
+        ARCHIVES,
+    ),
+    Plant(
+        "sites share what is known of a folder",
+        "files/archives.py",
+        "        key = (self._site, segments, ",
+        "        key = (0, segments, ",
+        ARCHIVES,
+    ),
+    Plant(
+        "what no path can name is in it",
+        "files/tree.py",
+        "                if not _fits(path) or not (",
+        "                if not (",
+        TREE,
+    ),
+    Plant(
+        "a folder that is swapped under a walk gives nothing",
+        "files/tree.py",
+        "                if error.errno not in NOTHING:\n",
+        "                if error:\n",
+        TREE,
+    ),
+    Plant(
+        "lengths beyond what clients read are given",
+        "files/tree.py",
+        "        if self._size > SIZE_MAX:\n",
+        "        if False:\n",
+        TREE,
+    ),
+    Plant(
+        "the handler does not hear of who leaves a response of several plans",
+        "machine.pyx",
+        "        machine.broken_off = 1\n",
+        "        pass\n",
+        MORE,
     ),
     Plant(
         "a response of several plans is over with the first",
