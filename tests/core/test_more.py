@@ -152,13 +152,13 @@ def test_the_handler_is_told_that_somebody_has_left() -> None:
     assert bench.machine.go_on(ticket, plan)
     [send] = bench.ops()
     bench.step(send.token, send.length)
-    assert not bench.machine.has_broken_off(), "nobody has"
+    assert not bench.machine.broken_off, "nobody has"
     bench.step(recv.token, -errno.ECONNRESET)
     for op in bench.ops():
         bench.step(op.token, 0)
-    assert bench.machine.has_broken_off()
+    assert bench.machine.broken_off
     bench.ask(other, HEAD.replace(b"/a", b"/b"))
-    assert not bench.machine.has_broken_off(), "it is told once"
+    assert not bench.machine.broken_off, "it is told once"
 
 
 def test_it_counts_as_one_response() -> None:

@@ -105,8 +105,8 @@ PLANTS_OF_ACCESS = (
     Plant(
         "what is broken off counts as a response",
         "machine.pyx",
-        "    if conn.segment == plan.segment_count and not plan.more:\n        stats_latency",
-        "    if True:\n        stats_latency",
+        "    elif conn.segment == plan.segment_count:\n        stats_latency",
+        "    else:\n        stats_latency",
         LATENCY,
     ),
     Plant(

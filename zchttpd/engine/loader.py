@@ -117,7 +117,7 @@ class Loader:
                 self._downloads.go_on(ticket)
             else:
                 self._refuse(ticket, subject)
-        if self.engine.has_broken_off():
+        if self.engine.broken_off:
             self._downloads.sweep()
         self._look_at_streams(now_ms)
         self._shrink()

@@ -26,7 +26,7 @@ cdef class Worker:
     cdef uint8_t called             # the handler wants to be called again
     cdef uint32_t handled           # things that the handler has done in this turn
     cdef uint64_t in_hand           # the ticket that it has been given last, 0 before the first and behind the last
-    cdef uint8_t broken_off         # as in Machine, when the handler was called
+    cdef readonly bint broken_off   # as in Machine, when the handler was called: Python reads it
     cdef uint8_t sources_due        # the handler is to look which sources nobody reads
     cdef int64_t sources_at_ms      # when it next is
     cdef int64_t drain_until_ms

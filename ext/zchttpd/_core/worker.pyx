@@ -191,10 +191,6 @@ cdef class Worker:
         """Look the head of `ticket` up again."""
         conn_retry(&self.machine, ticket & 0xFFFFFF, ticket >> 24)
 
-    def has_broken_off(self) -> bool:
-        """Whether a response that had more to come has ended since the handler was called before."""
-        return self.broken_off
-
     def abandon(self, ticket: int) -> None:
         """Drop the connection of `ticket`."""
         conn_abandon(&self.machine, ticket & 0xFFFFFF, ticket >> 24)
