@@ -106,8 +106,8 @@ PLANTS_OF_REDIRECTS = (
     Plant(
         "the zip for one host is that for all",
         "files/archives.py",
-        "        key = (segments, depends_on, *self._root.identity)\n",
-        "        key = (segments, (), *self._root.identity)\n",
+        "        key = (self._site, segments, depends_on, *self._root.identity)\n",
+        "        key = (self._site, segments, (), *self._root.identity)\n",
         ARCHIVE,
     ),
 )
