@@ -104,6 +104,15 @@ def test_lines_are_one_list() -> None:
     assert read('Forwarded: for="', *lines, forwarded=True) is None
 
 
+@pytest.mark.parametrize("empty", [b"\r\n", b"\n"])
+def test_what_follows_the_empty_line_is_of_another(empty: bytes) -> None:
+    head = b"GET / HTTP/1.1\n" + NAMES_ONE + empty + b"GET / HTTP/1.1\r\n" + NAMES_OTHER + b"\r\n"
+    found = read_forwarded(head, False, PROXIES)
+    assert found
+    assert str(ipaddress.ip_address(found[0])) == CLIENT
+    assert read_forwarded(head.replace(NAMES_ONE, b""), False, PROXIES) is None
+
+
 def test_a_long_list_is_read_from_its_end() -> None:
     assert read(f"X-Forwarded-For: {', '.join([OTHER] * 500 + [CLIENT])}") == (CLIENT, 0)
     # So many proxies stand in no row.

@@ -48,7 +48,7 @@ PLANTS_OF_PROXIES = (
     Plant(
         "the address of the proxy is the one that counts",
         "conn.pyx",
-        "    admission_enter(machine, slot, admitted, NULL if proxy else peer)\n",
+        "    admission_enter(machine, slot, admitted, counted)\n",
         "    admission_enter(machine, slot, admitted, peer)\n",
         PROXY,
     ),
@@ -89,16 +89,16 @@ PLANTS_OF_PROXIES = (
     ),
     Plant(
         "anybody may name a client in a head",
-        "access_record.pyx",
-        "    if current.believed:\n",
-        "    if True:\n",
+        "clients.pyx",
+        "    return machine.clients != NULL and networks_have(&machine.forwarders, peer)\n",
+        "    return machine.clients != NULL\n",
         FORWARDED,
     ),
     Plant(
         "a request has the client of the one before it",
-        "access_record.pyx",
-        "    current.zerocopy = 0\n    current.client = current.peer\n",
-        "    current.zerocopy = 0\n",
+        "clients.pyx",
+        "    client.named = client.peer\n",
+        "",
         FORWARDED,
     ),
 )

@@ -17,7 +17,7 @@ PLANTS_OF_RATES = (
     Plant(
         "a head counts each time it is looked up",
         "parking.pyx",
-        "        conn.asked_for = 1\n",
+        "    conn.asked_for = 1\n",
         "",
         RATES,
     ),

@@ -15,7 +15,7 @@ PLANTS_OF_REDIRECTS = (
     Plant(
         "anybody may say by which scheme it asks",
         "scheme.pyx",
-        "machine.tells_schemes and networks_have(&machine.access.forwarders, peer)\n",
+        "machine.tells_schemes and networks_have(&machine.forwarders, peer)\n",
         "machine.tells_schemes\n",
         SCHEME,
     ),

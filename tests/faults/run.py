@@ -18,6 +18,7 @@ from plants_in_new_paths import PLANTS_IN_NEW_PATHS
 from plants_in_turns import PLANTS_IN_TURNS
 from plants_of_access import PLANTS_OF_ACCESS
 from plants_of_archives import PLANTS_OF_ARCHIVES
+from plants_of_clients import PLANTS_OF_CLIENTS
 from plants_of_digests import PLANTS_OF_DIGESTS
 from plants_of_proxies import PLANTS_OF_PROXIES
 from plants_of_rates import PLANTS_OF_RATES
@@ -29,7 +30,7 @@ from tabulate import tabulate
 TOP = Path(__file__).resolve().parents[2]
 ALL = (*PLANTS, *PLANTS_IN_TURNS, *PLANTS_IN_NEW_PATHS, *PLANTS_OF_ZEROCOPY, *PLANTS_OF_DIGESTS)
 ALL += (*PLANTS_OF_ACCESS, *PLANTS_OF_ARCHIVES, *PLANTS_OF_PROXIES, *PLANTS_OF_RATES, *PLANTS_OF_TLS)
-ALL += PLANTS_OF_REDIRECTS
+ALL += (*PLANTS_OF_REDIRECTS, *PLANTS_OF_CLIENTS)
 COPIED = ("ext", "tests", "zchttpd", "meson.build", "meson.options", "pyproject.toml")
 # What makes the manual page is not in the copy.
 BUILD = ("-Dtest_hooks=true", "-Dpages=disabled", "-Dbuildtype=debugoptimized")

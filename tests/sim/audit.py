@@ -100,14 +100,20 @@ def check_conns(kernel: Kernel) -> None:
 
 
 def _check_addresses(kernel: Kernel) -> None:
-    """Each address has as many connections counted as there are, and no more than it may have."""
+    """Each address has as many connections counted as there are, and requests over those of proxies; and no
+    more than it may have.
+    """
     counted: dict[bytes, list[int]] = {}
     for fd, (slot, _) in kernel.ledger.keys.items():
         conn = kernel.machine.conn(slot)
         state = testing.STATES.get(conn["state"], "closing")
         is_counted = state != "closing" or conn["stays"]
         socket = kernel.sockets[fd]
-        if kernel.greetings.expected and not (socket.greeting == "client" and socket.greeted):
+        if conn["fd"] == fd and kernel.fronts.brings(socket):
+            if network := kernel.fronts.check(socket, conn):
+                counted.setdefault(network, []).append(conn["of_address"])
+            continue
+        if not kernel.fronts.has_address(socket):
             if conn["fd"] == fd and conn["of_address"]:
                 raise Violation(f"counted, and no client of an address: {conn}")
             continue

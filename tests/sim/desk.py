@@ -153,7 +153,7 @@ class Desk:
         assert isinstance(status, int)
         if status % REFUSED_HEAD == 429:
             self.kernel.events["asked_too_often"] += 1
-            if self.kernel.limits["requests_per_second"] == NO_LIMIT:
+            if self.kernel.limits["requests_per_second"] == NO_LIMIT and not self.kernel.fronts.believed:
                 raise Violation("429 without a rate")
         if status != 503 or client.rejected:
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 
 DATE_LENGTH = 29
@@ -62,6 +62,7 @@ class Ask:
     memo: bool = True
     cookie: str = ""
     fault: str = ""  # a key of REFUSALS
+    client: str = field(default="", compare=False)  # whom a proxy names, which changes no answer
 
     @property
     def head(self) -> bytes:
@@ -76,6 +77,8 @@ class Ask:
             lines.append("Memo: no")
         if self.cookie:
             lines.append(f"Cookie: {self.cookie}")
+        if self.client:
+            lines.append(f"X-Forwarded-For: {self.client}")
         text = "\r\n".join(lines).encode()
         if self.fault == "bare_lf":
             return text.replace(b"\r\nHost", b"\nHost") + b"\r\n\r\n"

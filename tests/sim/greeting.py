@@ -90,8 +90,7 @@ class Greetings:
         limits = self.kernel.limits
         slots = range(limits["connections_max"] + limits["refusals_max"] + 100)
         conns = [self.kernel.machine.conn(slot) for slot in slots]
-        counted = [self.kernel.sockets[conn["fd"]].network for conn in conns if conn["of_address"]]
-        if counted.count(socket.network) < limits["connections_per_address"]:
+        if self.kernel.fronts.counted().count(socket.network) < limits["connections_per_address"]:
             raise Violation(f"rejected without need: {socket.fd}")
         rejected = sum(bool(conn["state"] and conn["flags"] & REJECTED) for conn in conns)
         if not told and rejected < limits["refusals_max"]:

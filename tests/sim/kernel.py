@@ -15,6 +15,7 @@ from zchttpd._core import testing, testing_memory
 from .audit import GIVEN_UP, REJECTED, Ledger
 from .buffers import Buffers
 from .files import Files
+from .fronts import Fronts, network_of
 from .greeting import Greetings
 from .listener import Listener
 from .looks import Looks
@@ -51,6 +52,7 @@ class Kernel(Transfers):
         self.looks = Looks(self)
         self.listener = Listener(self)
         self.greetings = Greetings(self)
+        self.fronts = Fronts(self)
         self.later: list[Cqe] = []  # of cancels and closes: any order
         self.held: list[Held] = []
         self.sq = SubmissionQueue(self)
@@ -102,6 +104,16 @@ class Kernel(Transfers):
         """The connection that an op is of, by its token."""
         conn: dict[str, int] = self.machine.conn(testing.unpack(op.token)[1])
         return conn
+
+    def conn_at(self, socket: Socket) -> dict[str, int]:
+        """The connection that a socket has, or last had."""
+        conn: dict[str, int] = self.machine.conn(self.ledger.keys[socket.fd][0])
+        return conn
+
+    def pays(self, socket: Socket) -> bytes:
+        """The network whose rates count, as the machine has it; empty where nobody's do."""
+        number = self.conn_at(socket)["pays"]
+        return b"" if number < 0 else network_of(number)
 
     def comes_late(self) -> bool:
         """Whether what is to be cancelled is under way already."""
@@ -200,9 +212,10 @@ class Kernel(Transfers):
         others = sum(
             each.client.admitted and not each.client.rejected and (not each.closed or each.fd in staying)
             for each in self.sockets.values()
-            if each.network == socket.network
+            if each.network == socket.network and not self.fronts.brings(each)
         )
-        address_full = others >= self.limits["connections_per_address"]
+        others += self.fronts.brought(socket.network)
+        address_full = others >= self.limits["connections_per_address"] and not self.fronts.brings(socket)
         socket.client.admitted = True
         socket.client.rejected = bool(self.conn_of(op)["flags"] & REJECTED)
         self.events["address_full"] += socket.client.rejected and address_full
@@ -360,4 +373,6 @@ class Kernel(Transfers):
             # What comes when the end has been decided upon counts no more.
             if testing.STATES[conn["state"]] not in ("lingering", "closing"):
                 self.sockets[conn["fd"]].delivered += cqe.res
+        if cqe.sent is not None:
+            cqe.sent[0].responses.went(cqe.sent[1])
         self.ledger.seen(cqe)

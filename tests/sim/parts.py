@@ -78,6 +78,7 @@ EVENTS = (
     *("look_new", "look_again", "look_fails", "look_short", "no_descriptors", "root_left", "by_itself"),
     *("live", "frozen", "map_fails", "not_resident", "resident", "map_file", "unmap_file"),
     *("address_full", "device_full", "greeted", "turned_away", "paced", "asked_too_often"),
+    *("named", "client_full"),
 )
 
 
@@ -103,6 +104,7 @@ class Cqe:
     reads: tuple[testing.ExecutedOp, bytes] | None = None
     address: bytes = b""  # of an accept
     stray: bool = False  # nobody waits for it any more
+    sent: tuple[Socket, bytes] | None = None  # the bytes that have left
 
 
 @dataclass(slots=True, eq=False)
@@ -114,6 +116,36 @@ class Held:
     sent: int = 0  # bytes taken
     read: bool = False  # the peer's program has read them
     number: int = 0  # that its socket gave it
+
+
+class Responses:
+    """How many have left, as far as the machine has seen it."""
+
+    def __init__(self) -> None:
+        self.whole = 0
+        self._head = b""
+        self._left = 0  # bytes of the body under way
+
+    def went(self, part: bytes) -> None:
+        while part:
+            taken = min(self._left, len(part))
+            self._left -= taken
+            part = part[taken:]
+            if taken and not self._left:
+                self.whole += 1
+            if part:
+                part = self._take_head(part)
+
+    def _take_head(self, part: bytes) -> bytes:
+        """What is behind the head under way."""
+        head, end, rest = (self._head + part).partition(b"\r\n\r\n")
+        if not end:
+            self._head = head
+            return b""
+        self._head = b""
+        self._left = int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
+        self.whole += not self._left
+        return rest
 
 
 @dataclass(slots=True, eq=False)
@@ -146,6 +178,7 @@ class Socket:
     closed: bool = False
     closing: Cqe | None = None  # of a close that waits for notifications
     doomed: str = ""  # why the machine may reset it
+    responses: Responses = field(default_factory=Responses)
     greeted: bool = False  # the machine has seen that
     greeting: str = ""  # what a proxy says first: "client", "own" or "wrong"
 

@@ -73,8 +73,8 @@ def must_be_logged(world: World) -> None:
         logged = {address: count for address, count in world.logged_bytes.items() if count}
         # Those that the machine answers by itself tell what is a head, and no part of a body.
         by_itself = world.kernel.events["by_itself"]
-        if world.kernel.greetings.expected:
-            # Who was told nothing, or 503 at once, has the address of the proxy.
+        if world.kernel.greetings.expected or world.kernel.fronts.believed:
+            # Who was told nothing, or 503 at once, has the address of the proxy; what it brings has others.
             if not by_itself and sum(taken.values()) != sum(logged.values()):
                 raise Violation(f"{logged} bytes in records, {taken} sent")
         elif (

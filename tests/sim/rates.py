@@ -33,29 +33,32 @@ class Bucket:
 
 
 class Rates:
-    """Of a kernel, by the network of a socket."""
+    """Of a kernel, by the network of whose each response is."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.bytes: dict[bytes, Bucket] = {}
+        self.under_way: dict[Socket, Bucket] = {}  # that the send of a socket was taken from
 
     def sends(self, socket: Socket, length: int) -> None:
         """The machine has a send of so many bytes under way."""
         rate = self.kernel.limits["bytes_per_second"]
-        if rate == NO_RATE or not self._has_address(socket):
+        if rate == NO_RATE:
             return
-        # At least a byte, however slow.
-        bucket = self.bytes.setdefault(socket.network, Bucket(rate, max(rate, 1)))
-        bucket.takes(length, self.kernel.machine.now_us)
+        pays, whose = self.kernel.pays(socket), self.kernel.fronts.whose(socket, self.kernel.conn_at(socket))
+        if pays not in whose:
+            raise Violation(f"{pays!r} pays for {whose}: {self.kernel.conn_at(socket)}")
+        self.under_way.pop(socket, None)
+        if pays:
+            # At least a byte, however slow.
+            bucket = self.bytes.setdefault(pays, Bucket(rate, max(rate, 1)))
+            bucket.takes(length, self.kernel.machine.now_us)
+            self.under_way[socket] = bucket
 
     def sent(self, socket: Socket, left: int) -> None:
         """And so many of them have not left."""
-        if socket.network in self.bytes and self._has_address(socket):
-            self.bytes[socket.network].gives_back(left)
-
-    def _has_address(self, socket: Socket) -> bool:
-        """Whether anybody knows it: where a proxy connects, when that has named a client."""
-        return not self.kernel.greetings.expected or (socket.greeting == "client" and socket.greeted)
+        if socket in self.under_way:
+            self.under_way[socket].gives_back(left)
 
     def pause(self, conns: list[dict[str, int]]) -> bool:
         """Whether somebody sends nothing until time has passed."""

@@ -127,7 +127,7 @@ class Transfers:
         else:
             self.files.send_is_over(op, res)
         self._taken(socket, op, res)
-        self.cq.append(Cqe(op.token, res, more))
+        self.cq.append(Cqe(op.token, res, more, sent=(socket, snapshot[:res])))
 
     def _verdict(self, socket: Socket, op: testing.ExecutedOp) -> int:
         """What becomes of a send: bytes taken, or -errno."""
@@ -185,7 +185,7 @@ class Transfers:
         socket.outbound.append((held, snapshot[:size]))
         socket.unread += size
         self._taken(socket, op, size)
-        self.cq.append(Cqe(op.token, size, held is not None))
+        self.cq.append(Cqe(op.token, size, held is not None, sent=(socket, snapshot[:size])))
 
     def _taken(self, socket: Socket, op: testing.ExecutedOp, size: int) -> None:
         socket.taken += size

@@ -65,6 +65,7 @@ class World:
             listeners=[(testing.LISTENER, "named" if self.kernel.greetings.expected else "")],
             proxies=[(PROXY, 128)],
         )
+        self.kernel.fronts.begin(rng)
         self.kernel.looks.begin(self.machine, REVALIDATE_MS)
         self.machine.before = self.before
         self.machine.after = self.after
@@ -145,11 +146,13 @@ class World:
         else:
             self.kernel.seen(cqe)
         self.kernel.greetings.before(cqe)
+        self.kernel.fronts.before()
         self.live_before = self.machine.live()
 
     def after(self, cqe: Cqe) -> None:
         after = self.machine.live()
         self.kernel.greetings.after(cqe)
+        self.kernel.fronts.after()
         self.kernel.conns_most = max(self.kernel.conns_most, after["conns"])
         ended = "leases" if testing.unpack(cqe.token)[0] == testing.TOKENS["send_zc"] else "conns"
         if after[ended] < self.live_before[ended]:
@@ -213,6 +216,7 @@ class World:
             self.rng.choice(patient if flood else self.asks)
             for _ in range(60 if flood else self.rng.randint(1, 8))
         ]
+        asks = self.kernel.fronts.name(asks, self.rng)
         for ask in asks:
             if not ask.fault:
                 self.desk.register(ask)

@@ -195,8 +195,7 @@ def assemble(
         access_event=-1 if log is None else log.event,
         request_ids=settings.request_id,
     )
-    if log is not None or by_site(settings):
-        worker.believe(packed(settings.forwarded_from), settings.forwarded_field == "forwarded")
+    worker.believe(packed(settings.forwarded_from), settings.forwarded_field == "forwarded")
     if by_site(settings):
         worker.tell_schemes(bool(settings.tls_cert))
     loader.begin(worker)

@@ -3,7 +3,6 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from zchttpd._core.networks cimport Networks, networks_have
 from zchttpd._core.op cimport Peer
 
 cdef enum:
@@ -11,9 +10,6 @@ cdef enum:
     REQUEST_ID_AT = 45          # of its place behind the first byte of Date: CR LF and the name come between
 
 cdef struct OpenRecord:         # one request of a connection, until its response is over
-    Peer peer
-    Peer client                 # whom the record will name: the peer, or whom that names in the head
-    uint8_t believed            # the peer may name somebody
     uint8_t zerocopy            # bytes of it left by zero copy
     uint64_t sent               # bytes of the response, head and body
     char* text                  # request line, Referer, User-Agent, one behind the other
@@ -50,8 +46,6 @@ cdef struct AccessRecords:
     uint64_t capacity           # bytes, a power of two
     uint64_t taken              # bytes read so far; the other thread's
     uint64_t written            # bytes written so far; the loop's
-    Networks forwarders         # whose word about clients is believed
-    uint8_t forwarded           # they say it in Forwarded, and not in X-Forwarded-For
     uint64_t* dropped           # records for which there was no room
     uint64_t announced          # bytes of records that the other thread has been told of
     int64_t due_at_ms           # when it is to be told of more, 0 when there are none
@@ -59,23 +53,16 @@ cdef struct AccessRecords:
 cdef int access_open(AccessRecords* access, uint32_t slots, uint64_t capacity, uint64_t* dropped,
                      const uint64_t* id_keys) noexcept nogil
 cdef void access_close(AccessRecords* access) noexcept nogil
-cdef void access_connected(AccessRecords* access, uint32_t slot, const Peer* peer) noexcept nogil
+cdef void access_connected(AccessRecords* access, uint32_t slot) noexcept nogil
 cdef void access_request_head(AccessRecords* access, uint32_t slot, const char* head, uint32_t length) noexcept nogil
 cdef void access_user(AccessRecords* access, uint32_t slot, const char* user, uint8_t length) noexcept nogil
 cdef void access_put_request_id(AccessRecords* access, uint32_t slot, char* to) noexcept nogil
-cdef void access_response_ended(AccessRecords* access, uint32_t slot, uint16_t status, uint32_t head_length, int64_t took_us,
-                                int64_t unix_second) noexcept nogil
+cdef void access_response_ended(AccessRecords* access, uint32_t slot, const Peer* client, uint16_t status,
+                                uint32_t head_length, int64_t took_us, int64_t unix_second) noexcept nogil
 cdef bint access_due(AccessRecords* access, int64_t now_ms) noexcept nogil
 cdef uint64_t access_pending(AccessRecords* access) noexcept nogil
 cdef void access_take(AccessRecords* access, char* to, uint64_t length) noexcept nogil
 cdef void access_drop(AccessRecords* access, uint64_t count) noexcept nogil
-
-
-cdef inline void access_greeted(AccessRecords* access, uint32_t slot, const Peer* client) noexcept nogil:
-    """A proxy has named the client."""
-    if access.open_records != NULL:
-        access.open_records[slot].peer = access.open_records[slot].client = client[0]
-        access.open_records[slot].believed = networks_have(&access.forwarders, client)
 
 
 cdef inline void access_bytes_sent(AccessRecords* access, uint32_t slot, uint32_t length, bint zerocopy) noexcept nogil:

@@ -8,9 +8,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy, memset
 
 from zchttpd._core.check cimport zc_assert
-from zchttpd._core.forwarded cimport forwarded_client
 from zchttpd._core.memory cimport memory_give, memory_take, memory_take_zeroed
-from zchttpd._core.networks cimport networks_close, networks_have
 
 cdef extern from "zc_compat.h" nogil:
     uint64_t zc_load(const uint64_t* cell)
@@ -56,20 +54,16 @@ cdef void access_close(AccessRecords* access) noexcept nogil:
             memory_give(access.open_records[slot].user)
     memory_give(access.open_records)
     memory_give(access.bytes)
-    networks_close(&access.forwarders)
     memset(access, 0, sizeof(AccessRecords))
 
 
-cdef void access_connected(AccessRecords* access, uint32_t slot, const Peer* peer) noexcept nogil:
-    """A new connection. `peer` may be NULL."""
+cdef void access_connected(AccessRecords* access, uint32_t slot) noexcept nogil:
+    """A new connection."""
     if access.open_records == NULL:
         return
     memory_give(access.open_records[slot].text)
     memory_give(access.open_records[slot].user)
     memset(&access.open_records[slot], 0, sizeof(OpenRecord))
-    if peer != NULL:
-        access.open_records[slot].peer = access.open_records[slot].client = peer[0]
-        access.open_records[slot].believed = networks_have(&access.forwarders, peer)
 
 
 cdef inline void _copy(char* to, const void* source, uint64_t length) noexcept nogil:
@@ -105,8 +99,6 @@ cdef void access_request_head(AccessRecords* access, uint32_t slot, const char* 
     memory_give(current.text)
     current.text = NULL
     current.line_length = current.referer_length = current.agent_length = 0
-    if current.believed:
-        forwarded_client(head, length, access.forwarded, &access.forwarders, &current.client)
     while at < length:
         end = <const char*>memchr(head + at, b'\n', length - at)
         size = <uint32_t>(end - head) - at if end != NULL else length - at
@@ -199,16 +191,16 @@ cdef void _put(AccessRecords* access, uint64_t at, const void* source, uint64_t 
     _copy(access.bytes, <const char*>source + first, length - first)
 
 
-cdef void access_response_ended(AccessRecords* access, uint32_t slot, uint16_t status, uint32_t head_length, int64_t took_us,
-                                int64_t unix_second) noexcept nogil:
-    """The response is over, whole or not: its record goes to the ring buffer, or is dropped. `head_length` bytes of what
-    was sent were no body."""
+cdef void access_response_ended(AccessRecords* access, uint32_t slot, const Peer* client, uint16_t status,
+                                uint32_t head_length, int64_t took_us, int64_t unix_second) noexcept nogil:
+    """The response is over, whole or not: its record goes to the ring buffer, or is dropped. `client`: whom it names, NULL
+    where there is no log. `head_length` bytes of what was sent were no body."""
     cdef OpenRecord* current
     if access.open_records == NULL:
         return
     current = &access.open_records[slot]
     if access.bytes != NULL:
-        _write(access, current, status, head_length, took_us, unix_second)
+        _write(access, current, client, status, head_length, took_us, unix_second)
     memory_give(current.text)
     current.text = NULL
     current.line_length = current.referer_length = current.agent_length = 0
@@ -218,11 +210,10 @@ cdef void access_response_ended(AccessRecords* access, uint32_t slot, uint16_t s
     current.id_length = 0
     current.sent = 0
     current.zerocopy = 0
-    current.client = current.peer
 
 
-cdef void _write(AccessRecords* access, const OpenRecord* current, uint16_t status, uint32_t head_length, int64_t took_us,
-                 int64_t unix_second) noexcept nogil:
+cdef void _write(AccessRecords* access, const OpenRecord* current, const Peer* client, uint16_t status, uint32_t head_length,
+                 int64_t took_us, int64_t unix_second) noexcept nogil:
     cdef Record record
     cdef uint64_t at = access.written
     cdef uint32_t text = current.line_length + current.referer_length + current.agent_length
@@ -237,10 +228,10 @@ cdef void _write(AccessRecords* access, const OpenRecord* current, uint16_t stat
     record.duration_us = <uint64_t>took_us
     record.body_bytes = current.sent - head_length if current.sent > head_length else 0
     record.status = status
-    record.port = current.client.port
-    record.family = current.client.family
+    record.port = client.port
+    record.family = client.family
     record.zerocopy = current.zerocopy
-    memcpy(record.address, current.client.address, sizeof(record.address))
+    memcpy(record.address, client.address, sizeof(record.address))
     if access.capacity - (at - zc_load(&access.taken)) >= record.size:
         _put(access, at, &record, sizeof(Record))
         _put(access, at + sizeof(Record), current.text, text)

@@ -1,4 +1,5 @@
-"""Connections of each address: counted in a hash table with chains, where there is a limit for one.
+"""Connections of each address: counted in a hash table with chains, where there is a limit for one. Of whom a proxy names
+in request heads it is the requests that are being answered, as the connections are the proxy's.
 
 An address is one of IPv4, or 64 bits of IPv6: whoever has one address there has them all (RFC 6177). The hash is keyed, so
 that nobody can aim at a chain. Unix sockets have no address, and no limit.
@@ -70,7 +71,7 @@ cdef void addresses_name(const Peer* peer, uint64_t* address) noexcept nogil:
 
 
 cdef bint addresses_have_room(Machine* machine, const Peer* peer) noexcept nogil:
-    """Whether one more connection may come from there. If not, that is counted. `peer` may be NULL."""
+    """Whether one more connection, or request, may come from there. If not, that is counted. `peer` may be NULL."""
     cdef uint64_t[2] address
     cdef uint32_t found
     if not _is_counted(machine, peer):
@@ -84,7 +85,7 @@ cdef bint addresses_have_room(Machine* machine, const Peer* peer) noexcept nogil
 
 
 cdef void addresses_enter(Machine* machine, uint32_t slot, const Peer* peer) noexcept nogil:
-    """A connection has been admitted."""
+    """A connection has been admitted, or its request is about to be answered. `peer` may be NULL."""
     cdef uint64_t[2] address
     cdef uint32_t* link
     cdef AddressCount* row
@@ -94,7 +95,7 @@ cdef void addresses_enter(Machine* machine, uint32_t slot, const Peer* peer) noe
     link = _find(machine, address)
     if link[0] == NO_SLOT:
         link[0] = slab_take(&machine.addresses)
-        # There are as many rows as connections may be admitted.
+        # There are as many rows as connections may be admitted, and each has one request under way.
         zc_assert(link[0] != NO_SLOT)
         row = _at(machine, link[0])
         row.address[0] = address[0]
@@ -105,7 +106,7 @@ cdef void addresses_enter(Machine* machine, uint32_t slot, const Peer* peer) noe
 
 
 cdef void addresses_leave(Machine* machine, uint32_t slot) noexcept nogil:
-    """It is about to close."""
+    """It is about to close, or its response is over."""
     cdef uint32_t found = conn_at(machine, slot).address
     cdef AddressCount* row
     if found == NO_SLOT:

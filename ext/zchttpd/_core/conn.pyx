@@ -17,6 +17,7 @@ from zchttpd._core.admission cimport (
     admission_oldest_idle)
 from zchttpd._core.budget cimport budget_part_fits
 from zchttpd._core.check cimport unlikely, zc_assert
+from zchttpd._core.clients cimport clients_believe, clients_connected
 from zchttpd._core.drain cimport drain_at_once
 from zchttpd._core.fill cimport fill_progress_ms
 from zchttpd._core.lease cimport Lease, lease_at
@@ -36,7 +37,7 @@ from zchttpd._core.plans cimport (
     plan_at, plans_admit, plans_drop_row, plans_find)
 from zchttpd._core.proxy cimport proxy_begin, proxy_step, proxy_trusts
 from zchttpd._core.queues cimport QUEUE_BEGIN, QUEUE_HALF, QUEUE_LOOK, QUEUE_SEND, queues_remove
-from zchttpd._core.rates cimport rates_clip, rates_enter, rates_give_back, rates_may_send
+from zchttpd._core.rates cimport rates_clip, rates_give_back, rates_may_send
 from zchttpd._core.recv_buffer cimport (
     FRAME_HEAD, FRAME_HEAD_LONG, FRAME_LINE_LONG, FRAME_MORE, HeadFramer, frame, recv_buffer_append, recv_buffer_consume,
     recv_buffer_free)
@@ -64,12 +65,14 @@ cdef bint conn_accepted(Machine* machine, int32_t fd, uint8_t proxy, const Peer*
     """A new connection. Above the limit an idle one makes room, or the new one is told 503, as it is above that of its
     address; False when there is no room even for that, and the socket is still the caller's. `peer` may be NULL where
     nobody wants it. `proxy`: who connects is not the client, whom a header will name."""
+    # Whoever brings requests of others has as many connections as it takes.
+    cdef const Peer* counted = NULL if proxy or clients_believe(machine, peer) else peer
     cdef bint admitted
     cdef uint32_t evicted, slot
     cdef Conn* conn
     if machine.draining and drain_at_once(machine) or not proxy_trusts(machine, proxy, peer):
         return False
-    admitted = addresses_have_room(machine, NULL if proxy else peer) and (admission_has_place(machine) or conn_shed(machine))
+    admitted = addresses_have_room(machine, counted) and (admission_has_place(machine) or conn_shed(machine))
     if not admitted:
         if not admission_may_reject(machine, &evicted):
             return False
@@ -88,10 +91,10 @@ cdef bint conn_accepted(Machine* machine, int32_t fd, uint8_t proxy, const Peer*
     machine.stats.connections_open += 1
     machine.stats.connections_total += 1
     conn_set_deadline(machine, slot, machine.limits.idle_ms_max)
-    access_connected(&machine.access, slot, peer)
+    access_connected(&machine.access, slot)
+    clients_connected(machine, slot, peer, not proxy)
     scheme_connected(machine, slot, peer)
-    rates_enter(machine, slot, NULL if proxy else peer)
-    admission_enter(machine, slot, admitted, NULL if proxy else peer)
+    admission_enter(machine, slot, admitted, counted)
     if admitted:
         proxy_begin(machine, slot, proxy)
         admission_enqueue(machine, slot)
@@ -277,7 +280,7 @@ cdef void _on_received(Machine* machine, uint32_t slot, const Completion* comple
             conn.began_us = machine.now_us
         if conn.state == CONN_READING and machine.queues.queue[slot] != QUEUE_HALF:
             queues_remove(&machine.queues, slot)
-        if conn.state == CONN_READING and conn.received.bytes == NULL and machine.rates == NULL:
+        if conn.state == CONN_READING and conn.received.bytes == NULL and machine.rates == NULL and not conn.believed:
             _take(machine, slot, completion.bytes, <uint32_t>res)
         elif conn.state != CONN_LINGERING:
             _append(machine, slot, completion.bytes, <uint32_t>res)
@@ -392,7 +395,7 @@ cdef void _read_heads(Machine* machine, uint32_t slot) noexcept nogil:
                 queues_remove(&machine.queues, slot)
                 admission_enqueue(machine, slot)
         elif found == FRAME_HEAD and head_length > 2:
-            if machine.rates != NULL and not park_may_ask(machine, slot, head_length):
+            if (machine.rates != NULL or conn.believed) and not park_may_ask(machine, slot, head_length):
                 return
             if _lookup(machine, slot, conn.received.bytes + conn.received.start, head_length,
                        head_length == conn.received.end - conn.received.start, &plan):

@@ -113,7 +113,8 @@ cdef void _find(const char* head, uint32_t length, const char* name, bint standa
     nodes.broken = False
     while at != NULL:
         end = <const char*>memchr(at, b'\n', length - <uint32_t>(at - head))
-        if end == NULL:
+        # What follows the empty line of a broken head is of another.
+        if end == NULL or (at > head and end - at < 2 and (at[0] == b'\r' or at[0] == b'\n')):
             break
         if end - at > size and strncasecmp(at, name, size) == 0:
             value = _trim(at + size, end)

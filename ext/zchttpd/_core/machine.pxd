@@ -10,7 +10,7 @@ from zchttpd._core.lease cimport Ledger
 from zchttpd._core.live_map cimport LiveMap
 from zchttpd._core.mapping cimport Mappings
 from zchttpd._core.networks cimport Networks
-from zchttpd._core.op cimport Op
+from zchttpd._core.op cimport Op, Peer
 from zchttpd._core.plans cimport PlanTable, Segment
 from zchttpd._core.queues cimport Queues
 from zchttpd._core.recv_buffer cimport HeadFramer, RecvBuffer
@@ -102,7 +102,7 @@ cdef struct Conn:
     uint32_t row            # row of its previous head, or NO_ROW
     uint32_t row_edition
     uint32_t plan           # being replayed, or NO_SLOT
-    uint32_t address        # row of what its address has, or NO_SLOT where that is not counted
+    uint32_t address        # row of what its address has, or that of its request; NO_SLOT where that is not counted
     uint32_t segment        # of the plan
     uint64_t done           # bytes of the segment that have left
     char* image             # what the first segment is sent from: it has the Date
@@ -117,8 +117,9 @@ cdef struct Conn:
     int64_t began_us        # and of the request under way, until its response is over
     uint32_t awaits         # parked: mapping whose fill it waits for, or NO_SLOT
     uint32_t awaits_generation
-    uint64_t[2] peer        # its address as `addresses` has it; 0 where it has none, or no rate
-    uint8_t asked_for       # the head at the start of `received` has been taken out of the bucket of requests
+    uint64_t[2] peer        # whose rates count, an address as `addresses` has it; 0 where nobody's do
+    uint8_t believed        # its peer names the client of each request, and somebody wants to know
+    uint8_t asked_for       # the head at the start of `received` has been counted, or refused
     uint8_t paced           # what it has paid for is not due yet
     uint32_t paid           # bytes that it may send without paying for them again
     int64_t paid_ns         # when it has paid, monotonic
@@ -126,6 +127,11 @@ cdef struct Conn:
     int64_t back_ns
     int64_t due_ms          # and from when on it may send them
     uint8_t names_scheme    # the peer may say by which scheme the client asked
+
+cdef struct Client:         # whom the requests of a connection are for
+    Peer peer               # who has connected, or whom the PROXY protocol names
+    Peer own                # the same where it counts against limits, else nobody
+    Peer named              # the peer, or whom it has named in the last head
 
 cdef struct RouteTrial:     # what `auto` knows of a route
     uint32_t delivered      # zero-copy sends that the peers have for sure
@@ -157,7 +163,7 @@ cdef struct StreamFile:         # a file that streams
 
 cdef struct AddressCount:   # of an address that has connections
     uint64_t[2] address     # its family, and an IPv4 address or the first 64 bits of one of IPv6
-    uint32_t connections    # admitted ones
+    uint32_t connections    # admitted ones, and requests under way over those of proxies
     uint32_t next           # of the chain, or NO_SLOT
 
 cdef struct AddressRate:    # of an address that has been heard from lately: when its buckets are full again, monotonic
@@ -266,6 +272,9 @@ cdef struct Machine:
     uint32_t* address_chains    # by hash: the first of each chain, or NO_SLOT
     uint32_t address_chain_count    # a power of two, or 0 where addresses are not counted
     AddressRate* rates      # NULL where there is no rate
+    Client* clients         # by slot of the connection; NULL where neither a log nor a limit wants to know
+    Networks forwarders     # whose word about clients and schemes is believed
+    uint8_t forwarded       # they say it in Forwarded, and not in X-Forwarded-For and X-Forwarded-Proto
     int64_t turn_at_us      # this turn began
     int64_t turn_bytes      # that large responses have moved in it
     int64_t small_at_us     # a small response last began

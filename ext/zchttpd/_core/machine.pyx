@@ -7,8 +7,9 @@ from posix.unistd cimport close
 
 from zchttpd._core.access_record cimport (
     REQUEST_ID_AT, access_close, access_open, access_put_request_id, access_response_ended)
-from zchttpd._core.addresses cimport addresses_close, addresses_open
+from zchttpd._core.addresses cimport addresses_close, addresses_leave, addresses_open
 from zchttpd._core.check cimport zc_assert
+from zchttpd._core.clients cimport clients_close, clients_named, clients_open
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH, http_date_set
 from zchttpd._core.live_map cimport live_map_close
 from zchttpd._core.lease cimport ledger_close, ledger_open
@@ -94,6 +95,7 @@ cdef void machine_close(Machine* machine) noexcept nogil:
     slab_close(&machine.sources)
     slab_close(&machine.conns)
     addresses_close(machine)
+    clients_close(machine)
     networks_close(&machine.proxies)
     rates_close(machine)
     memory_give(machine.ops)
@@ -102,6 +104,8 @@ cdef void machine_close(Machine* machine) noexcept nogil:
 
 cdef int machine_open_access(Machine* machine, uint64_t capacity, const uint64_t* id_keys) noexcept nogil:
     """Keep access records from now on, before the first connection, as `access_open` has it. Returns 0 or -ENOMEM."""
+    if capacity and clients_open(machine) < 0:
+        return -ENOMEM
     return access_open(&machine.access, machine.conns.capacity, capacity, &machine.stats.access_dropped, id_keys)
 
 
@@ -326,7 +330,11 @@ cdef void machine_let_go_plan(Machine* machine, uint32_t slot) noexcept nogil:
         machine.broken_off = 1
     elif conn.segment == plan.segment_count:
         stats_latency(machine.stats, plan.latency_row, took_us)
-    access_response_ended(&machine.access, slot, plan.status, plan.head_length, took_us, machine.http_date.second)
+    access_response_ended(&machine.access, slot, clients_named(machine, slot), plan.status, plan.head_length, took_us,
+                          machine.http_date.second)
+    if conn.believed:
+        # What counts is the request, and not the connection.
+        addresses_leave(machine, slot)
     # Another request may have come already.
     conn.began_us = machine.now_us if conn.received.bytes != NULL else 0
     _drop_plan(machine, conn)

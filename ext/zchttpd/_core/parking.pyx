@@ -4,9 +4,12 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memcmp
 
 from zchttpd._core.access_record cimport access_request_head
+from zchttpd._core.addresses cimport addresses_enter, addresses_have_room
 from zchttpd._core.cache_key cimport cache_key, cache_key_stands_alone
+from zchttpd._core.clients cimport clients_read
 from zchttpd._core.conn cimport conn_set_deadline
 from zchttpd._core.machine cimport CONN_PARKED, Conn, NO_LIMIT, REFUSED_HEAD, REFUSED_KEEPS, conn_at
+from zchttpd._core.op cimport Peer
 from zchttpd._core.queues cimport QUEUE_HEAD, QUEUE_LOOK, queues_push, queues_remove
 from zchttpd._core.rates cimport rates_may_ask
 from zchttpd._core.recv_buffer cimport recv_buffer_consume, recv_buffer_free
@@ -44,6 +47,8 @@ cdef void park_refused(Machine* machine, uint32_t slot, uint32_t status) noexcep
     if conn.received.end - conn.received.start >= 5 and memcmp(conn.received.bytes + conn.received.start, b"HEAD ", 5) == 0:
         conn.refuse_status += REFUSED_HEAD
     if conn.received.bytes != NULL:
+        if conn.believed and not conn.asked_for:
+            clients_read(machine, slot, conn.received.bytes + conn.received.start, conn.received.end - conn.received.start)
         access_request_head(&machine.access, slot, conn.received.bytes + conn.received.start,
                             conn.received.end - conn.received.start)
     # What has arrived is not to be read as a request.
@@ -53,12 +58,20 @@ cdef void park_refused(Machine* machine, uint32_t slot, uint32_t status) noexcep
 
 
 cdef bint park_may_ask(Machine* machine, uint32_t slot, uint32_t head_length) noexcept nogil:
-    """Whether the head at the start of what has been received may be answered, as far as the rate of its address goes. Else
-    it is refused; the connection goes on where it is clear that nothing but the head belongs to it."""
+    """Whether the head at the start of what has been received may be answered, as far as its client goes: what a proxy
+    brings for an address at a time, and the rate of that. Else it is refused; the connection goes on where it is clear that
+    nothing but the head belongs to it."""
     cdef Conn* conn = conn_at(machine, slot)
     cdef const char* head = conn.received.bytes + conn.received.start
-    if conn.asked_for or machine.limits.requests_per_second == NO_LIMIT or rates_may_ask(machine, slot):
-        conn.asked_for = 1
+    cdef const Peer* client = NULL
+    if conn.asked_for:
+        return True
+    conn.asked_for = 1
+    if conn.believed:
+        client = clients_read(machine, slot, head, head_length)
+    if (addresses_have_room(machine, client)
+            and (machine.limits.requests_per_second == NO_LIMIT or rates_may_ask(machine, slot))):
+        addresses_enter(machine, slot, client)
         return True
     if machine.draining or not cache_key_stands_alone(machine.cache_key, cache_key(head, head_length, machine.cache_key)):
         park_refused(machine, slot, 429)

@@ -7,15 +7,14 @@ The first byte that cannot be of a header ends the connection: who was to send o
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memchr, memcmp, memcpy
 
-from zchttpd._core.access_record cimport access_greeted
 from zchttpd._core.addresses cimport addresses_enter, addresses_have_room
 from zchttpd._core.admission cimport admission_enqueue, admission_may_reject, admission_turn_away
+from zchttpd._core.clients cimport clients_connected
 from zchttpd._core.conn cimport conn_close, conn_set_deadline
 from zchttpd._core.machine cimport CONN_GREETING, CONN_READING, Conn, PROXY_NAMED, PROXY_NONE, conn_at
 from zchttpd._core.networks cimport network_peer, networks_have
 from zchttpd._core.parking cimport park_refused
 from zchttpd._core.queues cimport queues_remove
-from zchttpd._core.rates cimport rates_enter
 from zchttpd._core.recv_buffer cimport recv_buffer_consume
 from zchttpd._core.scheme cimport scheme_connected
 from zchttpd._core.token cimport NO_SLOT
@@ -195,6 +194,7 @@ cdef void proxy_step(Machine* machine, uint32_t slot) noexcept nogil:
     """More of the header, or what follows it, has come. Once it is whole the connection reads heads."""
     cdef Conn* conn = conn_at(machine, slot)
     cdef uint32_t evicted, size = 0
+    cdef bint counts
     cdef Peer client
     cdef int found = proxy_read(<const uint8_t*>conn.received.bytes + conn.received.start,
                                 conn.received.end - conn.received.start, &client, &size)
@@ -212,10 +212,11 @@ cdef void proxy_step(Machine* machine, uint32_t slot) noexcept nogil:
     # The header is no part of a request: its time begins with what follows.
     conn.began_us = machine.now_us if conn.received.bytes != NULL else 0
     if found == PROXY_CLIENT:
-        access_greeted(&machine.access, slot, &client)
+        clients_connected(machine, slot, &client, True)
         scheme_connected(machine, slot, &client)
-        rates_enter(machine, slot, &client)
-    if found == PROXY_CLIENT and not addresses_have_room(machine, &client):
+    # Who is a proxy itself has as many connections as it takes.
+    counts = found == PROXY_CLIENT and not conn.believed
+    if counts and not addresses_have_room(machine, &client):
         if not admission_may_reject(machine, &evicted):
             conn_close(machine, slot)
             return
@@ -224,7 +225,7 @@ cdef void proxy_step(Machine* machine, uint32_t slot) noexcept nogil:
         admission_turn_away(machine, slot)
         park_refused(machine, slot, 503)
         return
-    if found == PROXY_CLIENT:
+    if counts:
         addresses_enter(machine, slot, &client)
     if conn.received.bytes == NULL:
         admission_enqueue(machine, slot)

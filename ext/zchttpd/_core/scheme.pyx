@@ -22,14 +22,14 @@ cdef inline const char* _line(bint standard, bint secure) noexcept nogil:
 
 cdef void scheme_connected(Machine* machine, uint32_t slot, const Peer* peer) noexcept nogil:
     """A new connection, or one whose proxy has said who the client is. `peer` may be NULL."""
-    conn_at(machine, slot).names_scheme = machine.tells_schemes and networks_have(&machine.access.forwarders, peer)
+    conn_at(machine, slot).names_scheme = machine.tells_schemes and networks_have(&machine.forwarders, peer)
 
 
 cdef bint scheme_is_secure(Machine* machine, uint32_t slot, const char* head, uint32_t length) noexcept nogil:
     """Whether a head of this connection was asked for by https."""
     cdef uint32_t scheme = SCHEME_UNNAMED
     if conn_at(machine, slot).names_scheme:
-        scheme = forwarded_scheme(head, length, machine.access.forwarded, &machine.access.forwarders)
+        scheme = forwarded_scheme(head, length, machine.forwarded, &machine.forwarders)
     return machine.secure if scheme == SCHEME_UNNAMED else scheme == SCHEME_HTTPS
 
 
@@ -44,7 +44,7 @@ cdef uint32_t scheme_cache_key(Machine* machine, uint32_t slot, const char* head
     secure = scheme_is_secure(machine, slot, head, length)
     if secure == machine.secure:
         return key_length
-    line = _line(machine.access.forwarded, secure)
+    line = _line(machine.forwarded, secure)
     size = <uint32_t>strlen(line)
     # What ends in another way is refused.
     if memcmp(machine.cache_key + key_length - 4, b"\r\n\r\n", 4) != 0 or key_length - 2 + size > CACHE_KEY_SIZE_MAX:

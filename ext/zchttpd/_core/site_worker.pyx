@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from zchttpd._core.cache_key cimport CACHE_KEY_SIZE_MAX, cache_key
+from zchttpd._core.clients cimport clients_open
 from zchttpd._core.file_version cimport FileVersion
 from zchttpd._core.history cimport Given, history_find, history_give
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH
@@ -36,12 +37,15 @@ cdef class SiteWorker(Worker):
     """
 
     def believe(self, forwarders, forwarded: bool) -> None:
-        """Have records name the client that requests from these networks name, as (packed address, bits that count), in
-        Forwarded, or else in X-Forwarded-For; and believe what scheme they name there, or in X-Forwarded-Proto. Before the
-        first connection. Raises ValueError for too many, and MemoryError.
+        """Have the log name, and limits count for, the clients that requests from these networks name in Forwarded, or else
+        in X-Forwarded-For; and believe what scheme they name there, or in X-Forwarded-Proto. A network is (packed address,
+        bits that count). Before the first connection. Raises ValueError for too many, and MemoryError.
         """
-        listening_networks(&self.machine.access.forwarders, forwarders)
-        self.machine.access.forwarded = forwarded
+        listening_networks(&self.machine.forwarders, forwarders)
+        self.machine.forwarded = forwarded
+        if (self.machine.forwarders.count and (self.machine.rates != NULL or self.machine.address_chain_count)
+                and clients_open(&self.machine) < 0):
+            raise MemoryError("no memory for what is known of clients")
 
     def tell_schemes(self, secure: bool) -> None:
         """From now on answers depend on whether a head was asked for by https: as who is believed says, or else as `secure`

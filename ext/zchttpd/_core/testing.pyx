@@ -601,7 +601,8 @@ cdef class SimWorker(SiteWorker):
         return found
 
     def conn(self, slot: int) -> dict[str, int]:
-        """`source_fd`: the file that it is sent windows of, or -1. `of_address`: connections counted of its address."""
+        """`source_fd`: the file that it is sent windows of, or -1. `of_address`: what is counted of its address, or of
+        that of its request; `network`: which that is. `pays`: the address whose rates count, or -1."""
         cdef Conn* conn = conn_at(&self.machine, slot)
         cdef uint32_t source = NO_SLOT
         cdef AddressCount* row = NULL
@@ -611,7 +612,9 @@ cdef class SimWorker(SiteWorker):
             source = plan_at(&self.machine.table, conn.plan).source
         return {
             "source_fd": -1 if source == NO_SLOT else (<StreamFile*>slab_row(&self.machine.sources, source)).fd,
-            "of_address": 0 if row == NULL else row.connections, "flags": conn.flags, "sends": conn.sends,
+            "of_address": 0 if row == NULL else row.connections, "network": 0 if row == NULL else row.address[1],
+            "pays": conn.peer[1] if conn.peer[0] else -1, "refused": conn.refuse_status,
+            "flags": conn.flags, "sends": conn.sends,
             "fd": conn.fd, "state": conn.state, "ops_open": conn.ops_open, "streams": conn.stream != NULL, "done": conn.done,
             "waiting": conn.received.end - conn.received.start, "windows_held": conn.windows_held, "leases": conn.leases,
             "live_leases": conn.live_leases,
