@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from zchttpd.config.listen import UNIX
 from zchttpd.config.names import OFF, SANDBOX
 from zchttpd.config.options import SettingsError, check_bounds, flag_of, nearest, variable_of
 from zchttpd.config.redirects import by_site
@@ -217,7 +218,7 @@ def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
         warn(("host", "port", "unix"), "With --listen it listens there alone; leave one of them out")
     elif settings.unix:
         warn(("host", "port"), f"It listens on {settings.unix}; leave one of them out")
-    if all(each.unix and not each.proxy for each in settings.listens):
+    if all(each.unix and not each.proxy for each in settings.listens) and UNIX not in settings.forwarded_from:
         warn(_OF_ADDRESSES, "Who comes by a unix socket has no address; leave one of them out")
     if not any(each.proxy for each in settings.listens):
         warn(("proxy_from",), "Type --listen HOST:PORT,proxy, or leave it out")
@@ -237,8 +238,11 @@ def without_effect(settings: Settings, sources: Mapping[str, str]) -> list[str]:
         warn(("digest",), "With --digest-size-max 0 no digest is made; leave one of them out")
     if settings.access_log == OFF:
         warn(("access_log_format",), "Type --access-log and a file, or leave it out")
-        if not by_site(settings):
-            why = "Type --access-log and a file, or --redirects and one with http://..., or leave it out"
+        if not by_site(settings) and not any(getattr(settings, name) for name in _OF_ADDRESSES):
+            why = (
+                "Type --access-log, a limit of an address, or --redirects and a file with http://...,"
+                " or leave it out"
+            )
             warn(("forwarded_from",), why)
     if not settings.forwarded_from:
         warn(("forwarded_field",), "Type --forwarded-from and the proxies, or leave it out")

@@ -302,7 +302,8 @@ class Settings:
     connections_per_address: int = opt.count(
         0,
         Group.LIMITS,
-        "and of these from one address, or 64 bits of IPv6; beyond it 503. 0 is no limit, as behind a proxy",
+        "and of these from one address, or 64 bits of IPv6; beyond it 503. Where --forwarded-from names"
+        " clients, of their requests at a time; beyond it 429. 0 is no limit",
         high=2**20,
     )
     requests_per_second: int = opt.count(
@@ -375,8 +376,8 @@ class Settings:
     )
     forwarded_from: tuple[where.Network | str, ...] = where.listed(
         *(where.parse_forwarders, "NETWORK|unix", "10.0.0.0/24", Group.OBSERVABILITY),
-        "proxies that are believed in who the client is, for the access log, and whether it asked by https,"
-        " for redirects: addresses, networks, or unix",
+        "proxies that are believed in who the client is, for the access log and limits of an address, and"
+        " whether it asked by https, for redirects: addresses, networks, or unix",
     )
     forwarded_field: str = opt.option(
         FORWARDED_FIELDS[0],

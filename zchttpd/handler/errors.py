@@ -24,7 +24,7 @@ LOGGER = logging.getLogger("zchttpd")
 # What is said of input that never became a head, or of one that was not looked at.
 REASONS = {
     400: "The first line is not a request line of HTTP/1.1, or a line does not end with CR LF.",
-    429: "Your address asks too often.",
+    429: "Your address asks too often, or for too much at a time.",
 }
 # What is refused and keeps its connection is as good as this.
 _ORDINARY = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -138,9 +138,9 @@ _LABELLED = {
     "zchttpd_refused": (
         "reason",
         _cells("refused", "memory", "address", "rate", "proxy_peer", "proxy_header"),
-        "Requests without room (503), connections beyond the limit of one address (503), and requests beyond"
-        " its rate (429). Connections of others than the proxies, or without a header, where proxies connect:"
-        " closed.",
+        "Requests without room (503), connections beyond the limit of one address (503), or requests that a"
+        " proxy brings for it (429), and requests beyond its rate (429). Connections of others than the"
+        " proxies, or without a header, where proxies connect: closed.",
     ),
     "zchttpd_tls_handshakes": (
         "result",

@@ -185,6 +185,14 @@ def test_options_that_go_together_are_not_refused(typed: dict[str, str]) -> None
         ),
         ({"access_log_format": "json"}, {}, ["--access-log-format. Type --access-log"]),
         ({"access_log_format": "json", "access_log": "-"}, {}, []),
+        ({"forwarded_from": "unix"}, {}, ["--forwarded-from. Type --access-log, a limit"]),
+        ({"forwarded_from": "unix", "access_log": "-"}, {}, []),
+        ({"forwarded_from": "10.0.0.1", "connections_per_address": "9"}, {}, []),
+        ({"forwarded_from": "10.0.0.1", "requests_per_second": "9"}, {}, []),
+        ({"forwarded_from": "10.0.0.1", "bytes_per_second": "9M"}, {}, []),
+        ({"forwarded_field": "forwarded"}, {}, ["--forwarded-field. Type --forwarded-from"]),
+        ({"unix": "/run/a.sock", "bytes_per_second": "9M"}, {}, ["--bytes-per-second. Who comes by a unix"]),
+        ({"unix": "/run/a.sock", "bytes_per_second": "9M", "forwarded_from": "unix"}, {}, []),
         ({"frozen": "1", "send_mode": "plain"}, {}, ["--frozen. With --send-mode plain"]),
         ({"frozen": "1"}, {}, []),
     ],
@@ -210,7 +218,9 @@ def test_who_is_believed_matters_to_the_log_and_to_redirects_of_a_host(tmp_path:
         return without_effect(given.settings, given.sources)
 
     [line] = told()
-    assert line.startswith("without effect: --forwarded-from. Type --access-log and a file, or --redirects")
+    assert line.startswith(
+        "without effect: --forwarded-from. Type --access-log, a limit of an address, or --redirects"
+    )
     assert told(access_log="-") == []
     lines.write_text("/a /b\nhttp://*/* https://:host/:splat 301!\n")
     assert told() == []
