@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from .kernel import Kernel
     from .parts import Socket
 
-FRONT = bytes(8)  # the network of those that are believed; the proxies of `greeting` are of it too
+# The networks of those that are believed, as one; the proxies of `greeting` are of it too.
+FRONTS = ipaddress.IPv6Network("::/63")
 WHOLE = (0, 429)  # the refusals of heads that are whole
 
 
@@ -38,7 +39,8 @@ class Fronts:
     def begin(self, rng: random.Random) -> None:
         """The machine believes them, or not; for the whole run."""
         self.believed = rng.random() < 0.3
-        self.kernel.machine.believe([(FRONT + bytes(8), 64)] if self.believed else [], False)
+        fronts = (FRONTS.network_address.packed, FRONTS.prefixlen)
+        self.kernel.machine.believe([fronts] if self.believed else [], False)
 
     def name(self, asks: Sequence[Ask], rng: random.Random) -> list[Ask]:
         """The same for somebody: of the networks that there are or another one, or nobody."""
@@ -53,7 +55,7 @@ class Fronts:
         """Whether its requests are of others."""
         if not self.has_address(socket):
             return self.believed and socket.greeted and socket.greeting == "own"
-        return self.believed and socket.network == FRONT
+        return self.believed and ipaddress.IPv6Address(socket.address) in FRONTS
 
     def whose(self, socket: Socket, conn: dict[str, int]) -> set[bytes]:
         """The network that the request under way is of; empty bytes are nobody's. Of what never became a head
