@@ -1,4 +1,4 @@
-"""nginx in front, with a prefix that the server does not know of."""
+"""nginx in front: with a prefix that the server does not know of, and with the clients that it names."""
 
 from __future__ import annotations
 
@@ -33,6 +33,12 @@ http {{
             proxy_pass http://files/;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
+        }}
+        location /named/ {{
+            proxy_pass http://files/;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         }}
     }}
 }}
@@ -80,3 +86,18 @@ def test_redirects_ranges_and_conditions_behind_a_prefix(
             write = ("curl", "-sS", "-w", "%{http_code}", "-o", "got")
             run(*write, "--etag-save", "tag", f"{prefix}/0123")
             assert run(*write, "--etag-compare", "tag", f"{prefix}/0123") == "304"
+
+
+def test_each_client_has_its_own_limit(serve: Serve, run: Run, root: Path, tmp_path: Path) -> None:
+    (root / "a").write_text("a\n")
+    front = tmp_path / "front"
+    front.mkdir()
+    limits = {"requests_per_second": 1, "requests_burst": 5, "connections_per_address": 1}
+    with serve(root, forwarded_from="127.0.0.1", **limits) as url, in_front(url, front) as outside:
+
+        def statuses(source: str, count: int) -> list[str]:
+            asking = ("curl", "-sS", "--interface", source, "-H", f"X-Forwarded-For: {source}9")
+            return run(*asking, "-w", "%{http_code}\n", "-o", "got", f"{outside}/named/a?[1-{count}]").split()
+
+        assert "429" in statuses("127.0.0.2", 20)
+        assert statuses("127.0.0.3", 5) == ["200"] * 5
