@@ -42,6 +42,7 @@ LIMITS = {
     "requests_burst": 1,
     "bytes_per_second": NO_RATE,
     "leases_per_connection": 8,
+    "memory_files_max": 256,
     "part_bytes_max": 1000,
     "held_bytes_max": 1 << 20,
     "turn_bytes_max": 1 << 20,

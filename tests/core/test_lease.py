@@ -188,6 +188,23 @@ def test_a_snapshot_that_is_a_memory_file_cannot_be_written_to_once_sealed() -> 
     os.close(held)
 
 
+def test_snapshots_beyond_the_descriptors_for_memory_files_are_anonymous() -> None:
+    mappings = Leases(MAPPINGS, LEASES, memfd_size_min=1, memfds_max=2)
+
+    def made() -> tuple[int, bool]:
+        slot = mappings.make(PAGE)
+        assert slot is not None
+        return slot, mappings.row(slot)["memfd"] >= 0
+
+    first, second, third = made(), made(), made()
+    assert [is_file for _, is_file in (first, second, third)] == [True, True, False]
+    mappings.let_go(third[0])
+    assert not made()[1]
+    mappings.let_go(first[0])
+    assert made()[1]
+    assert not made()[1]
+
+
 def test_windows_are_never_memory_files() -> None:
     mappings = Leases(MAPPINGS, LEASES, memfd_size_min=1)
     assert mappings.row(mappings.make(PAGE, window=True))["memfd"] == -1

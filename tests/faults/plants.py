@@ -54,6 +54,12 @@ PLANTS = (
         "",
     ),
     Plant(
+        "memory files that are closed still count",
+        "mapping.pyx",
+        "        mappings.memfds -= 1\n",
+        "        pass\n",
+    ),
+    Plant(
         "a lease that has ended still counts for its connection",
         "transmit.pyx",
         "        conn.leases -= 1\n",

@@ -246,6 +246,7 @@ def random_limits(rng: random.Random, window: int) -> dict[str, int]:
         "requests_burst": rng.choice((1, 8)),
         "bytes_per_second": rng.choice((2000, 60_000, 1 << 20, NO_RATE, NO_RATE, NO_RATE)),
         "leases_per_connection": rng.choice((1, 3, 64)),
+        "memory_files_max": rng.choice((1, 8, 256)),
         "part_bytes_max": rng.choice((1, 600, 100_000)),
         "held_bytes_max": 1 << 20,
         "turn_bytes_max": rng.choice((1, 20_000, 1 << 20)),

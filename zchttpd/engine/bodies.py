@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from zchttpd.engine.limits import CACHED_PART, LIVE_SIZE_MIN, evicted_max, streamed_max
+from zchttpd.engine.limits import CACHED_PART, LIVE_SIZE_MIN, MAPPINGS_MAX, evicted_max, streamed_max
 from zchttpd.files.frozen import Frozen
 from zchttpd.files.version import read_at_once
 
@@ -81,9 +81,8 @@ class Bodies:
     At most one body of each representation, and one more that streams as long as that is not in memory.
     """
 
-    def __init__(self, settings: Settings, mappings_max: int) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._mappings_max = mappings_max
         self._whole: dict[Representation, Body] = {}
         self._live: dict[Representation, Body] = {}
         self._filling: dict[int, Body] = {}
@@ -220,7 +219,7 @@ class Bodies:
         """What they take of each budget, and how much that is."""
         return (
             (self._mapped_bytes + self._inline_bytes + self.engine.image_bytes, self._settings.memory),
-            (self._mapped, self._mappings_max),
+            (self._mapped, MAPPINGS_MAX),
         )
 
     def streams_too_many(self) -> bool:

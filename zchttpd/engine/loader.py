@@ -60,7 +60,6 @@ class Loader:
         caches: Sequence[EntryCache],
         mailbox: LoopMailbox,
         new_paths: NewPaths,
-        mappings_max: int,
         cells: Callable[[str], memoryview],
     ) -> None:
         """`cells`: counters of this worker, by name."""
@@ -71,7 +70,7 @@ class Loader:
         self._new_paths = new_paths
         self._holdings = Holdings()
         self._streaming: set[Holding] = set()
-        self._bodies = Bodies(settings, mappings_max)
+        self._bodies = Bodies(settings)
         self._settling = Settling(mailbox.post)
         self._admission = Admission(self._bodies, self._holdings, cells("admissions"))
         self._evicted_bytes = cells("evicted_bytes")

@@ -14,7 +14,6 @@ from zchttpd.config.listen import packed
 from zchttpd.config.redirects import by_site
 from zchttpd.engine.access_records import unpack_records
 from zchttpd.engine.limits import (
-    MAPPINGS_MAX,
     PIPE_FDS,
     connections_max,
     held_max,
@@ -159,10 +158,10 @@ def assemble(
 
     Raises OSError where it cannot be had.
     """
-    mappings_max, files = MAPPINGS_MAX, streamed_max() + len(settings.sites)
+    memory_files, files = 0, streamed_max() + len(settings.sites)
     if maker.memory_files:
-        mappings_max = memory_files_max(settings)
-        files += mappings_max + PIPE_FDS
+        memory_files = memory_files_max(settings)
+        files += memory_files + PIPE_FDS
     admitted, refused = connections_max(settings, files)
     log = access_log.make_log(settings)
     wake, waker = os.pipe()
@@ -176,7 +175,7 @@ def assemble(
         settings, compressor, moved, looks, post=mailbox.post, digest_counts=counts
     )
     new_paths = NewPaths(settings, roots[0], caches[0])
-    loader = Loader(settings, handler, caches, mailbox, new_paths, mappings_max, cells)
+    loader = Loader(settings, handler, caches, mailbox, new_paths, cells)
     worker = maker.make(
         waker=waker,
         listeners=[(each.socket.fileno(), each.who) for each in listeners],
@@ -185,7 +184,7 @@ def assemble(
         handler=loader,
         on_route=log_route,
         stats=stats,
-        limits=_limits(settings, admitted, refused),
+        limits=_limits(settings, admitted, refused, max(1, memory_files)),
         send_mode=settings.send_mode,
         plans_max=settings.plans_max,
         recv_buffers=settings.recv_buffers,
@@ -213,8 +212,10 @@ def assemble(
     )
 
 
-def _limits(settings: Settings, admitted: int, refused: int) -> dict[str, int]:
-    """The fields of `Limits` (machine.pxd), with so many connections, and so many more that are refused."""
+def _limits(settings: Settings, admitted: int, refused: int, memory_files: int) -> dict[str, int]:
+    """The fields of `Limits` (machine.pxd), with so many connections, so many more that are refused, and so
+    many memory files.
+    """
     return {
         "head_size_max": settings.head_size_max,
         "line_size_max": min(LINE_SIZE_MAX, settings.head_size_max),
@@ -233,6 +234,7 @@ def _limits(settings: Settings, admitted: int, refused: int) -> dict[str, int]:
         "requests_burst": settings.requests_burst or settings.requests_per_second or 1,
         "bytes_per_second": settings.bytes_per_second or NO_RATE,
         "leases_per_connection": LEASES_PER_CONNECTION,
+        "memory_files_max": memory_files,
         "part_bytes_max": parts_max(settings),
         "held_bytes_max": held_max(settings),
         "turn_bytes_max": TURN_BYTES_MAX,

@@ -204,6 +204,7 @@ cdef struct Limits:
     uint32_t requests_burst             # and at once
     uint64_t bytes_per_second           # of an address, or NO_RATE
     uint32_t leases_per_connection
+    uint32_t memory_files_max       # snapshots that have a descriptor each
     uint64_t part_bytes_max         # of plans that are remembered and answer with parts of files
     uint64_t held_bytes_max         # of what requests and responses under way hold
     uint32_t turn_bytes_max         # that large responses move in a turn while small ones come

@@ -63,6 +63,7 @@ cdef int machine_open(Machine* machine, const Limits* limits, uint32_t plans_max
             or rates_open(machine) < 0):
         machine_close(machine)
         return -ENOMEM
+    machine.mappings.memfds_max = limits.memory_files_max
     return 0
 
 

@@ -49,6 +49,8 @@ cdef enum:
 cdef struct Mappings:
     Slab slab           # of Mapping
     size_t memfd_size_min   # snapshots of so many bytes are memory files, for a driver that sends those; 0: none are
+    uint32_t memfds         # that are open
+    uint32_t memfds_max     # snapshots beyond these are anonymous
     size_t huge_size        # of a huge page of memory files; 0: a driver that has none
     Stats* stats
 

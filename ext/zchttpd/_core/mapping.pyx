@@ -40,6 +40,7 @@ cdef enum:
 cdef int mappings_open(Mappings* mappings, uint32_t capacity, Stats* stats) noexcept nogil:
     """Room for `capacity` mappings. Returns 0 or -ENOMEM."""
     mappings.stats = stats
+    mappings.memfds_max = capacity
     return slab_open(&mappings.slab, sizeof(Mapping), capacity)
 
 
@@ -70,7 +71,8 @@ cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind, bint
     cdef uint32_t slot = slab_take(&mappings.slab)
     if slot == NO_SLOT:
         return NO_SLOT
-    if kind == MAPPING_SNAPSHOT and mappings.memfd_size_min and length >= mappings.memfd_size_min:
+    if (kind == MAPPING_SNAPSHOT and mappings.memfd_size_min and length >= mappings.memfd_size_min
+            and mappings.memfds < mappings.memfds_max):
         huge_length = mapping_huge_length(mappings, length) if huge else 0
         memfd = _memory_file(length, huge_length, mappings.huge_size)
         if memfd < 0:
@@ -96,6 +98,7 @@ cdef uint32_t mapping_make(Mappings* mappings, size_t length, uint8_t kind, bint
     mapping.buffer = -1
     mapping.fd = -1
     mapping.memfd = memfd
+    mappings.memfds += memfd >= 0
     mapping.huge = huge_length
     mapping.refs = 1
     mapping.kind = kind
@@ -205,6 +208,7 @@ cdef void mapping_unmap(Mappings* mappings, uint32_t slot) noexcept nogil:
     munmap(mapping.base, mapping.capacity)
     if mapping.memfd >= 0:
         close(mapping.memfd)
+        mappings.memfds -= 1
     if mapping.buffer >= 0:
         mappings.stats.registered_bytes -= mapping.capacity
     if mapping.zombie:

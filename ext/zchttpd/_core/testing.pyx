@@ -296,12 +296,14 @@ cdef class Leases:
     cdef Ledger ledger
     cdef Stats stats
 
-    def __cinit__(self, mappings_max: int, leases_max: int, memfd_size_min: int = 0, huge_size: int = 0):
+    def __cinit__(self, mappings_max: int, leases_max: int, memfd_size_min: int = 0, huge_size: int = 0,
+                  memfds_max: int = 64):
         memset(&self.stats, 0, sizeof(Stats))
         if (mappings_open(&self.mappings, mappings_max, &self.stats) < 0
                 or ledger_open(&self.ledger, leases_max, &self.mappings, &self.stats) < 0):
             raise MemoryError
         self.mappings.memfd_size_min = memfd_size_min
+        self.mappings.memfds_max = memfds_max
         self.mappings.huge_size = huge_size
 
     def __dealloc__(self):

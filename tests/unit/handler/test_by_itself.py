@@ -84,6 +84,7 @@ LIMITS = {
     "requests_burst": 1,
     "bytes_per_second": 2**64 - 1,
     "leases_per_connection": 8,
+    "memory_files_max": 256,
     "part_bytes_max": 100_000,
     "held_bytes_max": 1 << 20,
     "turn_bytes_max": 1 << 20,
@@ -105,7 +106,7 @@ class Server:
         new_paths = NewPaths(asked, self.root, cache)
         new_paths._knows = new_paths._knows and by_itself
         cells = partial(cells_of, memoryview(bytearray(STATS_BYTES)))
-        loader = Loader(asked, Handler(asked, cache), [cache], mailbox, new_paths, 256, cells)
+        loader = Loader(asked, Handler(asked, cache), [cache], mailbox, new_paths, cells)
         self.looks = 0  # that found something
         self._recv = self._accept = self._watch = 0
         self._said = b""
