@@ -17,7 +17,7 @@ from bench.idle import take
 from bench.load import Bench, client_command, measure, measure_paced, parse_load, run_client, warm_up
 from bench.results import Absent, Peer
 from benchlib import CannotMeasure, say
-from benchlib.proc import default_cores
+from benchlib.proc import congestion_control, default_cores
 from benchlib.server import ends_on_signal, running, temporary_site
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     Fit = dict[str, tuple[Server, Checked]]
 
 INTERRUPTED = "interrupted"
+# Of congestion control.
+PACING = "bbr"
 # About what comes on top of the seconds of measuring.
 START_S, OVERHEAD_S, SILENT_S = 0.8, 0.45, 12.0
 OWN_SHARE, COMMON_SHARE = 0.65, 0.6
@@ -54,6 +56,11 @@ def measuring(chosen: argparse.Namespace) -> Iterator[tuple[Bench, Site]]:
     if server_core in client_cores:
         raise CannotMeasure(
             f"server and client would share core {server_core}; choose with --server-core, --client-cores"
+        )
+    if congestion_control() == PACING:
+        say(
+            "WARNING: BBR paces large responses by timers, which in a virtual machine cost more than what is measured."
+            " Debian's default does not: with root, sysctl net.ipv4.tcp_congestion_control=cubic"
         )
     with ExitStack() as stack:
         stack.enter_context(ends_on_signal())

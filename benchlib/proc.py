@@ -113,6 +113,11 @@ def read_memory(sockstat: str | None = None) -> Memory:
     return Memory(memory.available, memory.slab, int(words[words.index("mem") + 1]) * PAGE_BYTES)
 
 
+def congestion_control() -> str:
+    """What new TCP connections of this network namespace use; see tcp(7)."""
+    return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+
+
 def machine() -> dict[str, str]:
     """Return what a reader needs to compare figures with another machine's."""
     models = [
@@ -129,5 +134,6 @@ def machine() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "memory_GiB": f"{psutil.virtual_memory().total / 2**30:.1f}",
         "mitigations": "; ".join(mitigations) or "none",
+        "congestion_control": congestion_control(),
         "python": platform.python_version(),
     }
