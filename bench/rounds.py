@@ -59,8 +59,8 @@ def measuring(chosen: argparse.Namespace) -> Iterator[tuple[Bench, Site]]:
         )
     if congestion_control() == PACING:
         say(
-            "WARNING: BBR paces large responses by timers, which in a virtual machine cost more than what is measured."
-            " Debian's default does not: with root, sysctl net.ipv4.tcp_congestion_control=cubic"
+            "WARNING: BBR paces large responses by timers, which in a virtual machine cost more than what is"
+            " measured. Debian's default does not; type: sudo make bench BENCH_ARGS=--own-network"
         )
     with ExitStack() as stack:
         stack.enter_context(ends_on_signal())

@@ -10,6 +10,7 @@ measured until then is reported).
 
 from __future__ import annotations
 
+import argparse
 import resource
 import sys
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.idle import allow_files
+from bench.namespaces import begin_network, enter_namespace
 from bench.options import (
     add_load,
     add_programs,
@@ -35,8 +37,6 @@ from benchlib.proc import machine, siblings
 from benchlib.server import find_tool
 
 if TYPE_CHECKING:
-    import argparse
-
     from bench.load import Bench
 
 SERVERS = "zerocopy,plain,auto,portable,nginx,lighttpd,h2o,caddy,granian,starlette,aiohttp,http.server"
@@ -52,6 +52,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--servers", type=server_names, default=server_names(SERVERS), metavar="LIST", help=words)
     add("--quick", action="store_true", help=f"one second, one round, and only {QUICK_WORKLOADS}")
     add_load(parser, None, None)
+    words = "measure in a network namespace of its own, with Reno, where this machine has BBR; wants root"
+    add("--own-network", action="store_true", help=words)
+    add("--in-namespace", action="store_true", help=argparse.SUPPRESS)
     add_programs(parser)
     add("--resume", action="store_true", help="keep the workloads that the JSON file already has")
     add("--readme", type=Path, metavar="FILE", help="write a short Markdown fragment")
@@ -160,6 +163,10 @@ def report(chosen: argparse.Namespace, results: Results) -> None:
 
 def main(chosen: argparse.Namespace) -> int:
     complete(chosen)
+    if chosen.own_network:
+        if not chosen.in_namespace:
+            enter_namespace(user=False)
+        begin_network()
     prepare_outputs(chosen.json, chosen.readme, chosen.page, chosen.chart)
     results = from_json(chosen.from_json.read_text()) if chosen.from_json else measure_everything(chosen)
     if results.samples or results.paced or results.takings:

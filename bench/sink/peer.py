@@ -10,10 +10,9 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.namespaces import run_ip
+from bench.namespaces import begin_network, run_ip
 from bench.sink.bpf import PLACES, attach
 from benchlib import CannotMeasure
 
@@ -29,7 +28,6 @@ FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 OPTIONS = struct.pack("=BBBBBBBBBB2x", 2, 4, 1460 >> 8, 1460 & 255, 4, 2, 1, 3, 3, 14)
 WINDOW = 65535
 ENDS = socket.inet_aton(CLIENT) + socket.inet_aton(SERVER)
-CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 MODULUS = 1 << 32
 STUCK_S = 5.0
 FIRST_PORT = 20_000
@@ -68,10 +66,7 @@ class Link:
 
     def __init__(self) -> None:
         """Make it, in this network namespace, which has no other. Raises CannotMeasure, or OSError."""
-        # Every namespace may choose this one, and where nothing is lost it does what cubic does. BBR paces by
-        # timers, which in a virtual machine cost more than all that is measured here.
-        CONGESTION_CONTROL.write_text("reno")
-        run_ip("link set lo up")
+        begin_network()
         far = f"peer name {OURS} address {OUR_HARDWARE}"
         run_ip(f"link add {THEIRS} address {THEIR_HARDWARE} type veth {far}")
         run_ip(f"address add {SERVER}/24 dev {THEIRS}")
