@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from bench.stats import Row
 
 COST = "core_per_gib"
-# Linux from 6.10 on calls a send copied whose bytes joined the packet of the one before (io_link_skb): about
-# one for each new connection.
+# See CALLED_COPIED_MAX; nothing else tells here.
 COPIED_PART_MAX = 0.01
 HEADINGS = (
     *("size", "files", "mode", "worker ms/GiB", "core ms/GiB", "vs plain", "vs nginx"),

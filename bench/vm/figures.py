@@ -25,6 +25,9 @@ COST = "emulator_per_gib"
 # CPU time of zerocopy beside these, from GOALS_FROM bytes on.
 GOALS = {PLAIN: 0.40, NGINX: 0.95}
 GOALS_FROM = 256 * KIB
+# Linux from 6.10 on calls a send copied whose bytes joined the packet of the one before (io_link_skb): about
+# one for each new connection.
+CALLED_COPIED_MAX = 0.1
 HEADINGS = (
     *("size", "mode", "worker s/GiB", "guest s/GiB", "emulator s/GiB", "vs plain", "vs nginx"),
     *("zero-copied", "copied"),
@@ -178,13 +181,14 @@ TEMPLATES.filters["calls"] = calls
 
 def proven(samples: Sequence[Sample]) -> str:
     """Say whether the kernel sent what it was asked to send without copying: by its own account, and because
-    none of its functions that copy was called.
+    none of its functions that copy was called. That counts where it calls few copied.
     """
     group = [each for each in samples if each.mode == ZEROCOPY]
     sent, copied, unknown = (sum(getattr(each, name) for each in group) for name in COUNTS)
     copies, _ = added(group)
     told = f"{sent} of {sent + copied + unknown} zero-copy sends were not copied by the kernel's own account"
-    clean = sent and not copied and not unknown and copies and not any(copies.values())
+    few = copied <= CALLED_COPIED_MAX * (sent + copied)
+    clean = sent and few and not unknown and copies and not any(copies.values())
     return f"{'sent without a copy' if clean else 'NOT PROVEN'}: {told}; {calls(copies) or 'nothing counted'}"
 
 

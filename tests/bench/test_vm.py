@@ -235,11 +235,15 @@ def test_proof() -> None:
     assert proven(samples).startswith("sent without a copy: 10 of 10")
 
 
+def test_what_is_called_copied_where_nothing_copied_is_the_kernels_way_of_counting() -> None:
+    assert proven([make_sample(copied=1)]).startswith("sent without a copy: 10 of 11")
+
+
 @pytest.mark.parametrize(
     "changed",
     [
         {"zero_copied": 0},
-        {"copied": 1},
+        {"copied": 2},
         {"unknown": 1},
         *({"copies": {**NO_COPIES, copier: 1}} for copier in COPIERS),
         {"copies": {}},
