@@ -28,7 +28,7 @@ _OWN = frozenset(
     )
 )
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
-_TABLE_SIZE_MAX = 1 << 20
+_READ_SIZE = 1 << 16
 
 
 class Away(Exception):
@@ -111,7 +111,7 @@ class Mounts:
         if self._table < 0:
             return
         places: dict[Names, bool] = {}
-        for line in os.pread(self._table, _TABLE_SIZE_MAX, 0).splitlines():
+        for line in self._lines():
             mount, _, system = line.partition(b" - ")
             kind = system.split(b" ", 1)[0].decode("ascii", "replace")
             place = _ESCAPED.sub(lambda found: bytes([int(found[1], 8)]), mount.split(b" ")[4])
@@ -120,3 +120,10 @@ class Mounts:
         self._hanging = tuple(
             place for place in sorted(places, key=len) if places[place] and place != self._root[: len(place)]
         )
+
+    def _lines(self) -> list[bytes]:
+        text = b""
+        # One read gives a page of it at most, however much is asked for.
+        while piece := os.pread(self._table, _READ_SIZE, len(text)):
+            text += piece
+        return text.splitlines()

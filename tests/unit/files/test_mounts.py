@@ -71,6 +71,18 @@ def test_a_path_leads_to_a_mount_or_not(mounts: Mounts, path: str, mount: str | 
     assert mount_of(mounts, path) == (None if mount is None else names(mount))
 
 
+def test_all_of_a_long_table_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which the kernel gives a page at a time."""
+    page, whole = 40, os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: whole(fd, min(size, page), at))
+    (tmp_path / "mountinfo").write_text(TABLE)
+    mounts = Mounts(str(tmp_path / "mountinfo"))
+    mounts.guard(ROOT)
+    assert mount_of(mounts, "/srv/www/with space/a") is not None
+    assert mount_of(mounts, "/mnt/a") is not None
+    mounts.close()
+
+
 def test_other_threads_may_wait(mounts: Mounts) -> None:
     with ThreadPoolExecutor(1) as threads:
         assert threads.submit(mount_of, mounts, "/srv/www/shared/a").result() is None
