@@ -57,7 +57,7 @@ TESTS = (
     "tests/wire/tls",
 )
 # An emulated processor is slow.
-PYTEST = ("-q", "-p", "no:cacheprovider", "-m", "not slow", "-o", "faulthandler_timeout=1800")
+PYTEST = ("-v", "-p", "no:cacheprovider", "-m", "not slow", "-o", "faulthandler_timeout=1800")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -163,7 +163,7 @@ def main(chosen: argparse.Namespace) -> int:
         if chosen.tests is not None:
             # What is installed is tested, not the tree, as by `make test`.
             command = [sys.executable, "-P", "-m", "pytest", *PYTEST, *(chosen.tests or TESTS)]
-            return run_inside(chosen.vng, kernel, chosen.memory, chosen.copy_by, command)
+            return run_inside(chosen.vng, kernel, directory, chosen.memory, chosen.copy_by, command)
         write_plan(directory, root, chosen.zchttpd, chosen.modes)
         wanted = LOSS_SIZES if chosen.loss else chosen.sizes
         payloads = [write_payload(root, size) for size in wanted]

@@ -160,18 +160,24 @@ CACHED = (
 DISK = (
     "modprobe -a loop ext4; truncate -s 1G /run/disk; mkfs.ext4 -q /run/disk; mkdir /run/there;"
     " mount -o loop /run/disk /run/there;"
-    " export TMPDIR=/run/there HYPOTHESIS_STORAGE_DIRECTORY=/run/there/examples"
+    " export TMPDIR=/run/there HYPOTHESIS_STORAGE_DIRECTORY=/run/there/examples PYTHONUNBUFFERED=1"
 )
 
 
-def run_inside(vng: str, kernel: str, memory: str, copy_by: str, command: list[str]) -> int:
-    """Run `command` in a guest here and show what it prints; return its exit status. Raises CannotMeasure."""
+def run_inside(vng: str, kernel: str, directory: Path, memory: str, copy_by: str, command: list[str]) -> int:
+    """Run `command` in a guest here and show what it prints; return its exit status. Raises CannotMeasure.
+
+    `directory` is for what the guest is told.
+    """
     read = {"/usr", sys.prefix, sys.base_prefix, os.getcwd(), *filter(os.path.isdir, sys.path)}
     cached = CACHED.format(" ".join(map(shlex.quote, sorted(read))))
-    script = f"{cached}; {DISK}; cd {shlex.quote(os.getcwd())}; {shlex.join(command)}; echo {STATUS}$?"
-    shell = ["/bin/sh", "-c", script]
+    # The kernel's command line, by which vng passes a command on, ends after 2 KiB.
+    script = directory / "command"
+    script.write_text(
+        f"{cached}; {DISK}; cd {shlex.quote(os.getcwd())}; {shlex.join(command)}; echo {STATUS}$?\n"
+    )
     options = f"-cpu {COPY_BY[copy_by]} {OWN_TIME} {FILES}"
-    child = _launch(vng, kernel, memory, options, shell, stdout=subprocess.PIPE)
+    child = _launch(vng, kernel, memory, options, ["/bin/sh", str(script)], stdout=subprocess.PIPE)
     status = None
     try:
         assert child.stdout is not None
