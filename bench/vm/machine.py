@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from compileall import compile_dir
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,6 +172,8 @@ def run_inside(vng: str, kernel: str, directory: Path, memory: str, copy_by: str
     """
     read = {"/usr", sys.prefix, sys.base_prefix, os.getcwd(), *filter(os.path.isdir, sys.path)}
     cached = CACHED.format(" ".join(map(shlex.quote, sorted(read))))
+    # It cannot write here, and would compile what it imports each time that a server starts.
+    compile_dir(os.getcwd(), quiet=2)
     # The kernel's command line, by which vng passes a command on, ends after 2 KiB.
     script = directory / "command"
     script.write_text(
