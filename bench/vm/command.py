@@ -56,8 +56,11 @@ TESTS = (
     "tests/wire/test_sandbox.py",
     "tests/wire/tls",
 )
-# An emulated processor is slow.
-PYTEST = ("-v", "-p", "no:cacheprovider", "-m", "not slow", "-o", "faulthandler_timeout=1800")
+# An emulated processor is slow, and the guest's disk small.
+PYTEST = (
+    *("-v", "-p", "no:cacheprovider", "-m", "not slow"),
+    *("-o", "faulthandler_timeout=1800", "-o", "tmp_path_retention_policy=failed"),
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
