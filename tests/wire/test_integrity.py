@@ -20,6 +20,7 @@ from .tree import KIB, MIB, noise
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import Self
 
     from .servers import Corner, Server
 
@@ -161,24 +162,46 @@ def test_large_files_tell_all_as_soon_as_it_is_known(to_all: Corner) -> None:
 
 
 class Changes:
-    """Versions of a file, one after the other, by rename or written in place, until the end."""
+    """Versions of a file, one after the other, by rename or written in place, until the end.
+
+    Each comes a few answers after the one before it, or at once: however long an answer takes, some versions
+    last until their digest is known.
+    """
 
     def __init__(self, path: Path, size: int, *, in_place: bool) -> None:
         self._path, self._size, self._in_place = path, size, in_place
-        self._over = threading.Event()
+        self._answers = 0
+        self._answered = threading.Condition()
+        self._over = False
         self._thread = threading.Thread(target=self._change)
         publish(path, noise(size))
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self._thread.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        with self._answered:
+            self._over = True
+            self._answered.notify()
         self._thread.join()
+
+    def answered(self) -> None:
+        """An answer has come."""
+        with self._answered:
+            self._answers += 1
+            self._answered.notify()
+
+    def _wait(self, answers: int) -> bool:
+        """Wait for so many; whether it is over."""
+        with self._answered:
+            due = self._answers + answers
+            self._answered.wait_for(lambda: self._over or self._answers >= due)
+            return self._over
 
     def _change(self) -> None:
         for number in itertools.count():
-            if self._over.wait(0.01 * (number % 5)):
+            if self._wait(number % 5):
                 return
             content = bytes([number % 251]) * (self._size + (0 if self._in_place else number % 7))
             if not self._in_place:
@@ -199,13 +222,15 @@ def test_a_digest_is_of_the_bytes_that_it_comes_with(
         [(WANT,), (), (WANT, CONTENT), (CONTENT, "Range: bytes=5-999"), (CONTENT, "Range: bytes=-3000")]
     )
     seen = dict.fromkeys(("whole", "part"), 0)
-    with Changes(corner.path / "f", size, in_place=in_place):
+    with Changes(corner.path / "f", size, in_place=in_place) as changes:
         for lines in itertools.islice(asks, 5 * ROUNDS):
             try:
                 reply = corner.ask("/f", *lines)
             except ProtocolError:
                 # Broken off, as it may be where it was written to in place.
                 continue
+            finally:
+                changes.answered()
             assert reply.status in (200, 206, 503)
             whole, content = told(reply)
             if reply.status == 200 and whole is not None:
