@@ -157,10 +157,11 @@ CACHED = (
     "mkdir /run/files; mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=524288,cache=loose files"
     ' /run/files; for each in {}; do mount --bind "/run/files$each" "$each"; done'
 )
-# What the guest has for /tmp cannot tell what is in the page cache (RWF_NOWAIT); disks can.
+# What the guest has for /tmp cannot tell what is in the page cache (RWF_NOWAIT); disks can. This one is in
+# its memory, which gets back what deleted files had.
 DISK = (
     "modprobe -a loop ext4; truncate -s 1G /run/disk; mkfs.ext4 -q /run/disk; mkdir /run/there;"
-    " mount -o loop /run/disk /run/there;"
+    " mount -o loop,discard /run/disk /run/there;"
     " export TMPDIR=/run/there HYPOTHESIS_STORAGE_DIRECTORY=/run/there/examples PYTHONUNBUFFERED=1"
 )
 
@@ -177,7 +178,9 @@ def run_inside(vng: str, kernel: str, directory: Path, memory: str, copy_by: str
     # The kernel's command line, by which vng passes a command on, ends after 2 KiB.
     script = directory / "command"
     script.write_text(
-        f"{cached}; {DISK}; cd {shlex.quote(os.getcwd())}; {shlex.join(command)}; echo {STATUS}$?\n"
+        f"{cached}; {DISK}; cd {shlex.quote(os.getcwd())}; {shlex.join(command)}; status=$?;"
+        # Whoever was killed leaves a line without an end.
+        f" echo; echo {STATUS}$status\n"
     )
     options = f"-cpu {COPY_BY[copy_by]} {OWN_TIME} {FILES}"
     child = _launch(vng, kernel, memory, options, ["/bin/sh", str(script)], stdout=subprocess.PIPE)
