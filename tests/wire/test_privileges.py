@@ -17,7 +17,7 @@ import zchttpd
 
 from .client import eventually, request
 from .servers import SENDS_ZEROCOPY, serving
-from .streams import pattern
+from .streams import cache, pattern
 from .test_life import assert_one_line, refuse
 from .tree import MIB
 
@@ -89,6 +89,7 @@ def test_files_of_others_are_forbidden(open_root: Path, kind: tuple[str, str]) -
 def test_memory_is_registered_after_the_drop(open_root: Path) -> None:
     """The limit is raised while the server is root; where root may not do that, the server says so."""
     with serving(open_root, send_mode="zerocopy", user="nobody", memlock=MIB // 4) as server:
+        cache(server, "/open")
         assert server.ask(request("/open")).body == pattern(MIB)
         copied = server.metric('zerocopy_fallbacks_total{reason="memlock"}')
         if may_raise_limits():
