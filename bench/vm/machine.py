@@ -164,6 +164,8 @@ DISK = (
     " mount -o loop,discard /run/disk /run/there;"
     " export TMPDIR=/run/there HYPOTHESIS_STORAGE_DIRECTORY=/run/there/examples PYTHONUNBUFFERED=1"
 )
+# As systemd does, so that there are control groups with a limit.
+GROUPS = "echo +memory >/sys/fs/cgroup/cgroup.subtree_control"
 
 
 def run_inside(vng: str, kernel: str, directory: Path, memory: str, copy_by: str, command: list[str]) -> int:
@@ -178,7 +180,7 @@ def run_inside(vng: str, kernel: str, directory: Path, memory: str, copy_by: str
     # The kernel's command line, by which vng passes a command on, ends after 2 KiB.
     script = directory / "command"
     script.write_text(
-        f"{cached}; {DISK}; cd {shlex.quote(os.getcwd())}; {shlex.join(command)}; status=$?;"
+        f"{cached}; {DISK}; {GROUPS}; cd {shlex.quote(os.getcwd())}; {shlex.join(command)}; status=$?;"
         # Whoever was killed leaves a line without an end.
         f" echo; echo {STATUS}$status\n"
     )
