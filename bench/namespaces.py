@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 from benchlib import CannotMeasure
+from benchlib.proc import CONGESTION_CONTROL
 from benchlib.server import find_tool
 
 # Of Ubuntu: programs that AppArmor does not know have no rights in the user namespaces that they make.
 RESTRICTED = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
-
-CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
 def enter_namespace(*more: str, user: bool = True) -> None:

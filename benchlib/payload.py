@@ -55,10 +55,13 @@ def write_noise(path: Path, size: int, source: random.Random) -> str:
     return digest.hexdigest()
 
 
-def write_payload(root: Path, size: int) -> Payload:
-    """Write a file of `size` pseudo-random bytes into `root`, the same bytes in each run."""
-    name = f"{size_label(size)}.bin"
-    return Payload(f"/{name}", size, write_noise(root / name, size, random.Random(size)))
+def write_payload(root: Path, size: int, number: int = 0) -> Payload:
+    """Write a file of `size` pseudo-random bytes into `root`, the same bytes in each run. `number` makes it
+    one more of that size.
+    """
+    name = f"{size_label(size)}-{number}.bin" if number else f"{size_label(size)}.bin"
+    source = random.Random(f"{size} {number}" if number else size)
+    return Payload(f"/{name}", size, write_noise(root / name, size, source))
 
 
 def prose(size: int, source: random.Random) -> bytes:

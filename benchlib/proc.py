@@ -15,6 +15,7 @@ from benchlib import CannotMeasure
 CPUCLOCK_SCHED = 2
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
 def process_tree(pid: int) -> tuple[int, ...]:
@@ -115,7 +116,7 @@ def read_memory(sockstat: str | None = None) -> Memory:
 
 def congestion_control() -> str:
     """What new TCP connections of this network namespace use; see tcp(7)."""
-    return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+    return CONGESTION_CONTROL.read_text().strip()
 
 
 def machine() -> dict[str, str]:

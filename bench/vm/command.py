@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.namespaces import enter_namespace
-from bench.options import at_least_one, prepare_outputs, sizes
+from bench.options import at_least_one, prepare_outputs
 from bench.vm.figures import Results, document, plot_of, proven, to_json
 from bench.vm.loss import checked
 from bench.vm.machine import COPY_BY, booted, make_taps, newest_kernel, run_inside
 from bench.vm.measure import ask_paths, both_routes, control, rounds, started
-from bench.vm.modes import AUTO, MODES, ZEROCOPY, chosen_modes, write_plan
+from bench.vm.modes import AUTO, ZEROCOPY, add_modes, write_plan
 from benchlib import CannotMeasure, say
 from benchlib.fetch import BadAnswer
 from benchlib.payload import MIB, size_label, write_payload
@@ -64,13 +64,8 @@ PYTEST = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    add_modes(parser, SIZES, 4)
     add = parser.add_argument
-    words = f"sizes of the files (default: {SIZES})"
-    add("--sizes", type=sizes, default=sizes(SIZES), metavar="LIST", help=words)
-    add("--rounds", type=at_least_one, default=3, metavar="N")
-    words = f"what to run, with commas (default: {','.join(MODES)})"
-    add("--modes", type=chosen_modes, default=tuple(MODES.values()), metavar="LIST", help=words)
-    add("--connections", type=at_least_one, default=4, metavar="N", help="downloads at a time (default: 4)")
     words = "MiB of each size, mode and round, but 1 to 300 responses (default: 32)"
     add("--megabytes", type=at_least_one, default=32, metavar="N", help=words)
     add("--seconds", type=at_least_one, default=900, metavar="N", help="begin nothing new after this long")

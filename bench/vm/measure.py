@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.vm.figures import Sample, usage
 from bench.vm.machine import CARDS, COPYING, GATHERING
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from bench.vm.machine import Guest
     from bench.vm.modes import Mode
+
+_T = TypeVar("_T")
 
 TIMEOUT_S = 30.0
 # Leases end when the last acknowledgement is in, shortly behind the last byte.
@@ -65,15 +68,20 @@ class Downloader:
                     raise CannotMeasure(f"{payload.target}: other bytes than the file's")
 
 
-def settled(guest: Guest, mode: str) -> dict[str, float]:
-    """The server's counters once no lease is open. Raises CannotMeasure."""
+def at_rest(read: Callable[[], dict[str, float]], name: str) -> dict[str, float]:
+    """The counters of the server `name` once no lease is open. Raises CannotMeasure."""
     until = time.monotonic() + SETTLE_S_MAX
     while True:
-        counters = guest.ask("counters", mode)
+        counters = read()
         if not counters.get("zchttpd_leases_open"):
             return counters
         if time.monotonic() > until:
-            raise CannotMeasure(f"{mode}: {counters['zchttpd_leases_open']} leases do not end")
+            raise CannotMeasure(f"{name}: {counters['zchttpd_leases_open']} leases do not end")
+
+
+def settled(guest: Guest, mode: str) -> dict[str, float]:
+    """Those of a server in the guest. Raises CannotMeasure."""
+    return at_rest(partial(guest.ask, "counters", mode), mode)
 
 
 def grown(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
@@ -112,7 +120,7 @@ def _measure(guest: Guest, down: Downloader, mode: str, payload: Payload, count:
     )
 
 
-def in_turn(modes: Sequence[str], number: int) -> list[str]:
+def in_turn(modes: Sequence[_T], number: int) -> list[_T]:
     """The modes as round `number` measures them: one after the other, each first in its turn."""
     first = number % len(modes)
     return [*modes[first:], *modes[:first]]

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.options import at_least_one, sizes
 from bench.peers import KINDS
 from bench.vm.agent import SITE
 from bench.vm.machine import CARDS
@@ -89,6 +90,18 @@ def write_plan(directory: Path, root: Path, zchttpd: str, modes: Sequence[Mode])
         "addresses": {card.hardware: card.guest for card in CARDS},
     }
     (directory / "plan.json").write_text(json.dumps(plan))
+
+
+def add_modes(parser: argparse.ArgumentParser, files: str, connections: int) -> None:
+    """Add the options that say what is measured; `files`: the default of --sizes."""
+    add = parser.add_argument
+    words = f"sizes of the files (default: {files})"
+    add("--sizes", type=sizes, default=sizes(files), metavar="LIST", help=words)
+    add("--rounds", type=at_least_one, default=3, metavar="N")
+    words = f"what to run, with commas (default: {','.join(MODES)})"
+    add("--modes", type=chosen_modes, default=tuple(MODES.values()), metavar="LIST", help=words)
+    words = f"downloads at a time (default: {connections})"
+    add("--connections", type=at_least_one, default=connections, metavar="N", help=words)
 
 
 def chosen_modes(text: str) -> tuple[Mode, ...]:
