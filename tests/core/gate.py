@@ -70,6 +70,14 @@ class Gate(Bench):
             if op.kind == "send_zc":
                 self.step(op.token, 0, False, True)
 
+    def takes_again(self, fd: int) -> bool:
+        """Who took nothing does from now on. Whether somebody waited for that, who has been told."""
+        self.deaf.discard(fd)
+        if fd not in self.polls:
+            return False
+        self.step(self.polls.pop(fd), 4)
+        return True
+
     def run(self, ms: int) -> None:
         for _ in range(ms // TICK_MS):
             self.wait(TICK_MS)

@@ -108,8 +108,7 @@ class Crowd:
             self.gate.end(guest.ticket)
             guest.sends = True
         elif guest.ticket:
-            self.gate.deaf.discard(fd)
-            self.gate.step(self.gate.polls.pop(fd), 4)
+            assert self.gate.takes_again(fd)
             self.gate.serve()
             self.model.there[guest.counted] -= 1
             guest.counted, guest.ticket, guest.sends = "", 0, False

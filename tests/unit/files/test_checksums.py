@@ -162,6 +162,14 @@ class Reading:
     def ask(self, who: str) -> Job:
         return pending(lambda: self.checksums.of(self.found, who))
 
+    def begun_and_left(self) -> Job:
+        """Ann asks, and leaves when a piece has been read."""
+        job = self.ask(ANN)
+        assert self.read.wait(60)
+        self.checksums.leave(ANN)
+        self.go_on.set()
+        return job
+
     @property
     def made(self) -> tuple[int, int]:
         """Checksums, and bytes."""
@@ -174,20 +182,14 @@ def reading(site: Path, root: Root, monkeypatch: pytest.MonkeyPatch) -> Reading:
 
 
 def test_reading_stops_when_nobody_wants_it_any_more(reading: Reading) -> None:
-    job = reading.ask(ANN)
-    assert reading.read.wait(60)
-    reading.checksums.leave(ANN)
-    reading.go_on.set()
+    job = reading.begun_and_left()
     assert reading.loop.wait(job) is None
     assert reading.made == (0, MIB)
 
 
 def test_who_asks_again_is_further(reading: Reading) -> None:
     """Or a file on a slow disk would never have one: who waits for too long is told to go."""
-    job = reading.ask(ANN)
-    assert reading.read.wait(60)
-    reading.checksums.leave(ANN)
-    reading.go_on.set()
+    job = reading.begun_and_left()
     assert reading.loop.wait(job) is None
     assert reading.loop.wait(reading.ask(ANN)) is None
     assert reading.begun == [0, MIB]
@@ -196,10 +198,7 @@ def test_who_asks_again_is_further(reading: Reading) -> None:
 
 
 def test_who_comes_while_it_stops_has_it_all_the_same(reading: Reading) -> None:
-    job = reading.ask(ANN)
-    assert reading.read.wait(60)
-    reading.checksums.leave(ANN)
-    reading.go_on.set()
+    job = reading.begun_and_left()
     assert reading.stopped.wait(60), "and the loop has not heard"
     assert reading.ask(BOB) is job
     assert reading.loop.wait(job) is None
