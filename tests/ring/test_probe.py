@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import errno
 import json
+import mmap
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from zchttpd._core.testing_ring import OpenRing
 
-from zchttpd._core.ring_setup import FEATURES, probe
+from zchttpd._core.ring_setup import FEATURES, gives_back_at_once, probe
 
 from .conftest import REFUSE_RING
 
-PROBE = "import json; from zchttpd._core.ring_setup import probe; print(json.dumps(probe()))"
+PROBE = (
+    "import json; from zchttpd._core.ring_setup import gives_back_at_once, probe;"
+    " print(json.dumps({**probe(), 'at_once': gives_back_at_once()}))"
+)
 
 pytestmark = [pytest.mark.uring, pytest.mark.locked]
 
@@ -62,16 +67,17 @@ def test_refused(number: int) -> None:
     )
     found = json.loads(done.stdout)
     assert found.pop("error") == errno.errorcode[number]
+    assert found.pop("at_once") is None
     assert not any(found.values())
 
 
 def test_leaves_no_descriptor_behind() -> None:
     count = (
-        "import os; before = len(os.listdir('/proc/self/fd')); probe(); probe();"
+        "import os; before = len(os.listdir('/proc/self/fd')); probe(); gives_back_at_once();"
         " print(len(os.listdir('/proc/self/fd')) - before)"
     )
     done = subprocess.run(
-        [sys.executable, "-P", "-c", f"from zchttpd._core.ring_setup import probe; {count}"],
+        [sys.executable, "-P", "-c", f"from zchttpd._core.ring_setup import *; {count}"],
         capture_output=True,
         text=True,
         timeout=60,
@@ -84,3 +90,21 @@ def test_receive_buffers_that_fill_the_queue() -> None:
     """Without a buffer ring each is an op. Where little can be locked the queue is small: they fill it."""
     ring = OpenRing(("buffer_ring",), buffers=4096)
     assert ring.ask(NOP) == -errno.EACCES
+
+
+def pinned() -> int:
+    """Bytes of this process that the kernel has pinned, as registered memory is (proc(5), VmPin)."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    [value] = [line.split()[1] for line in lines if line.startswith("VmPin:")]
+    return int(value) * 1024
+
+
+def test_when_registered_memory_comes_back() -> None:
+    """What the probe says is what the kernel's own account says of a ring as a worker has it."""
+    ring, before = OpenRing(), pinned()
+    with mmap.mmap(-1, 1 << 20) as memory:
+        assert ring.register(memory) == 0
+        assert pinned() == before + (1 << 20)
+        assert ring.clear() == 0
+        at_once = pinned() == before
+    assert gives_back_at_once() is at_once

@@ -58,6 +58,12 @@ def probe_ring() -> Mapping[str, object]:
     return found
 
 
+def gives_back_at_once() -> bool | None:
+    """Whether registered memory comes back as soon as it is let go; None where none can be registered."""
+    found: bool | None = importlib.import_module("zchttpd._core.ring_setup").gives_back_at_once()
+    return found
+
+
 def refusal(error: str) -> tuple[str, str]:
     """(cause, fix) of an io_uring_setup(2) that failed with the errno named `error`."""
     if error == "ENOSYS":
@@ -225,7 +231,21 @@ def _ring_findings() -> list[Finding]:
             findings.append(Finding(name, State.OK, "present"))
         else:
             findings.append(Finding(name, State.MISSING, feature.lost, f"Linux {feature.since} or later"))
-    return findings
+    return [*findings, *_registered_memory()]
+
+
+def _registered_memory() -> Iterator[Finding]:
+    """How soon there is room again; nothing where no memory can be registered, which has a line already."""
+    at_once = gives_back_at_once()
+    if at_once:
+        text = "comes back as soon as the last send of it has ended"
+        yield Finding("registered memory", State.OK, text)
+    elif at_once is not None:
+        text = (
+            "comes back a second after it was let go: for so long files that change or are pushed out take"
+            " up to half of --memory on top, and what finds no room is sent from the page cache"
+        )
+        yield Finding("registered memory", State.LOW, text, "Linux 6.4 or later")
 
 
 def _ring_without_core() -> Finding:

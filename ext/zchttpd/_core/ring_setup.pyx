@@ -4,7 +4,7 @@ from libc.errno cimport EACCES, EINVAL, ENOMEM, ENOSYS
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport malloc
 from libc.string cimport memset
-from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap
+from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.unistd cimport close, write
 
 from zchttpd._core cimport uring as lib
@@ -12,7 +12,7 @@ from zchttpd._core.machine cimport READ_QUEUES, READS_MAX
 from zchttpd._core.ring cimport (
     BUFFER_GROUP, FEATURE_BUFFER_RING, FEATURE_DEFER_TASKRUN, FEATURE_MULTISHOT_ACCEPT, FEATURE_MULTISHOT_RECV,
     FEATURE_REGISTERED_RING_FD, FEATURE_REPORT_USAGE, FEATURE_RESTRICTIONS, FEATURE_SEND_ZC, FEATURE_SINGLE_ISSUER,
-    FEATURE_SPARSE_BUFFERS, Ring, ring_close, ring_give_back, ring_publish, ring_sqe)
+    FEATURE_SPARSE_BUFFERS, Ring, ring_clear, ring_close, ring_give_back, ring_publish, ring_register, ring_sqe)
 
 import errno as errno_names
 
@@ -28,6 +28,8 @@ cdef extern from "<sys/socket.h>" nogil:
 
 cdef enum:
     QUESTION = 1        # token of what the probe asks
+    PAGE = 4096
+    AT_ONCE_NS = 300000000  # the kernels that put it off do so for a second
     FILE_THREADS = (READ_QUEUES - 1) * READS_MAX
 
 FEATURES = {
@@ -263,6 +265,38 @@ cdef void _probe_sockets(Ring* ring, uint32_t without, int* pair) noexcept nogil
             _answer(ring, &flags)
         if res != -EINVAL:
             ring.features |= FEATURE_REPORT_USAGE
+
+
+cdef bint _comes_back(Ring* ring) noexcept nogil:
+    """Whether the tag of what was let go is there before AT_ONCE_NS have passed."""
+    cdef lib.io_uring_cqe* cqe = NULL
+    cdef lib.__kernel_timespec timeout
+    cdef uint64_t token
+    timeout.tv_sec = 0
+    timeout.tv_nsec = AT_ONCE_NS
+    while lib.io_uring_submit_and_wait_timeout(&ring.uring, &cqe, 1, &timeout, NULL) >= 0 and cqe != NULL:
+        token = cqe.user_data
+        lib.io_uring_cq_advance(&ring.uring, 1)
+        if token == QUESTION:
+            return True
+    return False
+
+
+def gives_back_at_once() -> bool | None:
+    """Whether registered memory that no send reads comes back as soon as it is let go (Linux 6.4), or a second later. None
+    where none can be registered. Opens a ring and closes it."""
+    cdef Ring ring
+    cdef void* page
+    found = None
+    if ring_open(&ring, 0, 8, 256, 8) < 0:
+        return None
+    page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    if page != MAP_FAILED and ring_register(&ring, 0, page, PAGE, QUESTION) == 0 and ring_clear(&ring, 0) == 0:
+        found = bool(_comes_back(&ring))
+    ring_close(&ring)
+    if page != MAP_FAILED:
+        munmap(page, PAGE)
+    return found
 
 
 def probe(tuple without=()) -> dict:

@@ -1,9 +1,10 @@
 """What the tests ask of an open ring."""
 
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint32_t
 
 from zchttpd._core cimport uring as lib
-from zchttpd._core.ring cimport Ring, ring_close
+from zchttpd._core.ring cimport Ring, ring_clear, ring_close, ring_register
 from zchttpd._core.ring_setup cimport ring_open
 from zchttpd._core.ring_setup import FEATURES
 
@@ -45,3 +46,17 @@ cdef class OpenRing:
             result = cqe.res
             lib.io_uring_cq_advance(&self.ring.uring, 1)
         return result
+
+    def register(self, memory) -> int:
+        """Put writable memory into the first slot of the table of registered buffers. Returns 0 or -errno."""
+        cdef Py_buffer view
+        cdef int rc
+        PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
+        # The kernel holds the pages.
+        rc = ring_register(&self.ring, 0, view.buf, view.len, 1)
+        PyBuffer_Release(&view)
+        return rc
+
+    def clear(self) -> int:
+        """Clear that slot. Returns 0 or -errno."""
+        return ring_clear(&self.ring, 0)
