@@ -315,11 +315,11 @@ def _carry_out(command: str, typed: dict[str, Any], asked: dict[str, Any]) -> in
             return _doctor(settings, **asked)
         given, notes = _read(texts)
         if check:
-            from zchttpd.engine import tls
+            from zchttpd.process.checks import check_files
 
-            tls.load(given.settings)
-    except SettingsError as error:
-        log.complain(error.problem)
+            check_files(given.settings)
+    except (SettingsError, StartError) as error:
+        log.complain(error.problem if isinstance(error, SettingsError) else str(error))
         return EXIT_USAGE
     if check:
         from zchttpd.config.shown import as_toml

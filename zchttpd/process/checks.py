@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from zchttpd.config.names import OFF
 from zchttpd.config.options import SettingsError, nearest
+from zchttpd.engine import tls
 from zchttpd.engine.tls import key_of
 from zchttpd.http.target import hidden
 from zchttpd.process.privileges import resolve
+from zchttpd.telemetry.access_log import check_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +88,17 @@ def check_secrets(settings: Settings) -> None:
             if _within(Path(secret), each.root):
                 fix = f"Type a file outside of {each.root}"
                 raise SettingsError(name, f"{secret} is served to everybody. {fix}")
+
+
+def check_files(settings: Settings) -> None:
+    """Raises SettingsError or StartError unless this user can open what a start does besides; makes none."""
+    tls.load(settings)
+    check_place(settings)
+    if settings.admin and settings.admin_token_file:
+        # What it imports is of no use to a server without.
+        from zchttpd.telemetry.admin_access import read_token
+
+        read_token(settings.admin_token_file)
 
 
 def check_user(user: str) -> None:

@@ -134,10 +134,7 @@ def open_log(path: str) -> int:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
     except OSError as error:
         why = "nobody reads the pipe" if error.errno == errno.ENXIO else error.strerror
-        raise StartError(
-            f"--access-log: {path!r} cannot be written ({why}). Type a file in a directory that this user"
-            " may write to, - for standard output, or off"
-        ) from None
+        raise _unwritable(path, str(why)) from None
     os.set_blocking(fd, True)
     return fd
 
@@ -248,6 +245,23 @@ def check_log(settings: Settings) -> None:
     # A pipe stays open: its reader would leave when the only writer does, before the workers have come.
     if _is_file(fd):
         os.close(fd)
+
+
+def check_place(settings: Settings) -> None:
+    """Raises StartError unless this user may write the log, and makes none: it would be this user's."""
+    path = settings.access_log
+    if path in (OFF, STDOUT):
+        return
+    place = path if os.path.exists(path) else os.path.dirname(path) or "."
+    if os.path.isdir(path):
+        raise _unwritable(path, os.strerror(errno.EISDIR))
+    if not os.access(place, os.W_OK):
+        raise _unwritable(path, os.strerror(errno.EACCES if os.path.exists(place) else errno.ENOENT))
+
+
+def _unwritable(path: str, why: str) -> StartError:
+    fix = "Type a file in a directory that this user may write to, - for standard output, or off"
+    return StartError(f"--access-log: {path!r} cannot be written ({why}). {fix}")
 
 
 def _is_file(fd: int) -> bool:
