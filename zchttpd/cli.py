@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 EXIT_USAGE = 2
 TOP_URL = "127.0.0.1:9100"
 EXIT_INTERRUPTED = 130  # as a shell has it, 128 and SIGINT
+EXIT_UNREAD = 141  # the same, and SIGPIPE
 
 _DESCRIPTION = """\
 Serve the files of a directory over HTTP/1.1, without copying their bytes where the kernel can.
@@ -199,6 +200,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.open_streams()
     try:
         return _run(arguments)
+    except BrokenPipeError:
+        # Of what is printed at once, as into head(1), the rest is not wanted.
+        return EXIT_UNREAD
     finally:
         log.flush()
 

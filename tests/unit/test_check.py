@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,3 +48,14 @@ def test_check_tells_of_a_log_of_somebody_else(
     code, out, err = run(capsys, "--check", str(tmp_path), "--access-log", str(tmp_path / "log"))
     assert (code, out) == (2, "")
     assert "cannot be written (Permission denied)" in err
+
+
+@pytest.mark.parametrize("words", [["--check", "."], ["doctor"]])
+def test_a_reader_who_has_seen_enough_is_no_fault(words: list[str]) -> None:
+    unread, written = os.pipe()
+    os.close(unread)
+    done = subprocess.run(
+        [sys.executable, "-m", "zchttpd", *words], stdout=written, stderr=subprocess.PIPE, check=False
+    )
+    os.close(written)
+    assert (done.returncode, done.stderr) == (141, b"")
