@@ -76,6 +76,14 @@ def test_a_server_has_every_metric_that_is_named(metrics: str) -> None:
         assert not missing, f"no server has {missing}, of: {text}"
 
 
+def test_each_reason_of_a_refusal_is_explained(metrics: str) -> None:
+    reasons = set(re.findall(r'^zchttpd_refused_total{reason="(\w+)"}', metrics, re.MULTILINE))
+    _, _, alert = ALERTS.read_text(encoding="utf-8").partition("alert: ZchttpdRefuses")
+    explained = set(re.findall(r"\b(\w+):", alert.partition("- alert:")[0].partition("description:")[2]))
+    assert reasons
+    assert explained == reasons
+
+
 def test_the_dashboard_has_every_metric(metrics: str) -> None:
     families = set(re.findall(r"^# TYPE (zchttpd_\w+)", metrics, re.MULTILINE))
     shown = {name for text in queries() for name in NAME.findall(text)} | {"zchttpd_build_info"}
