@@ -84,6 +84,15 @@ def test_each_reason_of_a_refusal_is_explained(metrics: str) -> None:
     assert explained == reasons
 
 
+def test_the_dashboard_shows_every_alert() -> None:
+    [shown] = [text for text in queries() if "ALERTS" in text]
+    pattern = re.search(r'alertname=~"([^"]+)"', shown)
+    names = re.findall(r"alert: (\w+)", ALERTS.read_text(encoding="utf-8"))
+    assert pattern
+    assert names
+    assert [name for name in names if not re.fullmatch(pattern[1], name)] == []
+
+
 def test_the_dashboard_has_every_metric(metrics: str) -> None:
     families = set(re.findall(r"^# TYPE (zchttpd_\w+)", metrics, re.MULTILINE))
     shown = {name for text in queries() for name in NAME.findall(text)} | {"zchttpd_build_info"}
