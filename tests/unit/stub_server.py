@@ -193,6 +193,8 @@ TRIALS: dict[str, Callable[[], object]] = {
     "signal its parent": lambda: os.kill(os.getppid(), 0),
     "leave its namespaces": lambda: libc("unshare", 0),
     "a call that nobody knows": lambda: libc("syscall", 1000),
+    "connect to a port": lambda: socket.create_connection(("127.0.0.1", 9), 60),
+    "use a capability": lambda: os.chroot("/"),
     "a thread": lambda: threading.Thread(target=int).start(),
 }
 

@@ -20,7 +20,7 @@ EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 MAKE_REG = 1 << 8
 # The rights on files, on TCP ports and on other processes, by the version that has them first.
 _FILE_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
-_TCP_RIGHTS = {4: 0b11}
+TCP_RIGHTS = {4: 0b11}
 # The version from which on others can be kept from signals of this process.
 SCOPES = 6
 _SCOPES = {SCOPES: 0b11}
@@ -76,7 +76,7 @@ def enter(rules: Iterable[tuple[str, int]]) -> None:
     """
     known = version()
     handled = _sum(_FILE_RIGHTS, known)
-    attributes = _Ruleset(handled, _sum(_TCP_RIGHTS, known), _sum(_SCOPES, known))
+    attributes = _Ruleset(handled, _sum(TCP_RIGHTS, known), _sum(_SCOPES, known))
     size = max(each for since, each in _SIZES.items() if since <= known)
     ruleset = _call(_CREATE, ctypes.byref(attributes), ctypes.c_size_t(size), 0)
     try:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STUB = Path(__file__).parents[1] / "stub_server.py"
+CAP_SYS_CHROOT = 18
 X86_64, AARCH64 = 0xC000003E, 0xC00000B7
 CONFINED = {
     "read the root": "",
@@ -39,6 +40,8 @@ CONFINED = {
     "signal its parent": "EPERM",
     "leave its namespaces": "EPERM",
     "a call that nobody knows": "ENOSYS",
+    "connect to a port": "EPERM",
+    "use a capability": "EPERM",
     "a thread": "",
 }
 
@@ -81,6 +84,12 @@ def test_what_is_switched_off_does_not_confine(tmp_path: Path) -> None:
     free = inside(tmp_path, "--without", "seccomp")
     scoped = landlock.version() >= landlock.SCOPES
     assert (free["make a socket"], free["signal its parent"]) == ("", "EPERM" if scoped else "")
+    # What else is in the way of these.
+    known_ports = landlock.version() >= min(landlock.TCP_RIGHTS)
+    assert free["connect to a port"] == ("EACCES" if known_ports else "ECONNREFUSED")
+    assert free["use a capability"] == "EPERM"
+    free = inside(tmp_path, "--without", "seccomp,capabilities")
+    assert free["use a capability"] == ("" if has_capability(CAP_SYS_CHROOT) else "EPERM")
 
 
 @pytest.mark.parametrize(
@@ -93,6 +102,12 @@ def test_the_doctor_tells_what_an_older_landlock_lets_pass(
     [found] = [each for each in doctor.examine(Settings(root=tmp_path)) if each.subject == "landlock"]
     assert (found.state, "Linux 6.12" in found.fix) == (state, state is State.LOW)
     assert ("signal" in found.text) == (state is State.LOW)
+
+
+def has_capability(number: int) -> bool:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    [effective] = [line.split()[1] for line in lines if line.startswith("CapEff:")]
+    return bool(int(effective, 16) >> number & 1)
 
 
 def header(path: Path) -> dict[str, int]:
