@@ -150,12 +150,12 @@ def test_all_listeners_are_handed_over(fronted: Fronted) -> None:
             assert peer.ask(BINARY + request("/small")).status == 200
 
     answer()
-    assert fronted.server.reload() == "reloaded: no option has changed"
+    assert fronted.server.reload().startswith("reloaded: no option has changed")
     answer()
     fronted.server.upgrade()
     for _ in range(5):
         answer()
-    assert fronted.server.reload() == "reloaded: no option has changed"
+    assert fronted.server.reload().startswith("reloaded: no option has changed")
     answer()
     with fronted.proxied("127.0.0.2") as peer:
         assert peer.leftover() == b""

@@ -37,11 +37,15 @@ def keep(settings: Settings, fixed: Mapping[str, Any]) -> tuple[Settings, list[s
 
 
 def changes(old: Settings, new: Settings) -> str:
-    """The flags of the options that differ, with commas between them; or that none does."""
+    """The flags of the options that differ, with commas between them; or that none does, as where it is a
+    certificate that is another.
+    """
     names = [each.name for each in fields(old) if getattr(old, each.name) != getattr(new, each.name)]
     told = ["[[site]]" if name == "sites" else flag_of(name) for name in names]
-    return ", ".join(told) or "no option has changed"
+    return ", ".join(told) or "no option has changed, and the files that they name are read again"
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        value = ", ".join(value)
     return repr(value) if isinstance(value, str) else str(value)

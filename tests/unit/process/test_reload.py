@@ -22,11 +22,12 @@ SETTINGS = Settings(root=Path("/"), engine="uring")
 
 
 def test_what_the_supervisor_has_for_life_stays() -> None:
-    asked = replace(SETTINGS, port=9090, admin="127.0.0.1:1", listing=True)
+    asked = replace(SETTINGS, port=9090, listen=("[::]:80", "unix:s"), admin="127.0.0.1:1", listing=True)
     kept, lines = keep(asked, fixed_of(SETTINGS))
     assert kept == replace(SETTINGS, listing=True)
     assert lines == [
         "--port stays 8080: it cannot change to 9090 while the server runs. Restart it for that",
+        "--listen stays '': it cannot change to '[::]:80, unix:s' while the server runs. Restart it for that",
         "--admin stays '': it cannot change to '127.0.0.1:1' while the server runs. Restart it for that",
     ]
 
@@ -36,7 +37,7 @@ def test_an_engine_that_was_chosen_is_no_news_to_who_leaves_the_choice() -> None
 
 
 def test_changes_are_called_what_was_typed() -> None:
-    assert changes(SETTINGS, replace(SETTINGS)) == "no option has changed"
+    assert changes(SETTINGS, replace(SETTINGS)).startswith("no option has changed")
     assert changes(SETTINGS, replace(SETTINGS, cors=True, idle_ms_max=5)) == "--cors, --idle-ms-max"
 
 
