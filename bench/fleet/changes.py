@@ -1,4 +1,6 @@
-"""What happens to a fleet under load: a server is killed, drained, added, unplugged, and one comes back."""
+"""What happens to a fleet under load: a worker is killed, a server is killed, drained, added, unplugged, and
+one comes back.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from bench.fleet.load import Load
     from bench.fleet.servers import Machine
 
-STEPS = ("kill", "drain", "add", "unplug")
+STEPS = ("worker", "kill", "drain", "add", "unplug")
 # Answers that must come between one change and the next.
 BETWEEN = 300
 
@@ -36,6 +38,7 @@ class Changes:
         the end. Raises CannotMeasure where one has not.
         """
         changes: dict[str, Callable[[], str]] = {
+            "worker": partial(self._kill_worker, "four"),
             "kill": partial(self._kill, "one"),
             "drain": partial(self._drain, "two"),
             "add": partial(self._add, spare),
@@ -50,6 +53,10 @@ class Changes:
             say(f"{what}; {self._load.answers} answers, {len(self._load.failures)} failures")
             yield what
         self._load.wait_for_more(BETWEEN)
+
+    def _kill_worker(self, name: str) -> str:
+        self._servers[name].kill_worker()
+        return f"a worker of {name} killed"
 
     def _kill(self, name: str) -> str:
         self._servers[name].kill()

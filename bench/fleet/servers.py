@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.namespaces import run_ip
 from benchlib import CannotMeasure
+from benchlib.proc import process_tree
 from benchlib.scrape import read_counters, total
 from benchlib.server import START_S_MAX, die_with_parent, find_tool, stop
 
@@ -116,6 +117,19 @@ class Server:
         """As the kernel kills for lack of memory: all of it, without a word."""
         os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
+
+    def kill_worker(self) -> None:
+        """As a fault of its own ends it; returns when another one is there. Raises OSError, CannotMeasure."""
+        before, until = self._restarts(), time.monotonic() + START_S_MAX
+        worker = next(pid for pid in process_tree(self._child.pid) if pid != self._child.pid)
+        os.kill(worker, signal.SIGKILL)
+        while self._restarts() == before:
+            if time.monotonic() > until:
+                raise CannotMeasure(f"{self.name} has no worker any more:\n{self._log.read_text()}")
+            time.sleep(0.05)
+
+    def _restarts(self) -> float:
+        return total(self.counters(), "zchttpd_worker_restarts_total")
 
     def leave(self) -> int:
         """Ask it to drain; its exit code."""

@@ -53,6 +53,13 @@ def test_no_request_is_lost(tmp_path: Path) -> None:
     assert found["retries"] + found["redispatches"] > 0
 
 
+def test_nobody_notices_a_worker_that_is_killed(tmp_path: Path) -> None:
+    """What it was sending is asked again, where a client of its own would see a reset."""
+    found = fleet(tmp_path, "--steps", "worker")
+    assert found["failures"] == []
+    assert found["changes"] == ["a worker of four killed"]
+
+
 def test_without_another_try_requests_are_lost(tmp_path: Path) -> None:
     """The test above can fail."""
     text = CONFIG.read_text(encoding="utf-8")
