@@ -160,6 +160,18 @@ def parse_names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
+def parse_hosts(text: str) -> tuple[str, ...]:
+    """Names or addresses with commas between them, as Host has them but for the port. Raises ValueError with
+    a one-line text.
+    """
+    names = parse_names(text)
+    for name in names:
+        # One with a port, or with a *, would never be that of a request.
+        if not re.fullmatch(r"[A-Za-z0-9_.-]+|[0-9a-fA-F.]*:[0-9a-fA-F:.]*:[0-9a-fA-F.]*", name):
+            raise ValueError(f"{name!r} is not a name. Type such as metrics.example, without a port")
+    return names
+
+
 def parse_origins(text: str) -> tuple[str, ...]:
     """Origins with commas between them, as browsers send them (RFC 6454). Raises ValueError with a one-line
     text.

@@ -343,7 +343,7 @@ class Settings:
         (),
         Group.OBSERVABILITY,
         "a name in Host that it answers to, besides addresses and the names of this machine",
-        parse=opt.parse_names,
+        parse=opt.parse_hosts,
         metavar="HOST",
         example="metrics.example",
         many=True,

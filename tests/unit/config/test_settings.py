@@ -71,6 +71,8 @@ def test_a_value_that_the_command_line_replaces_is_not_even_read() -> None:
         ("send_mode", "zerocpy", "'zerocpy' is not a choice", "Did you mean zerocopy?"),
         ("engine", "x", "'x' is not a choice", "Type one of: auto, uring, portable"),
         ("without", "sendzc", "'sendzc' is not a feature", "Did you mean send_zc?"),
+        ("admin_name", "graphs.example,web1:9100", "'web1:9100' is not a name", "without a port"),
+        ("admin_name", "*", "'*' is not a name", "Type such as metrics.example"),
         ("window_size", "5000", "5000 is not a multiple of 4K", "Type such as 512K"),
         ("recv_buffers", "500", "500 is not a power of two", "Type such as 512"),
         ("stream_memory", "1M", "1M is less than the 4 windows of 512K", "Type at least 2M"),
@@ -114,6 +116,11 @@ def test_a_bad_value_gives_one_line_with_its_source_the_cause_and_the_cure(
     assert cause in problem
     assert fix in problem
     assert "\n" not in problem
+
+
+def test_a_name_of_the_admin_listener_may_be_an_address() -> None:
+    names = "metrics.example,WEB1,2001:db8::1,192.0.2.7,::ffff:192.0.2.7"
+    assert load({**ROOT, "admin_name": names}, {}).admin_name == tuple(names.split(","))
 
 
 @pytest.mark.parametrize("name", ["host", "port", "root", "memory", "workers", "access_log"])
