@@ -335,6 +335,7 @@ def test_a_log_line_is_one_line_of_harmless_text(capsys: pytest.CaptureFixture[s
     finally:
         log.LOGGER.handlers.clear()
         log.LOGGER.setLevel(logging.NOTSET)
+        log.LOGGER.propagate = True
     out, err = capsys.readouterr()
     assert err.endswith("Z WARNING worker 7: head a\\r\\nb\\x1b[2J\\u2028\\x9b\\ud800 \u00e9\n")
     assert out.endswith("Z INFO worker 7: a notice\n")
