@@ -178,3 +178,40 @@ def test_it_counts_as_one_response() -> None:
         labels for row, labels in enumerate(LATENCY_LABELS) if bench.machine.gauge("latency_us_sum", row) > 0
     ]
     assert [labels[1] for labels in counted] == ["1M"], "its size is that of all"
+
+
+def test_the_handler_is_told_that_somebody_who_waits_has_left() -> None:
+    bench = Bench("plain")
+    recv, other = bench.connect(), bench.connect()
+    ticket, stays = bench.ask(recv), bench.ask(other, HEAD.replace(b"/a", b"/b"))
+    assert not bench.machine.broken_off, "nobody has"
+    assert bench.machine.awaits(ticket)
+    bench.step(recv.token, -errno.ECONNRESET)
+    assert bench.machine.broken_off
+    assert not bench.machine.awaits(ticket)
+    assert bench.machine.awaits(stays)
+    assert not bench.machine.may_have_left(stays)
+    bench.machine.answer(stays, bench.small(), False)
+    assert not bench.machine.awaits(stays), "it has been answered"
+
+
+def test_the_handler_is_told_that_somebody_may_have_left() -> None:
+    """Who has closed one direction may still read the other: it is answered."""
+    bench = Bench("plain")
+    recv = bench.connect()
+    ticket = bench.ask(recv)
+    bench.step(recv.token, 0)
+    assert bench.machine.broken_off
+    assert bench.machine.awaits(ticket)
+    assert bench.machine.may_have_left(ticket)
+    assert bench.machine.answer(ticket, bench.small(), False)
+
+
+def test_the_handler_is_not_called_for_who_leaves_before_it_is_asked() -> None:
+    bench = Bench("plain")
+    recv = bench.connect()
+    bench.machine.deliver(recv.token, len(HEAD), True, received=HEAD)
+    bench.machine.deliver(recv.token, -errno.ECONNRESET)
+    bench.machine.step()
+    assert bench.take_work() == []
+    assert not bench.machine.broken_off

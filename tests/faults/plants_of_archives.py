@@ -132,6 +132,20 @@ PLANTS_OF_ARCHIVES = (
         MORE,
     ),
     Plant(
+        "the handler does not hear of who leaves while it waits",
+        "conn.pyx",
+        "    park_lost(machine, slot)\n    conn.state = CONN_CLOSING\n",
+        "    conn.state = CONN_CLOSING\n",
+        MORE,
+    ),
+    Plant(
+        "the handler does not hear of who closes while it waits",
+        "conn.pyx",
+        "            conn_close(machine, slot)\n        park_lost(machine, slot)\n",
+        "            conn_close(machine, slot)\n",
+        MORE,
+    ),
+    Plant(
         "a response of several plans is over with the first",
         "conn.pyx",
         "    if unlikely(plan.more):\n",

@@ -31,7 +31,7 @@ from zchttpd._core.new_paths cimport (
 from zchttpd._core.op cimport (
     OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN,
     OP_UNREAD, Op)
-from zchttpd._core.parking cimport park, park_for_more, park_head, park_may_ask, park_refused
+from zchttpd._core.parking cimport park, park_for_more, park_head, park_lost, park_may_ask, park_refused
 from zchttpd._core.plans cimport (
     NO_ROW, PARTIAL_CONTENT, Plan, Row, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Segment, entry_at, entry_use,
     plan_at, plans_admit, plans_drop_row, plans_find)
@@ -293,6 +293,7 @@ cdef void _on_received(Machine* machine, uint32_t slot, const Completion* comple
         # A peer that has closed its direction may still be reading: what it asked for is served first.
         if conn.state == CONN_READING or conn.state == CONN_LINGERING or conn.state == CONN_GREETING:
             conn_close(machine, slot)
+        park_lost(machine, slot)
     elif res != -ENOBUFS and res != -ECANCELED and res != -EINTR and res != -EAGAIN:
         _fail(machine, slot, res)
     _arm_recv(machine, slot)
@@ -739,6 +740,7 @@ cdef int64_t _waits_until_ms(Machine* machine, Conn* conn) noexcept nogil:
 cdef void _leave(Machine* machine, uint32_t slot) noexcept nogil:
     """Let go of all but the socket."""
     cdef Conn* conn = conn_at(machine, slot)
+    park_lost(machine, slot)
     conn.state = CONN_CLOSING
     conn.row = NO_ROW
     # A parked head goes with the receive buffer: the handler may not have seen it yet.

@@ -289,7 +289,7 @@ cdef struct Machine:
     uint8_t reports_usage   # notifications say whether the kernel copied
     uint8_t draining
     uint8_t crowded         # files in memory take more than they may: the handler is to make room
-    uint8_t broken_off      # a response that had more to come has ended: the handler is to forget it
+    uint8_t broken_off      # a response with more to come has ended, or who waits has left, or may have: tell the handler
     uint8_t route_news      # bit per Route: a verdict that has not been logged
     RouteTrial[2] trials    # by Route
     WayTrial[2] ways        # the same

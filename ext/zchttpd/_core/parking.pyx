@@ -10,7 +10,7 @@ from zchttpd._core.clients cimport clients_read
 from zchttpd._core.conn cimport conn_set_deadline
 from zchttpd._core.machine cimport CONN_PARKED, Conn, NO_LIMIT, REFUSED_HEAD, REFUSED_KEEPS, conn_at
 from zchttpd._core.op cimport Peer
-from zchttpd._core.queues cimport QUEUE_HEAD, QUEUE_LOOK, queues_push, queues_remove
+from zchttpd._core.queues cimport QUEUE_HEAD, QUEUE_LOOK, QUEUE_NONE, queues_push, queues_remove
 from zchttpd._core.rates cimport rates_may_ask
 from zchttpd._core.recv_buffer cimport recv_buffer_consume, recv_buffer_free
 from zchttpd._core.token cimport NO_SLOT
@@ -30,6 +30,11 @@ cdef void park_head(Machine* machine, uint32_t slot, uint32_t head_length) noexc
     conn_at(machine, slot).head_length = head_length
     machine.stats.plan_misses += 1
     park(machine, slot, QUEUE_HEAD)
+
+
+cdef void park_lost(Machine* machine, uint32_t slot) noexcept nogil:
+    """Its peer has left, or may have: the handler is told, if it has the head."""
+    machine.broken_off |= conn_at(machine, slot).state == CONN_PARKED and machine.queues.queue[slot] == QUEUE_NONE
 
 
 cdef void park_for_more(Machine* machine, uint32_t slot) noexcept nogil:

@@ -8,7 +8,7 @@ from zchttpd._core.file_version cimport FileVersion
 from zchttpd._core.history cimport Given, history_find, history_give
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH
 from zchttpd._core.listening cimport listening_networks
-from zchttpd._core.machine cimport Conn, conn_at, machine_close_file
+from zchttpd._core.machine cimport CONN_PARKED, CONN_PEER_DONE, Conn, conn_at, machine_close_file
 from zchttpd._core.plain_path cimport PlainPath, plain_name, plain_path
 from zchttpd._core.plans cimport cache_key_hash, entry_at
 from zchttpd._core.scheme cimport scheme_is_secure
@@ -61,6 +61,16 @@ cdef class SiteWorker(Worker):
             return self.machine.secure
         conn = conn_at(&self.machine, slot)
         return scheme_is_secure(&self.machine, slot, conn.received.bytes + conn.received.start, conn.head_length)
+
+    def awaits(self, ticket: int) -> bool:
+        """Whether the head of `ticket` still waits for an answer."""
+        cdef uint32_t slot = ticket & 0xFFFFFF
+        return slab_holds(&self.machine.conns, slot, ticket >> 24) and conn_at(&self.machine, slot).state == CONN_PARKED
+
+    def may_have_left(self, ticket: int) -> bool:
+        """Whether the peer of `ticket`, which is there, has closed its direction: it has left, or still waits, with no more
+        to ask."""
+        return conn_at(&self.machine, ticket & 0xFFFFFF).flags & CONN_PEER_DONE
 
     def know_site(self, limits: dict, patterns: list[bytes], siblings: bool) -> None:
         """Answer by itself from now on, as soon as the root and templates are there. `limits` has the fields of
