@@ -7,8 +7,10 @@ from plants import Plant
 ARCHIVE = "tests/unit/files/test_archive.py"
 ARCHIVES = "tests/unit/files/test_archives.py"
 CHECKSUMS = "tests/unit/files/test_checksums.py"
+LOOKS = "tests/unit/files/test_looks.py"
 TREE = "tests/unit/files/test_tree.py"
 ANSWERS = "tests/unit/handler/test_archive.py"
+WAITERS = "tests/unit/engine/test_waiters.py"
 MORE = "tests/core/test_more.py"
 
 PLANTS_OF_ARCHIVES = (
@@ -85,9 +87,58 @@ PLANTS_OF_ARCHIVES = (
     Plant(
         "folders are looked at without a rest",
         "files/archives.py",
-        "            if wait_s > 0 and self._pause(wait_s):\n",
-        "            if False:\n",
+        "            if (wait_s > 0 and self._pause(wait_s)) or look.is_set():\n",
+        "            if look.is_set():\n",
         ARCHIVES,
+    ),
+    Plant(
+        "a folder that nobody waits for any more keeps its place",
+        "files/archives.py",
+        "        if look is not self._under_way and look.job.wanted is Wanted.NO:\n",
+        "        if False:\n",
+        LOOKS,
+    ),
+    Plant(
+        "a folder is looked at to its end when nobody waits for it",
+        "files/archives.py",
+        "under_way.stopped = under_way.job.wanted is Wanted.NO or (",
+        "under_way.stopped = False or (",
+        LOOKS,
+    ),
+    Plant(
+        "who may have left is looked at for before others",
+        "files/archives.py",
+        "            key=lambda look: (look is self._under_way, look.job.wanted is not Wanted.YES),\n",
+        "            key=lambda look: look is self._under_way,\n",
+        LOOKS,
+    ),
+    Plant(
+        "who may have left keeps its place when there is no room",
+        "files/archives.py",
+        "            if look is not self._under_way and look.job.wanted is Wanted.MAYBE:\n",
+        "            if False:\n",
+        LOOKS,
+    ),
+    Plant(
+        "who has left counts as waiting",
+        "engine/waiters.py",
+        "        return self.engine.awaits(ticket) and not self.engine.may_have_left(ticket)\n",
+        "        return True\n",
+        WAITERS,
+    ),
+    Plant(
+        "who has left has a folder looked at anew",
+        "engine/waiters.py",
+        "        if self.engine.awaits(ticket):\n            go_on(error)\n",
+        "        go_on(error)\n",
+        WAITERS,
+    ),
+    Plant(
+        "what takes longer than anybody waits is begun for ever",
+        "engine/waiters.py",
+        "                crowd.kept = True\n",
+        "                pass\n",
+        WAITERS,
     ),
     Plant(
         "what is kept of folders has no bound",

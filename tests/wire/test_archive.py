@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from zchttpd.files.archives import JOBS_MAX
 from zchttpd.files.checksums import LARGE_SIZE
 
-from .client import ProtocolError, eventually, request
+from .client import Peer, ProtocolError, eventually, request
 from .conftest import Fleet
 from .servers import serving
 from .streams import begin, pattern
@@ -238,6 +239,75 @@ def test_a_crowd_that_only_asks_has_nothing_hashed(kind: tuple[str, str], tmp_pa
         assert read(whole) == {"large": pattern(MIB)}
         assert server.ask(request("/0/?zip")).body == whole
         eventually("made once", lambda: server.metric("digest_bytes_total") == MIB)
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Large folders `l0` to `l23`, which are one, and small ones `s0` to `s15`."""
+    root = tmp_path_factory.mktemp("crowd")
+    (root / "large").mkdir()
+    for number in range(9000):
+        (root / "large" / f"{number}").touch()
+    for number in range(24):
+        (root / f"l{number}").symlink_to("large")
+    for number in range(JOBS_MAX):
+        (root / f"s{number}").mkdir()
+    return root
+
+
+def asking(server: Server, letter: str, count: int, source: str | None = None) -> list[Peer]:
+    """Connections that ask for folders that nobody has looked at, each for its own."""
+    peers = [server.peer(source=source) for _ in range(count)]
+    for number, peer in enumerate(peers):
+        peer.send(request(f"/{letter}{number}/?zip", method="HEAD"))
+    return peers
+
+
+@pytest.mark.parametrize("leaves", ["reset", "closed"])
+def test_who_leaves_has_nothing_looked_at_any_more(kind: tuple[str, str], crowd: Path, leaves: str) -> None:
+    """Or others would be told 503 for as long as that takes. Who has closed may only have no more to ask."""
+    engine, send_mode = kind
+    options = {"engine": engine, "send_mode": send_mode, "zip": True, "complaint": "too many folders"}
+    with serving(crowd, **options) as server:
+        leaving = asking(server, "l", 24)
+        eventually("there is no room", lambda: server.says("too many folders"))
+        for peer in leaving:
+            if leaves == "reset":
+                peer.abort()
+            else:
+                peer.socket.close()
+        # One that is being looked at ends, and has its place until then.
+        others = asking(server, "s", JOBS_MAX - 1)
+        assert {peer.reply(b"HEAD").status for peer in others} == {200}
+        for peer in others:
+            peer.socket.close()
+        server.wait_for_rest()
+
+
+def test_who_has_no_more_to_ask_is_answered(kind: tuple[str, str], crowd: Path) -> None:
+    engine, send_mode = kind
+    with serving(crowd, engine=engine, send_mode=send_mode, zip=True) as server:
+        halves = asking(server, "l", 2)
+        for peer in halves:
+            peer.half_close()
+        others = asking(server, "s", 2)
+        assert {peer.reply(b"HEAD").status for peer in (*others, *halves)} == {200}
+        for peer in (*halves, *others):
+            peer.socket.close()
+        server.wait_for_rest()
+
+
+def test_a_limit_of_connections_is_one_of_folders(kind: tuple[str, str], crowd: Path) -> None:
+    """One address that stays keeps nobody else out."""
+    engine, send_mode = kind
+    options = {"engine": engine, "send_mode": send_mode, "zip": True, "connections_per_address": 3}
+    with serving(crowd, **options) as server:
+        staying = asking(server, "l", 24)
+        others = asking(server, "s", 3, source="127.0.0.2")
+        assert {peer.reply(b"HEAD").status for peer in others} == {200}
+        for peer in (*staying, *others):
+            peer.abort()
+        server.wait_for_rest()
 
 
 def test_too_many_names_are_refused(kind: tuple[str, str], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from zchttpd.engine.holdings import Holdings
 from zchttpd.engine.limits import ATTEMPTS_MAX, PLANS_PER_ENTRY, REUSED
 from zchttpd.engine.parts import idle_ms, inlined, wants_part
 from zchttpd.engine.plans import make_plan
+from zchttpd.engine.waiters import Waiters
 from zchttpd.files.lookup import exhausted
 from zchttpd.files.settling import Settling
 from zchttpd.files.singleflight import Job, Pending
@@ -80,17 +81,18 @@ class Loader:
         # What is to be done for requests whose file or job has come, or has not.
         self._ready: deque[Callable[[], None]] = deque()
         self._downloads = Downloads(self._settling, self._ready.append)
+        self._waiters = Waiters(self._ready.append)
         self.engine: SiteWorker
 
     def begin(self, engine: SiteWorker) -> None:
         """From now on it answers through this engine."""
-        self.engine = self._bodies.engine = self._downloads.engine = engine
+        self.engine = self._bodies.engine = self._downloads.engine = self._waiters.engine = engine
         self._new_paths.begin(engine, self._bodies.inline_below)
 
     def end(self) -> None:
         """The engine has ended, and goes: it and this hold each other no longer."""
         self._new_paths.end()
-        del self.engine, self._bodies.engine, self._downloads.engine
+        del self.engine, self._bodies.engine, self._downloads.engine, self._waiters.engine
 
     def __call__(
         self, work: Iterator[tuple[str, int, bytes | int]], filled: Iterator[tuple[int, int]], now_ms: int
@@ -100,6 +102,10 @@ class Loader:
 
         `filled`: (mapping, errno or 0). What cannot be done in this turn is done in the next.
         """
+        if self.engine.broken_off:
+            # First: who has left is in nobody's way.
+            self._downloads.sweep()
+            self._waiters.sweep()
         self._mailbox.run()
         for mapping, error in filled:
             self._on_filled(mapping, error, now_ms)
@@ -115,9 +121,8 @@ class Loader:
             elif kind == "more":
                 self._downloads.go_on(ticket)
             else:
+                self._waiters.refused(ticket)
                 self._refuse(ticket, subject)
-        if self.engine.broken_off:
-            self._downloads.sweep()
         self._look_at_streams(now_ms)
         self._shrink()
 
@@ -126,7 +131,7 @@ class Loader:
     def _on_head(self, ticket: int, head: bytes, attempt: int, now_ms: int) -> None:
         answer = self._handler.answer(head, now_ms, secure=self.engine.is_secure(ticket))
         if isinstance(answer, Job):
-            answer.waiting.append(partial(self._on_made, ticket, head, attempt))
+            self._waiters.add(ticket, answer, partial(self._go_on, ticket, head, attempt))
             return
         self._new_paths.learn(head, answer)
         holding = self._hold(answer.entry) if answer.entry is not None else None
@@ -140,11 +145,10 @@ class Loader:
             assert answer.representation is not None
             settling = self._settling.job(answer.representation)
             if settling is not None:
-                settling.waiting.append(partial(self._on_made, ticket, head, attempt))
-                return
+                raise Pending(settling)
             body = self._body(answer, holding, attempt, now_ms)
         except Pending as pending:
-            pending.job.waiting.append(partial(self._on_made, ticket, head, attempt))
+            self._waiters.add(ticket, pending.job, partial(self._go_on, ticket, head, attempt))
             return
         except OSError as error:
             self._fail(ticket, head, attempt, error, holding, now_ms)
@@ -160,10 +164,6 @@ class Loader:
             body.waiting.append((ticket, head, attempt))
         else:
             self._reply(ticket, answer, holding, body)
-
-    def _on_made(self, ticket: int, head: bytes, attempt: int, error: OSError | None) -> None:
-        """What a request waited for has been made, or could not be."""
-        self._ready.append(partial(self._go_on, ticket, head, attempt, error))
 
     def _go_on(self, ticket: int, head: bytes, attempt: int, error: OSError | None) -> None:
         """Answer a head, or say what became of what it waited for. Harms no other, whatever happens."""

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -26,16 +27,29 @@ JOBS_MAX = 16
 _SWEEP = 1000
 
 
+class Wanted(Enum):
+    """Whether somebody waits for a job; MAYBE: none but clients that have closed their direction, as those
+    that have left did.
+    """
+
+    YES = "yes"
+    MAYBE = "maybe"
+    NO = "no"
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """Something that is being made, since `began_s` (monotonic seconds; None while it waits for a thread).
 
-    `waiting` are called with its error or None, on the loop's thread. `given_up`: nobody waits for it.
+    `waiting` are called with its error or None, on the loop's thread. `given_up`: nobody waits for it. `heed`
+    is called there when it has turned out how much it is `wanted`; None: it is made anyhow.
     """
 
     began_s: float | None = None
     waiting: list[Callable[[OSError | None], None]] = field(default_factory=list)
     given_up: bool = False
+    wanted: Wanted = Wanted.YES
+    heed: Callable[[], None] | None = None
 
     def run(self, make: Callable[[], Any]) -> Any:
         """Make it; in a thread."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
 from zchttpd.files.listing import LINKS_MAX, follow
@@ -16,6 +18,7 @@ from zchttpd.files.zip_format import Member
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from zchttpd.files.digests import Stop
     from zchttpd.files.root import Root
 
 # Half a kilobyte for each; a look at so many takes a tenth of a second.
@@ -46,12 +49,14 @@ class Tree:
     """Members by name, folders before what is in them; and how many that may not be read were left out.
 
     `gives` tells of a path, and whether it is a folder's, if it is given to who asks for the folder above.
+    `stop` is asked at every name.
     """
 
     def __init__(
         self,
         root: Root,
         gives: Callable[[tuple[bytes, ...], bool], bool],
+        stop: Stop | None = None,
         *,
         members_max: int = MEMBERS_MAX,
         depth_max: int = DEPTH_MAX,
@@ -61,13 +66,16 @@ class Tree:
         self.left_out = 0
         self._root = root
         self._gives = gives
+        self._stop = stop or Event()
         self._members_max = members_max
         self._depth_max = depth_max
         self._names_size_max = names_size_max
         self._looks = self._links = self._names_size = self._size = 0
 
     def walk(self, segments: tuple[bytes, ...]) -> Refusal | None:
-        """Look at all that is beneath a folder; or why not. Raises OSError where that is not its fault."""
+        """Look at all that is beneath a folder; or why not. Raises OSError where that is not its fault, and
+        ECANCELED.
+        """
         try:
             self._walk(segments, b"", ())
         except _TooMuch as much:
@@ -127,6 +135,8 @@ class Tree:
         counts_blocks = os.fstatvfs(fd).f_blocks > 0
         with os.scandir(fd) as entries:
             for each in entries:
+                if self._stop.is_set():
+                    raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
                 self._looks += 1
                 if self._looks > LOOKS_PART * self._members_max:
                     raise _TooMuch(f"{LOOKS_PART * self._members_max} names")

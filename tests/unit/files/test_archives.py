@@ -181,7 +181,12 @@ def test_sites_do_not_share_what_they_know(site: Path, root: Root) -> None:
 
 def test_who_ends_does_not_wait_for_its_turn(site: Path, root: Root) -> None:
     loop = Loop()
-    looks = Looks(loop.post, pause=lambda _: True)
+
+    def pause(_: float) -> bool:
+        looks.close()
+        return True
+
+    looks = Looks(loop.post, pause=pause)
     archives = Archives(root, looks, 0)
     looks._rested_s = float("inf")
     error = loop.wait(pending(lambda: archives.find((), everything)))
