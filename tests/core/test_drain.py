@@ -66,6 +66,31 @@ def test_of_a_pipeline_only_the_last_answer_is_the_last() -> None:
     assert bench.machine.is_last(ticket)
 
 
+def test_a_pipeline_does_not_outlast_half_of_the_drain() -> None:
+    """Else the end of it would cut an answer, of which the client has had a part."""
+    bench = Bench(drain_ms_max=10_000)
+    peer = bench.connect()
+    bench.machine.drain(2_000)
+    bench.ops()
+    bench.hear(peer, HEAD * 4)
+    [(_, ticket, _)] = bench.take_work()
+    bench.machine.answer(ticket, bench.small(), True)
+    [send] = bench.ops()
+    bench.wait(4_900)
+    # What is asked to leave sooner has no more time for that.
+    bench.machine.drain()
+    bench.step(send.token, send.length)
+    [send] = bench.ops()
+    bench.wait(100)
+    bench.step(send.token, send.length)
+    [(_, ticket, _)] = bench.take_work()
+    assert bench.machine.is_last(ticket)
+    bench.machine.answer(ticket, bench.small(keep_alive=False, linger=True), False)
+    [send] = bench.ops()
+    bench.step(send.token, send.length)
+    assert [(op.kind, op.fd) for op in bench.ops()] == [("shutdown", peer.fd)]
+
+
 def test_a_drain_that_has_begun_can_be_shortened() -> None:
     bench = Bench()
     idle = bench.connect()

@@ -412,8 +412,22 @@ PLANTS = (
     Plant(
         "a draining worker does not say which answer is the last",
         "conn.pyx",
-        "key_length == 0 or machine.draining and last",
+        "key_length == 0 or drain_ends(machine, last)",
         "key_length == 0",
+        "tests/core/test_drain.py",
+    ),
+    Plant(
+        "a pipeline is served until the time to drain is over",
+        "drain.pxd",
+        "(last_head or machine.now_ms >= machine.drain_hurries_at_ms)",
+        "last_head",
+        "tests/core/test_drain.py",
+    ),
+    Plant(
+        "a drain that is shortened has more time for pipelines",
+        "drain.pyx",
+        "    if not machine.draining:\n        machine.drain_hurries_at_ms",
+        "    if True:\n        machine.drain_hurries_at_ms",
         "tests/core/test_drain.py",
     ),
     Plant(

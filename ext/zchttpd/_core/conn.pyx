@@ -18,7 +18,7 @@ from zchttpd._core.admission cimport (
 from zchttpd._core.budget cimport budget_part_fits
 from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.clients cimport clients_believe, clients_connected
-from zchttpd._core.drain cimport drain_at_once
+from zchttpd._core.drain cimport drain_at_once, drain_ends
 from zchttpd._core.fill cimport fill_progress_ms
 from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.machine cimport (
@@ -444,7 +444,7 @@ cdef bint _lookup(Machine* machine, uint32_t slot, const char* head, uint32_t le
     cdef uint32_t key_length = scheme_cache_key(machine, slot, head, length)
     cdef uint32_t row
     # The last response of a worker that drains says so, and no plan does.
-    if key_length == 0 or machine.draining and last:
+    if key_length == 0 or drain_ends(machine, last):
         return False
     row = plans_find(&machine.table, machine.cache_key, key_length)
     if row == NO_ROW or not _usable(machine, slot, row, plan_slot):

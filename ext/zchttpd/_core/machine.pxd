@@ -288,6 +288,7 @@ cdef struct Machine:
     uint8_t zerocopy_by_socket  # of memory that is not registered; notified by the socket, which stays open until the last
     uint8_t reports_usage   # notifications say whether the kernel copied
     uint8_t draining
+    int64_t drain_hurries_at_ms     # from then on each answer is the last of its connection
     uint8_t crowded         # files in memory take more than they may: the handler is to make room
     uint8_t broken_off      # a response with more to come has ended, or who waits has left, or may have: tell the handler
     uint8_t route_news      # bit per Route: a verdict that has not been logged

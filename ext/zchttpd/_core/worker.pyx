@@ -469,7 +469,7 @@ cdef class Worker:
         idle has `idle_ms` for one more request."""
         cdef bint again = self.drain_until_ms != 0
         self._set_time()
-        drain_begin(&self.machine, idle_ms)
+        drain_begin(&self.machine, idle_ms, self.drain_ms_max)
         if not again:
             self.drain_until_ms = self.machine.now_ms + self.drain_ms_max
             acceptor_end(&self.machine)
