@@ -31,16 +31,21 @@ SHA_256 = re.compile(rb"sha-256=:([A-Za-z0-9+/=]+):")
 # Ranges of fewer bytes need not tell of which version they are.
 RANGE_MIN = 64
 PIECE = 64 * 1024
-# An idle connection has two seconds of a worker that leaves; not all of them need have passed here.
+DRAIN_MS_MAX = 8000
+# An idle connection has two seconds of a worker that leaves, and an answer at least half of its time; not
+# all of that need have passed here.
 FAREWELL_S = 1.9
+LAST_ANSWER_S = 0.45 * DRAIN_MS_MAX / 1000
 
 
 class Timed(Peer):
-    """Knows how long it had been silent when it asked last, and what it waited for longest, in seconds."""
+    """Knows how long it had been silent when it asked last, what it waited for longest since then, and how
+    long the last answer took, in seconds.
+    """
 
     def __init__(self, address: Address, *, receive_buffer: int | None = None) -> None:
         super().__init__(address, receive_buffer=receive_buffer)
-        self._since = self._received = time.monotonic()
+        self._since = self._received = self._began = time.monotonic()
         self.silent_s = self.waited_s = self.away_s = 0.0
 
     def receive(self) -> bytes:
@@ -61,9 +66,15 @@ class Timed(Peer):
 
     def reply(self, method: bytes = b"GET", sink: Callable[[bytes], object] | None = None) -> Reply:
         """As `Peer`."""
+        self._began = time.monotonic()
         reply = super().reply(method, sink)
         self._since = time.monotonic()
         return reply
+
+    @property
+    def answered_s(self) -> float:
+        """How long the answer has taken that came last, or has not come whole."""
+        return time.monotonic() - self._began
 
 
 class Slow(Timed):
@@ -73,6 +84,13 @@ class Slow(Timed):
         super().__init__(address, receive_buffer=SLOW_BUFFER)
         self._pause = pause
         self._later = b""
+
+    def reply(self, method: bytes = b"GET", sink: Callable[[bytes], object] | None = None) -> Reply:
+        """As `Peer`."""
+        reply = super().reply(method, sink)
+        # The server had nothing more to say long before the last of it was read.
+        self._since = self._began
+        return reply
 
     def receive(self) -> bytes:
         """As `Peer`; a piece, after a pause."""
@@ -162,14 +180,15 @@ class Client:
         except (OSError, ProtocolError) as error:
             if kills % 2 or kills != self._books.kills:
                 self._books.count("lost with a worker that was killed")
-            elif slow and self._renewed(renewals):
+            elif self._path and peer.answered_s > LAST_ANSWER_S and self._renewed(renewals):
                 self._books.count("broken off as a worker had to leave")
             elif self._path and peer.silent_s > FAREWELL_S and self._renewed(renewals):
                 self._books.count("closed as nothing had been asked")
             elif self._path in WRITTEN and peer.ended:
                 self._books.count("broken off as the file changed")
             else:
-                times = f"{peer.waited_s:.1f} s in one receive, {peer.away_s:.1f} s between two"
+                times = f"{peer.answered_s:.1f} s, {peer.waited_s:.1f} s in one receive"
+                times = f"{times}, {peer.away_s:.1f} s between two, silent for {peer.silent_s:.1f} s before"
                 self._fail(f"{error!r} ({times})" if self._path else f"{error!r}")
         except Exception as error:  # what a thread does not tell is lost
             self._fail(f"{error!r}")

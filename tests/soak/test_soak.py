@@ -17,7 +17,7 @@ import pytest
 
 from ..wire.client import STUCK_S, Peer, eventually, request
 from ..wire.servers import Server, serving
-from .clients import Books, Client
+from .clients import DRAIN_MS_MAX, Books, Client
 from .footprint import GAUGES, HEADER, Footprint
 from .hostile import Hostile
 from .site import FILES, PASSING, Site, passing
@@ -47,7 +47,7 @@ OPTIONS: dict[str, Any] = {
     "revalidate_ms": 100,
     "head_ms_max": 2000,
     "stall_ms_max": 8000,
-    "drain_ms_max": 8000,
+    "drain_ms_max": DRAIN_MS_MAX,
 }
 COMPLAINT = "killed by SIGKILL|not reloaded|a file could not be read"
 
