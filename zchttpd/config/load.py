@@ -51,8 +51,8 @@ def read_file(path: str, options: Mapping[str, Option]) -> tuple[dict[str, str],
     except OSError as error:
         why = os.strerror(error.errno or 0)
         raise ValueError(f"{path}: cannot be read ({why}). Type --config and a file that can") from None
-    except ValueError as error:
-        # TOMLDecodeError tells the line; or it is not UTF-8.
+    except (ValueError, RecursionError) as error:
+        # TOMLDecodeError tells the line; or it is not UTF-8, or has lists in lists in lists.
         why = str(error).replace(_LINE, " ")
         raise ValueError(f"{path}: is not TOML: {why}. Type lines such as port = 8080") from None
     tables = found.pop(SITE, [])

@@ -59,6 +59,9 @@ def _check_directory(name: str, path: Path, for_file: str, for_nothing: str) -> 
         usable = os.access(path, os.X_OK)
     except PermissionError:
         usable = False
+    except OSError as error:
+        # Such as a file system whose server has gone.
+        raise SettingsError(name, f"{shown} cannot be looked at ({error.strerror}). {for_nothing}") from None
     if not usable:
         fix = "Type: chmod o+x on it and its parents"
         raise SettingsError(name, f"{shown} may not be entered by this user. {fix}")
@@ -144,6 +147,7 @@ def _within(path: Path, root: Path) -> bool:
     """Whether a request can name `path`."""
     try:
         inside = path.resolve().relative_to(root.resolve())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):
+        # What is a loop of links raises the last in Python before 3.13.
         return False
     return not hidden(tuple(map(os.fsencode, inside.parts)))

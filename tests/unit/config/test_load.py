@@ -99,6 +99,7 @@ def test_the_environment_can_name_it(file: Path) -> None:
         ("without = ['gravity']", ["without: 'gravity' is not a feature"]),
         ("port = 80\nport = 81", ["is not TOML", "overwrite"]),
         ("port 80", ["is not TOML", "line 1", "port = 8080"]),
+        ("a = " + "[" * 5000, ["is not TOML", "recursion", "port = 8080"]),
     ],
 )
 def test_a_wrong_file_gives_one_line_with_its_name_the_key_and_the_cure(

@@ -11,7 +11,7 @@ from zchttpd.config.auth import AuthRule
 from zchttpd.config.options import SettingsError
 from zchttpd.config.settings import Settings
 from zchttpd.config.site import Site
-from zchttpd.process.checks import check_secrets
+from zchttpd.process.checks import check_roots, check_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,3 +58,18 @@ def test_those_of_a_site_are_looked_at_too(settings: Settings, tmp_path: Path) -
     site = Site(("b",), tuple(options.items()))
     with pytest.raises(SettingsError, match="is served to everybody"):
         check_secrets(dataclasses.replace(settings, sites=(site,)))
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_loop_of_links_is_nobodys_to_ask_for(settings: Settings, tmp_path: Path, secret: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    check_secrets(dataclasses.replace(settings, **SECRETS[secret](str(tmp_path / "loop"))))
+
+
+def test_a_root_that_cannot_be_looked_at_is_told(settings: Settings, tmp_path: Path) -> None:
+    """As one can that is on a file system which does not answer (EIO, ESTALE); this has too long a name."""
+    root = tmp_path / ("a" * 256)
+    with pytest.raises(SettingsError, match=r"cannot be looked at \(File name too long\)\. Type --root"):
+        check_roots(dataclasses.replace(settings, root=root))
+    with pytest.raises(SettingsError, match=r"^sites: \[\[site\]\] b: .* cannot be looked at"):
+        check_roots(dataclasses.replace(settings, sites=(Site(("b",), (("root", root),)),)))
