@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zchttpd.config.listen import LISTENERS_MAX
-from zchttpd.config.options import StartError
+from zchttpd.config.options import StartError, split_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -125,6 +125,19 @@ def _group(passed: Sequence[tuple[int, bool]], settings: Settings, found: list[A
             found += known
         known[0].sockets.append(listener)
         known[0].passed += 1
+
+
+def open_admin(settings: Settings, passed: int) -> socket.socket | None:
+    """The listening socket of --admin, which may be that of the descriptor `passed`, if it is not -1; None
+    without one. Raises StartError.
+    """
+    if not settings.admin:
+        return None
+    if passed >= 0:
+        return socket.socket(fileno=passed)
+    host, port = split_address(settings.admin)
+    [listener] = open_listeners(host, port, 1, stall_ms=settings.stall_ms_max, flag="--admin")
+    return listener
 
 
 def open_unix(path: str, flag: str = "--unix") -> socket.socket:

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from zchttpd.config.options import SettingsError, StartError, split_address
+from zchttpd.config.options import SettingsError, StartError
 from zchttpd.engine import tls
 from zchttpd.engine.limits import files_needed, memory_locked, raise_limits
 from zchttpd.process import privileges, upgrade
@@ -23,7 +23,7 @@ from zchttpd.process.pid_file import remove_pid, write_pid
 from zchttpd.process.reload import changes, fixed_of, keep
 from zchttpd.process.report import Report
 from zchttpd.process.signals import Signals
-from zchttpd.process.sockets import exposures, open_listeners, url_of
+from zchttpd.process.sockets import exposures, open_admin, url_of
 from zchttpd.process.starter import Terminal
 from zchttpd.process.worker import Choice, choose_for
 from zchttpd.process.workers import Workers
@@ -114,7 +114,7 @@ class Supervisor:
         self._reread = reread
         self._choice: Choice
         self._listeners = Listeners(settings, starter.passed(), settings.worker_count)
-        self._admin_listener = _admin_listener(settings, starter)
+        self._admin_listener = open_admin(settings, starter.admin)
         self._admin: Admin | None = None
         self._access: Access
         self._selector = selectors.DefaultSelector()
@@ -295,6 +295,11 @@ class Supervisor:
         except (SettingsError, StartError) as error:
             self._not_reloaded(_problem(error))
             return
+        except Exception:
+            # A fault in here must not end those who serve.
+            log.LOGGER.exception("the options could not be read")
+            self._not_reloaded("see above")
+            return
         for line in kept:
             log.LOGGER.warning("%s", line)
         for note in self._report.add({"notes": notes}):
@@ -388,13 +393,3 @@ class Supervisor:
         collector = StatsCollector(self._workers.stats, self._workers.info)
         routes = Routes(collector.families, self._health.checks())
         self._admin = Admin(self._admin_listener, self._selector, routes, self._access)
-
-
-def _admin_listener(settings: Settings, starter: Starter) -> socket.socket | None:
-    if not settings.admin:
-        return None
-    if starter.admin >= 0:
-        return socket.socket(fileno=starter.admin)
-    host, port = split_address(settings.admin)
-    [listener] = open_listeners(host, port, 1, stall_ms=settings.stall_ms_max, flag="--admin")
-    return listener

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +42,31 @@ def test_an_engine_that_was_chosen_is_no_news_to_who_leaves_the_choice() -> None
 def test_changes_are_called_what_was_typed() -> None:
     assert changes(SETTINGS, replace(SETTINGS)).startswith("no option has changed")
     assert changes(SETTINGS, replace(SETTINGS, cors=True, idle_ms_max=5)) == "--cors, --idle-ms-max"
+
+
+@pytest.mark.slow
+def test_a_fault_in_reading_the_options_again_ends_nobody(tmp_path: Path) -> None:
+    script = f"""
+from pathlib import Path
+from zchttpd.config.settings import Settings
+from zchttpd.process.supervisor import run
+settings = Settings(root=Path({str(tmp_path)!r}), port=0, engine="portable", workers=1)
+raise SystemExit(run(settings, reread=lambda: 1 / 0))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        assert "serving" in server.stdout.readline()
+        server.send_signal(signal.SIGHUP)
+        told = [server.stderr.readline()]
+        while "not reloaded" not in told[-1]:
+            assert told[-1], told
+            told.append(server.stderr.readline())
+        assert "ZeroDivisionError: division by zero\n" in told
+        server.terminate()
+        assert server.wait() == 0
 
 
 @pytest.fixture
