@@ -264,7 +264,7 @@ class Supervisor:
 
     def on_failed(self, why: str, now: float) -> None:
         """See `workers.Owner`."""
-        if self._workers.coming is not None and self._workers.serving is not None:
+        if self._workers.serving is not None:
             self._workers.give_up(now)
             self._not_reloaded(why)
             self._catch_up(now)

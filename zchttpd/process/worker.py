@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 EXIT_OK = 0
 EXIT_CRASHED = 1
-EXIT_CONFIGURATION = 3
 PR_SET_PDEATHSIG = 1
 
 # Collections of the middle generation between two of the oldest (gc.set_threshold); 10 is Python's own.
@@ -168,7 +167,7 @@ class Worker:
             self._serve(self.choice)
         except StartError as error:
             self._tell({"error": str(error)})
-            return EXIT_CONFIGURATION
+            return EXIT_CRASHED
         except Exception:
             log.LOGGER.exception("the engine failed")
             return EXIT_CRASHED

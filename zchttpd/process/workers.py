@@ -12,7 +12,7 @@ from zchttpd.process.generation import Child, Generation
 from zchttpd.process.memory_limit import OutOfMemory, advised, budgets, memory_limit, most, shown
 from zchttpd.process.report import how_it_ended
 from zchttpd.process.signals import CAUGHT
-from zchttpd.process.worker import EXIT_CONFIGURATION, EXIT_CRASHED, Worker, die_with_parent
+from zchttpd.process.worker import EXIT_CRASHED, Worker, die_with_parent
 from zchttpd.telemetry import log
 from zchttpd.telemetry.shared_stats import SharedStats
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # For how long a worker that gets no successor goes on to accept what was on its way to it.
 EMPTYING_S = 1.0
+_FORK_FIX = "Raise the limits of open files, processes and memory. See: zchttpd doctor"
 
 
 class Owner(Protocol):
@@ -41,7 +42,7 @@ class Owner(Protocol):
         """The path of the root leads to another directory, which only new workers can open."""
 
     def on_failed(self, why: str, now: float) -> None:
-        """`Workers.coming` cannot serve, or those that do cannot go on. `why`: one line."""
+        """`Workers.coming` cannot serve. `why`: one line."""
 
 
 class Workers:
@@ -89,26 +90,39 @@ class Workers:
     # Beginning
 
     def begin(self, settings: Settings, choice: Choice, count: int) -> None:
-        """Fork new workers: `coming`."""
-        self._listeners.grow(count)
-        children = [Child(worker, self._listeners[worker], self.stats.add()) for worker in range(count)]
-        self.coming = Generation(settings, choice, children)
-        for child in children:
-            self._fork(self.coming, child)
+        """Fork new workers: `coming`. Where that fails, the owner is told."""
+        self.coming = Generation(settings, choice)
+        try:
+            self._listeners.grow(count)
+            for worker in range(count):
+                child = Child(worker, self._listeners[worker], self.stats.add())
+                self.coming.children.append(child)
+                self._fork(self.coming, child)
+        except OSError as error:
+            why = f"a worker cannot be made ({error.strerror}). {_FORK_FIX}"
+            self._owner.on_failed(why, time.monotonic())
 
     def _fork(self, generation: Generation, child: Child) -> None:
+        """Raises OSError where there is no descriptor, process or memory left for it."""
+        child.started_at = time.monotonic()
         child.report = b""
         child.report_fd, write_fd = os.pipe()
         log.flush()
         # Until the child has its own handlers, a signal must not reach it through the parent's.
         signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)
         parent = os.getpid()
-        child.pid = os.fork()
+        try:
+            child.pid = os.fork()
+        except OSError:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
+            os.close(child.report_fd)
+            os.close(write_fd)
+            child.report_fd = -1
+            raise
         if child.pid == 0:
             self._be_worker(generation, child, parent, write_fd)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
         os.close(write_fd)
-        child.started_at = time.monotonic()
         self._selector.register(
             child.report_fd, selectors.EVENT_READ, lambda now: self._read_report(generation, child, now)
         )
@@ -233,15 +247,15 @@ class Workers:
             self._bury(generation)
         elif self._stopping:
             return
-        elif generation is self.coming or code == EXIT_CONFIGURATION:
+        elif generation is self.coming:
             how = f"worker {child.worker} {how_it_ended(code)} while starting. Type: zchttpd doctor"
             self._owner.on_failed(str(child.said.get("error") or how), now)
             self._explain_kill(generation, child, code)
         else:
+            why = child.said.get("error")
+            how = f"cannot start: {why}" if why else how_it_ended(code)
             pause_s = child.schedule(now)
-            log.LOGGER.error(
-                "worker %d %s; another one starts in %.1f s", child.worker, how_it_ended(code), pause_s
-            )
+            log.LOGGER.error("worker %d %s; another one starts in %.1f s", child.worker, how, pause_s)
             self._explain_kill(generation, child, code)
 
     def _explain_kill(self, generation: Generation, child: Child, code: int) -> None:
@@ -258,6 +272,21 @@ class Workers:
 
     # Time
 
+    def _restart(self, generation: Generation, child: Child, now: float) -> None:
+        child.restart_at = None
+        try:
+            self._fork(generation, child)
+        except OSError as error:
+            log.LOGGER.error(
+                "worker %d cannot be made (%s); another try in %.1f s. %s",
+                child.worker,
+                error.strerror,
+                child.schedule(now),
+                _FORK_FIX,
+            )
+            return
+        child.restarts += 1
+
     def moments(self) -> Iterator[float]:
         """When `tick` has something to do."""
         for generation in self._generations():
@@ -267,9 +296,7 @@ class Workers:
         """Do what is due."""
         for generation, child in self._everybody():
             if child.restart_at is not None and child.restart_at <= now:
-                child.restart_at = None
-                child.restarts += 1
-                self._fork(generation, child)
+                self._restart(generation, child, now)
         for generation in self._generations():
             if generation.leave_at is not None and generation.leave_at <= now:
                 generation.leave(signal.SIGQUIT, now)
