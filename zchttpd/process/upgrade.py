@@ -38,20 +38,25 @@ class Successor:
         """Readable when it has something to say, or has ended."""
         return self.channel.fileno()
 
+    @property
+    def _said(self) -> dict[str, Any]:
+        return json.loads(self.news) if self.news.endswith(b"\n") else {}
+
     def hear(self) -> bool:
-        """Read what it says; whether that was all."""
+        """Read what it says; whether that was all: it serves, or has ended. Who cannot serve may take long to
+        end, as workers that could may have clients already.
+        """
         received = self.channel.recv(65536)
         self.news += received
-        return not received or self.news.endswith(b"\n")
+        return not received or "ready" in self._said
 
     def failure(self) -> str:
-        """Empty if it serves; else why it does not, once it has ended."""
-        news: dict[str, Any] = json.loads(self.news) if self.news.endswith(b"\n") else {}
-        if news.get("ready"):
+        """Empty if it serves; else why it does not."""
+        if self._said.get("ready"):
             return ""
         _, status = os.waitpid(self.pid, 0)
         how = how_it_ended(os.waitstatus_to_exitcode(status))
-        return str(news.get("error") or f"it {how} while starting; what it said is on stderr")
+        return str(self._said.get("error") or f"it {how} while starting; what it said is on stderr")
 
     def stop(self) -> None:
         """It is wanted no more."""
@@ -121,20 +126,17 @@ class TakingOver(Terminal):
     def ready(self, lines: Sequence[str], admin: str) -> None:
         """See `Starter`."""
         super().ready(lines, admin)
-        self._tell({"ready": True})
+        # The old one may have gone without waiting: there is nobody left to take over from.
+        tell(self._channel, {"ready": True})
+        self._channel.close()
 
     def failed(self, why: str) -> None:
         """See `Starter`."""
         super().failed(why)
-        self._tell({"error": why})
+        tell(self._channel, {"error": why})
 
     def close_inherited(self) -> None:
         """See `Starter`."""
-        self._channel.close()
-
-    def _tell(self, news: dict[str, object]) -> None:
-        # The old one may have gone without waiting: there is nobody left to take over from.
-        tell(self._channel, news)
         self._channel.close()
 
 

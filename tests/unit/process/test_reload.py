@@ -17,6 +17,7 @@ from zchttpd.config.settings import Settings
 from zchttpd.process.pid_file import remove_pid, write_pid
 from zchttpd.process.reload import changes, fixed_of, keep
 from zchttpd.process.starter import Terminal
+from zchttpd.process.upgrade import Successor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +68,20 @@ raise SystemExit(run(settings, reread=lambda: 1 / 0))
         assert "ZeroDivisionError: division by zero\n" in told
         server.terminate()
         assert server.wait() == 0
+
+
+def test_a_new_version_that_cannot_serve_is_not_waited_for() -> None:
+    """It is over when it has ended, and its side of the channel with it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        successor = Successor(
+            os.posix_spawn(sys.executable, [sys.executable, "-c", "exit(1)"], os.environ), ours
+        )
+        theirs.send(b'{"error": "no memory"}\n')
+        assert not successor.hear()
+        theirs.close()
+        assert successor.hear()
+        assert successor.failure() == "no memory"
 
 
 @pytest.fixture
