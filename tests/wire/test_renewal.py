@@ -6,6 +6,7 @@ import os
 import pty
 import signal
 import subprocess
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -239,6 +240,26 @@ def test_a_new_version_takes_over(
         options.write('header = ["* X-Test: 2"]')
         assert server.reload() == "reloaded: --header"
     assert not pid_file.exists()
+
+
+def test_what_is_sent_while_a_new_version_starts_is_not_lost(
+    large: Path, tmp_path: Path, options: Options
+) -> None:
+    """It has read its options, and waits for a file of theirs, when they change again."""
+    pipe = tmp_path / "redirects"
+    os.mkfifo(pipe)
+    with serving(large, config=options.path, complaint="no new version") as server:
+        options.write('header = ["* X-Test: 1"]', f'redirects = "{pipe}"')
+        upgrade = threading.Thread(target=server.upgrade)
+        upgrade.start()
+        with pipe.open("w"):
+            options.write('header = ["* X-Test: 2"]')
+            server.send(signal.SIGHUP)
+            server.send(signal.SIGUSR2)
+            refused = r"no new version is started: process \d+ is just starting"
+            eventually("the old one says so", lambda: server.says(refused))
+        upgrade.join()
+        tells(server, b"2")
 
 
 def test_a_unix_socket_is_handed_over(large: Path, tmp_path: Path, kind: tuple[str, str]) -> None:

@@ -332,9 +332,11 @@ class Supervisor:
 
     def _upgrade(self) -> None:
         """Start the new version; this one goes when that serves."""
-        if self._stopping or self._successor is not None:
+        if self._stopping:
             return
         obstacle = self._starter.obstacle
+        if self._successor is not None:
+            obstacle = f"process {self._successor.pid} is just starting"
         if self._workers.coming is not None:
             obstacle = "the workers are just being replaced. Send SIGUSR2 again"
         if obstacle:
@@ -363,6 +365,8 @@ class Supervisor:
             log.LOGGER.info("process %d serves from now on", successor.pid)
             self._listeners.disown()
             self._starter.replaced(successor.pid)
+            if self._reload_again:
+                successor.reload()
             if self._admin is not None:
                 self._admin.accept_no_more()
             self._stop(now, signal.SIGQUIT)

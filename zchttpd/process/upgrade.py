@@ -58,6 +58,10 @@ class Successor:
         how = how_it_ended(os.waitstatus_to_exitcode(status))
         return str(self._said.get("error") or f"it {how} while starting; what it said is on stderr")
 
+    def reload(self) -> None:
+        """It may have read its options before they were changed."""
+        os.kill(self.pid, signal.SIGHUP)
+
     def stop(self) -> None:
         """It is wanted no more."""
         os.kill(self.pid, signal.SIGTERM)
