@@ -39,9 +39,8 @@ class Routes:
         self._families = families
         self.checks = checks
 
-    def answer(self, target: bytes, accept: bytes | None) -> Answer:
-        """`target` in origin form; a query is ignored."""
-        path = target.partition(b"?")[0]
+    def answer(self, path: bytes, accept: bytes | None) -> Answer:
+        """`path` without its query."""
         if path in self.checks:
             why = self.checks[path]()
             return 503 if why else 200, _TEXT, f"{why or 'ok'}\n".encode()
@@ -195,15 +194,16 @@ class _Connection:
                 _TEXT,
                 b"this listener has another name: its address, localhost, or one of --admin-name\n",
             )
-        access, target = self._admin.access, self._request.target
+        # Of a query nothing is read.
+        access, path = self._admin.access, self._request.target.partition(b"?")[0]
         if self._request.method == b"OPTIONS" and self._reader() is not None:
             # A page asks whether it may send a token.
             return 204, _TEXT, b""
         if self._request.method not in (b"GET", b"HEAD"):
             return 405, _TEXT, b"GET and HEAD only\n"
-        if not access.admits(self._field(b"authorization")) and target not in self._admin.routes.checks:
+        if not access.admits(self._field(b"authorization")) and path not in self._admin.routes.checks:
             return 401, _TEXT, b"this needs the token of --admin-token-file: Authorization: Bearer TOKEN\n"
-        return self._admin.routes.answer(target, self._field(b"accept"))
+        return self._admin.routes.answer(path, self._field(b"accept"))
 
     def _reader(self) -> bytes | None:
         return self._admin.access.reader(self._field(b"host"), self._field(b"origin"))

@@ -246,7 +246,8 @@ def test_a_check_says_why_not_and_needs_no_token() -> None:
     access = Access("127.0.0.1", 8080, token=b"0123456789abcdef")
     with ExitStack() as stack:
         served = Served(stack, access, Routes(tuple, {b"/livez": str, b"/readyz": lambda: "it drains"}))
-        assert served.ask(b"Host: localhost", target=b"/livez").endswith(b"\r\n\r\nok\n")
+        for target in (b"/livez", b"/livez?from=probe"):
+            assert served.ask(b"Host: localhost", target=target).endswith(b"\r\n\r\nok\n")
         answer = served.ask(b"Host: localhost", target=b"/readyz")
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert answer.endswith(b"\r\n\r\nit drains\n")
