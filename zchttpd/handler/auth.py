@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import hashlib
 import os
 import re
@@ -104,6 +105,8 @@ class Auth:
         try:
             return self._jobs.start(key, check, partial(self._outcomes.put, key))
         except OSError as error:
+            if error.errno == errno.EBUSY:
+                raise Busy(errno.EUSERS, "too many passwords wait to be checked") from error
             raise Busy(error.errno, error.strerror) from error
 
 

@@ -43,6 +43,7 @@ _FIXES = {
     errno.ENOMEM: "Give the server more memory, or start it with a smaller --memory",
     errno.EAGAIN: "See who holds a lease on it: cat /proc/locks; or allow more threads: pids.max, ulimit -u",
     errno.EBUSY: "Use --listing for directories that few ask for, or keep fewer files in one",
+    errno.EUSERS: "Type --requests-per-second N, or make hashes that cost less: htpasswd -B -C 8 FILE USER",
     errno.ESTALE: "Write the file elsewhere, then rename it to its place",
 }
 

@@ -237,7 +237,7 @@ def test_passwords_are_checked_beside_the_loop(www: Path, tmp_path: Path) -> Non
 
 
 def test_when_too_many_passwords_wait_it_is_503(
-    www: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    www: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("zchttpd.handler.auth.JOBS_MAX", 1)
     posted: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -245,6 +245,7 @@ def test_when_too_many_passwords_wait_it_is_503(
         handler = Handler(Settings(root=www, **rules(tmp_path)), cache, None, posted.put)
         assert isinstance(handler.answer(head_of("/private/a.txt", ANN), 0), Job)
         assert ask(handler, "/private/a.txt", basic("eve", "x"))[0].status == 503
+        assert "answering 503: too many passwords wait to be checked. Type --requests" in caplog.text
         posted.get(timeout=60)()
 
 
