@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import h11
 
+from zchttpd.telemetry import log
 from zchttpd.telemetry.metrics import flat_json
 
 if TYPE_CHECKING:
@@ -181,10 +182,18 @@ class _Connection:
             if isinstance(event, h11.Request):
                 self._request = event
             elif isinstance(event, h11.EndOfMessage):
-                self._answer(self._route())
+                self._answer(self._routed())
                 return
             elif not isinstance(event, h11.Data):
                 return
+
+    def _routed(self) -> Answer:
+        try:
+            return self._route()
+        except Exception:
+            # This is the loop of the supervisor: with it all would end.
+            log.LOGGER.exception("a request to the admin listener could not be answered, and got 500")
+            return 500, _TEXT, b"something went wrong here, and the log says what\n"
 
     def _route(self) -> Answer:
         assert self._request is not None

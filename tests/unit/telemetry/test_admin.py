@@ -19,6 +19,8 @@ from zchttpd.telemetry.admin_access import Access, access_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from zchttpd.telemetry.metrics import Family
+
 OWN = Access("127.0.0.1", frozenset({8080}))
 WELL = {b"/healthz": str}
 
@@ -252,6 +254,17 @@ def test_a_check_says_why_not_and_needs_no_token() -> None:
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert answer.endswith(b"\r\n\r\nit drains\n")
         assert served.ask(b"Host: localhost", target=b"/metrics").startswith(b"HTTP/1.1 401 ")
+
+
+def test_what_cannot_be_told_ends_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    def families() -> tuple[Family, ...]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with ExitStack() as stack:
+        served = Served(stack, routes=Routes(families, WELL))
+        assert served.ask(b"Host: localhost", target=b"/metrics").startswith(b"HTTP/1.1 500 ")
+        assert served.ask(b"Host: localhost", target=b"/").startswith(b"HTTP/1.1 200 ")
+    assert "Too many open files" in caplog.text
 
 
 @pytest.mark.parametrize(
