@@ -91,6 +91,28 @@ def test_a_pipeline_does_not_outlast_half_of_the_drain() -> None:
     assert [(op.kind, op.fd) for op in bench.ops()] == [("shutdown", peer.fd)]
 
 
+def test_whose_answers_have_left_gets_them_though_the_time_is_over() -> None:
+    bench = Bench(drain_ms_max=3_000)
+    gone, slow = bench.connect(), bench.connect()
+    bench.machine.answer(bench.ask(gone), bench.small(keep_alive=False, linger=True), False)
+    [send] = bench.ops()
+    bench.step(send.token, send.length)
+    assert [op.kind for op in bench.ops()] == ["shutdown"]
+    bench.machine.answer(bench.ask(slow), bench.small(), False)
+    assert [op.kind for op in bench.ops()] == ["send"]
+    bench.machine.drain(1_000)
+    bench.ops()
+    bench.wait(3_001)
+    ended = [(op.kind, op.fd) for op in bench.ops()]
+    assert ended == [
+        ("cancel", gone.fd),
+        ("close", gone.fd),
+        ("reset", slow.fd),
+        ("cancel_all", slow.fd),
+        ("close", slow.fd),
+    ]
+
+
 def test_a_drain_that_has_begun_can_be_shortened() -> None:
     bench = Bench()
     idle = bench.connect()

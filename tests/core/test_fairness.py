@@ -255,7 +255,7 @@ def test_a_request_that_cannot_be_answered_costs_nobody_else_anything() -> None:
     busy.fails_on = heads[1]
     with pytest.raises(BoomError):
         busy.machine.step()
-    assert [busy.state(recv) for recv in recvs] == ["parked", "closing", "parked", "parked"]
+    assert [busy.state(recv) for recv in recvs] == ["parked", "lingering", "parked", "parked"]
     busy.machine.step()
     assert busy.given() == heads
 
@@ -267,7 +267,7 @@ def test_what_fails_before_it_comes_to_anybody_has_an_end() -> None:
     busy.fails_at_once = True
     with pytest.raises(BoomError):
         busy.machine.step()
-    assert [busy.state(recv) for recv in recvs] == ["closing", "parked", "parked"]
+    assert [busy.state(recv) for recv in recvs] == ["lingering", "parked", "parked"]
     busy.machine.step()
     assert busy.given() == heads[1:]
 

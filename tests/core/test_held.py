@@ -142,7 +142,7 @@ def test_a_copy_of_an_image_is_held_and_refused_when_there_is_no_room(bench: Ben
         bench.hear(recv, HEAD)
         assert held(bench) == min(number, 2) * SIZE
     assert refused(bench) == 1
-    assert next(op.kind for op in bench.ops()) == "reset"
+    assert [op.kind for op in bench.ops()] == ["shutdown"]
 
 
 def test_the_copy_of_an_image_is_of_its_first_segment(bench: Bench) -> None:

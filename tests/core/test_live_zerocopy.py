@@ -66,7 +66,7 @@ def test_the_end_of_another_version_is_not_sent() -> None:
     [read] = notified(bench, send)
     bench.check_error = errno.ESTALE
     bench.step(read.token, read.length)
-    assert [op.kind for op in bench.ops()] == ["reset", "cancel_all", "close"]
+    assert [op.kind for op in bench.ops()] == ["shutdown"]
 
 
 def test_a_part_that_is_read_waits_for_what_was_sent_of_another() -> None:

@@ -60,4 +60,4 @@ def test_a_stream_that_cannot_be_begun_ends_its_connection() -> None:
     [head] = bench.ops()
     testing_memory.fail_after(0)
     bench.step(head.token, head.length)
-    assert [op.kind for op in bench.ops()] == ["reset", "cancel_all", "close"]
+    assert [op.kind for op in bench.ops()] == ["shutdown"]

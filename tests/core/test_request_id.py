@@ -87,7 +87,7 @@ def test_a_copy_that_there_is_no_room_for_ends_its_connection() -> None:
     bench.hear(recvs[1], HEAD)
     assert [op.kind for op in bench.ops()] == ["send", "send"]
     bench.hear(recvs[2], HEAD)
-    assert [op.kind for op in bench.ops()] == ["reset", "cancel_all", "close"]
+    assert [op.kind for op in bench.ops()] == ["shutdown"]
     assert bench.machine.gauge("refused_memory") == 1
 
 

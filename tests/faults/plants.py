@@ -349,7 +349,7 @@ PLANTS = (
     Plant(
         "an aborted connection is closed in order",
         "conn.pyx",
-        "    _now(machine, slot, OP_RESET)\n",
+        "    conn_now(machine, slot, OP_RESET)\n",
         "",
         "tests/core/test_machine.py",
     ),
@@ -376,21 +376,21 @@ PLANTS = (
     ),
     Plant(
         "a head that never ends has all the time",
-        "conn.pyx",
+        "deadlines.pyx",
         "            machine.stats.timeouts_head += 1\n            park_refused(machine, slot, 408)\n",
         "            conn_set_deadline(machine, slot, machine.limits.head_ms_max)\n",
         "tests/core/test_machine.py",
     ),
     Plant(
         "a peer that takes nothing is never reset",
-        "conn.pyx",
+        "deadlines.pyx",
         "    if conn.queued_last >= 0 and bytes >= conn.queued_last:",
         "    if False:",
         "tests/core/test_machine.py",
     ),
     Plant(
         "a peer that reads slowly is reset",
-        "conn.pyx",
+        "deadlines.pyx",
         "    if conn.queued_last >= 0 and bytes >= conn.queued_last:",
         "    if conn.queued_last >= 0:",
         "tests/core/test_patience.py",
@@ -414,6 +414,29 @@ PLANTS = (
         "conn.pyx",
         "key_length == 0 or drain_ends(machine, last)",
         "key_length == 0",
+        "tests/core/test_drain.py",
+    ),
+    Plant(
+        "the answers before one that is broken off are destroyed",
+        "conn.pyx",
+        "    conn.broken = 1\n    queues_remove(&machine.queues, slot)\n",
+        "    conn_abort(machine, slot)\n    return\n",
+        "tests/core/test_streams.py",
+    ),
+    Plant(
+        "a response is ended with a send under way",
+        "conn.pyx",
+        "    if conn.sends > 0 or conn.flags & CONN_POLLING:\n        return\n    if unlikely(conn.broken):",
+        "    if not conn.broken and (conn.sends > 0 or conn.flags & CONN_POLLING):\n        return\n"
+        "    if unlikely(conn.broken):",
+        "tests/core/test_streams.py",
+    ),
+    Plant(
+        "the end of the drain destroys answers that have left",
+        "drain.pyx",
+        "        if conn_at(machine, slot).state == CONN_LINGERING:\n"
+        "            conn_close(machine, slot)\n        elif",
+        "        if",
         "tests/core/test_drain.py",
     ),
     Plant(
@@ -529,8 +552,9 @@ PLANTS = (
     Plant(
         "a connection that is reset lets its plan go with a read under way",
         "conn.pyx",
-        "    machine.stats.aborts += 1\n",
-        "    machine.stats.aborts += 1\n    if not conn.sends:\n        machine_let_go_plan(machine, slot)\n",
+        "    conn_now(machine, slot, OP_RESET)\n",
+        "    conn_now(machine, slot, OP_RESET)\n"
+        "    if not conn.sends:\n        machine_let_go_plan(machine, slot)\n",
     ),
     # Admission and accepting.
     Plant(

@@ -26,7 +26,7 @@ PLANTS_OF_CLIENTS = (
     ),
     Plant(
         "a request of a proxy counts until its connection ends",
-        "machine.pyx",
+        "conn.pyx",
         "        addresses_leave(machine, slot)\n",
         "        pass\n",
         CLIENTS,

@@ -72,7 +72,7 @@ PLANTS_OF_RATES = (
     ),
     Plant(
         "the end of a pause is taken for a stall",
-        "conn.pyx",
+        "deadlines.pyx",
         "    elif conn.state == CONN_SENDING and conn.paced:\n",
         "    elif conn.state == CONN_SENDING and False:\n",
         RATES,

@@ -199,6 +199,9 @@ class Files:
     def _lose(self, fd: int, event: str, error: int = errno.ESTALE) -> int:
         """Its bytes are gone, for good."""
         self.open[fd].lost = True
+        for socket in self.kernel.sockets.values():
+            if socket.fd in self.kernel.ledger.keys and self.kernel.conn_at(socket)["source_fd"] == fd:
+                socket.doomed = socket.doomed or "its file has changed"
         self.kernel.events[event] += 1
         return -error
 
@@ -210,10 +213,6 @@ class Files:
             raise Violation(f"closed while it is read: {op}")
         self.kernel.sq.must_not_read(op.fd)
         del self.open[op.fd]
-
-    def is_lost(self, fd: int) -> bool:
-        """Whoever is being sent what has been lost may be reset."""
-        return fd in self.open and self.open[fd].lost
 
     # ---- reads ----
 
@@ -261,7 +260,7 @@ class Files:
         res = self._result(op, torn)
         if res > 0:
             self._fetch(op, res, torn)
-        elif op.kind == "read":
+        if op.kind == "read" and (res <= 0 or self.open[op.fd].lost):
             socket = self.kernel.sockets[self.kernel.conn_of(op)["fd"]]
             socket.doomed = socket.doomed or "read failed"
         self.kernel.cq.append(Cqe(op.token, res))

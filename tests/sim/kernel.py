@@ -288,20 +288,27 @@ class Kernel(Transfers):
         socket.snapshots.clear()
         self.later.append(Cqe(op.token, 0))
 
+    def is_doomed(self, socket: Socket) -> bool:
+        """Whether there is a reason for it to end before all is answered."""
+        if not socket.doomed and testing_memory.failures() > self.allocations_failed:
+            # One that failed ends one connection at most.
+            self.allocations_failed += 1
+            socket.doomed = "no memory"
+            self.events["no_memory_end"] += 1
+        return bool(socket.doomed)
+
+    def breaks_off(self, socket: Socket) -> bool:
+        """Whether there is a reason for an end in order before that."""
+        self.events["broken_off"] += self.is_doomed(socket)
+        return bool(socket.doomed)
+
     def _reset(self, socket: Socket, op: testing.ExecutedOp) -> None:
         if not socket.doomed and socket in self.asked:
             if socket.unread < socket.queued_before:
                 raise Violation(f"called stalled at {socket.unread} bytes, {socket.queued_before} before")
             socket.doomed = "stalled"
             self.events["stalled"] += 1
-        if self.files.is_lost(self.conn_of(op)["source_fd"]):
-            socket.doomed = socket.doomed or "its file has changed"
-        if not socket.doomed and testing_memory.failures() > self.allocations_failed:
-            # One that failed ends one connection at most.
-            self.allocations_failed += 1
-            socket.doomed = "no memory"
-            self.events["no_memory_reset"] += 1
-        if not socket.doomed:
+        if not self.is_doomed(socket):
             raise Violation(f"reset for no reason: {op} {self.conn_of(op)}")
         socket.resets = True
 

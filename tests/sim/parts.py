@@ -60,7 +60,7 @@ EVENTS = (
     *("read_hangs", "read_woken", "short_read", "read_error", "read_shrinks", "torn_read"),
     *("not_at_hand", "fill_hangs", "fill_woken", "short_fill", "fill_error", "fill_shrinks", "torn_fill"),
     *("check_same", "check_grown", "check_changed", "check_error", "changed_at_once"),
-    *("kept_waiting", "hogged", "no_memory", "no_memory_reset", "emfile"),
+    *("kept_waiting", "hogged", "no_memory", "no_memory_end", "broken_off", "emfile"),
     *("sq_full", "cq_full", "in_worker", "late_receive", "auto_given_up", "auto_kept"),
     *("filled", "torn", "unregistered", "accepted", "one_accept", "rejected", "woken", "signal"),
     *(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 from zchttpd._core import testing, testing_memory
@@ -266,7 +267,7 @@ class World:
         client.hear(part)
         if not part and client.ended_at is not None and not socket.unread and not client.eof_seen:
             if not (client.lost or socket.hung_up):
-                client.end()
+                client.end(partial(self.kernel.breaks_off, socket))
             client.eof_seen = True
             socket.inbound_ended = True
             return True

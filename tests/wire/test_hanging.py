@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .client import eventually, request
+from .client import ProtocolError, eventually, request
 from .hanging import Hanging, hanging
 from .servers import serving
-from .streams import pattern
+from .streams import SLOW_BUFFER, pattern
 from .tree import MIB
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .servers import Server
 
 CLIENTS = 40
-SMALL, LARGE = 3000, 5 * MIB
+ANSWERS = 'requests_total{status="200"}'
+SMALL, FIRST, LARGE = 3000, 100_000, 5 * MIB
 # Of what is kept for those who find the pool full, a device that hangs may have half.
 STREAMED = 32 * MIB
 # What may go wrong with those who ask there: a file of it could not be had.
@@ -152,6 +153,26 @@ def test_a_mount_that_dies_is_told_as_an_error(tmp_path: Path, kind: tuple[str, 
         assert {peer.reply().status for peer in peers} == {503}
         check_healthy(server, "1.txt")
         assert server.ask(request("/shared/small.txt")).status == 503
+
+
+def test_the_answer_before_one_that_is_broken_off_arrives(tmp_path: Path, kind: tuple[str, str]) -> None:
+    """A reset would destroy what is on its way of it."""
+    with served(tmp_path, kind, revalidate_ms=600_000) as (server, mount):
+        (tmp_path / "root" / "first.bin").write_bytes(pattern(FIRST))
+        requests = [request(path) for path in ("/first.bin", "/shared/large.bin")]
+        for each in requests:
+            assert server.ask(each).status == 200
+        mount.hang()
+        before = server.metrics()
+        with server.peer(receive_buffer=SLOW_BUFFER) as peer:
+            peer.send(b"".join(requests))
+            eventually("the second has begun", lambda: server.metric(ANSWERS) == before[ANSWERS] + 2)
+            mount.die()
+            eventually("it is broken off", lambda: server.metric("aborts_total") > before["aborts_total"])
+            assert peer.reply().body == pattern(FIRST)
+            with pytest.raises(ProtocolError):
+                peer.reply()
+            assert not peer.reset
 
 
 def test_what_is_cached_of_it_is_looked_at_aside(tmp_path: Path, kind: tuple[str, str]) -> None:

@@ -15,8 +15,9 @@ cdef bint conn_go_on(Machine* machine, uint32_t slot, uint32_t generation, uint3
 cdef void conn_retry(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil
 cdef void conn_abandon(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil
 cdef void conn_send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept nogil
-cdef void conn_expire(Machine* machine) noexcept nogil
 cdef void conn_told(Machine* machine, uint8_t kind, uint32_t slot, uint32_t generation, int32_t result) noexcept nogil
 cdef void conn_set_deadline(Machine* machine, uint32_t slot, uint32_t ms) noexcept nogil
+cdef void conn_now(Machine* machine, uint32_t slot, uint8_t kind) noexcept nogil
+cdef void conn_break_off(Machine* machine, uint32_t slot) noexcept nogil
 cdef void conn_close(Machine* machine, uint32_t slot) noexcept nogil
 cdef void conn_abort(Machine* machine, uint32_t slot) noexcept nogil

@@ -7,11 +7,11 @@ happens to the connection, leases end on their own terms.
 """
 
 from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOBUFS, ENOMEM, EOPNOTSUPP, ETIMEDOUT
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
 from zchttpd._core.access_record cimport access_bytes_sent, access_connected, access_request_head
-from zchttpd._core.addresses cimport addresses_have_room
+from zchttpd._core.addresses cimport addresses_have_room, addresses_leave
 from zchttpd._core.admission cimport (
     admission_closed, admission_enqueue, admission_enter, admission_has_place, admission_leave, admission_may_reject,
     admission_oldest_idle)
@@ -19,7 +19,7 @@ from zchttpd._core.budget cimport budget_part_fits
 from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.clients cimport clients_believe, clients_connected
 from zchttpd._core.drain cimport drain_at_once, drain_ends
-from zchttpd._core.fill cimport fill_progress_ms
+from zchttpd._core.deadlines cimport deadlines_queued
 from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_GREETING, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
@@ -47,7 +47,7 @@ from zchttpd._core.slab cimport slab_give, slab_holds, slab_take
 from zchttpd._core.stats cimport REASON_MEMORY, ROUTE_COUNT, SENT_PLAIN, SENT_SPLICED, SENT_ZEROCOPY, WAYS
 from zchttpd._core.stream cimport (
     stream_open, stream_pump, stream_read, stream_sent, stream_stop, stream_wait, stream_wake)
-from zchttpd._core.timer_wheel cimport timer_wheel_cancel, timer_wheel_due, timer_wheel_set
+from zchttpd._core.timer_wheel cimport timer_wheel_cancel, timer_wheel_set
 from zchttpd._core.token cimport (
     NO_SLOT, TOKEN_CANCEL, TOKEN_CLOSE, TOKEN_POLL, TOKEN_READ, TOKEN_RECV, TOKEN_SEND, TOKEN_SEND_ZC, TOKEN_SPLICE,
     token_generation, token_kind, token_pack, token_slot)
@@ -219,22 +219,7 @@ cdef void conn_abandon(Machine* machine, uint32_t slot, uint32_t generation) noe
     """The handler has no answer, not even an error, or not the rest of one: drop the connection."""
     if slab_holds(&machine.conns, slot, generation) and (
             conn_at(machine, slot).state == CONN_PARKED or _waits_for_more(machine, slot, generation)):
-        conn_abort(machine, slot)
-
-
-cdef void conn_expire(Machine* machine) noexcept nogil:
-    """Act on every deadline that has passed."""
-    cdef uint32_t slot = timer_wheel_due(&machine.wheel, machine.now_ms)
-    cdef Conn* conn
-    while slot != NO_SLOT:
-        conn = conn_at(machine, slot)
-        if conn.deadline_ms > machine.now_ms:
-            timer_wheel_set(&machine.wheel, slot, conn.deadline_ms)
-        else:
-            _expired(machine, slot)
-        slot = timer_wheel_due(&machine.wheel, machine.now_ms)
-    if machine.pool_retry_at_ms and machine.now_ms >= machine.pool_retry_at_ms:
-        stream_wake(machine)
+        conn_break_off(machine, slot)
 
 
 cdef void conn_told(Machine* machine, uint8_t kind, uint32_t slot, uint32_t generation, int32_t result) noexcept nogil:
@@ -242,24 +227,12 @@ cdef void conn_told(Machine* machine, uint8_t kind, uint32_t slot, uint32_t gene
     if not slab_holds(&machine.conns, slot, generation):
         return
     if kind == OP_QUEUED and conn_at(machine, slot).state == CONN_SENDING:
-        _on_queued(machine, slot, result)
+        deadlines_queued(machine, slot, result)
     elif kind == OP_UNREAD and conn_at(machine, slot).state == CONN_LINGERING:
         if result == 0:
             conn_close(machine, slot)
         else:
-            _now(machine, slot, OP_SHUTDOWN)
-
-
-cdef void _on_queued(Machine* machine, uint32_t slot, int32_t bytes) noexcept nogil:
-    """A slow reader still shrinks its queue; one that has stopped reading does not, and where nothing is queued the file or
-    a window for it has not come."""
-    cdef Conn* conn = conn_at(machine, slot)
-    if conn.queued_last >= 0 and bytes >= conn.queued_last:
-        machine.stats.timeouts_stall += 1
-        conn_abort(machine, slot)
-        return
-    conn.queued_last = bytes
-    conn_set_deadline(machine, slot, machine.limits.stall_ms_max // 2 + 1)
+            conn_now(machine, slot, OP_SHUTDOWN)
 
 
 # ---- receiving ----
@@ -469,7 +442,7 @@ cdef void _begin(Machine* machine, uint32_t slot, uint32_t plan_slot) noexcept n
     conn.asked_for = 0
     conn.flags &= ~CONN_CRLF_SKIPPED
     if not machine_hold_plan(machine, slot, plan_slot):
-        conn_abort(machine, slot)
+        conn_break_off(machine, slot)
         return
     conn_set_deadline(machine, slot, machine.limits.stall_ms_max)
     if turns_is_small(machine, plan_slot):
@@ -503,7 +476,7 @@ cdef void conn_send(Machine* machine, uint32_t slot, uint8_t copy_reason) noexce
         transmit_window(machine, slot, plan.mapping, segment.offset + conn.done, segment.length - conn.done, copy_reason)
     else:
         if conn.stream == NULL and stream_open(machine, slot, segment) < 0:
-            conn_abort(machine, slot)
+            conn_break_off(machine, slot)
             return
         stream_pump(machine, slot, copy_reason)
 
@@ -593,7 +566,11 @@ cdef void _go_on(Machine* machine, uint32_t slot, uint8_t copy_reason) noexcept 
     cdef Conn* conn = conn_at(machine, slot)
     if conn.sends > 0 or conn.flags & CONN_POLLING:
         return
-    if conn.segment == plan_at(&machine.table, conn.plan).segment_count:
+    if unlikely(conn.broken):
+        stream_stop(machine, slot)
+        _let_go(machine, slot)
+        _end(machine, slot, True)
+    elif conn.segment == plan_at(&machine.table, conn.plan).segment_count:
         _finish(machine, slot)
     elif copy_reason != COPY_NO:
         conn_send(machine, slot, copy_reason)
@@ -631,9 +608,7 @@ cdef void _finish(Machine* machine, uint32_t slot) noexcept nogil:
         return
     cdef bint keep = plan.keep_alive and not (machine.draining and conn.received.bytes == NULL and drain_at_once(machine))
     cdef bint linger = plan.linger or conn.received.bytes != NULL
-    machine_let_go_plan(machine, slot)
-    rates_give_back(machine, slot)
-    conn.refuse_status = 0
+    _let_go(machine, slot)
     if keep and not (conn.flags & CONN_PEER_DONE and conn.received.bytes == NULL):
         conn.state = CONN_READING
         conn_set_deadline(machine, slot, machine.limits.idle_ms_max)
@@ -643,26 +618,56 @@ cdef void _finish(Machine* machine, uint32_t slot) noexcept nogil:
         else:
             admission_enqueue(machine, slot)
             _arm_recv(machine, slot)
-    elif conn.flags & CONN_PEER_DONE:
-        conn_close(machine, slot)
     else:
-        # Closing with unread bytes in the socket would send RST, which can destroy the response on its way.
-        conn.state = CONN_LINGERING
-        recv_buffer_free(&conn.received)
-        conn_set_deadline(machine, slot, machine.limits.linger_ms_max)
-        admission_enqueue(machine, slot)
-        _arm_recv(machine, slot)
-        if linger:
-            _now(machine, slot, OP_SHUTDOWN)
-        else:
-            # The peer has said that it sends nothing more (RFC 9112 section 9.6), so there is nothing to wait for. Still it
-            # is looked first: bytes that the receive under way has taken out of the socket send no RST, and what it has
-            # left there is counted just before the close. Only what comes later, of a peer that broke its word or does not
-            # know yet that the worker drains, meets one.
-            _now(machine, slot, OP_UNREAD)
+        _end(machine, slot, linger)
 
 
-cdef void _now(Machine* machine, uint32_t slot, uint8_t kind) noexcept nogil:
+cdef void _let_go(Machine* machine, uint32_t slot) noexcept nogil:
+    """The response is over."""
+    cdef Conn* conn = conn_at(machine, slot)
+    machine_let_go_plan(machine, slot)
+    rates_give_back(machine, slot)
+    conn.refuse_status = 0
+    if conn.believed:
+        # What counts is the request, and not the connection.
+        addresses_leave(machine, slot)
+
+
+cdef void _end(Machine* machine, uint32_t slot, bint linger) noexcept nogil:
+    """No more is sent. `linger`: the peer may still send, as it has not said that it does not."""
+    cdef Conn* conn = conn_at(machine, slot)
+    if conn.flags & CONN_PEER_DONE:
+        conn_close(machine, slot)
+        return
+    # Closing with unread bytes in the socket would send RST, which can destroy the response on its way.
+    conn.state = CONN_LINGERING
+    conn.head_length = 0
+    recv_buffer_free(&conn.received)
+    conn_set_deadline(machine, slot, machine.limits.linger_ms_max)
+    admission_enqueue(machine, slot)
+    _arm_recv(machine, slot)
+    if linger:
+        conn_now(machine, slot, OP_SHUTDOWN)
+    else:
+        # The peer has said that it sends nothing more (RFC 9112 section 9.6), so there is nothing to wait for. Still it
+        # is looked first: bytes that the receive under way has taken out of the socket send no RST, and what it has
+        # left there is counted just before the close. Only what comes later, of a peer that broke its word or does not
+        # know yet that the worker drains, meets one.
+        conn_now(machine, slot, OP_UNREAD)
+
+
+cdef void conn_break_off(Machine* machine, uint32_t slot) noexcept nogil:
+    """Its response cannot go on, and ends before its time, as the client can tell. No reset: it may destroy the responses
+    before it, which are on their way."""
+    cdef Conn* conn = conn_at(machine, slot)
+    machine.stats.aborts += 1
+    conn.broken = 1
+    queues_remove(&machine.queues, slot)
+    stream_stop(machine, slot)
+    _go_on(machine, slot, COPY_NO)
+
+
+cdef void conn_now(Machine* machine, uint32_t slot, uint8_t kind) noexcept nogil:
     """An op on the connection's socket that is done on the spot, without a completion."""
     machine_op(machine, slot, kind, TOKEN_CLOSE)
     conn_at(machine, slot).ops_open -= 1
@@ -675,7 +680,7 @@ cdef void _on_read(Machine* machine, uint32_t slot, int32_t res) noexcept nogil:
             stream_read(machine, slot, res)
         _try_free(machine, slot)
     elif stream_read(machine, slot, res) < 0:
-        conn_abort(machine, slot)
+        conn_break_off(machine, slot)
 
 
 cdef void _on_polled(Machine* machine, uint32_t slot) noexcept nogil:
@@ -688,51 +693,9 @@ cdef void _on_polled(Machine* machine, uint32_t slot) noexcept nogil:
         _go_on(machine, slot, COPY_NO)
 
 
-# ---- time ----
-
 cdef void conn_set_deadline(Machine* machine, uint32_t slot, uint32_t ms) noexcept nogil:
     conn_at(machine, slot).deadline_ms = machine.now_ms + ms
     timer_wheel_set(&machine.wheel, slot, machine.now_ms + ms)
-
-
-cdef void _expired(Machine* machine, uint32_t slot) noexcept nogil:
-    cdef Conn* conn = conn_at(machine, slot)
-    if conn.state == CONN_READING:
-        if conn.head_began_ms != 0:
-            machine.stats.timeouts_head += 1
-            park_refused(machine, slot, 408)
-        else:
-            machine.stats.timeouts_idle += 1
-            conn_close(machine, slot)
-    elif conn.state == CONN_SENDING and conn.paced:
-        conn.paced = 0
-        conn_set_deadline(machine, slot, machine.limits.stall_ms_max)
-        turns_wait(machine, slot, QUEUE_SEND)
-    elif conn.state == CONN_SENDING:
-        _now(machine, slot, OP_QUEUED)
-        conn_set_deadline(machine, slot, machine.limits.stall_ms_max)
-    elif conn.state == CONN_LINGERING or conn.state == CONN_GREETING:
-        machine.stats.timeouts_head += conn.state == CONN_GREETING
-        conn_close(machine, slot)
-    elif conn.state == CONN_PARKED and not conn.refuse_status and _waits_until_ms(machine, conn) > machine.now_ms:
-        conn_set_deadline(machine, slot, <uint32_t>(_waits_until_ms(machine, conn) - machine.now_ms))
-    elif conn.state == CONN_PARKED and conn.refuse_status and machine.queues.queue[slot] == QUEUE_LOOK:
-        # Its turn with the handler has not come yet.
-        conn_set_deadline(machine, slot, machine.limits.stall_ms_max)
-    elif conn.state == CONN_PARKED:
-        # The bytes of its file do not come, and nothing of the response has left.
-        machine.stats.timeouts_stall += 1
-        if conn.refuse_status:
-            conn_abort(machine, slot)
-        else:
-            park_refused(machine, slot, 503)
-
-
-cdef int64_t _waits_until_ms(Machine* machine, Conn* conn) noexcept nogil:
-    """Until when a parked head may wait for a fill that gets no further; 0 when it waits for none."""
-    if conn.awaits == NO_SLOT or not slab_holds(&machine.mappings.slab, conn.awaits, conn.awaits_generation):
-        return 0
-    return fill_progress_ms(machine, conn.awaits) + machine.limits.stall_ms_max
 
 
 # ---- the end ----
@@ -770,7 +733,7 @@ cdef void conn_abort(Machine* machine, uint32_t slot) noexcept nogil:
         return
     _leave(machine, slot)
     machine.stats.aborts += 1
-    _now(machine, slot, OP_RESET)
+    conn_now(machine, slot, OP_RESET)
     machine_op(machine, slot, OP_CANCEL_ALL, TOKEN_CANCEL)
     machine_op(machine, slot, OP_CLOSE, TOKEN_CLOSE)
 

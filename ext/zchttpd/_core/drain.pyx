@@ -10,7 +10,7 @@ so that a long pipeline ends between two answers, and the end of the drain cuts 
 from libc.stdint cimport uint32_t
 
 from zchttpd._core.conn cimport conn_abort, conn_close, conn_set_deadline
-from zchttpd._core.machine cimport CONN_CLOSING, CONN_GREETING, CONN_PARKED, CONN_READING, Conn, conn_at
+from zchttpd._core.machine cimport CONN_CLOSING, CONN_GREETING, CONN_LINGERING, CONN_PARKED, CONN_READING, Conn, conn_at
 from zchttpd._core.slab cimport slab_holds
 
 
@@ -34,10 +34,12 @@ cdef void drain_begin(Machine* machine, uint32_t idle_ms, uint32_t drain_ms_max)
 
 
 cdef void drain_abort_all(Machine* machine) noexcept nogil:
-    """The time to drain is over."""
+    """The time to drain is over. Whose answers have all left still gets them."""
     cdef uint32_t slot
     for slot in range(machine.conns.fresh):
-        if conn_at(machine, slot).state != 0 and conn_at(machine, slot).state != CONN_CLOSING:
+        if conn_at(machine, slot).state == CONN_LINGERING:
+            conn_close(machine, slot)
+        elif conn_at(machine, slot).state != 0 and conn_at(machine, slot).state != CONN_CLOSING:
             conn_abort(machine, slot)
 
 

@@ -95,6 +95,7 @@ cdef struct Conn:
     uint16_t ops_open       # ops whose last completion has not come
     uint16_t refuse_status  # with REFUSED_HEAD and REFUSED_KEEPS; 0 unless it is being refused
     uint8_t answers         # responses begun, 2 for any more
+    uint8_t broken          # its response cannot go on, and ends when what is being sent has left
     uint8_t stays           # it counts as admitted or rejected until its socket is closed
     RecvBuffer received     # and not yet consumed
     HeadFramer framer

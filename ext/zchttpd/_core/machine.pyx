@@ -7,7 +7,7 @@ from posix.unistd cimport close
 
 from zchttpd._core.access_record cimport (
     REQUEST_ID_AT, access_close, access_open, access_put_request_id, access_response_ended)
-from zchttpd._core.addresses cimport addresses_close, addresses_leave, addresses_open
+from zchttpd._core.addresses cimport addresses_close, addresses_open
 from zchttpd._core.check cimport zc_assert
 from zchttpd._core.clients cimport clients_close, clients_named, clients_open
 from zchttpd._core.http_date cimport HTTP_DATE_LENGTH, http_date_set
@@ -333,9 +333,6 @@ cdef void machine_let_go_plan(Machine* machine, uint32_t slot) noexcept nogil:
         stats_latency(machine.stats, plan.latency_row, took_us)
     access_response_ended(&machine.access, slot, clients_named(machine, slot), plan.status, plan.head_length, took_us,
                           machine.http_date.second)
-    if conn.believed:
-        # What counts is the request, and not the connection.
-        addresses_leave(machine, slot)
     # Another request may have come already.
     conn.began_us = machine.now_us if conn.received.bytes != NULL else 0
     _drop_plan(machine, conn)

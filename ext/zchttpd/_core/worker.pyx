@@ -19,7 +19,8 @@ from zchttpd._core.access_record cimport (
     REQUEST_ID_AT, REQUEST_ID_MAX, access_drop, access_due, access_pending, access_take, access_user)
 from zchttpd._core.budget cimport budget_image_bytes, budget_snapshot_bytes
 from zchttpd._core.conn cimport (
-    conn_abandon, conn_answer, conn_await_fill, conn_expire, conn_go_on, conn_retry, conn_step, conn_told, conn_wants_more)
+    conn_abandon, conn_answer, conn_await_fill, conn_go_on, conn_retry, conn_step, conn_told, conn_wants_more)
+from zchttpd._core.deadlines cimport deadlines_expire
 from zchttpd._core.devices cimport devices_wake
 from zchttpd._core.drain cimport drain_abort_all, drain_begin, drain_is_last
 from zchttpd._core.fill cimport fill_begin, fill_progress_ms, fill_step, fill_take_ended
@@ -36,8 +37,7 @@ from zchttpd._core.mapping cimport (
 from zchttpd._core.new_paths cimport new_path_is_known, new_path_stale_entry
 from zchttpd._core.op cimport Completion, OP_QUEUED, OP_REGISTER, OP_SIGNAL, OP_UNREAD, OP_WATCH, Op
 from zchttpd._core.plans cimport (
-    Entry, Plan, Segment, USE_PERIOD_SHIFT, entry_age, entry_at, entry_make, entry_use, plan_at, plan_describe,
-    plan_make)
+    Entry, Plan, Segment, USE_PERIOD_SHIFT, entry_age, entry_at, entry_make, entry_use, plan_at, plan_describe, plan_make)
 from zchttpd._core.pool cimport pool_trim
 from zchttpd._core.queues cimport QUEUE_HEAD, QUEUE_LOOK, queues_remove
 from zchttpd._core.routes cimport routes_refer, routes_want_other_pages
@@ -518,7 +518,7 @@ cdef class Worker:
                     self._give_back(self.completions[i].buffer_id)
             self._publish()
             self._flush()
-        conn_expire(&self.machine)
+        deadlines_expire(&self.machine)
         pool_trim(&self.machine)
         acceptor_expire(&self.machine)
         if access_due(&self.machine.access, self.machine.now_ms):
