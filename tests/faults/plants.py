@@ -58,6 +58,7 @@ PLANTS = (
         "mapping.pyx",
         "        mappings.memfds -= 1\n",
         "        pass\n",
+        "tests/core/test_lease.py",
     ),
     Plant(
         "a lease that has ended still counts for its connection",
