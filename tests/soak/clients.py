@@ -39,13 +39,15 @@ LAST_ANSWER_S = 0.45 * DRAIN_MS_MAX / 1000
 
 
 class Timed(Peer):
-    """Knows how long it had been silent when it asked last, what it waited for longest since then, and how
+    """Knows how long it had not asked when it asked last, what it waited for longest since then, and how
     long the last answer took, in seconds.
+
+    When the server has had nothing more to say is not known here: whoever has no time reads it much later.
     """
 
     def __init__(self, address: Address, *, receive_buffer: int | None = None) -> None:
         super().__init__(address, receive_buffer=receive_buffer)
-        self._since = self._received = self._began = time.monotonic()
+        self._asked = self._received = self._began = time.monotonic()
         self.silent_s = self.waited_s = self.away_s = 0.0
 
     def receive(self) -> bytes:
@@ -61,15 +63,13 @@ class Timed(Peer):
         """As `Peer`."""
         super().send(chunks)
         self._received = time.monotonic()
-        self.silent_s = self._received - self._since
+        self.silent_s, self._asked = self._received - self._asked, self._received
         self.waited_s = self.away_s = 0.0
 
     def reply(self, method: bytes = b"GET", sink: Callable[[bytes], object] | None = None) -> Reply:
         """As `Peer`."""
         self._began = time.monotonic()
-        reply = super().reply(method, sink)
-        self._since = time.monotonic()
-        return reply
+        return super().reply(method, sink)
 
     @property
     def answered_s(self) -> float:
@@ -84,13 +84,6 @@ class Slow(Timed):
         super().__init__(address, receive_buffer=SLOW_BUFFER)
         self._pause = pause
         self._later = b""
-
-    def reply(self, method: bytes = b"GET", sink: Callable[[bytes], object] | None = None) -> Reply:
-        """As `Peer`."""
-        reply = super().reply(method, sink)
-        # The server had nothing more to say long before the last of it was read.
-        self._since = self._began
-        return reply
 
     def receive(self) -> bytes:
         """As `Peer`; a piece, after a pause."""
