@@ -12,7 +12,7 @@ import pytest
 
 from zchttpd.engine import kernel_tls
 
-from ..client import STUCK_S, eventually, request
+from ..client import STUCK_S, ProtocolError, eventually, request
 from ..servers import serving
 from ..streams import LARGE, SLOW_BUFFER, Digest, pattern
 from ..tree import MIB
@@ -119,11 +119,11 @@ def test_a_file_that_shrinks_on_its_way_ends_the_response_alone(
     with serving(tmp_path, engine="portable", **SLOW, **pair.options) as server:
         with TlsPeer(server, context, receive_buffer=SLOW_BUFFER) as peer:
             peer.send(request("/shrinks"))
-            assert peer.receive()
+            peer.rest = peer.receive()
             os.truncate(path, 4096)
-            while peer.receive():
-                pass
-            assert peer.reset, "it ended as if it were whole"
+            # It is shorter than it was announced; or even the end of TLS is missing, for want of room.
+            with pytest.raises((ProtocolError, ssl.SSLError)):
+                peer.reply()
         with TlsPeer(server, context) as peer:
             assert peer.ask(request("/page")).body == b"page\n"
 
