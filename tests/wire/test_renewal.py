@@ -368,3 +368,14 @@ def test_it_leaves_with_its_terminal(large: Path, options: Options, ignored: boo
         process.kill()
         process.wait()
         os.close(out)
+
+
+def test_a_new_version_that_is_asked_for_while_workers_are_replaced_comes_after_them(
+    large: Path, options: Options, kind: tuple[str, str]
+) -> None:
+    engine, send_mode = kind
+    with serving(large, engine=engine, send_mode=send_mode, config=options.path) as server:
+        options.write('header = ["* X-Test: new"]')
+        server.send(signal.SIGHUP)
+        server.upgrade()
+        tells(server, b"new")

@@ -128,8 +128,7 @@ class Supervisor:
         for fd in self._inherited:
             os.set_inheritable(fd, False)
         self._stopping = False
-        self._reload_again = False
-        self._renew_again = False
+        self._put_off: set[str] = set()  # until nothing else is under way: "reload", "renew", "upgrade"
         self._exit_code = EXIT_OK
 
     def read_access(self, settings: Settings) -> None:
@@ -257,7 +256,7 @@ class Supervisor:
         if self._stopping:
             return
         if self._workers.coming is not None or self._successor is not None:
-            self._renew_again = True
+            self._put_off.add("renew")
             return
         log.LOGGER.info("the root is another directory: other workers serve that one")
         self._workers.begin(self._settings, self._choice, self._settings.worker_count)
@@ -283,7 +282,7 @@ class Supervisor:
         if self._stopping:
             return
         if self._workers.coming is not None or self._successor is not None:
-            self._reload_again = True
+            self._put_off.add("reload")
             return
         self._starter.reloading()
         try:
@@ -320,25 +319,27 @@ class Supervisor:
         self._starter.renewed()
 
     def _catch_up(self, now: float) -> None:
-        """Reload for whoever wanted it while something else was under way."""
+        """Do what was wanted while something else was under way."""
         if self._workers.coming is not None:
             return
-        reload, renew = self._reload_again, self._renew_again
-        self._reload_again = self._renew_again = False
-        if reload:
+        wanted, self._put_off = self._put_off, set()
+        if "reload" in wanted:
             self._reload(now)
-        if renew and self._workers.coming is None:
+        if "renew" in wanted and self._workers.coming is None:
             self.on_moved(now)
+        if "upgrade" in wanted:
+            self._upgrade()
 
     def _upgrade(self) -> None:
         """Start the new version; this one goes when that serves."""
         if self._stopping:
             return
+        if self._workers.coming is not None:
+            self._put_off.add("upgrade")
+            return
         obstacle = self._starter.obstacle
         if self._successor is not None:
             obstacle = f"process {self._successor.pid} is just starting"
-        if self._workers.coming is not None:
-            obstacle = "the workers are just being replaced. Send SIGUSR2 again"
         if obstacle:
             log.LOGGER.error("no new version is started: %s", obstacle)
             return
@@ -365,7 +366,7 @@ class Supervisor:
             log.LOGGER.info("process %d serves from now on", successor.pid)
             self._listeners.disown()
             self._starter.replaced(successor.pid)
-            if self._reload_again:
+            if "reload" in self._put_off:
                 successor.reload()
             if self._admin is not None:
                 self._admin.accept_no_more()
