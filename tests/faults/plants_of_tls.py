@@ -10,6 +10,13 @@ SENT = "tests/wire/tls/test_what_is_sent.py"
 
 PLANTS_OF_TLS = (
     Plant(
+        "a response that is broken off ends as if it were whole",
+        "poll_driver.pyx",
+        "self.tls.end(op.fd, op.flags & OP_BROKEN != 0)",
+        "self.tls.end(op.fd, False)",
+        SENT,
+    ),
+    Plant(
         "what the library says by itself may wait without end",
         "engine/tls_transport.py",
         "            if len(self._unsent) > UNSENT_MAX:\n",

@@ -30,7 +30,7 @@ LONG_FILES = {
     # Tables.
     "tests/faults/plants.py": 640,
     "zchttpd/config/settings.py": 440,
-    "ext/zchttpd/_core/conn.pyx": 760,
+    "ext/zchttpd/_core/conn.pyx": 770,
     "ext/zchttpd/_core/testing.pyx": 690,
     "ext/zchttpd/_core/worker.pyx": 690,
     "tests/unit/files/test_entry_cache.py": 568,

@@ -201,11 +201,15 @@ class Connection:
 
     # The end
 
-    def end(self) -> None:
-        """Say that nothing more is sent, as far as there is room for that."""
+    def end(self, broken: bool = False) -> None:
+        """Say that nothing more is sent, as far as there is room for that; but not behind a response that is
+        `broken` off, which would seem whole.
+        """
         if self._over:
             return
         self._over = True
+        if broken:
+            return
         with suppress(OSError):
             if self.state == BY_KERNEL:
                 kernel_tls.close_notify(self._socket)

@@ -29,8 +29,8 @@ from zchttpd._core.machine cimport (
 from zchttpd._core.new_paths cimport (
     LOOK_ASK, LOOK_GONE, SecondLook, new_path_is_stale, new_path_look, new_path_plan)
 from zchttpd._core.op cimport (
-    OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND, OP_SHUTDOWN,
-    OP_UNREAD, Op)
+    OP_BROKEN, OP_CANCEL, OP_CANCEL_ALL, OP_CLOSE, OP_LINK, OP_MORE, OP_POLL, OP_QUEUED, OP_RECV, OP_RESET, OP_SEND,
+    OP_SHUTDOWN, OP_UNREAD, Op)
 from zchttpd._core.parking cimport park, park_for_more, park_head, park_lost, park_may_ask, park_refused
 from zchttpd._core.plans cimport (
     NO_ROW, PARTIAL_CONTENT, Plan, Row, SEGMENT_LITERAL, SEGMENT_MAPPED, SEGMENT_STREAMED, Segment, entry_at, entry_use,
@@ -636,6 +636,8 @@ cdef void _let_go(Machine* machine, uint32_t slot) noexcept nogil:
 cdef void _end(Machine* machine, uint32_t slot, bint linger) noexcept nogil:
     """No more is sent. `linger`: the peer may still send, as it has not said that it does not."""
     cdef Conn* conn = conn_at(machine, slot)
+    if conn.broken:
+        conn_now(machine, slot, OP_SHUTDOWN).flags = OP_BROKEN
     if conn.flags & CONN_PEER_DONE:
         conn_close(machine, slot)
         return
@@ -646,9 +648,9 @@ cdef void _end(Machine* machine, uint32_t slot, bint linger) noexcept nogil:
     conn_set_deadline(machine, slot, machine.limits.linger_ms_max)
     admission_enqueue(machine, slot)
     _arm_recv(machine, slot)
-    if linger:
+    if linger and not conn.broken:
         conn_now(machine, slot, OP_SHUTDOWN)
-    else:
+    elif not conn.broken:
         # The peer has said that it sends nothing more (RFC 9112 section 9.6), so there is nothing to wait for. Still it
         # is looked first: bytes that the receive under way has taken out of the socket send no RST, and what it has
         # left there is counted just before the close. Only what comes later, of a peer that broke its word or does not
@@ -667,10 +669,10 @@ cdef void conn_break_off(Machine* machine, uint32_t slot) noexcept nogil:
     _go_on(machine, slot, COPY_NO)
 
 
-cdef void conn_now(Machine* machine, uint32_t slot, uint8_t kind) noexcept nogil:
-    """An op on the connection's socket that is done on the spot, without a completion."""
-    machine_op(machine, slot, kind, TOKEN_CLOSE)
+cdef Op* conn_now(Machine* machine, uint32_t slot, uint8_t kind) noexcept nogil:
+    """An op on the connection's socket that is done on the spot, without a completion. Valid until the next append."""
     conn_at(machine, slot).ops_open -= 1
+    return machine_op(machine, slot, kind, TOKEN_CLOSE)
 
 
 cdef void _on_read(Machine* machine, uint32_t slot, int32_t res) noexcept nogil:

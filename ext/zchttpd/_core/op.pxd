@@ -44,6 +44,7 @@ cdef enum OpFlag:
     OP_GROWN = 8        # the file may be longer by now than was announced
     OP_NOWAIT = 32      # read what the page cache has; -EAGAIN where it has nothing, -EOPNOTSUPP where nobody can tell
     OP_ASIDE = 64       # its file system may hang, also where it should not wait: nothing is tried on the spot
+    OP_BROKEN = 128     # the last response has not gone whole: TLS is not to say that nothing follows
     OP_WAIT = 16        # bytes of the file may be read again: no disk holds that up, as they have just been read
 
 cdef struct Op:

@@ -7,7 +7,7 @@ import os
 from zchttpd._core.address cimport address_look_up
 from zchttpd._core.machine cimport machine_wants_peers
 from zchttpd._core.mapping cimport HUGE_SIZE, MEMFD_SIZE_MIN
-from zchttpd._core.op cimport Completion, OP_CLOSE, OP_REJECT, OP_RESET, OP_SHUTDOWN, Op, Peer
+from zchttpd._core.op cimport Completion, OP_BROKEN, OP_CLOSE, OP_REJECT, OP_RESET, OP_SHUTDOWN, Op, Peer
 from zchttpd._core.poller cimport (
     Poller, poller_close, poller_give_back, poller_has_more, poller_open, poller_push, poller_reap, poller_wait)
 from zchttpd._core.plain_calls cimport plain_call
@@ -78,7 +78,7 @@ cdef class PollWorker(SiteWorker):
         cdef int32_t result
         if self.poller.tls != NULL:
             if op.kind == OP_SHUTDOWN:
-                self.tls.end(op.fd)
+                self.tls.end(op.fd, op.flags & OP_BROKEN != 0)
             elif op.kind == OP_RESET:
                 self.tls.reset(op.fd)
             elif op.kind == OP_CLOSE or op.kind == OP_REJECT:

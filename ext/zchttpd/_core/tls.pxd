@@ -32,7 +32,7 @@ cdef class TlsLayer:
     cdef ssize_t _greet(self, int32_t fd, TlsRow* row, char* buffer, size_t size)
     cdef ssize_t send(self, const Op* ops, int count) noexcept with gil
     cdef ssize_t _gather(self, const Op* ops, int count, uint64_t done)
-    cdef void end(self, int32_t fd) noexcept with gil
+    cdef void end(self, int32_t fd, bint broken) noexcept with gil
     cdef void reset(self, int32_t fd) noexcept with gil
     cdef void closing(self, int32_t fd) noexcept with gil
     cdef void expire(self, int64_t now_ms) noexcept with gil

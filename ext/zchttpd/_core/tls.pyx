@@ -147,11 +147,11 @@ cdef class TlsLayer:
         got = pwritev(self.scratch_fd, vectors, used, 0)
         return got if got >= 0 else -errno
 
-    cdef void end(self, int32_t fd) noexcept with gil:
-        """Our direction is about to be shut down."""
+    cdef void end(self, int32_t fd, bint broken) noexcept with gil:
+        """Our direction is about to be shut down. `broken`: the last response has not gone whole."""
         connection = self.connections.get(fd)
         if connection is not None:
-            connection.end()
+            connection.end(broken)
 
     cdef void reset(self, int32_t fd) noexcept with gil:
         """It will be closed by a reset: no word that all is well goes before that."""
