@@ -214,15 +214,15 @@ def _doctor(settings: Settings, *, path: str = "", json: bool = False, seccomp: 
     from zchttpd.process.seccomp import profile
 
     if seccomp:
-        print(profile())
+        print(profile(), flush=True)
         return 0
     if path:
         found, outcome = doctor_path.examine(doctor_path.read_target(path))
         more = {"path": path, "outcome": outcome.name.lower()}
-        print(findings.as_json(found, **more) if json else findings.as_text(found))
+        print(findings.as_json(found, **more) if json else findings.as_text(found), flush=True)
         return outcome.value
     found = doctor.examine(settings)
-    print(findings.as_json(found) if json else findings.as_text(found))
+    print(findings.as_json(found) if json else findings.as_text(found), flush=True)
     return 0 if findings.well(found) else 1
 
 
@@ -328,7 +328,7 @@ def _carry_out(command: str, typed: dict[str, Any], asked: dict[str, Any]) -> in
     if check:
         from zchttpd.config.shown import as_toml
 
-        print(as_toml(given, notes))
+        print(as_toml(given, notes), flush=True)
         return 0
     # Only now: what it imports is of no use to doctor either.
     from zchttpd.process.supervisor import run

@@ -51,11 +51,15 @@ def test_check_tells_of_a_log_of_somebody_else(
 
 
 @pytest.mark.parametrize("words", [["--check", "."], ["doctor"]])
-def test_a_reader_who_has_seen_enough_is_no_fault(words: list[str]) -> None:
+def test_a_reader_who_has_seen_enough_is_no_fault(tmp_path: Path, words: list[str]) -> None:
     unread, written = os.pipe()
     os.close(unread)
     done = subprocess.run(
-        [sys.executable, "-m", "zchttpd", *words], stdout=written, stderr=subprocess.PIPE, check=False
+        [sys.executable, "-m", "zchttpd", *words],
+        stdout=written,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        check=False,
     )
     os.close(written)
     assert (done.returncode, done.stderr) == (141, b"")

@@ -55,7 +55,11 @@ settings = Settings(root=Path({str(tmp_path)!r}), port=0, engine="portable", wor
 raise SystemExit(run(settings, reread=lambda: 1 / 0))
 """
     with subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        text=True,
     ) as server:
         assert server.stdout is not None
         assert server.stderr is not None
