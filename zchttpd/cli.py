@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from zchttpd import __version__
 from zchttpd.config.load import read, without_effect
-from zchttpd.config.options import Group, SettingsError, StartError, flag_of, nearest
+from zchttpd.config.options import Group, SettingsError, StartError, flag_of, nearest, problem_of
 from zchttpd.config.settings import OPTIONS, default_text
 from zchttpd.telemetry import log
 
@@ -323,7 +323,7 @@ def _carry_out(command: str, typed: dict[str, Any], asked: dict[str, Any]) -> in
 
             check_files(given.settings)
     except (SettingsError, StartError) as error:
-        log.complain(error.problem if isinstance(error, SettingsError) else str(error))
+        log.complain(problem_of(error))
         return EXIT_USAGE
     if check:
         from zchttpd.config.shown import as_toml

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zchttpd.config.listen import UNIX
 from zchttpd.config.names import OFF, SANDBOX
-from zchttpd.config.options import SettingsError, check_bounds, flag_of, nearest, variable_of
+from zchttpd.config.options import SettingsError, check_bounds, flag_of, nearest, problem_of, variable_of
 from zchttpd.config.redirects import by_site
 from zchttpd.config.settings import OPTIONS, Settings
 from zchttpd.config.site import NAMES, Site, check_names, options_of_sites
@@ -98,7 +98,7 @@ def _site_of(table: Table) -> Site:
             value = OPTIONS[name].parse(text)
             check_bounds(name, OPTIONS[name], value)
         except ValueError as error:
-            problem = error.problem if isinstance(error, SettingsError) else str(error)
+            problem = problem_of(error)
             raise SettingsError("sites", f"{table.where}: {key_of(name)}: {problem}") from None
         values.append((name, value))
     return Site(table.names, tuple(values))

@@ -39,6 +39,11 @@ class SettingsError(ValueError):
         self.problem = problem
 
 
+def problem_of(error: StartError | ValueError) -> str:
+    """The one line that tells the cause, then the fix."""
+    return error.problem if isinstance(error, SettingsError) else str(error)
+
+
 class Group(Enum):
     """Headings of the help text and of the documentation, in their order."""
 

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from zchttpd.config.options import SettingsError, StartError
+from zchttpd.config.options import SettingsError, StartError, problem_of
 from zchttpd.engine import tls
 from zchttpd.engine.limits import files_needed, memory_locked, raise_limits
 from zchttpd.process import privileges, upgrade
@@ -74,16 +74,12 @@ def run(
         supervisor.read_access(settings)
         choice = choose_for(settings.engine, agreed)
     except (StartError, SettingsError) as error:
-        starter.failed(_problem(error))
+        starter.failed(problem_of(error))
         return EXIT_FAILED
     except ImportError as error:
         starter.failed(f"the compiled part is missing ({error}). Type: pip install zchttpd")
         return EXIT_FAILED
     return supervisor.run(choice)
-
-
-def _problem(error: StartError | SettingsError) -> str:
-    return error.problem if isinstance(error, SettingsError) else str(error)
 
 
 def _give_up_privileges(settings: Settings) -> None:
@@ -292,7 +288,7 @@ class Supervisor:
             self.read_access(settings)
             choice = self._choice_of(settings)
         except (SettingsError, StartError) as error:
-            self._not_reloaded(_problem(error))
+            self._not_reloaded(problem_of(error))
             return
         except Exception:
             # A fault in here must not end those who serve.
