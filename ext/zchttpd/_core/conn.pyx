@@ -18,8 +18,8 @@ from zchttpd._core.admission cimport (
 from zchttpd._core.budget cimport budget_part_fits
 from zchttpd._core.check cimport unlikely, zc_assert
 from zchttpd._core.clients cimport clients_believe, clients_connected
-from zchttpd._core.drain cimport drain_at_once, drain_ends
 from zchttpd._core.deadlines cimport deadlines_queued
+from zchttpd._core.drain cimport drain_at_once, drain_ends
 from zchttpd._core.lease cimport Lease, lease_at
 from zchttpd._core.machine cimport (
     CONN_CLOSING, CONN_CRLF_SKIPPED, CONN_GREETING, CONN_LINGERING, CONN_NO_ZEROCOPY, CONN_PARKED, CONN_PEER_DONE,
@@ -216,7 +216,7 @@ cdef void conn_retry(Machine* machine, uint32_t slot, uint32_t generation) noexc
 
 
 cdef void conn_abandon(Machine* machine, uint32_t slot, uint32_t generation) noexcept nogil:
-    """The handler has no answer, not even an error, or not the rest of one: drop the connection."""
+    """The handler has no answer, not even an error, or not the rest of one: end the connection."""
     if slab_holds(&machine.conns, slot, generation) and (
             conn_at(machine, slot).state == CONN_PARKED or _waits_for_more(machine, slot, generation)):
         conn_break_off(machine, slot)
@@ -636,8 +636,8 @@ cdef void _let_go(Machine* machine, uint32_t slot) noexcept nogil:
 cdef void _end(Machine* machine, uint32_t slot, bint linger) noexcept nogil:
     """No more is sent. `linger`: the peer may still send, as it has not said that it does not."""
     cdef Conn* conn = conn_at(machine, slot)
-    if conn.broken:
-        conn_now(machine, slot, OP_SHUTDOWN).flags = OP_BROKEN
+    if conn.broken or linger and not conn.flags & CONN_PEER_DONE:
+        conn_now(machine, slot, OP_SHUTDOWN).flags = OP_BROKEN if conn.broken else 0
     if conn.flags & CONN_PEER_DONE:
         conn_close(machine, slot)
         return
@@ -648,9 +648,7 @@ cdef void _end(Machine* machine, uint32_t slot, bint linger) noexcept nogil:
     conn_set_deadline(machine, slot, machine.limits.linger_ms_max)
     admission_enqueue(machine, slot)
     _arm_recv(machine, slot)
-    if linger and not conn.broken:
-        conn_now(machine, slot, OP_SHUTDOWN)
-    elif not conn.broken:
+    if not linger:
         # The peer has said that it sends nothing more (RFC 9112 section 9.6), so there is nothing to wait for. Still it
         # is looked first: bytes that the receive under way has taken out of the socket send no RST, and what it has
         # left there is counted just before the close. Only what comes later, of a peer that broke its word or does not

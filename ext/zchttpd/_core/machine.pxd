@@ -246,6 +246,7 @@ cdef struct Machine:
     HttpDate http_date
     int64_t now_us          # monotonic, of this batch
     int64_t now_ms
+    int64_t drain_hurries_at_ms     # while it drains: from then on each answer is the last of its connection
     Op* ops                 # of this batch, in order
     uint32_t op_count
     uint32_t op_capacity
@@ -289,7 +290,6 @@ cdef struct Machine:
     uint8_t zerocopy_by_socket  # of memory that is not registered; notified by the socket, which stays open until the last
     uint8_t reports_usage   # notifications say whether the kernel copied
     uint8_t draining
-    int64_t drain_hurries_at_ms     # from then on each answer is the last of its connection
     uint8_t crowded         # files in memory take more than they may: the handler is to make room
     uint8_t broken_off      # a response with more to come has ended, or who waits has left, or may have: tell the handler
     uint8_t route_news      # bit per Route: a verdict that has not been logged
